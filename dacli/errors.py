@@ -1,0 +1,11 @@
+class DacliError(Exception):
+    """What went wrong and what to do about it, each in one line for the user; the command ends with exit code 1."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = " ".join(message.split())
+        self.hint = " ".join(hint.split())
+        super().__init__(f"{self.message}: {self.hint}" if self.hint else self.message)
+
+
+class UsageError(DacliError):
+    """A DacliError that the command line itself caused (an unknown name, a value out of range): exit code 2."""
