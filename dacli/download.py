@@ -1,0 +1,357 @@
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import socket
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from dacli.errors import DacliError
+
+Say = Callable[[str], None]
+Progress = Callable[[int, int | None], None]
+
+CHUNK = 1 << 20
+LIMIT = 8 << 30  # bytes; for a file of unknown size
+LONGEST_WAIT = 60.0  # seconds; above it a server's Retry-After is cut
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One http(s) address of a file, and the token that its host, and no other, may see."""
+
+    address: str
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to download: where from, in this order, what it must be, and where it shall stand."""
+
+    origins: tuple[Origin, ...]
+    sha256: str
+    bytes: int | None
+    path: Path
+
+    @property
+    def part(self) -> Path:
+        """Where the bytes gather until all are there and right."""
+        return self.path.with_name(self.path.name + ".part")
+
+    @property
+    def etag(self) -> Path:
+        """Where the ETag of the gathered bytes is kept, for resuming in a later run."""
+        return self.path.with_name(self.path.name + ".part.etag")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a silent server (seconds), and how often to try one that drops the connection."""
+
+    timeout: float = 30.0
+    attempts: int = 5
+    sleep: Callable[[float], None] = time.sleep
+
+
+PATIENCE = Patience()
+
+
+class _RefusedError(Exception):
+    """The origin will not give the file: the next one may."""
+
+
+class _WrongBytesError(Exception):
+    """What has gathered is not the file, or not a part of it."""
+
+
+class _DroppedError(Exception):
+    """The same origin may give the rest later."""
+
+    def __init__(self, reason: str, *, wait: float | None = None, hopeless: bool = False) -> None:
+        self.wait = wait
+        self.hopeless = hopeless
+        super().__init__(reason)
+
+
+def offline() -> bool:
+    """Return whether HF_HUB_OFFLINE forbids the network."""
+    return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def fetch(wanted: Wanted, say: Say, progress: Progress, patience: Patience = PATIENCE) -> Path:
+    """Return the path of the file, downloaded and checked: whole and right, or not there at all.
+
+    `progress` is called with the bytes that are there and the bytes in all (None: unknown). Raises DacliError if no
+    origin gives the file, HF_HUB_OFFLINE is set, or the disk is full or not writable.
+    """
+    if offline():
+        raise _unobtainable(wanted, ["HF_HUB_OFFLINE is set"])
+    try:
+        wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(wanted.path, say):
+            if not _is_whole(wanted):
+                _download(wanted, say, progress, patience)
+    except OSError as error:
+        raise _unwritable(wanted.path, error) from error
+    return wanted.path
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _download(wanted: Wanted, say: Say, progress: Progress, patience: Patience) -> None:
+    reasons: list[str] = []
+    for origin in wanted.origins:
+        if reasons:
+            say(f"{reasons[-1]}; trying {origin.address}")
+        try:
+            return _download_from(origin, wanted, say, progress, patience)
+        except _RefusedError as error:
+            reasons.append(f"{origin.address}: {error}")
+    raise _unobtainable(wanted, reasons)
+
+
+def _download_from(origin: Origin, wanted: Wanted, say: Say, progress: Progress, patience: Patience) -> None:
+    failures, may_start_over, reached = 0, True, False
+    while True:
+        before = _size(wanted.part)
+        try:
+            _transfer(origin, wanted, progress, patience.timeout)
+            return _settle(wanted)
+        except _WrongBytesError as error:
+            _discard(wanted)
+            if before == 0 or not may_start_over:
+                raise _RefusedError(str(error)) from error
+            may_start_over = False
+        except _DroppedError as error:
+            gained = _size(wanted.part) - before
+            reached = reached or gained > 0
+            failures = 1 if gained >= CHUNK else failures + 1
+            if failures >= patience.attempts or (error.hopeless and not reached):
+                raise _RefusedError(str(error)) from error
+            pause = min(error.wait or 2.0 ** (failures - 1), LONGEST_WAIT)
+            say(f"{wanted.path.name}: {error}; trying again in {pause:.0f} s")
+            patience.sleep(pause)
+
+
+def _transfer(origin: Origin, wanted: Wanted, progress: Progress, timeout: float) -> None:
+    have = _size(wanted.part)
+    if wanted.bytes is not None and have >= wanted.bytes:
+        return
+    headers = {"User-Agent": "dacli", "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if etag := _kept_etag(wanted):
+            headers["If-Range"] = etag
+    with _answer(origin, headers, timeout) as answer:
+        if answer is not None:
+            _receive(answer, wanted, have, progress)
+
+
+def _receive(answer: HTTPResponse, wanted: Wanted, have: int, progress: Progress) -> None:
+    if answer.status == HTTPStatus.PARTIAL_CONTENT:
+        _check_continues(answer.headers, wanted, have)
+        offset, total = have, _range_total(answer.headers)
+    else:
+        offset, total = 0, answer.length
+        _keep_etag(answer.headers, wanted)
+    if None not in (total, wanted.bytes) and total != wanted.bytes:
+        raise _RefusedError(f"offers {total} bytes, {wanted.bytes} expected")
+    total = total or wanted.bytes
+    _check_room(wanted.path, (total or 0) - have)
+    _append(answer, wanted.part, offset, total, progress)
+
+
+def _append(answer: HTTPResponse, part: Path, offset: int, total: int | None, progress: Progress) -> None:
+    limit = LIMIT if total is None else total
+    done = offset
+    with part.open("ab" if offset else "wb") as file:
+        progress(done, total)
+        while chunk := _read(answer, min(CHUNK, limit - done)):
+            file.write(chunk)
+            done += len(chunk)
+            progress(done, total)
+    if total is None and done == limit:
+        raise _WrongBytesError(f"sends more than {limit} bytes")
+    if total is not None and done < total:
+        raise _DroppedError(f"connection closed after {done} of {total} bytes")
+
+
+def _read(answer: HTTPResponse, at_most: int) -> bytes:
+    try:
+        return answer.read1(at_most) if at_most > 0 else b""
+    except (OSError, HTTPException) as error:
+        raise _DroppedError(_reason(error)) from error
+
+
+def _settle(wanted: Wanted) -> None:
+    with wanted.part.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(file.fileno())
+    if digest != wanted.sha256:
+        raise _WrongBytesError("sent bytes that are not the published file (SHA-256 differs)")
+    wanted.part.replace(wanted.path)
+    wanted.etag.unlink(missing_ok=True)
+
+
+def _discard(wanted: Wanted) -> None:
+    wanted.part.unlink(missing_ok=True)
+    wanted.etag.unlink(missing_ok=True)
+
+
+def _is_whole(wanted: Wanted) -> bool:
+    return wanted.path.exists() and sha256_of(wanted.path) == wanted.sha256
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _check_continues(headers: HTTPMessage, wanted: Wanted, have: int) -> None:
+    etag, kept = headers.get("ETag"), _kept_etag(wanted)
+    if not headers.get("Content-Range", "").startswith(f"bytes {have}-") or (etag and kept and etag != kept):
+        raise _WrongBytesError("answers with another part than asked for")
+
+
+def _range_total(headers: HTTPMessage) -> int | None:
+    total = headers.get("Content-Range", "").rpartition("/")[2]
+    return int(total) if total.isdigit() else None
+
+
+def _kept_etag(wanted: Wanted) -> str:
+    return wanted.etag.read_text("latin-1") if wanted.etag.exists() else ""
+
+
+def _keep_etag(headers: HTTPMessage, wanted: Wanted) -> None:
+    etag = headers.get("ETag", "")
+    if etag.startswith('"'):  # If-Range takes no weak one: RFC 9110, 13.1.5
+        wanted.etag.write_text(etag, "latin-1")
+    else:
+        wanted.etag.unlink(missing_ok=True)
+
+
+def _check_room(path: Path, needed: int) -> None:
+    if needed > shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, f"no room for {needed} bytes on the disk")
+
+
+@contextlib.contextmanager
+def _answer(origin: Origin, headers: dict[str, str], timeout: float) -> Iterator[HTTPResponse | None]:
+    """Yield the server's answer; None if it says that nothing is left of the range asked for (416)."""
+    request = urllib.request.Request(origin.address, headers=headers)  # noqa: S310  an Origin is http(s)
+    if origin.token:
+        request.add_unredirected_header("Authorization", f"Bearer {origin.token}")
+    try:
+        response = urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "Range" not in headers:
+                raise _status_error(error, origin) from error
+        yield None
+        return
+    except (OSError, HTTPException) as error:
+        raise _opening_error(error) from error
+    except ValueError:  # its text would show the token
+        raise _RefusedError("the address or HF_TOKEN holds characters that cannot be sent") from None
+    with response:
+        yield response
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if old.scheme == "https" and new.scheme != "https":
+            fp.close()
+            raise urllib.error.URLError(f"redirects to {newurl}, which is not encrypted")
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None and (old.scheme, old.netloc) == (new.scheme, new.netloc):
+            request.unredirected_hdrs.update(req.unredirected_hdrs)
+        return request
+
+
+def _status_error(error: urllib.error.HTTPError, origin: Origin) -> Exception:
+    status = f"HTTP {error.code} {error.reason}"
+    if error.code in {401, 403}:
+        return _RefusedError(f"{status} ({'it does not accept HF_TOKEN' if origin.token else 'it may want HF_TOKEN'})")
+    if error.code in {408, 425, 429, 500, 502, 503, 504}:
+        after = error.headers.get("Retry-After", "")
+        return _DroppedError(status, wait=float(after) if after.isdigit() else None)
+    return _RefusedError(status)
+
+
+def _opening_error(error: Exception) -> Exception:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, str | ssl.SSLCertVerificationError):
+        return _RefusedError(_reason(error))
+    unreachable = isinstance(cause, socket.gaierror | ConnectionRefusedError) or (
+        isinstance(error, urllib.error.URLError) and isinstance(cause, TimeoutError)
+    )
+    return _DroppedError(_reason(error), hopeless=unreachable)
+
+
+def _reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+
+
+def _unobtainable(wanted: Wanted, reasons: list[str]) -> DacliError:
+    return DacliError(
+        f"cannot download {wanted.path.name} ({'; '.join(reasons)})",
+        f"fetch {wanted.origins[0].address} elsewhere and save it as {wanted.path}, or use --encoder tiny",
+    )
+
+
+def _unwritable(path: Path, error: OSError) -> DacliError:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DacliError(f"cannot save {path}: {_reason(error)}", "free some room, or set DACLI_CACHE to another disk")
+    return DacliError(f"cannot save {path}: {_reason(error)}", "set DACLI_CACHE to a folder that can be written")
+
+
+@contextlib.contextmanager
+def _locked(path: Path, say: Say) -> Iterator[None]:
+    with path.with_name(path.name + ".lock").open("ab") as file:
+        if not _lock(file, wait=False):
+            say(f"another dacli is downloading {path.name}; waiting for it")
+            while not _lock(file, wait=True):
+                pass
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[bytes], *, wait: bool) -> bool:
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _lock(file: IO[bytes], *, wait: bool) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks: the SHA-256 still guards
+            return True
+        return True
