@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import hashlib
 import http.client
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from dacli import download
-from dacli.checkpoints import Checkpoint, destination, named, obtain
+from dacli.checkpoints import Checkpoint, destination, named, obtain, state
 from dacli.download import Origin, Patience, Wanted, fetch
 from dacli.errors import DacliError
 
@@ -125,13 +126,11 @@ def range_as(content_range: str, body: bytes, etag: str = ETAG) -> Fault:
     return send
 
 
-def endless(handler: Handler) -> None:
+def much_more(handler: Handler) -> None:
     handler.head(200, Transfer_Encoding="chunked")
-    try:
-        while True:
+    with contextlib.suppress(OSError):
+        for _ in range(100):
             handler.wfile.write(b"%x\r\n" % 4096 + bytes(4096) + b"\r\n")
-    except OSError:
-        handler.close_connection = True
 
 
 def running() -> Iterator[Hub]:
@@ -294,21 +293,33 @@ def test_weak_etag_is_not_used_for_resuming(hub: Hub, target: Path) -> None:
     assert hub.asked_with("If-Range") == [None, None]
 
 
+WRONG_REST = range_as(f"bytes 500-{len(DATA) - 1}/{len(DATA)}", b"y" * (len(DATA) - 500))
+
+
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "taken"),
     [
-        range_as(f"bytes 0-{len(DATA) - 1}/{len(DATA)}", DATA),
-        range_as(f"bytes 500-{len(DATA) - 1}/{len(DATA)}", DATA[500:], etag='"other"'),
-        range_as(f"bytes 500-{len(DATA) - 1}/{len(DATA)}", b"y" * (len(DATA) - 500)),
+        (range_as(f"bytes 0-{len(DATA) - 1}/{len(DATA)}", DATA), 0),
+        (range_as(f"bytes 500-{len(DATA) - 1}/{len(DATA)}", DATA[500:], etag='"other"'), 0),
+        (WRONG_REST, 500),
     ],
     ids=["from the start", "of another file", "wrong bytes"],
 )
-def test_wrong_range_starts_over(hub: Hub, target: Path, fault: Fault) -> None:
+def test_wrong_range_starts_over(hub: Hub, target: Path, fault: Fault, taken: int) -> None:
     put_part(target, DATA[:500], etag=ETAG)
     hub.faults = [fault]
-    Run(target, f"{hub.url}/file")()
+    run = Run(target, f"{hub.url}/file")
+    run()
     assert target.read_bytes() == DATA
     assert hub.asked_with("Range") == ["bytes=500-", None]
+    assert run.progress[0] == (taken, len(DATA))
+
+
+def test_starting_over_is_done_once(hub: Hub, target: Path) -> None:
+    put_part(target, DATA[:500], etag=ETAG)
+    hub.faults = [WRONG_REST, drop_after(500), WRONG_REST]
+    assert "SHA-256 differs" in Run(target, f"{hub.url}/file").fails()
+    assert hub.asked_with("Range") == ["bytes=500-", None, "bytes=500-"]
 
 
 @pytest.mark.parametrize("stale", [b"x" * 500, b"x" * len(DATA), b"x" * (len(DATA) + 9)])
@@ -369,7 +380,7 @@ def test_page_of_another_size_is_refused_before_it_is_read(hub: Hub, target: Pat
 
 
 def test_never_more_bytes_than_expected(hub: Hub, target: Path) -> None:
-    hub.faults = [endless]
+    hub.faults = [much_more]
     run = Run(target, f"{hub.url}/file")
     run.fails()
     assert max(done for done, _ in run.progress) == len(DATA)
@@ -377,7 +388,7 @@ def test_never_more_bytes_than_expected(hub: Hub, target: Path) -> None:
 
 def test_file_of_unknown_size_has_a_limit(hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "LIMIT", 9000)
-    hub.faults = [endless]
+    hub.faults = [much_more]
     run = Run(target, f"{hub.url}/file", size=None)
     assert "more than 9000 bytes" in run.fails()
     assert max(done for done, _ in run.progress) == 9000
@@ -561,6 +572,7 @@ def test_disk_that_fills_up_is_one_line(hub: Hub, target: Path) -> None:
     target.with_name("vits.pth.part").symlink_to("/dev/full")
     message = Run(target, f"{hub.url}/file").fails()
     assert os.strerror(errno.ENOSPC) in message
+    assert "free some room" in message
     assert "DACLI_CACHE" in message
     assert len(hub.requests) == 1
 
@@ -634,9 +646,10 @@ def test_obtain_downloads_once_and_sends_the_token(hub: Hub, monkeypatch: pytest
     monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/")
     monkeypatch.setenv("HF_TOKEN", "hf_mine\n")
     checkpoint = checkpoint_of_data("vits")
-    paths = [obtain(checkpoint, list[str]().append, lambda *_: None) for _ in range(2)]
-    assert paths == [destination(checkpoint)] * 2
-    assert paths[0].read_bytes() == DATA
+    path = obtain(checkpoint, list[str]().append, lambda *_: None)
+    assert state(checkpoint).state == "ok"
+    assert path == obtain(checkpoint, list[str]().append, lambda *_: None) == destination(checkpoint)
+    assert path.read_bytes() == DATA
     assert [path for path, _ in hub.requests] == [
         "/depth-anything/Depth-Anything-V2-Small/resolve/03876f8651c73a60fe4c2c48294e09fcb6838fcf"
         "/depth_anything_v2_vits.pth"
