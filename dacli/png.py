@@ -1,0 +1,96 @@
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dacli.errors import DacliError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_IHDR_END = 33
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_MAX_TEXT = 1 << 20
+
+
+def encode(array: npt.NDArray[np.uint8 | np.uint16], text: Mapping[str, str] | None = None) -> bytes:
+    """Return the PNG file of 8- or 16-bit gray [H, W] or RGB [H, W, 3] with text by keyword (PNG 3rd ed., 11.3.3).
+
+    Raises ValueError for a keyword that is not 1 to 79 Latin-1 characters or a text with NUL.
+    """
+    chunks = [_text_chunk(keyword, value) for keyword, value in (text or {}).items()]
+    bgr = array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(bgr), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    file = encoded.tobytes()
+    return b"".join((file[:_IHDR_END], *chunks, file[_IHDR_END:]))
+
+
+def text(data: bytes, name: str) -> dict[str, str]:
+    """Return the text of a PNG file by keyword; raises DacliError for what is no whole PNG or has damaged text."""
+    if not data.startswith(SIGNATURE):
+        raise DacliError(f"{name} is not a PNG", "name a 16-bit PNG that dacli wrote")
+    try:
+        return dict(
+            _text(data, kind, offset, length)
+            for kind, offset, length in chunks(data)
+            if kind in _TEXTS and length <= _MAX_TEXT
+        )
+    except EOFError:
+        raise DacliError(f"{name} is truncated ({len(data)} bytes)", "copy it again") from None
+    except (ValueError, IndexError, zlib.error) as error:
+        raise DacliError(f"{name} is damaged ({error})", "copy it again") from error
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield type, offset and length of every chunk up to IEND (PNG 3rd ed., 5.3).
+
+    Raises EOFError if one is cut and ValueError if a critical one or text does not match its checksum.
+    """
+    offset, kind = len(SIGNATURE), b""
+    while kind != b"IEND":
+        if offset + 12 > len(data):
+            raise EOFError
+        length, kind = struct.unpack_from(">I4s", data, offset)
+        if offset + 12 + length > len(data):
+            raise EOFError
+        if (kind[:1].isupper() or kind in _TEXTS) and not _matches(data, offset, length):
+            raise ValueError("a part does not match its checksum")
+        yield kind, offset, length
+        offset += 12 + length
+
+
+def _text(data: bytes, kind: bytes, offset: int, length: int) -> tuple[str, str]:
+    keyword, text = data[offset + 8 : offset + 8 + length].split(b"\0", 1)
+    encoding = "latin-1"
+    if kind == b"zTXt":
+        text = _inflated(text[1:])
+    elif kind == b"iTXt":
+        _, _, content = text[2:].split(b"\0", 2)
+        text, encoding = _inflated(content) if text[0] else content, "utf-8"
+    return keyword.decode("latin-1"), text.decode(encoding)
+
+
+def _matches(data: bytes, offset: int, length: int) -> bool:
+    end = offset + 8 + length
+    found: tuple[int, ...] = struct.unpack_from(">I", data, end)
+    return found == (zlib.crc32(memoryview(data)[offset + 4 : end]),)
+
+
+def _inflated(data: bytes) -> bytes:
+    stream = zlib.decompressobj()
+    text = stream.decompress(data, _MAX_TEXT)
+    if not stream.eof:
+        raise ValueError("a compressed text is damaged or too long")
+    return text
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    key = keyword.encode("latin-1")
+    if not 1 <= len(key) <= 79 or "\0" in keyword + text:
+        raise ValueError(f"no PNG text: {keyword!r}")
+    try:
+        kind, body = b"tEXt", key + b"\0" + text.encode("latin-1")
+    except UnicodeEncodeError:
+        kind, body = b"iTXt", key + b"\0\0\0\0\0" + text.encode()
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

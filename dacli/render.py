@@ -1,0 +1,269 @@
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dacli.errors import DacliError, UsageError
+from dacli.jobs import RECORD_KEYWORD
+
+Quantity = Literal["inverse depth", "metres"]
+Near = Literal["white", "black"]
+Depth = npt.NDArray[np.float32]
+Gray8 = npt.NDArray[np.uint8]
+Gray16 = npt.NDArray[np.uint16]
+Picture8 = npt.NDArray[np.uint8]
+
+_Level = TypeVar("_Level", np.uint8, np.uint16)
+
+TOP16 = 65535
+_BAND_PIXELS = 1 << 17
+_LARGEST = float(np.finfo(np.float32).max)
+_RANGE_HINT = "--range takes auto, LO,HI or percentiles such as p2,p98"
+
+
+@dataclass(frozen=True)
+class Range:
+    """What `--range` asks for: bounds in the unit of the depth or in percent of its pixels, or, without them, all."""
+
+    low: float | None = None
+    high: float | None = None
+    percent: bool = False
+
+
+AUTO = Range()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The depths that the 16-bit values 0 (black) and 65535 (white) stand for; what lies between is linear."""
+
+    black: float
+    white: float
+    near: Near = "white"
+    unit: str = "steps"
+
+    def encode(self, depth: Depth) -> Gray16:
+        """Return the nearest 16-bit values [H, W] to the depths [H, W]; depths outside the scale are clipped."""
+        return _levels(depth, self.black, self.white, np.empty(depth.shape, np.uint16))
+
+    def decode(self, values: Gray16) -> Depth:
+        """Return the depths [H, W] that 16-bit values [H, W] stand for, exact to half a step."""
+        depth = np.empty(values.shape, np.float32)
+        for rows in _bands(values.shape):
+            depth[rows] = values[rows] / TOP16 * (self.white - self.black) + self.black
+        return depth
+
+
+MILLIMETRES = Scale(0.0, TOP16 / 1000, "black", "millimetres")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a picture of depth says about itself: the way back to depth, and what made it.
+
+    `black` and `white` are the depths at 0 and at the largest value, `low` and `high` the range, in the unit of
+    `quantity`; `unit` is "millimetres" where a value is itself a length and else "steps"; sizes are (height, width).
+    """
+
+    black: float
+    white: float
+    near: Near
+    unit: str
+    quantity: Quantity
+    low: float
+    high: float
+    encoder: str
+    model: str
+    network_size: tuple[int, int]
+    source_size: tuple[int, int]
+    version: str
+    source: str
+    settings: str
+
+    @property
+    def scale(self) -> Scale:
+        """The way back from 16-bit values to depth."""
+        return Scale(self.black, self.white, self.near, self.unit)
+
+    def text(self) -> dict[str, str]:
+        """Return the record as the text of a PNG: one keyword, ASCII JSON, every float exact."""
+        return {RECORD_KEYWORD: json.dumps(asdict(self), allow_nan=False)}
+
+
+def parse_range(text: str) -> Range:
+    """Return what a `--range` text asks for; raises UsageError that names the fault."""
+    parts = [part.strip().lower() for part in text.split(",")]
+    if parts == ["auto"]:
+        return AUTO
+    percent = [part.startswith("p") for part in parts]
+    if len(parts) != 2 or any(percent) != all(percent):
+        raise UsageError(f"cannot read the range {text!r}", _RANGE_HINT)
+    low, high = (_bound(part.removeprefix("p"), text) for part in parts)
+    if low >= high:
+        raise UsageError(f"the range {text!r} is empty", "the first number has to be the smaller one")
+    if all(percent) and not 0 <= low < high <= 100:
+        raise UsageError(f"the range {text!r} leaves 0 to 100 percent", _RANGE_HINT)
+    return Range(low, high, all(percent))
+
+
+def _bound(part: str, text: str) -> float:
+    try:
+        value = float(part)
+    except ValueError:
+        raise UsageError(f"cannot read {part!r} in the range {text!r}", _RANGE_HINT) from None
+    if not abs(value) <= _LARGEST:
+        raise UsageError(f"{part!r} in the range {text!r} is no usable number", _RANGE_HINT)
+    return value
+
+
+def limits(depth: Depth, spec: Range = AUTO) -> tuple[float, float]:
+    """Return the lowest and highest depth to show, in the unit of the depth [H, W]; equal for a flat picture."""
+    if spec.low is None or spec.high is None:
+        return float(depth.min()), float(depth.max())
+    if not spec.percent:
+        return spec.low, spec.high
+    low, high = np.percentile(depth, [spec.low, spec.high])
+    return float(low), float(high)
+
+
+def gray(depth: Depth, low: float, high: float, quantity: Quantity, near: Near = "white") -> Gray8:
+    """Return 8-bit gray [H, W] of depth [H, W], linear between low and high, whose near end is white or black."""
+    black, white = _ends(low, high, quantity, near)
+    return _levels(depth, black, white, np.empty(depth.shape, np.uint8))
+
+
+def scale16(low: float, high: float, quantity: Quantity, near: Near = "white", *, auto: bool = False) -> Scale:
+    """Return the scale of a 16-bit picture of depths from low to high.
+
+    Metres that are not given an explicit range (`auto`) become millimetres, whatever `near` says, if they fit.
+    """
+    if auto and quantity == "metres" and low >= 0 and round(high * 1000) <= TOP16:
+        return MILLIMETRES
+    black, white = _ends(low, high, quantity, near)
+    return Scale(black, white, near)
+
+
+def depth16(
+    depth: Depth, low: float, high: float, quantity: Quantity, near: Near = "white", *, auto: bool = False
+) -> tuple[Gray16, Scale]:
+    """Return 16-bit gray [H, W] of depth [H, W] and the scale that leads back; `auto` as for `scale16`."""
+    scale = scale16(low, high, quantity, near, auto=auto)
+    return scale.encode(depth), scale
+
+
+def color(depth: Depth, low: float, high: float, quantity: Quantity, colormap: str = "Spectral_r") -> Picture8:
+    """Return RGB [H, W, 3] of depth [H, W]; near has the last color of the map (red in Spectral_r).
+
+    Raises UsageError for a colormap that Matplotlib does not have.
+    """
+    shades = gray(depth, low, high, quantity)
+    table = colors(colormap)
+    picture = np.empty((*depth.shape, 3), np.uint8)
+    for rows in _bands(depth.shape):
+        for channel in range(3):
+            picture[rows, :, channel] = table[channel][shades[rows]]
+    return picture
+
+
+@lru_cache(maxsize=32)
+def colors(colormap: str) -> npt.NDArray[np.uint8]:
+    """Return the 256 colors of a Matplotlib colormap as [3, 256]; raises UsageError for a name it does not have."""
+    import matplotlib
+
+    if colormap not in matplotlib.colormaps:
+        fold = {name.lower(): name for name in matplotlib.colormaps}
+        near = difflib.get_close_matches(colormap.lower(), fold, n=1, cutoff=0.5)
+        guess = f"did you mean {fold[near[0]]}? " if near else ""
+        raise UsageError(f"there is no colormap {colormap!r}", f"{guess}--colormap takes the names of Matplotlib")
+    rgba = matplotlib.colormaps[colormap](np.linspace(0, 1, 256))
+    table: npt.NDArray[np.uint8] = np.rint(np.asarray(rgba)[:, :3].T * 255).astype(np.uint8)
+    table.flags.writeable = False
+    return table
+
+
+def side(rgb: npt.NDArray[np.uint8 | np.uint16], colored: Picture8) -> Picture8:
+    """Return the picture [H, W, 3] (8 or 16 bits) left of its colored depth [H, W, 3], as 8-bit [H, 2W, 3]."""
+    height, width = rgb.shape[:2]
+    both = np.empty((height, 2 * width, 3), np.uint8)
+    both[:, width:] = colored
+    if rgb.dtype == np.uint8:
+        both[:, :width] = rgb
+    else:
+        both[:, :width] = _eight_bits()[rgb]
+    return both
+
+
+def decode(values: Gray16, text: Mapping[str, str], name: str) -> tuple[Depth, Record]:
+    """Return the depths [H, W] of a 16-bit picture [H, W] with the text of its file, and what that says.
+
+    Raises DacliError, with the file's name, if the text has no record or a damaged one.
+    """
+    if RECORD_KEYWORD not in text:
+        raise DacliError(f"{name} does not say what its values mean", "decode takes the 16-bit files that dacli wrote")
+    record = parse_record(text[RECORD_KEYWORD], name)
+    return record.scale.decode(values), record
+
+
+def parse_record(text: str, name: str) -> Record:
+    """Return the record that a JSON text holds; raises DacliError, with the file's name, for a damaged one."""
+    try:
+        found = json.loads(text)
+        return _checked({field.name: found[field.name] for field in fields(Record)})
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        reason = f"is damaged ({error})"
+    except KeyError as error:
+        reason = f"lacks {error}"
+    raise DacliError(f"the record of depth in {name} {reason}", "make the picture again with dacli")
+
+
+def _checked(found: dict[str, Any]) -> Record:
+    for key in ("black", "white", "low", "high"):
+        if type(found[key]) not in (int, float) or not abs(found[key]) <= _LARGEST:
+            raise ValueError(f"{key} is {found[key]!r}")
+        found[key] = float(found[key])
+    for key in ("network_size", "source_size"):
+        height, width = found[key]
+        found[key] = (int(height), int(width))
+    for key, known in (("near", ("white", "black")), ("quantity", ("inverse depth", "metres"))):
+        if found[key] not in known:
+            raise ValueError(f"{key} is {found[key]!r}")
+    for key in ("unit", "encoder", "model", "version", "source", "settings"):
+        if not isinstance(found[key], str):
+            raise TypeError(f"{key} is {found[key]!r}")
+    return Record(**found)
+
+
+def _ends(low: float, high: float, quantity: Quantity, near: Near) -> tuple[float, float]:
+    rising = (quantity == "inverse depth") == (near == "white")
+    return (low, high) if rising else (high, low)
+
+
+def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    height, width = shape
+    rows = max(1, _BAND_PIXELS // width)
+    return (slice(top, top + rows) for top in range(0, height, rows))
+
+
+def _levels(depth: Depth, black: float, white: float, out: npt.NDArray[_Level]) -> npt.NDArray[_Level]:
+    if black == white:
+        out[...] = 0
+        return out
+    top = np.iinfo(out.dtype).max
+    for rows in _bands(depth.shape):
+        part = depth[rows].astype(np.float64)
+        np.clip(part, min(black, white), max(black, white), out=part)
+        part -= black
+        part /= white - black
+        part *= top
+        out[rows] = np.rint(part, out=part)
+    return out
+
+
+@lru_cache(maxsize=1)
+def _eight_bits() -> npt.NDArray[np.uint8]:
+    return ((np.arange(TOP16 + 1) + 128) // 257).astype(np.uint8)
