@@ -80,21 +80,21 @@ def named(name: str) -> Checkpoint:
     raise UsageError(f"no checkpoint is called {name!r}", hint)
 
 
-def choose(encoder: str, model: str, *, half: bool) -> Checkpoint:
-    """Return the checkpoint for an encoder and a model, the fp16 file first if half.
+def fitting(encoder: str, model: str, *, half: bool) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints that hold this encoder and model, the one to download first, fp16 files first if half.
 
+    The others serve where a copy of them is here already. Without half, fp16 files do not count: their weights differ.
     Raises DacliError if none was published.
     """
     model = ALIASES.get(model, model)
     rows = [row for row in manifest() if (row.encoder, row.model) == (encoder, model)]
-    for precision in ("fp16", "fp32") if half else ("fp32",):
-        for row in rows:
-            if row.precision == precision:
-                return row
-    raise DacliError(
-        f"there is no published checkpoint of {encoder} for model {model}",
-        "give a file of your own with --weights FILE",
-    )
+    if not rows:
+        raise DacliError(
+            f"there is no published checkpoint of {encoder} for model {model}",
+            "give a file of your own with --weights FILE",
+        )
+    wanted = ("fp16", "fp32") if half else ("fp32",)
+    return tuple(row for precision in wanted for row in rows if row.precision == precision)
 
 
 def cache_dir() -> Path:

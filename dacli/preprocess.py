@@ -35,7 +35,7 @@ def _patches(length: float, size: int, patch: int) -> int:
     return nearest if nearest * patch >= size else math.ceil(length / patch)
 
 
-def prepare(rgb: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], size: tuple[int, int]) -> torch.Tensor:
+def prepare(rgb: npt.NDArray[np.uint8 | np.uint16], size: tuple[int, int]) -> torch.Tensor:
     """Return a picture as the network's input: float32 [3, H, W] for `size` = (H, W), resized and normalised.
 
     `rgb` is height × width × 3, full scale 255 or 65535 by its dtype. The resize is OpenCV's INTER_CUBIC (a = -0.75,

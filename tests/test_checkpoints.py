@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dacli import checkpoints
-from dacli.checkpoints import Checkpoint, choose, destination, find, manifest, named, origins, state, verify
+from dacli.checkpoints import Checkpoint, destination, find, fitting, manifest, named, origins, state, verify
 from dacli.errors import DacliError, UsageError
 
 DATA = b"weights" * 100
@@ -155,14 +155,14 @@ def test_unknown_name_like_none_points_to_the_list() -> None:
         ("vitb", "vkitti", False, "vitb-outdoor"),
     ],
 )
-def test_choose(encoder: str, model: str, half: bool, name: str) -> None:
-    assert choose(encoder, model, half=half).name == name
+def test_fitting(encoder: str, model: str, half: bool, name: str) -> None:
+    assert fitting(encoder, model, half=half)[0].name == name
 
 
 @pytest.mark.parametrize(("encoder", "model"), [("vitg", "v2"), ("vitg", "indoor"), ("vits", "v3")])
 def test_choosing_what_was_never_published_points_to_own_files(encoder: str, model: str) -> None:
     with pytest.raises(DacliError, match="--weights FILE"):
-        choose(encoder, model, half=False)
+        fitting(encoder, model, half=False)
 
 
 def test_nothing_here(said: list[str], tmp_path: Path) -> None:

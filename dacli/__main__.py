@@ -1,0 +1,3 @@
+from dacli.cli import main
+
+main()

@@ -1,0 +1,344 @@
+"""The commands: parse, resolve, report. Nothing heavy is imported before a command needs it."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from dacli import __version__, checkpoints, jobs
+from dacli.errors import DacliError, UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from dacli.networks import Opened
+    from dacli.pipeline import Task, Work
+    from dacli.predictor import Predictor
+
+app = typer.Typer(
+    help="Depth of pictures with Depth Anything V2, in batches.", no_args_is_help=True, pretty_exceptions_enable=False,
+    rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+weights_app = typer.Typer(help="The checkpoints: list, download, check, find.", no_args_is_help=True)
+train_app = typer.Typer(help="Train networks on rendered scenes.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+app.add_typer(train_app, name="train")
+
+Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP, TIFF, BMP or AVIF files.")]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        help="vits, vitb, vitl, vitg, or tiny, the model inside the package. [default: vits; env DACLI_ENCODER]"
+    ),
+]
+Model = Annotated[str, typer.Option(help="v2, v1: relative. indoor, outdoor: metres, to 20 m and 80 m.")]
+Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="An own checkpoint, .pth or .safetensors.")]
+Size = Annotated[
+    int | None, typer.Option(metavar="PIXELS", help="Short side of what the network sees. [default: its own]")
+]
+Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
+Half = Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto or torch.")]
+Save = Annotated[str, typer.Option(help="Any of color,gray,png16,npy,side.")]
+Colormap = Annotated[str, typer.Option(help="Any Matplotlib name, for color and side.")]
+Near = Annotated[str, typer.Option(help="Which end of gray and png16 is near: white or black.")]
+RangeText = Annotated[str, typer.Option("--range", help="What maps to black and white: auto, LO,HI or pLO,pHI.")]
+MaxPixels = Annotated[float, typer.Option(metavar="MEGAPIXELS", help="Pictures larger than this are refused.")]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", metavar="DIR", help="Output folder. [default: beside the input]")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo what is already there.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on stdout.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.")]
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a command talks: results on stdout, the rest on stderr."""
+
+    json: bool = False
+    quiet: bool = False
+
+    def note(self, text: str) -> None:
+        """A line for the user, unless quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def fault(self, error: DacliError) -> None:
+        """A line that nobody can switch off."""
+        print(f"error: {error}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def bar(self) -> "Iterator[Progress]":
+        """A progress bar on stderr, invisible when quiet or when stderr is no terminal."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=self.quiet or not console.is_terminal, transient=True) as bar:
+            yield bar
+
+    @contextmanager
+    def download(self, file: str) -> "Iterator[Callable[[int, int | None], None]]":
+        """A bar for the download of one file; it appears with the first bytes."""
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (TextColumn(file), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=self.quiet or not console.is_terminal, transient=True) as bar:
+            shown = bar.add_task(file, visible=False)
+            yield lambda done, total: bar.update(shown, completed=done, total=total, visible=True)
+
+
+@app.command(epilog="Example: dacli image photo.jpg --encoder tiny --save color,png16 -o depth")
+def image(
+    photos: Photos, out: Out = None, encoder: Encoder = None, model: Model = "v2", weights: Weights = None,
+    size: Size = None, precision: Precision = "auto", fp16: Half = False, device: Device = "auto",
+    engine: EngineName = "auto", save: Save = "color", colormap: Colormap = "Spectral_r", near: Near = "white",
+    range_: RangeText = "auto", max_pixels: MaxPixels = 200, overwrite: Overwrite = False, json_: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Depth of one or more pictures."""
+    voice = Voice(json_, quiet)
+    kinds = jobs.parse_kinds(save)
+    check_size(size)
+    work = jobs.plan(photos, out, kinds)
+    precision = chosen_precision(precision, half=fp16)
+    from dacli import networks, pipeline
+
+    look = style(colormap, near, range_)
+    choice = networks.choose(encoder, model, weights)
+    predictor, opened = prepare(choice, size, (device, precision, engine), voice)
+    task = pipeline.Task(opened.encoder, opened.model, opened.weights, look, int(max_pixels * 1e6), overwrite)
+    with voice.bar() as bar:
+        shown = bar.add_task("depth", total=len(work))
+        failed = 0
+        for done in pipeline.run(work, predictor, task):
+            failed += done.error is not None
+            report(done, predictor, task, voice)
+            bar.advance(shown)
+    raise typer.Exit(1 if failed else 0)
+
+
+def check_size(size: int | None) -> None:
+    if size is not None and not 14 <= size <= 10_000:
+        raise UsageError(
+            f"--size {size} is not between 14 and 10000", "518 is what the published networks were trained at"
+        )
+
+
+def chosen_precision(precision: str, *, half: bool) -> str:
+    if half and precision not in ("auto", "fp16"):
+        raise UsageError(f"--fp16 and --precision {precision} contradict each other", "give one of them")
+    return "fp16" if half else precision
+
+
+def style(colormap: str, near: str, range_: str) -> Any:
+    """The pipeline.Style of the options; raises UsageError for a colormap, an end or a range that is none."""
+    from dacli import pipeline, render
+
+    if near not in ("white", "black"):
+        raise UsageError(f"--near {near} is neither white nor black", "white makes near things bright")
+    render.colors(colormap)
+    return pipeline.Style(colormap, "white" if near == "white" else "black", render.parse_range(range_))
+
+
+def prepare(choice: Any, size: int | None, machine: tuple[str, str, str], voice: Voice) -> "tuple[Predictor, Opened]":
+    """The predictor for the options, and a line that says what was decided and why."""
+    from dacli import device, networks, predictor
+
+    plan = device.resolve(*machine)
+    opened = networks.open_network(choice, half=plan.half_weights, say=voice.note, progress=voice.download)
+    ready = predictor.Predictor(opened.network, plan, size)
+    why = f" ({plan.reason})" if plan.reason else ""
+    voice.note(
+        f"{opened.encoder} {ready.quantity} at {ready.size} px on {plan.device}, {plan.engine} {plan.precision}{why}"
+    )
+    return ready, opened
+
+
+def report(work: "Work", predictor: "Predictor", task: "Task", voice: Voice) -> None:
+    """One input's result: JSON or paths on stdout, its fault or note on stderr."""
+    if work.error is not None:
+        voice.fault(work.error)
+    elif work.kept:
+        voice.note(f"{jobs.shown(work.job.source)} is done already; --overwrite redoes it")
+    elif work.prediction is not None and work.prediction.note:
+        voice.note(f"{jobs.shown(work.job.source)}: {work.prediction.note}")
+    if voice.json:
+        print(json.dumps(as_json(work, predictor, task)), flush=True)
+    elif work.error is None:
+        for path in work.job.outputs.values():
+            print(path, flush=True)
+
+
+def as_json(work: "Work", predictor: "Predictor", task: "Task") -> dict[str, object]:
+    found: dict[str, object] = {"input": str(work.job.source), "ok": work.error is None}
+    if work.error is not None or work.made is None:
+        return found | {"error": str(work.error)}
+    plan, prediction = predictor.engine.plan, work.prediction
+    return found | {
+        "outputs": {kind: str(path) for kind, path in work.job.outputs.items()},
+        "encoder": task.encoder,
+        "model": task.model,
+        "quantity": predictor.quantity,
+        "network_size": work.made.network_size,
+        "tiles": 0 if prediction is None else prediction.tiles,
+        "device": plan.device,
+        "engine": plan.engine,
+        "precision": plan.precision if prediction is None else prediction.precision,
+        "seconds": round(work.seconds, 4),
+        "range": [work.made.low, work.made.high],
+        "kept": work.kept,
+    }
+
+
+@app.command(epilog="Example: dacli decode photo_depth16.png -o depth.npy")
+def decode(
+    file: Annotated[Path, typer.Argument(help="A 16-bit PNG that dacli wrote.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE.npy", help="[default: FILE with .npy]")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """The floats back from a 16-bit depth PNG: inverse depth or metres, float32."""
+    from dacli import pictures, render
+
+    target = out or file.with_suffix(".npy")
+    if target.exists() and not overwrite:
+        raise DacliError(f"{jobs.shown(target)} is there already", "--overwrite replaces it")
+    depth, record = render.decode(*pictures.read_depth16(file), jobs.shown(file))
+    pictures.write(target, pictures.npy(depth))
+    Voice().note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {record.encoder} {record.model}")
+    print(target)
+
+
+@app.command(epilog="Example: dacli demo -o demo")
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Output folder.")] = Path("dacli-demo"),
+    seed: Annotated[int, typer.Option(help="Which scene.")] = 8, json_: Json = False,
+) -> None:  # fmt: skip
+    """A rendered scene with known depth through the bundled model: pictures and accuracy, with no network."""
+    from dacli import demonstration
+
+    shown = demonstration.run(out, seed)
+    if json_:
+        print(json.dumps(shown.as_json()))
+        return
+    for path in shown.outputs.values():
+        print(path)
+    Voice().note(f"{shown.scores}")
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine will use and why: device, precision, ffmpeg, caches, what is missing."""
+    from dacli import diagnosis
+
+    findings = diagnosis.examine()
+    width = max(len(name) for name, _ in findings)
+    for name, finding in findings:
+        print(f"{name:<{width}}  {finding}")
+
+
+@weights_app.command("list")
+def list_weights() -> None:
+    """All checkpoints: name, size, licence and whether they are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "MB", "licence", "state", box=None)
+    for row in checkpoints.manifest():
+        size = f"{row.bytes / 1e6:.0f}" if row.bytes else "?"
+        table.add_row(row.name, size, row.licence, checkpoints.state(row).state)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@weights_app.command("get")
+def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], quiet: Quiet = False) -> None:
+    """Download and check checkpoints; those that are here already are only checked."""
+    voice = Voice(quiet=quiet)
+    rows = [checkpoints.named(name) for name in names]
+    failed = 0
+    for row in rows:
+        try:
+            with voice.download(row.file) as progress:
+                print(checkpoints.obtain(row, voice.note, progress))
+        except DacliError as error:
+            failed += 1
+            voice.fault(error)
+    raise typer.Exit(1 if failed else 0)
+
+
+@weights_app.command("verify")
+def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]")] = None) -> None:
+    """Read every byte again and compare; without names, all that are here."""
+    rows = [checkpoints.named(name) for name in names] if names else checkpoints.manifest()
+    bad = 0
+    for row in rows:
+        standing = checkpoints.verify(row)
+        bad += standing.state == "damaged" or (bool(names) and standing.state == "missing")
+        if names or standing.state != "missing":
+            print(f"{row.name}: {standing.state} {standing.path} {standing.fault}".rstrip())
+    raise typer.Exit(1 if bad else 0)
+
+
+@weights_app.command("path")
+def path_of_weights(name: str) -> None:
+    """Where a checkpoint is, or where a file fetched by hand belongs (then the exit code is 1)."""
+    standing = checkpoints.state(checkpoints.named(name))
+    print(standing.path)
+    raise typer.Exit(1 if standing.state in ("missing", "damaged") else 0)
+
+
+def fail(error: DacliError) -> NoReturn:
+    Voice().fault(error)
+    sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"dacli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Depth of pictures with Depth Anything V2, in batches."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    try:
+        app(arguments, prog_name="dacli")
+    except DacliError as error:
+        if os.environ.get("DACLI_DEBUG") == "1":
+            raise
+        fail(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("DACLI_DEBUG") == "1":
+            raise
+        fail(DacliError(f"{type(error).__name__}: {error}", "this is a fault of dacli's; DACLI_DEBUG=1 shows where"))
+    sys.exit(0)

@@ -1,0 +1,104 @@
+"""Which device, engine and precision a run uses, decided once, each with the reason that is printed."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dacli.errors import DacliError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+ENGINES = ("auto", "torch")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where and how the network runs; `half_weights`: half-size checkpoint files are welcome."""
+
+    device: str
+    engine: str
+    precision: str
+    half_weights: bool
+    reason: str
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        """The torch type of the arithmetic."""
+        import torch
+
+        return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+
+
+def resolve(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Plan:
+    """The plan for this machine. Raises UsageError for unknown names, DacliError for a device that is not there."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
+    place, why_device = choose_device(device)
+    kind = place.partition(":")[0]
+    arithmetic, why_precision = {"cpu": on_cpu, "cuda": on_cuda, "mps": on_mps}[kind](precision)
+    reason = "; ".join(part for part in (why_device, why_precision) if part)
+    return Plan(place, "torch", arithmetic, precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"), reason)
+
+
+def choose_device(wanted: str) -> tuple[str, str]:
+    """Device name and why."""
+    import torch
+
+    kind, _, number = wanted.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
+    if kind == "cpu":
+        return "cpu", ""
+    if kind == "mps" or (kind == "auto" and not torch.cuda.is_available() and torch.backends.mps.is_available()):
+        if not torch.backends.mps.is_available():
+            raise DacliError("this machine has no MPS device", "use --device cpu")
+        return "mps", "" if kind == "mps" else "an Apple GPU is there"
+    if kind == "cuda":
+        if int(number or 0) >= torch.cuda.device_count():
+            raise DacliError(
+                f"torch sees no {wanted} here ({torch.cuda.device_count()} CUDA devices)", "use --device cpu"
+            )
+        return wanted, ""
+    return ("cuda", torch.cuda.get_device_name()) if torch.cuda.is_available() else ("cpu", "no GPU that torch can use")
+
+
+def on_cuda(wanted: str) -> tuple[str, str]:
+    return ("fp16", "half precision is the GPU's fast path") if wanted == "auto" else (wanted, "")
+
+
+def on_mps(wanted: str) -> tuple[str, str]:
+    return ("fp32", "half precision is not proven equal on MPS") if wanted == "auto" else (wanted, "")
+
+
+def on_cpu(wanted: str) -> tuple[str, str]:
+    """float16 arithmetic is some 15 times slower than float32 on a CPU, so fp16 only asks for half-size weights."""
+    fast = has_fast_bf16()
+    if wanted == "auto":
+        return ("bf16", f"this CPU has {fast}") if fast else ("fp32", "this CPU has no fast bf16")
+    if wanted == "fp16":
+        chosen = "bf16" if fast else "fp32"
+        return chosen, f"on a CPU fp16 means half-size weights, computed in {chosen}"
+    return wanted, "" if wanted == "fp32" or fast else "this CPU emulates bf16, which is slow"
+
+
+def has_fast_bf16() -> str:
+    """The CPU's instructions for bf16 products by name, or "" where it has none."""
+    import torch
+
+    if torch.cpu._is_amx_tile_supported():
+        return "AMX"
+    return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else ""
+
+
+def cores() -> int:
+    """The cores that this process may really use (affinity and container quota), not those of the machine."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = open("/sys/fs/cgroup/cpu.max", encoding="ascii").read().split()  # noqa: SIM115, PTH123
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))

@@ -1,0 +1,112 @@
+"""What cameras, lenses and files do to a picture; batches [B, 3, H, W] of float RGB in 0…1 on any device."""
+
+import math
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+QUANTISATION = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)  # luminance table of ITU-T T.81, annex K
+
+
+def view(rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Generator) -> tuple[Tensor, Tensor]:
+    """A random part of one canvas [3, h, w] and its inverse depth [h, w], at height × width, mirrored half the time."""
+    h, w = inverse_depth.shape
+    whole = min(h / height, w / width)
+    part = whole * (1 - 0.5 * float(torch.rand((), generator=random)) ** 2)
+    ch, cw = max(8, int(height * part)), max(8, int(width * part))
+    top, left = (int(torch.randint(0, n + 1, (), generator=random)) for n in (h - ch, w - cw))
+    picture = rgb[None, :, top : top + ch, left : left + cw].float() / 255
+    picture = F.interpolate(picture, (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
+    depth = inverse_depth[None, None, top : top + ch, left : left + cw].float()
+    depth = F.interpolate(depth, (height, width), mode="nearest-exact")[0, 0]
+    if torch.rand((), generator=random) < 0.5:
+        picture, depth = picture.flip(-1), depth.flip(-1)
+    return picture, depth
+
+
+def augment(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
+    """Pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
+    rgb = sometimes(0.2, rgb, defocus(rgb, inverse_depth, random), random)
+    rgb = colour(rgb, random)
+    rgb = sometimes(0.25, rgb, blur(rgb, float(torch.rand((), generator=random)) * 1.2 + 0.4), random)
+    strength = uniform(rgb, random, 0, 0.05) * (uniform(rgb, random, 0, 1) < 0.5)
+    rgb = rgb + strength * torch.randn(rgb.shape, generator=random, device=rgb.device)
+    return sometimes(0.35, rgb, jpeg(rgb, uniform(rgb, random, 0.3, 3.0)), random).clamp(0, 1)
+
+
+def sometimes(share: float, plain: Tensor, changed: Tensor, random: Generator) -> Tensor:
+    return torch.where(uniform(plain, random, 0, 1) < share, changed, plain)
+
+
+def uniform(like: Tensor, random: Generator, low: float, high: float, channels: int = 1) -> Tensor:
+    value = torch.rand(len(like), channels, 1, 1, generator=random, device=like.device)
+    return low + (high - low) * value
+
+
+def colour(rgb: Tensor, random: Generator) -> Tensor:
+    """Gain and offset per channel, contrast, saturation (down to gray), gamma, and swapped channels now and then."""
+    swapped = rgb[:, torch.randperm(3, generator=random)]
+    rgb = sometimes(0.1, rgb, swapped, random)
+    gray = (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    saturation = uniform(rgb, random, 0, 1.7) * (uniform(rgb, random, 0, 1) > 0.08)
+    rgb = gray + saturation * (rgb - gray)
+    middle = rgb.mean((1, 2, 3), keepdim=True)
+    rgb = middle + (rgb - middle) * uniform(rgb, random, 0.6, 1.4)
+    rgb = rgb * uniform(rgb, random, 0.75, 1.25) * uniform(rgb, random, 0.85, 1.15, 3)
+    rgb = rgb + uniform(rgb, random, -0.08, 0.08, 3)
+    return rgb.clamp(1e-3, 1) ** torch.exp2(uniform(rgb, random, -0.7, 0.7))
+
+
+def blur(rgb: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur by sigma pixels, as two products with banded matrices."""
+    rows, columns = (gaussian(n, sigma, rgb.device) for n in rgb.shape[2:])
+    return rows @ rgb @ columns.T
+
+
+def gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
+    """Matrix [size, size] whose rows average their neighbourhood with Gaussian weights."""
+    x = torch.arange(size, device=device, dtype=torch.float32)
+    return torch.softmax(-((x[:, None] - x) ** 2) / (2 * sigma**2), 1)
+
+
+def defocus(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
+    """Blur that grows with the distance, in inverse depth, from a random place in focus (a thin lens)."""
+    d = inverse_depth[:, None]
+    pick = torch.randint(0, d[0].numel(), (len(d),), generator=random, device=d.device)
+    focus = d.flatten(1).gather(1, pick[:, None])[:, :, None, None]
+    spread = (d - focus).abs() / (d.amax((2, 3), keepdim=True) - d.amin((2, 3), keepdim=True)).clamp_min(1e-6)
+    amount = (blur(spread, 1.5) * uniform(rgb, random, 2, 8)).clamp(0, 2)
+    soft, softer = blur(rgb, 1.5), blur(rgb, 3.5)
+    return torch.where(amount < 1, rgb + amount * (soft - rgb), soft + (amount - 1) * (softer - soft))
+
+
+@cache
+def cosine_basis(device: torch.device) -> Tensor:
+    k = torch.arange(8, device=device, dtype=torch.float32)
+    basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
+    basis[0] /= math.sqrt(2)
+    return basis
+
+
+def jpeg(rgb: Tensor, coarseness: Tensor) -> Tensor:
+    """What remains after 8×8 cosine coefficients are rounded to coarseness [B, 1, 1, 1] times the standard table."""
+    b, c, h, w = rgb.shape
+    basis = cosine_basis(rgb.device)
+    padded = F.pad(rgb * 255 - 128, [0, -w % 8, 0, -h % 8], mode="replicate")
+    blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)
+    table = rgb.new_tensor(QUANTISATION) * coarseness[..., None, None]
+    coefficients = torch.round(basis @ blocks @ basis.T / table) * table
+    restored = basis.T @ coefficients @ basis
+    joined = restored.permute(0, 1, 2, 4, 3, 5).reshape(b, c, *padded.shape[2:])
+    return (joined[..., :h, :w] + 128) / 255
