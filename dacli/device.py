@@ -1,7 +1,9 @@
 """Which device, engine and precision a run uses, decided once, each with the reason that is printed."""
 
 import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacli.errors import DacliError, UsageError
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 ENGINES = ("auto", "torch")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU per microseconds, or "max"
 
 
 @dataclass(frozen=True)
@@ -48,22 +51,28 @@ def choose_device(wanted: str) -> tuple[str, str]:
     """Device name and why."""
     import torch
 
-    kind, _, number = wanted.partition(":")
-    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
+    if wanted not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]{1,3}", wanted):
         raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
-    if kind == "cpu":
+    if wanted == "cpu":
         return "cpu", ""
-    if kind == "mps" or (kind == "auto" and not torch.cuda.is_available() and torch.backends.mps.is_available()):
-        if not torch.backends.mps.is_available():
-            raise DacliError("this machine has no MPS device", "use --device cpu")
-        return "mps", "" if kind == "mps" else "an Apple GPU is there"
-    if kind == "cuda":
-        if int(number or 0) >= torch.cuda.device_count():
-            raise DacliError(
-                f"torch sees no {wanted} here ({torch.cuda.device_count()} CUDA devices)", "use --device cpu"
-            )
-        return wanted, ""
-    return ("cuda", torch.cuda.get_device_name()) if torch.cuda.is_available() else ("cpu", "no GPU that torch can use")
+    if wanted.startswith("cuda"):
+        return cuda_device(wanted), ""
+    if wanted == "auto" and torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return "mps", "" if wanted == "mps" else "an Apple GPU is there"
+    if wanted == "mps":
+        raise DacliError("this machine has no MPS device", "use --device cpu")
+    return "cpu", "no GPU that torch can use"
+
+
+def cuda_device(wanted: str) -> str:
+    import torch
+
+    count, number = torch.cuda.device_count(), wanted.partition(":")[2]
+    if int(number or 0) >= count:
+        raise DacliError(f"torch sees no {wanted} here ({count} CUDA devices)", "use --device cpu")
+    return f"cuda:{int(number)}" if number else wanted
 
 
 def on_cuda(wanted: str) -> tuple[str, str]:
@@ -98,7 +107,7 @@ def cores() -> int:
     """The cores that this process may really use (affinity and container quota), not those of the machine."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = open("/sys/fs/cgroup/cpu.max", encoding="ascii").read().split()  # noqa: SIM115, PTH123
+        quota, period = QUOTA.read_text("ascii").split()
     except (OSError, ValueError):
         return allowed
     return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))

@@ -1,11 +1,18 @@
 """One forward pass of a network on a device."""
 
 import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from dacli.device import Plan, cores
+from dacli.errors import DacliError
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's words
 
 
 class Engine:
@@ -18,20 +25,37 @@ class Engine:
     def __init__(self, network: nn.Module, plan: Plan) -> None:
         self.plan = plan
         self.network = lay_out(network, plan.device, plan.dtype)
-        if plan.device == "cpu":
+        if plan.device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(cores())
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Depth [B, H, W] in float32 on the CPU of normalised pictures [B, 3, H, W]."""
-        x = pictures.to(self.plan.device, self.plan.dtype, memory_format=torch.channels_last)
-        depth: Tensor = self.network(x)
-        return depth.float().cpu()
+        """Depth [B, H, W] in float32 on the CPU of normalised pictures [B, 3, H, W].
+
+        Raises DacliError if the device's memory does not suffice.
+        """
+        with enough_memory(pictures, self.plan):
+            x = pictures.to(self.plan.device, self.plan.dtype, memory_format=torch.channels_last)
+            depth: Tensor = self.network(x)
+            return depth.float().cpu()
 
     def in_float32(self) -> "Engine":
-        """A copy of this engine that computes in float32, for results that overflowed."""
-        plan = Plan(self.plan.device, self.plan.engine, "fp32", self.plan.half_weights, self.plan.reason)
-        return Engine(copy.deepcopy(self.network), plan)
+        """A copy of this engine, with the same rounded weights, that computes in float32: for what overflowed."""
+        return Engine(copy.deepcopy(self.network), replace(self.plan, precision="fp32"))
+
+
+@contextmanager
+def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
+    """Turn torch's several ways to say that memory ran out into one DacliError that names a way on."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        count, _, height, width = pictures.shape
+        half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
+        what = f"{count} × {height} × {width} pixels" if count > 1 else f"{height} × {width} pixels"
+        raise DacliError(f"not enough memory on {plan.device} for {what}", f"try a smaller --size{half}") from error
 
 
 def lay_out(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:

@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from dacli import checkpoints, loading, tiny
 from dacli.depth_anything import ENCODERS, DepthAnything
 from dacli.download import Progress, Say
-from dacli.errors import UsageError
+from dacli.errors import DacliError, UsageError
 
 MODELS = {"v2": None, "v1": None, "indoor": 20.0, "outdoor": 80.0}
 NAMES = (*ENCODERS, "tiny")
@@ -49,7 +51,9 @@ def choose(encoder: str | None, model: str, weights: Path | None) -> Choice:
     if encoder is not None and encoder not in NAMES:
         raise UsageError(f"unknown encoder {encoder!r}", f"{nearest(encoder, NAMES)}choose one of {', '.join(NAMES)}")
     if encoder == "tiny" and model != "v2":
-        raise UsageError(f"tiny has no {model} model, it gives relative depth only", "leave --model out")
+        raise UsageError(
+            f"tiny has no {model} model, it gives relative depth only", "leave --model out, or choose --encoder vits"
+        )
     return Choice(encoder, model, weights)
 
 
@@ -65,19 +69,46 @@ def open_network(
 
     `half` welcomes a half-size file; `progress(file)` is what shows a download.
     """
-    if choice.encoder == "tiny":
-        network = tiny.load(choice.weights or tiny.BUNDLED)
-        return Opened(network, "tiny", "tiny", identity(choice.weights or tiny.BUNDLED))
-    depth = MODELS[choice.model]
-    version = "v1" if choice.model == "v1" else "v2"
+    if choice.encoder == "tiny" and choice.weights is None:
+        return Opened(tiny.load(tiny.BUNDLED), "tiny", "tiny", identity(tiny.BUNDLED))
     if choice.weights is not None:
-        own = loading.load(choice.weights, choice.encoder, version, depth)
-        return Opened(own, own.encoder, choice.model, identity(choice.weights))
+        return own(choice.weights, choice)
     rows = checkpoints.fitting(str(choice.encoder), choice.model, half=half)
     row = next((row for row in rows if checkpoints.find(row, lambda _: None)), rows[0])
     with progress(row.file) as shown:
         path = checkpoints.obtain(row, say, shown)
-    return Opened(loading.load(path, choice.encoder, version, depth), str(choice.encoder), choice.model, path.name)
+    return Opened(load(path, choice), str(choice.encoder), choice.model, path.name)
+
+
+def own(path: Path, choice: Choice) -> Opened:
+    """The network of the user's own file, which tells its encoder; raises DacliError if the options say otherwise."""
+    if holds_tiny(path) or choice.encoder == "tiny":
+        small = tiny.load(path)
+        if choice.encoder not in (None, "tiny"):
+            raise DacliError(f"{path.name} holds tiny, not {choice.encoder}", "use --encoder tiny")
+        if choice.model != "v2":
+            raise DacliError(f"{path.name} holds tiny, which has no {choice.model} model", "leave --model out")
+        return Opened(small, "tiny", "tiny", identity(path))
+    published = next((row for row in checkpoints.manifest() if row.file == path.name), None)
+    if published is not None and published.model != choice.model:
+        # The keys are those of every other model: nothing but the name tells, and metres read as relative look right.
+        hint = f"use --model {published.model}, or rename the file if it is your own"
+        raise DacliError(f"{path.name} is the name of a published {published.model} checkpoint", hint)
+    network = load(path, choice)
+    return Opened(network, network.encoder, choice.model, identity(path))
+
+
+def load(path: Path, choice: Choice) -> DepthAnything:
+    version = "v1" if choice.model == "v1" else "v2"
+    return loading.load(path, choice.encoder, version, MODELS[choice.model])
+
+
+def holds_tiny(path: Path) -> bool:
+    try:
+        with safe_open(path, "pt") as file:
+            return "stem.0.weight" in file.keys()  # noqa: SIM118 - it is no mapping
+    except (OSError, SafetensorError):
+        return False
 
 
 def identity(path: Path) -> str:

@@ -3,10 +3,13 @@
 import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -20,7 +23,8 @@ from dacli.jobs import RECORD_KEYWORD, Job, present, shown
 from dacli.predictor import Prediction, Predictor
 
 T = TypeVar("T")
-AHEAD = 256 << 20  # bytes that a stage may lie ahead of the next one
+Made = TypeVar("Made")
+AHEAD = 128 << 20  # bytes that a stage may lie ahead of the next one
 
 
 @dataclass(frozen=True)
@@ -69,21 +73,55 @@ class Work:
 
 def run(jobs: Iterable[Job], predictor: Predictor, task: Task) -> Iterator[Work]:
     """Every job, done or with its error, in order; a failed one never stops the others."""
-    reading = prefetch((read(job, predictor, task) for job in jobs), lambda work: work.bytes)
-    inferring = prefetch((infer(work, predictor) for work in reading), lambda work: work.bytes)
-    return (write(work, predictor, task) for work in inferring)
+
+    def weigh(work: Work) -> int:
+        return work.bytes
+
+    reading = prefetch((read(job, predictor, task) for job in jobs), weigh)
+    inferring = prefetch(each(reading, lambda work: infer(work, predictor)), weigh)
+    yield from each(inferring, lambda work: write(work, predictor, task))
+
+
+def each(items: Iterator[T], make: Callable[[T], Made]) -> Iterator[Made]:
+    """What `make` makes of each item; however it ends, the items are closed at once and not when memory is tidied."""
+    try:
+        for item in items:
+            yield make(item)
+    finally:
+        close(items)
+
+
+def close(items: Iterator[T]) -> None:
+    if ending := getattr(items, "close", None):
+        ending()
+
+
+@contextmanager
+def own_fault(work: Work) -> Iterator[None]:
+    """Keep what goes wrong with one picture as its error, in one line with its name, so that the others go on."""
+    name = shown(work.job.source)
+    try:
+        yield
+    except DacliError as error:
+        message = error.message if name in error.message else f"{name}: {error.message}"
+        work.error = DacliError(message, error.hint)
+    except MemoryError:
+        work.error = DacliError(f"{name}: not enough memory", "make the picture smaller, or save fewer kinds at once")
+    except Exception as error:
+        if os.environ.get("DACLI_DEBUG") == "1":
+            raise
+        fault = f"{name}: {type(error).__name__}: {error}"
+        work.error = DacliError(fault, "this is a fault of dacli's; DACLI_DEBUG=1 shows where")
 
 
 def read(job: Job, predictor: Predictor, task: Task) -> Work:
     work = Work(job)
-    try:
+    with own_fault(work):
         work.settings = fingerprint(job, predictor, task)
         work.made = None if task.overwrite else already_made(work)
         work.kept = work.made is not None
         if not work.kept:
             work.rgb = pictures.read(job.source, task.max_pixels)
-    except DacliError as error:
-        work.error = error
     return work
 
 
@@ -99,60 +137,86 @@ def fingerprint(job: Job, predictor: Predictor, task: Task) -> str:
 
 
 def already_made(work: Work) -> render.Record | None:
-    """What the outputs say if all are there, made from this source with these settings, as far as their PNGs tell.
+    """What the outputs say if all are there, made from this source with these settings.
 
-    Raises DacliError for a PNG that dacli did not make.
+    PNGs carry a record; an .npy cannot, so the PNGs beside it know its checksum. Raises DacliError for a PNG that dacli
+    did not make, or made from a picture of another name.
     """
-    known = [record_in(path) for path in work.job.outputs.values() if path.suffix == ".png" and path.exists()]
-    same = present(work.job) and bool(known) and all(record.settings == work.settings for record in known)
-    return known[0] if same else None
+    outputs = work.job.outputs
+    known = [record_in(path, work.job) for path in outputs.values() if path.suffix == ".png" and path.exists()]
+    if not known or not present(work.job):
+        return None
+    wanted = settings_with(work.settings, checksum_in(outputs["npy"])) if "npy" in outputs else work.settings
+    return known[0] if all(f"{record.settings}+".startswith(f"{wanted}+") for record in known) else None
 
 
-def record_in(path: Path) -> render.Record:
+def record_in(path: Path, job: Job) -> render.Record:
     name = shown(path)
     try:
-        return render.parse_record(png.text(pictures.contents(path), name)[RECORD_KEYWORD], name)
+        record = render.parse_record(png.text(pictures.contents(path), name)[RECORD_KEYWORD], name)
     except (DacliError, KeyError):
-        raise DacliError(
-            f"{name} is there and was not made by dacli", "move it away, or replace it with --overwrite"
-        ) from None
+        fault = f"{name} is there and is no whole picture that dacli made"
+        raise DacliError(fault, "move it away, or replace it with --overwrite") from None
+    if record.source != recorded_name(job):
+        fault = f"{name} is there and was made from {shown(Path(record.source))}"
+        raise DacliError(fault, "choose another folder with -o, or replace it with --overwrite")
+    return record
+
+
+def recorded_name(job: Job) -> str:
+    return job.source.name.encode("utf-8", "backslashreplace").decode()
+
+
+def settings_with(settings: str, checksum: int | None) -> str:
+    """Settings as a picture beside an .npy records them: with the checksum of the depth in it."""
+    return settings if checksum is None else f"{settings}+{checksum:08x}"
+
+
+def checksum_in(path: Path) -> int:
+    """The checksum of the depth in an .npy; -1, which none has, if it holds none."""
+    with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
+        return zlib.crc32(np.ascontiguousarray(np.load(path)).data)
+    return -1
 
 
 def infer(work: Work, predictor: Predictor) -> Work:
     if work.rgb is None:
         return work
     begun = time.perf_counter()
-    try:
+    with own_fault(work):
         (work.prediction,) = predictor.predict([work.rgb])
-    except DacliError as error:
-        work.error = DacliError(f"{shown(work.job.source)}: {error.message}", error.hint)
     work.seconds = time.perf_counter() - begun
+    if "side" not in work.job.outputs:
+        work.rgb = None
     return work
 
 
 def write(work: Work, predictor: Predictor, task: Task) -> Work:
     """Write all outputs of a picture, each whole; those written stay when a later one fails."""
-    if work.prediction is None or work.rgb is None:
-        return work
-    depth = work.prediction.depth
-    low, high = render.limits(depth, task.style.range)
-    source = work.job.source.name.encode("utf-8", "backslashreplace").decode()
-    work.made = render.Record(
-        low, high, task.style.near, "steps", predictor.quantity, low, high, task.encoder, task.model,
-        work.prediction.network_size, (depth.shape[0], depth.shape[1]), __version__, source, work.settings,
-    )  # fmt: skip
-    try:
-        for kind, path in work.job.outputs.items():
-            pictures.write(path, encode(kind, work.rgb, depth, work.made, task.style))
-    except DacliError as error:
-        work.error = error
+    if work.prediction is not None:
+        with own_fault(work):
+            work.made = describe(work, work.prediction, predictor.quantity, task)
+            for kind, path in work.job.outputs.items():
+                pictures.write(path, encode(kind, work.rgb, work.prediction.depth, work.made, task.style))
+    work.rgb = None
     return work
 
 
+def describe(work: Work, prediction: Prediction, quantity: render.Quantity, task: Task) -> render.Record:
+    """What the outputs say about themselves, without the scale of each."""
+    depth, near = prediction.depth, task.style.near
+    low, high = render.limits(depth, task.style.range)
+    checksum = zlib.crc32(np.ascontiguousarray(depth).data) if "npy" in work.job.outputs else None
+    return render.Record(
+        low, high, near, "steps", quantity, low, high, task.encoder, task.model, prediction.network_size,
+        (depth.shape[0], depth.shape[1]), __version__, recorded_name(work.job), settings_with(work.settings, checksum),
+    )  # fmt: skip
+
+
 def encode(
-    kind: str, rgb: NDArray[np.uint8 | np.uint16], depth: render.Depth, made: render.Record, style: Style
+    kind: str, rgb: NDArray[np.uint8 | np.uint16] | None, depth: render.Depth, made: render.Record, style: Style
 ) -> bytes:
-    """The file of one kind of output."""
+    """The file of one kind of output; only side needs the picture itself."""
     if kind == "npy":
         return pictures.npy(depth)
     low, high, quantity = made.low, made.high, made.quantity
@@ -163,7 +227,7 @@ def encode(
     if kind == "png16":
         return png.encode(scale.encode(depth), text)
     colored = render.color(depth, low, high, quantity, style.colormap)
-    return png.encode(colored if kind == "color" else render.side(rgb, colored), text)
+    return png.encode(colored if rgb is None or kind == "color" else render.side(rgb, colored), text)
 
 
 class Shelf(Generic[T]):
@@ -174,7 +238,7 @@ class Shelf(Generic[T]):
         self.items: deque[tuple[T, int]] = deque()
         self.weight = 0
         self.closed = False
-        self.full = False
+        self.finished = False
         self.error: BaseException | None = None
         self.changed = threading.Condition()
 
@@ -192,14 +256,15 @@ class Shelf(Generic[T]):
     def finish(self, error: BaseException | None = None) -> None:
         """No item will follow; `error`, if any, is what the taker gets at the end."""
         with self.changed:
-            self.full, self.error = True, error
+            self.finished, self.error = True, error
             self.changed.notify_all()
 
     def take(self) -> Iterator[T]:
         """The items in order, until the giver has finished."""
         while True:
             with self.changed:
-                self.changed.wait_for(lambda: self.items or self.full)
+                while not self.changed.wait_for(lambda: self.items or self.finished, timeout=1):
+                    pass  # on Windows Ctrl-C is only heard between waits
                 if not self.items:
                     break
                 item, weight = self.items.popleft()
@@ -213,6 +278,7 @@ class Shelf(Generic[T]):
         """Nobody will take any more."""
         with self.changed:
             self.closed = True
+            self.items.clear()
             self.changed.notify_all()
 
 
@@ -235,12 +301,12 @@ def prefetch(items: Iterator[T], weigh: Callable[[T], int], limit: int = AHEAD) 
 def fill(shelf: Shelf[T], items: Iterator[T], weigh: Callable[[T], int]) -> None:
     error: BaseException | None = None
     try:
-        for item in items:
-            if not shelf.put(item, weigh(item)):
-                break
+        try:
+            for item in items:
+                if not shelf.put(item, weigh(item)):
+                    break
+        finally:
+            close(items)
     except BaseException as caught:  # noqa: BLE001 - it is raised again in the thread that takes the items
         error = caught
-    finally:
-        if close := getattr(items, "close", None):
-            close()
-        shelf.finish(error)
+    shelf.finish(error)

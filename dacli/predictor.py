@@ -43,25 +43,36 @@ class Predictor:
         for size in dict.fromkeys(sizes):
             rows = [i for i, other in enumerate(sizes) if other == size]
             batch = torch.stack([prepare(pictures[i], size) for i in rows])
-            for i, prediction in zip(
-                rows, self.pass_through(batch, [pictures[i].shape[:2] for i in rows]), strict=True
-            ):
-                found[i] = prediction
+            made = self.pass_through(batch, [pictures[i].shape[:2] for i in rows])
+            found.update(zip(rows, made, strict=True))
         return [found[i] for i in range(len(pictures))]
 
     def pass_through(self, batch: Tensor, sources: Sequence[tuple[int, ...]]) -> list[Prediction]:
-        depth = self.engine.forward(batch)
         made = []
-        for one, raw, (height, width) in zip(batch, depth, sources, strict=True):
-            finite = bool(torch.isfinite(raw).all())
-            final = raw if finite else self.in_float32(one)
-            resized = to_source(final, height, width, align_corners=self.align_corners)
-            precision = self.engine.plan.precision
-            note = "" if finite else f"{precision} overflowed, so it was computed in fp32"
-            made.append(Prediction(resized, (one.shape[1], one.shape[2]), 0, precision if finite else "fp32", note))
+        for one, raw, (height, width) in zip(batch, self.engine.forward(batch), sources, strict=True):
+            final, precision, note = self.settle(one, raw)
+            depth = to_source(final, height, width, align_corners=self.align_corners)
+            made.append(Prediction(depth, (one.shape[1], one.shape[2]), 0, precision, note))
         return made
 
-    def in_float32(self, picture: Tensor) -> Tensor:
-        """Depth [H, W] of one normalised picture, what stays non-finite set to the farthest finite value."""
-        self.exact = self.exact or self.engine.in_float32()
-        return torch.nan_to_num(self.exact.forward(picture[None])[0], nan=0.0, posinf=None, neginf=None)
+    def settle(self, picture: Tensor, raw: Tensor) -> tuple[Tensor, str, str]:
+        """Finite depth [H, W] of one normalised picture, its precision, and a note if `raw` was not finite."""
+        precision = self.engine.plan.precision
+        if bool(raw.isfinite().all()):
+            return raw, precision, ""
+        note = "the network gave numbers that are not finite"
+        if precision != "fp32":
+            self.exact = self.exact or self.engine.in_float32()
+            raw, note = self.exact.forward(picture[None])[0], f"{precision} overflowed, so it was computed in fp32"
+            if bool(raw.isfinite().all()):
+                return raw, "fp32", note
+            note += ", which overflowed too"
+        return self.filled(raw), "fp32", f"{note}; its depth is not to be trusted there"
+
+    def filled(self, raw: Tensor) -> Tensor:
+        """Depth with infinity set to the largest finite value and NaN to the farthest, or all 0 if none is finite."""
+        known = raw[raw.isfinite()]
+        if known.numel() == 0:
+            return torch.zeros_like(raw)
+        low, high = known.min().item(), known.max().item()
+        return raw.nan_to_num(nan=high if self.quantity == "metres" else low, posinf=high, neginf=low)
