@@ -83,7 +83,9 @@ class Voice:
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=self.quiet or not console.is_terminal, transient=True) as bar:
+        # Rich would send to stderr what is printed meanwhile: right on a terminal, the loss of it all in a pipe.
+        mixed, off = sys.stdout.isatty(), self.quiet or not console.is_terminal
+        with Progress(*columns, console=console, disable=off, transient=True, redirect_stdout=mixed) as bar:
             yield bar
 
     @contextmanager
@@ -101,7 +103,8 @@ class Voice:
 
         columns = (TextColumn(file), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=self.quiet or not console.is_terminal, transient=True) as bar:
+        mixed, off = sys.stdout.isatty(), self.quiet or not console.is_terminal
+        with Progress(*columns, console=console, disable=off, transient=True, redirect_stdout=mixed) as bar:
             shown = bar.add_task(file, visible=False)
             yield lambda done, total: bar.update(shown, completed=done, total=total, visible=True)
 
