@@ -2,8 +2,8 @@
 
 Every solid is a unit shape seen through an affine map, so one ray of the camera is one ray of the solid with the same
 parameter t. Ray directions have length 1 along the optical axis, so t is the depth along that axis (z-depth). Only the
-pixels inside a solid's projected bounds are tested; a scatter-minimum is the depth buffer; colour is computed once per
-pixel, from whatever solid won it.
+pixels inside a solid's projected bounds are tested; a scatter-minimum is the depth buffer. All solids are seen from
+outside, but for rooms, which are seen from inside.
 """
 
 from dataclasses import dataclass, fields
@@ -12,11 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from dacli.textures import sample
-
 BOX, ELLIPSOID, FRUSTUM, ROOM = range(4)
 NEAR = 1e-3
-SHADOW_TEXELS = 320
 
 
 @dataclass
@@ -39,27 +36,9 @@ class Solids:
         """The same solids on another device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
-
-@dataclass
-class Lights:
-    """What lights each of B scenes: one sun, one lamp, an even share, fog and sky."""
-
-    sun: Tensor  # [B, 3] unit vector towards it
-    sun_colour: Tensor  # [B, 3]
-    lamp: Tensor  # [B, 3] position
-    lamp_colour: Tensor  # [B, 3]
-    lamp_reach: Tensor  # [B] metres
-    ambient: Tensor  # [B, 3]
-    fog_colour: Tensor  # [B, 3]
-    fog: Tensor  # [B] extinction per metre
-    sky: Tensor  # [B, 2, 3] colours at the zenith and at the horizon
-    clouds: Tensor  # [B, 4] texture, scale, offset, strength
-    centre: Tensor  # [B, 3] middle of what casts shadows
-    extent: Tensor  # [B] half width of it
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same lights on another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+    def rows(self, index: Tensor) -> Self:
+        """Those solids that index [n] names."""
+        return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
 @dataclass
@@ -78,7 +57,7 @@ def perspective(position: Tensor, rotation: Tensor, focal: Tensor, height: int, 
     right, down, forward = rotation.unbind(-1)
     f = focal[:, None]
     corner = forward - right * (width - 1) / (2 * f) - down * (height - 1) / (2 * f)
-    intrinsics = torch.zeros(len(focal), 3, 3, device=focal.device)
+    intrinsics = focal.new_zeros(len(focal), 3, 3)
     intrinsics[:, 0, 0] = intrinsics[:, 1, 1] = focal
     intrinsics[:, 0, 2], intrinsics[:, 1, 2], intrinsics[:, 2, 2] = (width - 1) / 2, (height - 1) / 2, 1
     world = rotation.transpose(1, 2)
@@ -94,7 +73,7 @@ def perspective(position: Tensor, rotation: Tensor, focal: Tensor, height: int, 
 def orthographic(centre: Tensor, towards: Tensor, extent: Tensor, texels: int) -> Camera:
     """Parallel rays that come from `towards` [B, 3] onto a square of half width extent [B] around centre [B, 3]."""
     forward = -towards
-    helper = torch.tensor([0.31, 0.11, 0.94], device=centre.device).expand_as(forward)
+    helper = centre.new_tensor([0.31, 0.11, 0.94]).expand_as(forward)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, helper), dim=-1)
     down = torch.linalg.cross(forward, right)
     step = (2 * extent / texels)[:, None]
@@ -102,7 +81,7 @@ def orthographic(centre: Tensor, towards: Tensor, extent: Tensor, texels: int) -
     start = centre - forward * back - (right + down) * step * (texels - 1) / 2
     rows = torch.stack([right / step, down / step], 1)
     offset = (texels - 1) / 2 - (rows @ centre[..., None])
-    last = torch.tensor([0.0, 0.0, 0.0, 1.0], device=centre.device).expand(len(centre), 1, 4)
+    last = centre.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(centre), 1, 4)
     zero = torch.zeros_like(centre)
     return Camera(
         torch.stack([start, right * step, down * step], 1),
@@ -136,15 +115,14 @@ def local_rays(solids: Solids, camera: Camera) -> Tensor:
 
 def bounds(solids: Solids, camera: Camera, height: int, width: int) -> Tensor:
     """Pixel rectangles [N, 4] (x, y, width, height) that surely hold each solid; a width of 0 is out of sight."""
-    device = solids.half.device
-    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], device=device)] * 3)
+    signs = torch.cartesian_prod(*[solids.half.new_tensor([-1.0, 1.0])] * 3)
     to_world = torch.linalg.inv(solids.to_local[..., :3])
     corners = (signs - solids.to_local[:, None, :, 3]) @ to_world.transpose(1, 2)
     projection = camera.project[solids.scene]
     seen = corners @ projection[..., :3].transpose(1, 2) + projection[:, None, :, 3]
     w = seen[..., 2]
     xy = seen[..., :2] / w.clamp_min(NEAR)[..., None]
-    limit = torch.tensor([width, height], device=device)
+    limit = seen.new_tensor([width, height])
     low = torch.minimum(xy.amin(1).floor().clamp_min(0), limit)
     high = torch.maximum(torch.minimum(xy.amax(1).ceil() + 1, limit), low)
     around = ((w <= NEAR).any(1) | (solids.kind == ROOM))[:, None]
@@ -158,7 +136,7 @@ def hits_of_kind(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Flat pixel, solid and t of every hit of one kind of solid."""
     rows = torch.nonzero(solids.kind == kind)[:, 0]
-    some = Solids(**{f.name: getattr(solids, f.name)[rows] for f in fields(solids)})
+    some = solids.rows(rows)
     box = bounds(some, camera, height, width)
     count = box[:, 2] * box[:, 3]
     left, top, across, first, which = torch.repeat_interleave(
@@ -193,22 +171,26 @@ def along(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Te
 
 
 def slabs(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays [3, n] enter and leave the cube −1 … 1, [n] each (Kay and Kajiya 1986); not enter < leave: a miss."""
     inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
     a, b = (-1 - o) * inverse, (1 - o) * inverse
     return torch.minimum(a, b).amax(0), torch.maximum(a, b).amin(0)
 
 
 def box_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
+    """Where rays [3, n] enter the cube, t [n], infinite for those that miss it or start inside."""
     enter, leave = slabs(o, d)
     return torch.where((enter < leave) & (enter > NEAR), enter, torch.inf)
 
 
 def room_exit(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
+    """Where rays [3, n] leave the cube, t [n]: its far walls, seen from inside or through the near ones."""
     enter, leave = slabs(o, d)
     return torch.where((enter < leave) & (leave > NEAR), leave, torch.inf)
 
 
 def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
+    """The smaller root t [n] of |o + t·d|² = 1, infinite for rays that miss the unit ball or start beyond its front."""
     a, b, c = (d * d).sum(0), (o * d).sum(0), (o * o).sum(0) - 1
     root = b * b - a * c
     t = (-b - root.clamp_min(0).sqrt()) / a
@@ -216,6 +198,7 @@ def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
 
 
 def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
+    """The first t [n] on a frustum about the y axis, radius 1 at y = −1 and 1 − taper at y = 1, or on its two ends."""
     q = -taper / 2
     radius = 1 + q + q * o[1]
     a = d[0] * d[0] + d[2] * d[2] - (q * d[1]) ** 2
@@ -237,128 +220,3 @@ def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
 
 
 INTERSECT = {BOX: box_entry, ELLIPSOID: ellipsoid_entry, FRUSTUM: frustum_entry, ROOM: room_exit}
-
-
-def local_normal(kind: Tensor, p: Tensor, taper: Tensor) -> Tensor:
-    """Outward normal [3, n] in the unit shape's coordinates at p [3, n]."""
-    size = p.abs()
-    face = (size == size.amax(0)) * p.sign()
-    cap = size[1] > 0.9995
-    slope = (taper / 2) * (p[0] ** 2 + p[2] ** 2).sqrt()
-    side = torch.stack([p[0], slope, p[2]])
-    end = torch.stack([torch.zeros_like(p[0]), p[1].sign(), torch.zeros_like(p[0])])
-    round_ = torch.where(kind == FRUSTUM, torch.where(cap, end, side), p)
-    return torch.where(kind == BOX, face, torch.where(kind == ROOM, -face, round_))
-
-
-def render(solids: Solids, lights: Lights, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Linear RGB [B, 3, H, W] and depth along the optical axis [B, H, W] in metres, infinite in the sky."""
-    depth, index = cast(solids, camera, height, width)
-    batch = torch.arange(len(depth), device=depth.device)[:, None, None].expand_as(depth)
-    y, x = torch.meshgrid(*(torch.arange(n, device=depth.device) for n in (height, width)), indexing="ij")
-    x, y = x.expand_as(depth), y.expand_as(depth)
-    rays = torch.cat([camera.origin, camera.direction], 1).permute(1, 2, 0).contiguous()
-    origin, direction = along(rays, batch.reshape(-1), x.reshape(-1), y.reshape(-1))
-    colour = sky_colour(lights, direction, batch.reshape(-1))
-    solid = torch.nonzero(index.reshape(-1) >= 0)[:, 0]
-    t = depth.reshape(-1)[solid]
-    scene = batch.reshape(-1)[solid]
-    lit = surface_colour(
-        solids, lights, camera, index.reshape(-1)[solid], origin[:, solid], direction[:, solid], t, scene
-    )
-    clear = torch.exp(-lights.fog[scene] * t)
-    colour[:, solid] = lit * clear + lights.fog_colour[scene].T * (1 - clear)
-    return colour.view(3, *depth.shape).transpose(0, 1), depth
-
-
-def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
-    up = (direction[1] / direction.square().sum(0).sqrt()).clamp(0, 1)
-    zenith, horizon = lights.sky[scene].permute(1, 2, 0)
-    colour = horizon + (zenith - horizon) * up.sqrt()
-    kind, scale, offset, strength = lights.clouds[scene].T
-    flat = scale / (direction[1].clamp_min(0) + 0.15)
-    u, v = direction[0] * flat + offset, direction[2] * flat
-    return colour + (1 - colour) * strength * sample(kind.long(), u, v, torch.zeros_like(u))
-
-
-def surface_colour(
-    solids: Solids,
-    lights: Lights,
-    camera: Camera,
-    index: Tensor,
-    origin: Tensor,
-    direction: Tensor,
-    t: Tensor,
-    scene: Tensor,
-) -> Tensor:
-    """Lit colour [3, n] of the points where rays [3, n] meet the solids `index` [n] at t [n]."""
-    world = origin + t * direction
-    to_local = pick(solids.to_local.permute(1, 2, 0), index)
-    local = (to_local[:, :3] * world).sum(1) + to_local[:, 3]
-    normal_local = local_normal(solids.kind[index], local, solids.taper[index])
-    normal = (to_local[:, :3] * normal_local[:, None]).sum(0)
-    normal = normal / normal.square().sum(0).sqrt().clamp_min(1e-9)
-    view = direction / direction.square().sum(0).sqrt()
-    facing = -(view * normal).sum(0)
-    footprint = t * camera.pixel[scene] / facing.abs().clamp_min(0.15)
-    albedo = surface_albedo(solids, index, local, normal_local, footprint)
-    sunlight, shine = sun(lights, solids, scene, world, normal, view, t * camera.pixel[scene])
-    light = sunlight + lamp(lights, scene, world, normal) + lights.ambient[scene].T * (0.7 + 0.3 * normal[1])
-    return albedo * (light + solids.glow[index]) + solids.gloss[index] * shine
-
-
-def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor, footprint: Tensor) -> Tensor:
-    """Colour [3, n] of two textures laid on the solid along its most facing axis, filtered to the pixel's footprint."""
-    half = pick(solids.half.T, index)
-    metres = local * half
-    axis = (normal / half).abs().argmax(0)
-    u = torch.where(axis == 0, metres[2], metres[0])
-    v = torch.where(axis == 1, metres[2], metres[1])
-    first, second, over = pick(solids.colours.permute(1, 2, 0), index)
-    values = []
-    for layer in (0, 1):
-        grain = solids.grain[index, layer]
-        values.append(sample(solids.texture[index, layer], u / grain, v / grain, footprint / grain))
-    base = first + (second - first) * values[0]
-    return base + (over - base) * (values[1] * solids.overlay[index])
-
-
-def sun(
-    lights: Lights, solids: Solids, scene: Tensor, world: Tensor, normal: Tensor, view: Tensor, pixel: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Diffuse light and highlight [3, n] of the sun, with shadows from a depth map seen from it."""
-    towards = lights.sun[scene].T
-    cosine = (normal * towards).sum(0)
-    camera = orthographic(lights.centre, lights.sun, lights.extent, SHADOW_TEXELS)
-    casters = torch.nonzero(solids.kind != ROOM)[:, 0]
-    shadow, _ = cast(
-        Solids(**{f.name: getattr(solids, f.name)[casters] for f in fields(solids)}), camera, *[SHADOW_TEXELS] * 2
-    )
-    texel = camera.pixel[scene]
-    point = world + normal * (1.5 * texel + pixel)
-    p = camera.project[scene].permute(1, 2, 0)
-    xy = (p[:2, :3] * point).sum(1) + p[:2, 3]
-    behind = (-towards * (point - camera.origin[scene, 0].T)).sum(0)
-    strength = lights.sun_colour[scene].T * unshadowed(shadow, scene, xy, behind - texel)
-    half = torch.nn.functional.normalize(towards - view, dim=0)
-    return strength * cosine.clamp_min(0), strength * (half * normal).sum(0).clamp_min(0) ** 24
-
-
-def unshadowed(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) -> Tensor:
-    """Share [n] of the four texels around xy [2, n] of the depth map [B, T, T] that lie no nearer to the sun."""
-    corner = xy.floor()
-    part = xy - corner
-    light = torch.zeros_like(distance)
-    for right, low in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        column, row = (corner + torch.tensor([[right], [low]], device=xy.device)).long().clamp(0, SHADOW_TEXELS - 1)
-        weight = (part[0] if right else 1 - part[0]) * (part[1] if low else 1 - part[1])
-        light += weight * (distance < shadow[scene, row, column])
-    inside = ((xy > 0) & (xy < SHADOW_TEXELS - 1)).all(0)
-    return torch.where(inside, light, 1.0)
-
-
-def lamp(lights: Lights, scene: Tensor, world: Tensor, normal: Tensor) -> Tensor:
-    way = lights.lamp[scene].T - world
-    distance = way.square().sum(0).sqrt().clamp_min(1e-3)
-    cosine = ((way * normal).sum(0) / distance).clamp_min(0)
-    return lights.lamp_colour[scene].T * cosine / (1 + (distance / lights.lamp_reach[scene]) ** 2)

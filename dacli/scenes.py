@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dacli.furnishing import FURNITURE, OUTDOORS, SMALL, Parts, foliage, hanging_branch, lean, scatter_on_floor, wires
-from dacli.raycast import BOX, ELLIPSOID, ROOM, Camera, Lights, Solids, perspective, render
-
-Array = np.ndarray
+from dacli.furnishing import FURNITURE, OUTDOORS, SMALL, lean, wires
+from dacli.parts import Array, Parts, turn
+from dacli.plants import foliage, hanging_branch, scatter_on_floor
+from dacli.raycast import BOX, ELLIPSOID, ROOM, Camera, Solids, perspective
+from dacli.shading import Lights, render
 
 
 @dataclass
@@ -42,17 +43,14 @@ class Rendering:
 
 def draw(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str = "cpu") -> Rendering:
     """Pictures and exact depth of the layouts; the field of view spans the shorter side."""
-    solids = Solids(
-        scene=torch.repeat_interleave(torch.tensor([len(v.solids["kind"]) for v in layouts])),
-        **{name: stack([v.solids[name] for v in layouts]) for name in layouts[0].solids},
-    ).to(device)
-    lights = Lights(
-        **{f.name: torch.tensor(np.stack([v.lights[f.name] for v in layouts])).float() for f in fields(Lights)}
-    ).to(device)
+    count = [len(v.solids["kind"]) for v in layouts]
+    rows = {name: stack([v.solids[name] for v in layouts]) for name in layouts[0].solids}
+    solids = Solids(scene=stack([np.repeat(np.arange(len(layouts)), count)]), **rows).to(device)
+    lights = Lights(**{f.name: stack([v.lights[f.name][None] for v in layouts]) for f in fields(Lights)}).to(device)
     camera, focal = cameras(layouts, height, width, device)
     linear, depth = render(solids, lights, camera, height, width)
-    tint = torch.tensor(np.stack([v.tint for v in layouts])).float().to(device)[:, :, None, None]
-    gain = torch.tensor([v.exposure for v in layouts], device=device).float()[:, None, None, None]
+    tint = stack([v.tint[None] for v in layouts]).to(device)[:, :, None, None]
+    gain = stack([np.array([v.exposure]) for v in layouts]).to(device)[:, None, None, None]
     level = linear.mean((1, 2, 3), keepdim=True).clamp_min(1e-3)
     exposed = 1 - torch.exp(-linear * tint * gain / level)
     rgb = (exposed.clamp(0, 1) ** (1 / 2.2) * 255).round().to(torch.uint8)
@@ -60,15 +58,17 @@ def draw(layouts: Sequence[Layout], height: int, width: int, device: torch.devic
 
 
 def stack(arrays: Sequence[Array]) -> Tensor:
-    joined = torch.tensor(np.concatenate(arrays))
-    return joined if joined.dtype == torch.int64 else joined.float()
+    """The rows of all arrays in one tensor: whole numbers as int64, all else as float32."""
+    joined = torch.from_numpy(np.concatenate(arrays))
+    return joined.float() if joined.is_floating_point() else joined.long()
 
 
 def cameras(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str) -> tuple[Camera, Tensor]:
+    """The layouts' cameras for pictures of that size, and their focal lengths [B] in pixels."""
     half = np.tan([v.field_of_view / 2 for v in layouts])
-    focal = torch.tensor(min(height, width) / (2 * half)).float().to(device)
-    position = torch.tensor(np.stack([v.position for v in layouts])).float().to(device)
-    rotation = torch.tensor(np.stack([v.rotation for v in layouts])).float().to(device)
+    focal = stack([min(height, width) / (2 * half)]).to(device)
+    position = stack([v.position[None] for v in layouts]).to(device)
+    rotation = stack([v.rotation[None] for v in layouts]).to(device)
     return perspective(position, rotation, focal, height, width), focal
 
 
@@ -89,6 +89,7 @@ def look(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.
 
 
 def finish(rng: np.random.Generator, parts: Parts, lights: dict[str, Array], camera: tuple[Array, Array]) -> Layout:
+    """The layout of the parts, without those that the camera is in or too close to, with a random lens and exposure."""
     position, rotation = camera
     solids = parts.solids()
     local = (solids["to_local"][:, :, :3] @ position) + solids["to_local"][:, :, 3]
@@ -142,7 +143,7 @@ def room(rng: np.random.Generator) -> Layout:
     eye = rng.uniform(0.5, min(2.2, height - 0.3))
     middle = np.array([rng.uniform(-0.3, 0.3) * width, height / 2, depth / 2 - rng.uniform(0.3, 1.5)])
     half = np.array([width, height, depth]) / 2
-    turned = parts.turn(rng.normal(0, 0.35))
+    turned = turn(rng.normal(0, 0.35))
     parts.material()
     parts.add(ROOM, middle, half, turned)
     floor = parts.material()
@@ -178,6 +179,7 @@ def wall_pieces(rng: np.random.Generator, parts: Parts, middle: Array, half: Arr
 def place_furniture(
     rng: np.random.Generator, parts: Parts, middle: Array, half: Array, turned: Array, count: int
 ) -> None:
+    """Put `count` pieces of furniture on the floor, some through each other and through the walls."""
     for _ in range(count):
         make = FURNITURE[rng.integers(len(FURNITURE))]
         at = middle + turned @ (np.array([rng.uniform(-0.9, 0.9), 0, rng.uniform(-0.5, 0.95)]) * half)
@@ -220,7 +222,7 @@ def street(rng: np.random.Generator) -> Layout:
     parts = Parts(rng)
     eye, side = rng.uniform(1.0, 3.5), rng.uniform(2.5, 12)
     ground(rng, parts, 0.0)
-    turned = parts.turn(rng.normal(0, 0.25))
+    turned = turn(rng.normal(0, 0.25))
     for sign in (-1, 1) if rng.random() < 0.75 else (1,):
         z = rng.uniform(-6, 4)
         while z < 90:
@@ -259,7 +261,7 @@ def close_up(rng: np.random.Generator) -> Layout:
     eye = rng.uniform(0.15, 0.9)
     ground(rng, parts, 0.0)
     if rng.random() < 0.6:
-        back = parts.turn(rng.normal(0, 0.5))
+        back = turn(rng.normal(0, 0.5))
         at = np.array([0, 1.0, rng.uniform(1.5, 9)])
         parts.add(BOX, at, np.array([6, rng.uniform(0.3, 4), 0.1]), back, parts.material())
     for at in spread(rng, int(rng.integers(2, 12)), 0.5, 3.0, 0.5):

@@ -4,26 +4,29 @@ from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+Field = NDArray[np.floating]
 TEXELS = 128
 LEVELS = 8
 
 
-def noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> np.ndarray:
+def noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Field:
     """Random field whose spectrum falls as 1 / frequency^slope, stretched along one axis."""
     fy, fx = np.meshgrid(np.fft.fftfreq(TEXELS) * stretch, np.fft.fftfreq(TEXELS), indexing="ij")
     amplitude = (np.hypot(fx, fy) + 0.5 / TEXELS) ** -slope
     field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((TEXELS, TEXELS))) * amplitude).real
-    return np.clip(0.5 + (field - field.mean()) / (5 * field.std()), 0, 1)
+    return np.asarray(np.clip(0.5 + (field - field.mean()) / (5 * field.std()), 0, 1))
 
 
-def grid() -> tuple[np.ndarray, np.ndarray]:
+def grid() -> tuple[Field, Field]:
+    """Row and column of every texel [TEXELS, TEXELS], in tiles."""
     y, x = np.mgrid[0:TEXELS, 0:TEXELS] / TEXELS
     return y, x
 
 
-def bricks(rng: np.random.Generator) -> np.ndarray:
+def bricks(rng: np.random.Generator) -> Field:
     y, x = grid()
     row = np.floor(y * 8)
     column = (x * 4 + 0.5 * (row % 2)) % 4
@@ -32,7 +35,7 @@ def bricks(rng: np.random.Generator) -> np.ndarray:
     return np.where(joint, 0.0, tone)
 
 
-def rectangles(rng: np.random.Generator, count: int) -> np.ndarray:
+def rectangles(rng: np.random.Generator, count: int) -> Field:
     field = np.full((TEXELS, TEXELS), rng.uniform())
     for _ in range(count):
         top, left = rng.integers(0, TEXELS, 2)
@@ -41,22 +44,24 @@ def rectangles(rng: np.random.Generator, count: int) -> np.ndarray:
     return field
 
 
-def cells(rng: np.random.Generator, count: int, edges: bool) -> np.ndarray:
+def cells(rng: np.random.Generator, count: int, edges: bool) -> Field:
+    """Cells around random seeds (Worley 1996): their borders dark, or a bright spot in each."""
     y, x = grid()
     seeds = rng.uniform(size=(count, 2))
     apart = np.abs(np.stack([y, x], -1)[..., None, :] - seeds)
     distance = np.sort(np.hypot(*np.moveaxis(np.minimum(apart, 1 - apart), -1, 0)), -1)
-    return np.clip((distance[..., 1] - distance[..., 0]) * 12, 0, 1) if edges else 1 - distance[..., 0] / distance.max()
+    nearest, second = distance[..., 0], distance[..., 1]
+    return np.asarray(np.clip((second - nearest) * 12, 0, 1) if edges else 1 - nearest / distance.max())
 
 
-def windows(rng: np.random.Generator) -> np.ndarray:
+def windows(rng: np.random.Generator) -> Field:
     y, x = grid()
     pane = (np.abs((x * 4) % 1 - 0.5) < 0.3) & (np.abs((y * 4) % 1 - 0.5) < 0.36)
     light = rng.uniform(0.5, 1, (4, 4))[(y * 4).astype(int), (x * 4).astype(int)]
     return np.where(pane, light, 0.1)
 
 
-def lettering(rng: np.random.Generator) -> np.ndarray:
+def lettering(rng: np.random.Generator) -> Field:
     y, x = grid()
     strokes = rng.uniform(size=(32, 64)) < 0.55
     return np.where((np.floor(y * 32) % 4 < 2) & strokes[(y * 32).astype(int), (x * 64).astype(int)], 1.0, 0.0)
@@ -76,7 +81,7 @@ def pyramid() -> Tensor:
     fields += [bricks(rng), windows(rng), lettering(rng)]
     fields += [rectangles(rng, n) for n in (6, 14, 40)]
     fields += [cells(rng, 24, edges=True), cells(rng, 60, edges=True), cells(rng, 40, edges=False), np.zeros_like(x)]
-    level = torch.tensor(np.stack(fields), dtype=torch.float32)
+    level = torch.from_numpy(np.stack(fields)).float()
     levels = [level]
     for _ in range(LEVELS - 1):
         level = torch.nn.functional.avg_pool2d(level[:, None], 2)[:, 0]
@@ -91,9 +96,10 @@ def count() -> int:
 
 @cache
 def on_device(device: torch.device) -> tuple[Tensor, Tensor]:
+    """The pyramid on a device, and where each of its levels begins."""
     textures = count()
-    sizes = torch.tensor([textures * (TEXELS >> k) ** 2 for k in range(LEVELS)])
-    return pyramid().to(device), (sizes.cumsum(0) - sizes).to(device)
+    sizes = torch.tensor([textures * (TEXELS >> k) ** 2 for k in range(LEVELS)], device=device)
+    return pyramid().to(device), sizes.cumsum(0) - sizes
 
 
 def sample(texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:

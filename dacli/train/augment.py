@@ -1,4 +1,7 @@
-"""What cameras, lenses and files do to a picture; batches [B, 3, H, W] of float RGB in 0…1 on any device."""
+"""What cameras, lenses and files do to a picture; batches [B, 3, H, W] of float RGB in 0…1 on any device.
+
+Random numbers come from the generator's own device and go to the picture's: the two need not be the same.
+"""
 
 import math
 from functools import cache
@@ -23,14 +26,14 @@ def view(rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Ge
     """A random part of one canvas [3, h, w] and its inverse depth [h, w], at height × width, mirrored half the time."""
     h, w = inverse_depth.shape
     whole = min(h / height, w / width)
-    part = whole * (1 - 0.5 * float(torch.rand((), generator=random)) ** 2)
+    part = whole * (1 - 0.5 * float(chance(random)) ** 2)
     ch, cw = max(8, int(height * part)), max(8, int(width * part))
-    top, left = (int(torch.randint(0, n + 1, (), generator=random)) for n in (h - ch, w - cw))
+    top, left = (int(torch.randint(n + 1, (), generator=random, device=random.device)) for n in (h - ch, w - cw))
     picture = rgb[None, :, top : top + ch, left : left + cw].float() / 255
     picture = F.interpolate(picture, (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
     depth = inverse_depth[None, None, top : top + ch, left : left + cw].float()
     depth = F.interpolate(depth, (height, width), mode="nearest-exact")[0, 0]
-    if torch.rand((), generator=random) < 0.5:
+    if chance(random) < 0.5:
         picture, depth = picture.flip(-1), depth.flip(-1)
     return picture, depth
 
@@ -39,24 +42,32 @@ def augment(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
     """Pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
     rgb = sometimes(0.2, rgb, defocus(rgb, inverse_depth, random), random)
     rgb = colour(rgb, random)
-    rgb = sometimes(0.25, rgb, blur(rgb, float(torch.rand((), generator=random)) * 1.2 + 0.4), random)
+    rgb = sometimes(0.25, rgb, blur(rgb, float(chance(random)) * 1.2 + 0.4), random)
     strength = uniform(rgb, random, 0, 0.05) * (uniform(rgb, random, 0, 1) < 0.5)
-    rgb = rgb + strength * torch.randn(rgb.shape, generator=random, device=rgb.device)
+    noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
+    rgb = rgb + strength * noise
     return sometimes(0.35, rgb, jpeg(rgb, uniform(rgb, random, 0.3, 3.0)), random).clamp(0, 1)
 
 
+def chance(random: Generator) -> Tensor:
+    """One number, even in 0…1."""
+    return torch.rand((), generator=random, device=random.device)
+
+
 def sometimes(share: float, plain: Tensor, changed: Tensor, random: Generator) -> Tensor:
+    """Each sample either changed, by that chance, or plain."""
     return torch.where(uniform(plain, random, 0, 1) < share, changed, plain)
 
 
 def uniform(like: Tensor, random: Generator, low: float, high: float, channels: int = 1) -> Tensor:
-    value = torch.rand(len(like), channels, 1, 1, generator=random, device=like.device)
-    return low + (high - low) * value
+    """Numbers [B, channels, 1, 1] even in low … high, for the samples `like` [B, ...] and on their device."""
+    value = torch.rand(len(like), channels, 1, 1, generator=random, device=random.device)
+    return low + (high - low) * value.to(like.device)
 
 
 def colour(rgb: Tensor, random: Generator) -> Tensor:
     """Gain and offset per channel, contrast, saturation (down to gray), gamma, and swapped channels now and then."""
-    swapped = rgb[:, torch.randperm(3, generator=random)]
+    swapped = rgb[:, torch.randperm(3, generator=random, device=random.device).to(rgb.device)]
     rgb = sometimes(0.1, rgb, swapped, random)
     gray = (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     saturation = uniform(rgb, random, 0, 1.7) * (uniform(rgb, random, 0, 1) > 0.08)
@@ -69,7 +80,7 @@ def colour(rgb: Tensor, random: Generator) -> Tensor:
 
 
 def blur(rgb: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur by sigma pixels, as two products with banded matrices."""
+    """Gaussian blur by sigma pixels, as two products with matrices; weights beyond the border go to those inside."""
     rows, columns = (gaussian(n, sigma, rgb.device) for n in rgb.shape[2:])
     return rows @ rgb @ columns.T
 
@@ -83,7 +94,7 @@ def gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
 def defocus(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
     """Blur that grows with the distance, in inverse depth, from a random place in focus (a thin lens)."""
     d = inverse_depth[:, None]
-    pick = torch.randint(0, d[0].numel(), (len(d),), generator=random, device=d.device)
+    pick = torch.randint(d[0].numel(), (len(d),), generator=random, device=random.device).to(d.device)
     focus = d.flatten(1).gather(1, pick[:, None])[:, :, None, None]
     spread = (d - focus).abs() / (d.amax((2, 3), keepdim=True) - d.amin((2, 3), keepdim=True)).clamp_min(1e-6)
     amount = (blur(spread, 1.5) * uniform(rgb, random, 2, 8)).clamp(0, 2)
@@ -93,6 +104,7 @@ def defocus(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
 
 @cache
 def cosine_basis(device: torch.device) -> Tensor:
+    """The orthonormal 8-point DCT-II [8, 8], a row for each frequency (ITU-T T.81, A.3.3)."""
     k = torch.arange(8, device=device, dtype=torch.float32)
     basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
     basis[0] /= math.sqrt(2)

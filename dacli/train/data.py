@@ -30,7 +30,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Stream(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches first … last of one stage. Each renders `fresh` new scenes; the rest are new views of recent ones."""
+    """Batches first … last of one stage. Each renders `fresh` new scenes; the rest are new views of recent ones.
+
+    Each of W workers makes every W-th batch, from recent scenes of its own. A stream starts without any, so a run that
+    was resumed sees the same new scenes as one that never stopped, but other older ones beside them.
+    """
 
     stage: Stage
     seed: int
@@ -38,9 +42,10 @@ class Stream(IterableDataset[tuple[Tensor, Tensor]]):
     last: int
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised pictures [B, 3, H, W] and inverse depth [B, H, W], in an order that depends on the seed alone."""
-        torch.set_num_threads(1)
+        """Normalised pictures [B, 3, H, W] and inverse depth [B, H, W]; the same for the same first, last and seed."""
         worker = get_worker_info()
+        if worker:
+            torch.set_num_threads(1)
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT)
         for number in range(self.first + offset, self.last, stride):
@@ -49,11 +54,13 @@ class Stream(IterableDataset[tuple[Tensor, Tensor]]):
             yield self.batch(number, recent)
 
     def rendered(self, number: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """New scenes of batch `number`: RGB [3, h, w] uint8 and inverse depth [h, w] float16."""
         for k in range(count):
             picture = draw([scene(self.seed, number * 1000 + k)], self.stage.canvas, self.stage.canvas)
             yield picture.rgb[0], picture.inverse_depth[0].half()
 
     def batch(self, number: int, recent: deque[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Batch `number`: the newest scenes, and random older ones."""
         random = Generator().manual_seed(self.seed * 1_000_003 + number)
         height, width = picture_size(self.stage.size, random)
         older = torch.randint(0, len(recent), (self.stage.batch - self.stage.fresh,), generator=random).tolist()

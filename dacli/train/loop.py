@@ -1,8 +1,10 @@
 """The training loop: one function, resumable at any checkpoint."""
 
 import copy
+import io
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,13 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dacli import pictures
 from dacli.engine import channels_last
+from dacli.errors import DacliError
 from dacli.train.data import Stage, loader
 from dacli.train.losses import relative_depth
 
 WARM_UP = 200
 DECAY = 0.05
 AVERAGING = 0.999
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
 
 
 @dataclass
@@ -31,22 +45,29 @@ class Run:
     done: int = 0
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint whole, or leave the old one."""
+        """Write the checkpoint whole, or leave the old one; raises DacliError if it cannot be written."""
         state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
-        part = path.with_suffix(".part")
-        torch.save(state | {"done": self.done}, part)
-        part.replace(path)
+        file = io.BytesIO()
+        torch.save(state | {"done": self.done}, file)
+        pictures.write(path, file.getvalue())
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint of the same model."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("model", "average", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
-        self.done = state["done"]
+        """Go on from a checkpoint of the same model; raises DacliError for any other file."""
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            for name in ("model", "average", "optimiser"):
+                getattr(self, name).load_state_dict(state[name])
+            self.done = int(state["done"])
+        except UNREADABLE as error:
+            reason = str(error).partition("\n")[0]
+            raise DacliError(
+                f"{path} is no checkpoint of this training ({reason})",
+                "remove it to start anew, or give another folder",
+            ) from error
 
 
 def start(model: nn.Module) -> Run:
-    """A run at step 0, AdamW without decay on biases and norms."""
+    """A run at step 0: AdamW (Loshchilov and Hutter 2019) without decay on biases and norms."""
     channels_last(model)
     flat = [p for p in model.parameters() if p.ndim < 2]
     deep = [p for p in model.parameters() if p.ndim >= 2]
@@ -56,14 +77,14 @@ def start(model: nn.Module) -> Run:
 
 
 def rate(step: int, total: int, peak: float) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
+    """The learning rate: linear warm-up, then half a cosine (Loshchilov and Hutter 2017) to a hundredth of the peak."""
     if step < WARM_UP:
         return peak * (step + 1) / WARM_UP
     return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, total - WARM_UP))) / 2)
 
 
 def step(run: Run, picture: Tensor, truth: Tensor, learning_rate: float) -> float:
-    """One update; the loss before it."""
+    """The loss of a batch of normalised pictures [B, 3, H, W] and inverse depth [B, H, W], before one update by it."""
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate
     device = next(run.model.parameters()).device
@@ -82,7 +103,7 @@ def step(run: Run, picture: Tensor, truth: Tensor, learning_rate: float) -> floa
 
 @torch.no_grad()
 def follow(run: Run) -> None:
-    """Move the running average, faster while it is young."""
+    """Move the running average of the weights, faster while it is young; batch statistics are copied."""
     keep = min(AVERAGING, (1 + run.done) / (10 + run.done))
     for weight, newer in zip(run.average.parameters(), run.model.parameters(), strict=True):
         weight.lerp_(newer, 1 - keep)
