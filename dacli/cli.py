@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -258,6 +258,48 @@ def doctor() -> None:
     width = max(len(name) for name, _ in findings)
     for name, finding in findings:
         print(f"{name:<{width}}  {finding}")
+
+
+@app.command("eval", epilog="Example: dacli eval --encoder tiny --scenes 256")
+def evaluate(
+    encoder: Encoder = None, model: Model = "v2", weights: Weights = None, size: Size = None,
+    precision: Precision = "auto", device: Device = "auto", scenes: Annotated[int, typer.Option(min=1)] = 256,
+    seed: Annotated[int, typer.Option(help="The stream of scenes; training uses others.")] = 4242,
+    json_: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Accuracy of a relative model on rendered scenes that it was never trained on."""
+    voice = Voice(json_, quiet)
+    check_size(size)
+    from dacli import evaluation, networks
+
+    predictor, _ = prepare(networks.choose(encoder, model, weights), size, (device, precision, "auto"), voice)
+    if predictor.quantity == "metres":
+        raise UsageError("eval compares relative depth", "leave --model out, or choose v2 or v1")
+    with voice.bar() as bar:
+        shown = bar.add_task("scenes", total=scenes)
+        scores = evaluation.on_scenes(predictor, scenes, seed, lambda done: bar.update(shown, completed=done))
+    print(json.dumps(asdict(scores)) if json_ else scores)
+
+
+@train_app.command("teacher", epilog="Example: dacli train teacher runs/tiny")
+def train_teacher(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Checkpoints, log and weights; training goes on there.")
+    ],
+    seed: Annotated[int, typer.Option(help="Of the weights and of the scenes.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that render scenes.")] = 2,
+    quiet: Quiet = False,
+) -> None:
+    """Train tiny on rendered scenes; the weights end up in DIR/tiny.safetensors."""
+    from dacli.train import teacher
+
+    with Voice(quiet=quiet).bar() as bar:
+        shown = bar.add_task("training", total=sum(stage.steps for stage in teacher.STAGES))
+
+        def report(row: dict[str, Any]) -> None:
+            bar.update(shown, completed=row["step"], description=f"{row['size']} px, loss {row['loss']:.3f}")
+
+        print(teacher.teach(folder, seed, workers, report))
 
 
 @weights_app.command("list")
