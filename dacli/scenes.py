@@ -79,6 +79,11 @@ def scene(seed: int, index: int) -> Layout:
     return kinds[rng.choice(len(kinds), p=(0.36, 0.16, 0.18, 0.18, 0.12))](rng)
 
 
+def some(rng: np.random.Generator, low: int, high: int) -> int:
+    """A number from low to high - 1; in half of all scenes a third of that, for few things show most plainly."""
+    return max(1, int(rng.integers(low, high)) // int(rng.choice([1, 3])))
+
+
 def look(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.06) -> tuple[Array, Array]:
     """Camera position and rotation (columns: right, down, forward; y is up), pitch in radians, up positive."""
     angle = rng.normal(0, roll)
@@ -149,8 +154,8 @@ def room(rng: np.random.Generator) -> Layout:
     floor = parts.material()
     parts.add(BOX, middle - [0, half[1] + 0.02, 0], np.array([half[0] + 3, 0.025, half[2] + 3]), turned, floor)
     wall_pieces(rng, parts, middle, half, turned)
-    place_furniture(rng, parts, middle, half, turned, int(rng.integers(3, 14)))
-    if rng.random() < 0.35:
+    place_furniture(rng, parts, middle, half, turned, some(rng, 3, 14))
+    if rng.random() < 0.2:
         near_things(rng, parts, eye)
     lamp = middle + np.array([rng.uniform(-0.6, 0.6), 0.8, rng.uniform(-0.6, 0.6)]) * half
     lights = lighting(rng, middle, float(half.max()) * 1.1, lamp, indoor=True)
@@ -231,11 +236,11 @@ def street(rng: np.random.Generator) -> Layout:
             half = np.array([deep, tall / 2, length / 2 - rng.choice([0, 0.6])])
             parts.add(BOX, turned @ at, half, turned, parts.material(large=True))
             z += length
-    for at in spread(rng, int(rng.integers(5, 22)), 2, 50, side / 8):
+    for at in spread(rng, some(rng, 5, 22), 2, 50, side / 8):
         OUTDOORS[rng.integers(len(OUTDOORS))](parts, turned @ at, 8.0)
     if rng.random() < 0.4:
         wires(parts, side, eye)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         near_things(rng, parts, eye)
     lights = lighting(rng, np.array([0, 2, 14.0]), 20, np.zeros(3))
     return finish(rng, parts, lights, look(rng, eye, rng.normal(0.03, 0.14)))
@@ -246,10 +251,10 @@ def landscape(rng: np.random.Generator) -> Layout:
     parts = Parts(rng)
     eye = rng.uniform(0.4, 3)
     ground(rng, parts, rng.uniform(0.2, 1))
-    for at in spread(rng, int(rng.integers(6, 26)), 1.6, 120):
+    for at in spread(rng, some(rng, 6, 26), 1.6, 120):
         OUTDOORS[rng.integers(len(OUTDOORS))](parts, at, rng.uniform(3, 12))
     scatter_on_floor(parts, spread(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
-    if rng.random() < 0.4:
+    if rng.random() < 0.2:
         near_things(rng, parts, eye)
     lights = lighting(rng, np.array([0, 1.5, 9.0]), 14, np.zeros(3))
     return finish(rng, parts, lights, look(rng, eye, rng.normal(-0.02, 0.13)))
@@ -264,9 +269,9 @@ def close_up(rng: np.random.Generator) -> Layout:
         back = turn(rng.normal(0, 0.5))
         at = np.array([0, 1.0, rng.uniform(1.5, 9)])
         parts.add(BOX, at, np.array([6, rng.uniform(0.3, 4), 0.1]), back, parts.material())
-    for at in spread(rng, int(rng.integers(2, 12)), 0.5, 3.0, 0.5):
+    for at in spread(rng, some(rng, 2, 12), 0.5, 3.0, 0.5):
         SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.1, 0.35))
-    if rng.random() < 0.5:
+    if rng.random() < 0.25:
         near_things(rng, parts, eye)
     indoor = rng.random() < 0.6
     lights = lighting(
@@ -283,7 +288,7 @@ def from_above(rng: np.random.Generator) -> Layout:
     pitch = rng.uniform(-1.4, -0.45)
     aim = eye / np.tan(-pitch)
     scale = min(max(eye / 2, 0.35), 6)
-    for _ in range(rng.integers(6, 40)):
+    for _ in range(some(rng, 6, 40)):
         at = np.array([rng.normal(0, 0.7) * eye, 0, aim + rng.normal(0, 0.8) * eye])
         if eye < 2.5:
             SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.05, 0.3) * scale)

@@ -73,7 +73,7 @@ def start(model: nn.Module) -> Run:
     deep = [p for p in model.parameters() if p.ndim >= 2]
     groups = [{"params": deep, "weight_decay": DECAY}, {"params": flat, "weight_decay": 0.0}]
     average = copy.deepcopy(model).requires_grad_(requires_grad=False)
-    return Run(model, average, torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98)))
+    return Run(model, average, torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True))
 
 
 def rate(step: int, total: int, peak: float) -> float:
@@ -105,10 +105,8 @@ def step(run: Run, picture: Tensor, truth: Tensor, learning_rate: float) -> floa
 def follow(run: Run) -> None:
     """Move the running average of the weights, faster while it is young; batch statistics are copied."""
     keep = min(AVERAGING, (1 + run.done) / (10 + run.done))
-    for weight, newer in zip(run.average.parameters(), run.model.parameters(), strict=True):
-        weight.lerp_(newer, 1 - keep)
-    for buffer, latest in zip(run.average.buffers(), run.model.buffers(), strict=True):
-        buffer.copy_(latest)
+    torch._foreach_lerp_(list(run.average.parameters()), list(run.model.parameters()), 1 - keep)
+    torch._foreach_copy_(list(run.average.buffers()), list(run.model.buffers()))
 
 
 def train(

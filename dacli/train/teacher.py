@@ -14,9 +14,10 @@ from dacli.train.loop import start, train
 
 PEAK = 1e-3
 STAGES = (
-    Stage(steps=6000, size=128, batch=32, fresh=2, canvas=192),
-    Stage(steps=2500, size=192, batch=24, fresh=2, canvas=288),
-    Stage(steps=1800, size=256, batch=16, fresh=2, canvas=384),
+    Stage(steps=5000, size=96, batch=32, fresh=2, canvas=144),
+    Stage(steps=2400, size=128, batch=32, fresh=2, canvas=192),
+    Stage(steps=1200, size=192, batch=24, fresh=2, canvas=288),
+    Stage(steps=500, size=256, batch=16, fresh=2, canvas=384),
 )
 
 
