@@ -58,7 +58,7 @@ def python(*arguments: str) -> Callable[[], object]:
 
 
 def one_pass() -> list[str]:
-    """vits at 518 × 686 through the engine, beside the plainest torch loop over the same network."""
+    """Vits at 518 × 686 through the engine, beside the plainest torch loop over the same network."""
     lines = []
     picture = torch.rand(1, 3, 518, 686)
     plain = DepthAnything("vits").eval()

@@ -3,9 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -13,10 +12,32 @@ import typer
 
 from dacli import __version__, checkpoints, jobs
 from dacli.errors import DacliError, UsageError
+from dacli.options import (
+    Colormap,
+    Device,
+    Encoder,
+    EngineName,
+    Half,
+    Json,
+    MaxPixels,
+    Model,
+    Near,
+    Out,
+    Overwrite,
+    Photos,
+    Precision,
+    Quiet,
+    RangeText,
+    Save,
+    Size,
+    Weights,
+    check_size,
+    chosen_precision,
+    style,
+)  # fmt: skip
+from dacli.voice import Voice
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from dacli.networks import Opened
     from dacli.pipeline import Task, Work
     from dacli.predictor import Predictor
@@ -29,84 +50,6 @@ weights_app = typer.Typer(help="The checkpoints: list, download, check, find.", 
 train_app = typer.Typer(help="Train networks on rendered scenes.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
-
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP, TIFF, BMP or AVIF files.")]
-Encoder = Annotated[
-    str | None,
-    typer.Option(
-        help="vits, vitb, vitl, vitg, or tiny, the model inside the package. [default: vits; env DACLI_ENCODER]"
-    ),
-]
-Model = Annotated[str, typer.Option(help="v2, v1: relative. indoor, outdoor: metres, to 20 m and 80 m.")]
-Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="An own checkpoint, .pth or .safetensors.")]
-Size = Annotated[
-    int | None, typer.Option(metavar="PIXELS", help="Short side of what the network sees. [default: its own]")
-]
-Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
-Half = Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-EngineName = Annotated[str, typer.Option("--engine", help="auto or torch.")]
-Save = Annotated[str, typer.Option(help="Any of color,gray,png16,npy,side.")]
-Colormap = Annotated[str, typer.Option(help="Any Matplotlib name, for color and side.")]
-Near = Annotated[str, typer.Option(help="Which end of gray and png16 is near: white or black.")]
-RangeText = Annotated[str, typer.Option("--range", help="What maps to black and white: auto, LO,HI or pLO,pHI.")]
-MaxPixels = Annotated[float, typer.Option(metavar="MEGAPIXELS", help="Pictures larger than this are refused.")]
-Out = Annotated[
-    Path | None, typer.Option("-o", "--out", metavar="DIR", help="Output folder. [default: beside the input]")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo what is already there.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on stdout.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.")]
-
-
-@dataclass(frozen=True)
-class Voice:
-    """How a command talks: results on stdout, the rest on stderr."""
-
-    json: bool = False
-    quiet: bool = False
-
-    def note(self, text: str) -> None:
-        """A line for the user, unless quiet."""
-        if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    def fault(self, error: DacliError) -> None:
-        """A line that nobody can switch off."""
-        print(f"error: {error}", file=sys.stderr, flush=True)
-
-    @contextmanager
-    def bar(self) -> "Iterator[Progress]":
-        """A progress bar on stderr, invisible when quiet or when stderr is no terminal."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        # Rich would send to stderr what is printed meanwhile: right on a terminal, the loss of it all in a pipe.
-        mixed, off = sys.stdout.isatty(), self.quiet or not console.is_terminal
-        with Progress(*columns, console=console, disable=off, transient=True, redirect_stdout=mixed) as bar:
-            yield bar
-
-    @contextmanager
-    def download(self, file: str) -> "Iterator[Callable[[int, int | None], None]]":
-        """A bar for the download of one file; it appears with the first bytes."""
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        columns = (TextColumn(file), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        mixed, off = sys.stdout.isatty(), self.quiet or not console.is_terminal
-        with Progress(*columns, console=console, disable=off, transient=True, redirect_stdout=mixed) as bar:
-            shown = bar.add_task(file, visible=False)
-            yield lambda done, total: bar.update(shown, completed=done, total=total, visible=True)
 
 
 @app.command(epilog="Example: dacli image photo.jpg --encoder tiny --save color,png16 -o depth")
@@ -137,29 +80,6 @@ def image(
             report(done, predictor, task, voice)
             bar.advance(shown)
     raise typer.Exit(1 if failed else 0)
-
-
-def check_size(size: int | None) -> None:
-    if size is not None and not 14 <= size <= 10_000:
-        raise UsageError(
-            f"--size {size} is not between 14 and 10000", "518 is what the published networks were trained at"
-        )
-
-
-def chosen_precision(precision: str, *, half: bool) -> str:
-    if half and precision not in ("auto", "fp16"):
-        raise UsageError(f"--fp16 and --precision {precision} contradict each other", "give one of them")
-    return "fp16" if half else precision
-
-
-def style(colormap: str, near: str, range_: str) -> Any:
-    """The pipeline.Style of the options; raises UsageError for a colormap, an end or a range that is none."""
-    from dacli import pipeline, render
-
-    if near not in ("white", "black"):
-        raise UsageError(f"--near {near} is neither white nor black", "white makes near things bright")
-    render.colors(colormap)
-    return pipeline.Style(colormap, "white" if near == "white" else "black", render.parse_range(range_))
 
 
 def prepare(choice: Any, size: int | None, machine: tuple[str, str, str], voice: Voice) -> "tuple[Predictor, Opened]":

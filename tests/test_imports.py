@@ -24,7 +24,7 @@ ROWS = (
     "scenes train.augment train.losses",
     "evaluation train.data",
     "demonstration diagnosis bench train.loop",
-    "train.teacher",
+    "train.teacher voice options",
     "cli",
     "__main__",
 )
