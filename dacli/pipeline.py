@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -71,7 +71,7 @@ class Work:
         return depth + (0 if self.rgb is None else self.rgb.nbytes)
 
 
-def run(jobs: Iterable[Job], predictor: Predictor, task: Task) -> Iterator[Work]:
+def run(jobs: Iterable[Job], predictor: Predictor, task: Task) -> Generator[Work, None, None]:
     """Every job, done or with its error, in order; a failed one never stops the others."""
 
     def weigh(work: Work) -> int:
@@ -82,7 +82,7 @@ def run(jobs: Iterable[Job], predictor: Predictor, task: Task) -> Iterator[Work]
     yield from each(inferring, lambda work: write(work, predictor, task))
 
 
-def each(items: Iterator[T], make: Callable[[T], Made]) -> Iterator[Made]:
+def each(items: Iterator[T], make: Callable[[T], Made]) -> Generator[Made, None, None]:
     """What `make` makes of each item; however it ends, the items are closed at once and not when memory is tidied."""
     try:
         for item in items:
@@ -282,7 +282,7 @@ class Shelf(Generic[T]):
             self.changed.notify_all()
 
 
-def prefetch(items: Iterator[T], weigh: Callable[[T], int], limit: int = AHEAD) -> Iterator[T]:
+def prefetch(items: Iterator[T], weigh: Callable[[T], int], limit: int = AHEAD) -> Generator[T, None, None]:
     """The same items in the same order, made ahead by a thread, at most `limit` bytes of them (or one) waiting.
 
     An exception on either side ends both: the items' is raised here once those before it are taken; leaving early

@@ -1,0 +1,172 @@
+"""Device, engine and precision on every kind of machine, by torch's answers put in its mouth."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from dacli import device
+from dacli.device import Plan, cores, resolve
+from dacli.errors import DacliError, UsageError
+
+
+@dataclass
+class Machine:
+    """What torch says of a machine: its CUDA devices, MPS, and the CPU's ways to multiply bf16."""
+
+    monkeypatch: pytest.MonkeyPatch
+
+    def has(self, *, cuda: int = 0, mps: bool = False, amx: bool = False, avx512: bool = False) -> None:
+        patch = self.monkeypatch.setattr
+        patch(torch.cuda, "is_available", lambda: cuda > 0)
+        patch(torch.cuda, "device_count", lambda: cuda)
+        patch(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
+        patch(torch.backends.mps, "is_available", lambda: mps)
+        patch(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        patch(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+def test_a_gpu_is_taken_and_computes_in_half_precision(machine: Machine) -> None:
+    machine.has(cuda=1, avx512=True)
+    plan = resolve()
+    assert (plan.device, plan.engine, plan.precision) == ("cuda", "torch", "fp16")
+    assert plan.reason == "NVIDIA H100; half precision is the GPU's fast path"
+    assert plan.half_weights
+    assert plan.dtype == torch.float16
+
+
+@pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", False), ("fp16", True)])
+def test_a_gpu_takes_the_precision_it_is_given(machine: Machine, precision: str, half: bool) -> None:
+    machine.has(cuda=1)
+    plan = resolve("cuda", precision)
+    assert plan == Plan("cuda", "torch", precision, half, "")
+
+
+def test_an_apple_gpu_is_taken_and_computes_in_float32(machine: Machine) -> None:
+    machine.has(mps=True)
+    plan = resolve()
+    assert (plan.device, plan.precision, plan.half_weights) == ("mps", "fp32", False)
+    assert plan.reason == "an Apple GPU is there; half precision is not proven equal on MPS"
+    assert resolve("mps", "fp16") == Plan("mps", "torch", "fp16", half_weights=True, reason="")
+
+
+def test_cuda_goes_before_mps(machine: Machine) -> None:
+    machine.has(cuda=1, mps=True)
+    assert resolve().device == "cuda"
+    assert resolve("mps").device == "mps"
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512", "precision", "reason"),
+    [
+        (True, True, "bf16", "this CPU has AMX"),
+        (False, True, "bf16", "this CPU has AVX-512 BF16"),
+        (False, False, "fp32", "this CPU has no fast bf16"),
+    ],
+)
+def test_without_a_gpu_the_cpu_is_taken(machine: Machine, amx: bool, avx512: bool, precision: str, reason: str) -> None:
+    machine.has(amx=amx, avx512=avx512)
+    assert resolve() == Plan(
+        "cpu", "torch", precision, half_weights=False, reason=f"no GPU that torch can use; {reason}"
+    )
+    assert resolve("cpu").reason == reason
+
+
+@pytest.mark.parametrize(("fast", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_fp16_on_a_cpu_means_half_size_weights_and_says_so(machine: Machine, fast: bool, chosen: str) -> None:
+    machine.has(avx512=fast)
+    plan = resolve("cpu", "fp16")
+    assert (plan.precision, plan.half_weights) == (chosen, True)
+    assert plan.reason == f"on a CPU fp16 means half-size weights, computed in {chosen}"
+
+
+def test_bf16_on_a_cpu_that_emulates_it_is_obeyed_with_a_warning(machine: Machine) -> None:
+    machine.has()
+    assert resolve("cpu", "bf16") == Plan(
+        "cpu", "torch", "bf16", half_weights=False, reason="this CPU emulates bf16, which is slow"
+    )
+    machine.has(amx=True)
+    assert resolve("cpu", "bf16").reason == ""
+
+
+def test_float32_needs_no_reason(machine: Machine) -> None:
+    machine.has(avx512=True)
+    plan = resolve("cpu", "fp32", "torch")
+    assert plan == Plan("cpu", "torch", "fp32", half_weights=False, reason="")
+    assert plan.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "cuda:01"])
+def test_one_of_several_gpus(machine: Machine, name: str) -> None:
+    machine.has(cuda=2)
+    assert torch.device(resolve(name).device).index == int(name[-1])
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_refused(machine: Machine, name: str) -> None:
+    machine.has(cuda=1 if name == "cuda:7" else 0)
+    with pytest.raises(DacliError, match=f"torch sees no {name} here") as caught:
+        resolve(name)
+    assert not isinstance(caught.value, UsageError)
+    assert caught.value.hint == "use --device cpu"
+
+
+def test_mps_on_another_machine_is_refused(machine: Machine) -> None:
+    machine.has(cuda=1)
+    with pytest.raises(DacliError, match="no MPS device"):
+        resolve("mps")
+
+
+@pytest.mark.parametrize(
+    "name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:１", "cpu:0", "mps:0", "auto:1", "CPU", ""]
+)
+def test_devices_that_do_not_exist_are_wrong_usage(machine: Machine, name: str) -> None:
+    machine.has(cuda=2, mps=True)
+    with pytest.raises(UsageError, match="unknown device"):
+        resolve(name)
+
+
+@pytest.mark.parametrize("name", ["half", "fp8", "FP16", "32", ""])
+def test_precisions_that_do_not_exist_are_wrong_usage(name: str) -> None:
+    with pytest.raises(UsageError, match=r"unknown precision .*: choose one of auto, fp32"):
+        resolve("cpu", name)
+
+
+def test_engines_that_do_not_exist_are_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="unknown engine 'tensorrt'"):
+        resolve("cpu", "fp32", "tensorrt")
+
+
+def test_this_machine_has_a_plan() -> None:
+    plan = resolve()
+    assert plan.reason
+    assert torch.device(plan.device)
+
+
+def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(device, "QUOTA", tmp_path / "none")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5}, raising=False)
+    assert cores() == 2
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "found"),
+    [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 8), ("nonsense", 8), ("", 8)],
+)
+def test_cores_are_those_a_container_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, found: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(device, "QUOTA", tmp_path / "cpu.max")
+    device.QUOTA.write_text(quota)
+    assert cores() == found
