@@ -1,5 +1,6 @@
 """Checkpoint files of every kind that users have, and every kind of file that is none."""
 
+import errno
 import json
 import os
 import pickle
@@ -389,9 +390,10 @@ def test_links_in_circles_and_pipes_are_told(tmp_path: Path) -> None:
     assert "is not a regular file" in refusal(tmp_path / "pipe.pth")
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
-def test_a_file_without_permission_is_told(pth: Path, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(pth.read_bytes())
-    path.chmod(0)
-    assert "cannot read" in refusal(path)
+def test_a_file_without_permission_is_told(pth: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path, mode: str = "r") -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{self} {mode}")
+
+    monkeypatch.setattr(Path, "open", denied)  # a file's mode would not bind a test that runs as root
+    assert "cannot read" in refusal(pth)
+    assert "(Permission denied)" in refusal(pth)

@@ -265,7 +265,7 @@ class StubEngine:
 
 @dataclass
 class Model:
-    """A predictor whose depth is the red channel plus 1, times `scale`, that fails where a picture's first pixel says so."""
+    """A predictor whose depth is the red channel plus 1, times `scale`; it fails where the first pixel says so."""
 
     size: int = 28
     quantity: render.Quantity = "inverse depth"
