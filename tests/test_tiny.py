@@ -75,9 +75,9 @@ def test_places_are_coded_by_their_share_of_height_and_width() -> None:
             expected = 0.3 * np.concatenate([np.sin(k * y), np.sin(k * x), np.cos(k * y), np.cos(k * x)])
             np.testing.assert_allclose(np.sort(code[row, column]), np.sort(expected), atol=1e-6)
     assert place_code(torch.zeros(1, c, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
-    x = pictures(1, c, 2, 2)
+    maps = pictures(1, c, 2, 2)
     with torch.device("meta"):  # where a tensor lands whose device nobody chose
-        assert place_code(x).device.type == "cpu"
+        assert place_code(maps).device.type == "cpu"
 
 
 def test_an_engine_finds_what_it_needs() -> None:
