@@ -1,5 +1,6 @@
 """The commands: parse, resolve, report. Nothing heavy is imported before a command needs it."""
 
+import codecs
 import json
 import os
 import sys
@@ -143,7 +144,7 @@ def decode(
     """The floats back from a 16-bit depth PNG: inverse depth or metres, float32."""
     from dacli import pictures, render
 
-    target = out or file.with_suffix(".npy")
+    target = out or file.parent / f"{file.stem}.npy"
     if target.exists() and not overwrite:
         raise DacliError(f"{jobs.shown(target)} is there already", "--overwrite replaces it")
     depth, record = render.decode(*pictures.read_depth16(file), jobs.shown(file))
@@ -290,10 +291,19 @@ def options(
     """Depth of pictures with Depth Anything V2, in batches."""
 
 
+def any_name(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Print names that are no text byte by byte, and characters that the stream's encoding lacks as escapes."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    codecs.register_error("dacli", any_name)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+        stream.reconfigure(errors="dacli")  # type: ignore[union-attr]
     try:
         app(arguments, prog_name="dacli")
     except DacliError as error:
