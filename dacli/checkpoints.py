@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dacli.download import PATIENCE, Origin, Patience, Progress, Say, Wanted, fetch, sha256_of
+from dacli.download import PATIENCE, Patience, Progress, Say, Wanted, fetch, sha256_of
 from dacli.errors import DacliError, UsageError
+from dacli.hub import Origin
 
 ALIASES = {"hypersim": "indoor", "vkitti": "outdoor"}
 

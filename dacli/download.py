@@ -3,21 +3,17 @@ import errno
 import hashlib
 import os
 import shutil
-import socket
-import ssl
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
 
 from dacli.errors import DacliError
+from dacli.hub import DroppedError, Origin, RefusedError, answer, reason
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int | None], None]
@@ -25,14 +21,6 @@ Progress = Callable[[int, int | None], None]
 CHUNK = 1 << 20
 LIMIT = 8 << 30  # bytes; for a file of unknown size
 LONGEST_WAIT = 60.0  # seconds; above it a server's Retry-After is cut
-
-
-@dataclass(frozen=True)
-class Origin:
-    """One http(s) address of a file, and the token that its host, and no other, may see."""
-
-    address: str
-    token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,21 +55,8 @@ class Patience:
 PATIENCE = Patience()
 
 
-class _RefusedError(Exception):
-    """The origin will not give the file: the next one may."""
-
-
 class _WrongBytesError(Exception):
     """What has gathered is not the file, or not a part of it."""
-
-
-class _DroppedError(Exception):
-    """The same origin may give the rest later."""
-
-    def __init__(self, reason: str, *, wait: float | None = None, hopeless: bool = False) -> None:
-        self.wait = wait
-        self.hopeless = hopeless
-        super().__init__(reason)
 
 
 def offline() -> bool:
@@ -120,7 +95,7 @@ def _download(wanted: Wanted, say: Say, progress: Progress, patience: Patience) 
             say(f"{reasons[-1]}; trying {origin.address}")
         try:
             return _download_from(origin, wanted, say, progress, patience)
-        except _RefusedError as error:
+        except RefusedError as error:
             reasons.append(f"{origin.address}: {error}")
     raise _unobtainable(wanted, reasons)
 
@@ -135,14 +110,14 @@ def _download_from(origin: Origin, wanted: Wanted, say: Say, progress: Progress,
         except _WrongBytesError as error:
             _discard(wanted)
             if before == 0 or not may_start_over:
-                raise _RefusedError(str(error)) from error
+                raise RefusedError(str(error)) from error
             may_start_over = False
-        except _DroppedError as error:
+        except DroppedError as error:
             gained = _size(wanted.part) - before
             reached = reached or gained > 0
             failures = 1 if gained >= CHUNK else failures + 1
             if failures >= patience.attempts or (error.hopeless and not reached):
-                raise _RefusedError(str(error)) from error
+                raise RefusedError(str(error)) from error
             pause = min(error.wait or 2.0 ** (failures - 1), LONGEST_WAIT)
             say(f"{wanted.path.name}: {error}; trying again in {pause:.0f} s")
             patience.sleep(pause)
@@ -157,9 +132,9 @@ def _transfer(origin: Origin, wanted: Wanted, progress: Progress, timeout: float
         headers["Range"] = f"bytes={have}-"
         if etag := _kept_etag(wanted):
             headers["If-Range"] = etag
-    with _answer(origin, headers, timeout) as answer:
-        if answer is not None:
-            _receive(answer, wanted, have, progress)
+    with answer(origin, headers, timeout) as given:
+        if given is not None:
+            _receive(given, wanted, have, progress)
 
 
 def _receive(answer: HTTPResponse, wanted: Wanted, have: int, progress: Progress) -> None:
@@ -170,7 +145,7 @@ def _receive(answer: HTTPResponse, wanted: Wanted, have: int, progress: Progress
         offset, total = 0, answer.length
         _keep_etag(answer.headers, wanted)
     if None not in (total, wanted.bytes) and total != wanted.bytes:
-        raise _RefusedError(f"offers {total} bytes, {wanted.bytes} expected")
+        raise RefusedError(f"offers {total} bytes, {wanted.bytes} expected")
     total = total or wanted.bytes
     _check_room(wanted.path, (total or 0) - have)
     _append(answer, wanted.part, offset, total, progress)
@@ -188,14 +163,14 @@ def _append(answer: HTTPResponse, part: Path, offset: int, total: int | None, pr
     if total is None and done == limit:
         raise _WrongBytesError(f"sends more than {limit} bytes")
     if total is not None and done < total:
-        raise _DroppedError(f"connection closed after {done} of {total} bytes")
+        raise DroppedError(f"connection closed after {done} of {total} bytes")
 
 
 def _read(answer: HTTPResponse, at_most: int) -> bytes:
     try:
         return answer.read1(at_most) if at_most > 0 else b""
     except (OSError, HTTPException) as error:
-        raise _DroppedError(_reason(error)) from error
+        raise DroppedError(reason(error)) from error
 
 
 def _settle(wanted: Wanted) -> None:
@@ -249,67 +224,6 @@ def _check_room(path: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"no room for {needed} bytes on the disk")
 
 
-@contextlib.contextmanager
-def _answer(origin: Origin, headers: dict[str, str], timeout: float) -> Iterator[HTTPResponse | None]:
-    """Yield the server's answer; None if it says that nothing is left of the range asked for (416)."""
-    request = urllib.request.Request(origin.address, headers=headers)  # noqa: S310  an Origin is http(s)
-    if origin.token:
-        request.add_unredirected_header("Authorization", f"Bearer {origin.token}")
-    try:
-        response = urllib.request.build_opener(_Redirects).open(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "Range" not in headers:
-                raise _status_error(error, origin) from error
-        yield None
-        return
-    except (OSError, HTTPException) as error:
-        raise _opening_error(error) from error
-    except ValueError:  # its text would show the token
-        raise _RefusedError("the address or HF_TOKEN holds characters that cannot be sent") from None
-    with response:
-        yield response
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if old.scheme == "https" and new.scheme != "https":
-            fp.close()
-            raise urllib.error.URLError(f"redirects to {newurl}, which is not encrypted")
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if request is not None and (old.scheme, old.netloc) == (new.scheme, new.netloc):
-            request.unredirected_hdrs.update(req.unredirected_hdrs)
-        return request
-
-
-def _status_error(error: urllib.error.HTTPError, origin: Origin) -> Exception:
-    status = f"HTTP {error.code} {error.reason}"
-    if error.code in {401, 403}:
-        return _RefusedError(f"{status} ({'it does not accept HF_TOKEN' if origin.token else 'it may want HF_TOKEN'})")
-    if error.code in {408, 425, 429, 500, 502, 503, 504}:
-        after = error.headers.get("Retry-After", "")
-        return _DroppedError(status, wait=float(after) if after.isdigit() else None)
-    return _RefusedError(status)
-
-
-def _opening_error(error: Exception) -> Exception:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, str | ssl.SSLCertVerificationError):
-        return _RefusedError(_reason(error))
-    unreachable = isinstance(cause, socket.gaierror | ConnectionRefusedError) or (
-        isinstance(error, urllib.error.URLError) and isinstance(cause, TimeoutError)
-    )
-    return _DroppedError(_reason(error), hopeless=unreachable)
-
-
-def _reason(error: Exception) -> str:
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-
-
 def _unobtainable(wanted: Wanted, reasons: list[str]) -> DacliError:
     return DacliError(
         f"cannot download {wanted.path.name} ({'; '.join(reasons)})",
@@ -319,8 +233,8 @@ def _unobtainable(wanted: Wanted, reasons: list[str]) -> DacliError:
 
 def _unwritable(path: Path, error: OSError) -> DacliError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DacliError(f"cannot save {path}: {_reason(error)}", "free some room, or set DACLI_CACHE to another disk")
-    return DacliError(f"cannot save {path}: {_reason(error)}", "set DACLI_CACHE to a folder that can be written")
+        return DacliError(f"cannot save {path}: {reason(error)}", "free some room, or set DACLI_CACHE to another disk")
+    return DacliError(f"cannot save {path}: {reason(error)}", "set DACLI_CACHE to a folder that can be written")
 
 
 @contextlib.contextmanager

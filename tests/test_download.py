@@ -21,8 +21,9 @@ import pytest
 
 from dacli import download
 from dacli.checkpoints import Checkpoint, destination, named, obtain, state
-from dacli.download import Origin, Patience, Wanted, fetch
+from dacli.download import Patience, Wanted, fetch
 from dacli.errors import DacliError
+from dacli.hub import Origin, Redirects
 
 DATA = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -422,7 +423,7 @@ def test_redirect_to_an_unencrypted_address_is_refused(tmp_path: Path) -> None:
     body = (tmp_path / "body").open("wb")
     request = urllib.request.Request("https://hub.test/file")
     with pytest.raises(urllib.error.URLError, match="not encrypted"):
-        download._Redirects().redirect_request(request, body, 302, "", http.client.HTTPMessage(), "http://hub.test/x")
+        Redirects().redirect_request(request, body, 302, "", http.client.HTTPMessage(), "http://hub.test/x")
     assert body.closed
 
 

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "dacli"
 # The house, ground floor first: a module may import what stands on a lower row, and nothing else of dacli.
 ROWS = (
     "errors",
-    "download png jobs",
+    "hub png jobs",
+    "download",
     "checkpoints",
     "device dinov2 dpt tiny textures raycast metrics",
     "depth_anything shading parts",

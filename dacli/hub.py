@@ -1,0 +1,95 @@
+"""One answer of a hub: what to ask, whom to show the token, and what its refusal means."""
+
+import contextlib
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from typing import IO
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One http(s) address of a file, and the token that its host, and no other, may see."""
+
+    address: str
+    token: str | None = None
+
+
+class RefusedError(Exception):
+    """The origin will not give the file: the next one may."""
+
+
+class DroppedError(Exception):
+    """The same origin may give the rest later."""
+
+    def __init__(self, reason: str, *, wait: float | None = None, hopeless: bool = False) -> None:
+        self.wait = wait
+        self.hopeless = hopeless
+        super().__init__(reason)
+
+
+@contextlib.contextmanager
+def answer(origin: Origin, headers: dict[str, str], timeout: float) -> Iterator[HTTPResponse | None]:
+    """Yield the server's answer; None if it says that nothing is left of the range asked for (416)."""
+    request = urllib.request.Request(origin.address, headers=headers)  # noqa: S310  an Origin is http(s)
+    if origin.token:
+        request.add_unredirected_header("Authorization", f"Bearer {origin.token}")
+    try:
+        response = urllib.request.build_opener(Redirects).open(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "Range" not in headers:
+                raise _status_error(error, origin) from error
+        yield None
+        return
+    except (OSError, HTTPException) as error:
+        raise _opening_error(error) from error
+    except ValueError:  # its text would show the token
+        raise RefusedError("the address or HF_TOKEN holds characters that cannot be sent") from None
+    with response:
+        yield response
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if old.scheme == "https" and new.scheme != "https":
+            fp.close()
+            raise urllib.error.URLError(f"redirects to {newurl}, which is not encrypted")
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None and (old.scheme, old.netloc) == (new.scheme, new.netloc):
+            request.unredirected_hdrs.update(req.unredirected_hdrs)
+        return request
+
+
+def _status_error(error: urllib.error.HTTPError, origin: Origin) -> Exception:
+    status = f"HTTP {error.code} {error.reason}"
+    if error.code in {401, 403}:
+        return RefusedError(f"{status} ({'it does not accept HF_TOKEN' if origin.token else 'it may want HF_TOKEN'})")
+    if error.code in {408, 425, 429, 500, 502, 503, 504}:
+        after = error.headers.get("Retry-After", "")
+        return DroppedError(status, wait=float(after) if after.isdigit() else None)
+    return RefusedError(status)
+
+
+def _opening_error(error: Exception) -> Exception:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, str | ssl.SSLCertVerificationError):
+        return RefusedError(reason(error))
+    unreachable = isinstance(cause, socket.gaierror | ConnectionRefusedError) or (
+        isinstance(error, urllib.error.URLError) and isinstance(cause, TimeoutError)
+    )
+    return DroppedError(reason(error), hopeless=unreachable)
+
+
+def reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
