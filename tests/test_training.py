@@ -257,10 +257,8 @@ def test_only_matrices_decay() -> None:
 
 
 def test_the_stream_depends_on_its_seed_alone() -> None:
-    threads = torch.get_num_threads()
     first, again, other = (list(Stream(STAGE, seed, 0, 3)) for seed in (5, 5, 6))
     assert_same(first, again)
-    assert torch.get_num_threads() == threads
     for (picture, truth), (strange, _) in zip(first, other, strict=True):
         assert picture.shape == (2, 3, *truth.shape[1:])
         assert truth.shape[0] == 2
@@ -285,6 +283,16 @@ def test_a_stream_from_the_middle_renders_the_same_new_scenes(monkeypatch: pytes
     asked.clear()
     list(Stream(STAGE, 5, 2, 4))
     assert asked == [2000, 2001, 2002, 2003, 3000]
+
+
+def test_a_stream_in_this_process_leaves_its_threads_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        next(iter(Stream(STAGE, 5, 0, 1)))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_loaders_give_the_stream() -> None:
