@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dacli import device, pictures, png
+from dacli import device, files, png
 from dacli.depth_anything import DepthAnything
 from dacli.engine import Engine
 
@@ -42,7 +42,7 @@ def turns(*runs: Callable[[], object], count: int = TURNS) -> list[list[float]]:
 def start_up(folder: Path) -> list[str]:
     photo = folder / "photo.png"
     random = np.random.default_rng(0)
-    pictures.write(photo, png.encode(random.integers(0, 255, (1200, 1600, 3), np.uint8)))
+    files.write(photo, png.encode(random.integers(0, 255, (1200, 1600, 3), np.uint8)))
     image = ["-m", "dacli", "image", str(photo), "--encoder", "tiny", "--overwrite", "-q"]
     help_, torch_, whole = turns(python("-m", "dacli", "--help"), python("-c", "import torch"), python(*image))
     beyond = [b - a for a, b in zip(torch_, whole, strict=True)]
@@ -86,7 +86,7 @@ def memory(folder: Path) -> list[str]:
     random = np.random.default_rng(0).integers(0, 255, (400, 600, 3), np.uint8)
     import cv2
 
-    pictures.write(photo, cv2.imencode(".jpg", random.repeat(10, 0).repeat(10, 1))[1].tobytes())
+    files.write(photo, cv2.imencode(".jpg", random.repeat(10, 0).repeat(10, 1))[1].tobytes())
     python("-m", "dacli", "image", str(photo), "--weights", str(weights), "--save", "color,png16,npy", "-q")()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     return [f"dacli image, vits, 24 megapixels, color, png16 and npy: at most {peak:.2f} GiB resident"]

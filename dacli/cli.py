@@ -34,6 +34,7 @@ from dacli.options import (
     Weights,
     check_size,
     chosen_precision,
+    pixel_limit,
     style,
 )  # fmt: skip
 from dacli.voice import Voice
@@ -65,6 +66,7 @@ def image(
     voice = Voice(json_, quiet)
     kinds = jobs.parse_kinds(save)
     check_size(size)
+    limit = pixel_limit(max_pixels)
     work = jobs.plan(photos, out, kinds)
     precision = chosen_precision(precision, half=fp16)
     from dacli import networks, pipeline
@@ -72,7 +74,7 @@ def image(
     look = style(colormap, near, range_)
     choice = networks.choose(encoder, model, weights)
     predictor, opened = prepare(choice, size, (device, precision, engine), voice)
-    task = pipeline.Task(opened.encoder, opened.model, opened.weights, look, int(max_pixels * 1e6), overwrite)
+    task = pipeline.Task(opened.encoder, opened.model, opened.weights, look, limit, overwrite)
     with voice.bar() as bar:
         shown = bar.add_task("depth", total=len(work))
         failed = 0
@@ -142,13 +144,13 @@ def decode(
     overwrite: Overwrite = False,
 ) -> None:
     """The floats back from a 16-bit depth PNG: inverse depth or metres, float32."""
-    from dacli import pictures, render
+    from dacli import files, pictures, render
 
     target = out or file.parent / f"{file.stem}.npy"
     if target.exists() and not overwrite:
         raise DacliError(f"{jobs.shown(target)} is there already", "--overwrite replaces it")
     depth, record = render.decode(*pictures.read_depth16(file), jobs.shown(file))
-    pictures.write(target, pictures.npy(depth))
+    files.write(target, pictures.npy(depth))
     Voice().note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {record.encoder} {record.model}")
     print(target)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dacli import device, pictures, png, render, tiny
+from dacli import device, files, png, render, tiny
 from dacli.evaluation import HELD_OUT, Scores, score
 from dacli.predictor import Predictor
 from dacli.scenes import draw, scene
@@ -35,7 +35,7 @@ def run(folder: Path, index: int) -> Demonstration:
     shown["side"] = np.concatenate(list(shown.values()), 1)
     paths = {what: folder / f"demo_{what}.png" for what in shown}
     for what, path in paths.items():
-        pictures.write(path, png.encode(shown[what]))
+        files.write(path, png.encode(shown[what]))
     return Demonstration(paths, score(found.depth, truth, np.random.default_rng(index)))
 
 

@@ -175,7 +175,7 @@ def _official(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     if any(".motion_modules." in key for key in state):
         raise DacliError(
             f"{name} is a Video Depth Anything checkpoint, another network",
-            "give one of Depth Anything V1 or V2; dacli video steadies their depth over time",
+            "give one of Depth Anything V1 or V2",
         )
     if not any(key.startswith("backbone.embeddings.") for key in state):
         return state

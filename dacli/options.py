@@ -47,6 +47,13 @@ def check_size(size: int | None) -> None:
         )
 
 
+def pixel_limit(megapixels: float) -> int:
+    """The limit in pixels; raises UsageError for one that is not above 0."""
+    if not 0 < megapixels <= 1e6:
+        raise UsageError(f"--max-pixels {megapixels:g} is no limit", "give megapixels, as 200")
+    return int(megapixels * 1e6)
+
+
 def chosen_precision(precision: str, *, half: bool) -> str:
     """The precision that --precision and --fp16 ask for; raises UsageError if they contradict each other."""
     if half and precision not in ("auto", "fp16"):

@@ -1,8 +1,4 @@
-import contextlib
-import errno
 import io
-import secrets
-import stat
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,12 +12,12 @@ from PIL import ExifTags, Image
 
 from dacli import png
 from dacli.errors import DacliError
+from dacli.files import contents, reason
 from dacli.jobs import shown
 
 Picture = npt.NDArray[np.uint8 | np.uint16]
 
 MAX_PIXELS = 200_000_000
-MAX_BYTES = 2 << 30
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _RAW_SUFFIXES = {".dng", ".nef", ".nrw", ".arw", ".sr2", ".cr2", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".dcr"}
@@ -32,7 +28,7 @@ _CUT_WORDS = ("truncat", "eof", "end of file", "not enough image data", "expecti
 _TIFF_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8)
 _READABLE = "dacli reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and, with dacli[heic], HEIC"
 _RAW = ("is a camera RAW file", "develop it to JPEG, PNG or TIFF first")
-_VIDEO = ("is a video", "use dacli video")
+_VIDEO = ("is a video", "take its frames as pictures first")
 _FOREIGN: tuple[tuple[int, bytes, tuple[str, str]], ...] = (
     (0, b"version https://git-lfs", ("is a Git LFS pointer, not the picture", "fetch it with git lfs pull")),
     (0, b"%PDF", ("is a PDF", "export its page as PNG")),
@@ -57,21 +53,6 @@ _FOREIGN: tuple[tuple[int, bytes, tuple[str, str]], ...] = (
     (4, b"ftypmp4", _VIDEO),
     (4, b"ftypM4V", _VIDEO),
 )
-_FOLDER = ("a folder stands there", "move it away or choose another folder")
-_FILE = ("a file stands where its folder should be", "move it away or choose another folder")
-_FULL = ("the disk is full", "make room or choose another folder")
-_DENIED = ("no permission", "choose another folder with -o")
-_WRITE_FAULTS = {
-    errno.EISDIR: _FOLDER,
-    errno.EEXIST: _FILE,
-    errno.ENOTDIR: _FILE,
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EACCES: _DENIED,
-    errno.EPERM: _DENIED,
-    errno.EROFS: ("the disk is read-only", "choose another folder with -o"),
-    errno.ENAMETOOLONG: ("the name is too long", "rename the picture"),
-}
 _STARTS = (b"\xff\xd8\xff", png.SIGNATURE, b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0")
 
 Image.MAX_IMAGE_PIXELS = None  # read() has its own limit, which is an error and not a warning
@@ -103,27 +84,6 @@ def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
         raise _fault(data, name, error) from error
 
 
-def contents(path: Path) -> bytes:
-    """Return the bytes of a regular file; raises DacliError with the reason for anything else."""
-    name = shown(path)
-    try:
-        info = path.stat()
-        if stat.S_ISDIR(info.st_mode):
-            raise DacliError(f"{name} is a folder", "use dacli folder, and check that it can be listed")
-        if not stat.S_ISREG(info.st_mode):
-            raise DacliError(f"{name} is a pipe, socket or device, not a file", "save it as a file first")
-        if not 0 < info.st_size <= MAX_BYTES:
-            fault = "is too large (over 2 GiB)" if info.st_size else "is empty"
-            raise DacliError(f"{name} {fault}", "check what made it")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DacliError(f"{name} does not exist", "check the path") from None
-    except PermissionError:
-        raise DacliError(f"no permission to read {name}", "check its permissions") from None
-    except (OSError, ValueError) as error:
-        raise DacliError(f"{name} cannot be read ({_reason(error)})", "check the path and the disk") from error
-
-
 def read_depth16(path: Path) -> tuple[npt.NDArray[np.uint16], dict[str, str]]:
     """Return the values [H, W] and the text of a 16-bit gray PNG; raises DacliError for any other file."""
     data, name = contents(path), shown(path)
@@ -143,25 +103,6 @@ def npy(array: npt.NDArray[np.float32]) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a whole file or none, through a temporary one beside it; makes the folder and replaces what is there.
-
-    Raises DacliError that says why not: no permission, a full disk, a folder in the way and the like.
-    """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise _unwritten(path, error) from error
 
 
 def _open(data: bytes, path: Path) -> Image.Image:
@@ -327,17 +268,8 @@ def _unknown(data: bytes, name: str) -> DacliError:
 
 
 def _fault(data: bytes, name: str, error: Exception) -> DacliError:
-    reason = _reason(error)
+    cause = reason(error)
     riff_cut = data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if riff_cut or isinstance(error, EOFError) or any(word in reason.lower() for word in _CUT_WORDS):
+    if riff_cut or isinstance(error, EOFError) or any(word in cause.lower() for word in _CUT_WORDS):
         return DacliError(f"{name} is truncated ({len(data)} bytes)", "copy it again")
-    return DacliError(f"{name} cannot be decoded ({reason})", "copy it again, or save it anew with another program")
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _unwritten(path: Path, error: OSError) -> DacliError:
-    fault, hint = _WRITE_FAULTS.get(error.errno or 0, (_reason(error), "check the disk"))
-    return DacliError(f"cannot write {shown(path)} ({fault})", hint)
+    return DacliError(f"{name} cannot be decoded ({cause})", "copy it again, or save it anew with another program")

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli import __version__, pictures, png, render
+from dacli import __version__, files, pictures, png, render
 from dacli.errors import DacliError
 from dacli.jobs import RECORD_KEYWORD, Job, present, shown
 from dacli.predictor import Prediction, Predictor
@@ -153,7 +153,7 @@ def already_made(work: Work) -> render.Record | None:
 def record_in(path: Path, job: Job) -> render.Record:
     name = shown(path)
     try:
-        record = render.parse_record(png.text(pictures.contents(path), name)[RECORD_KEYWORD], name)
+        record = render.parse_record(png.text(files.contents(path), name)[RECORD_KEYWORD], name)
     except (DacliError, KeyError):
         fault = f"{name} is there and is no whole picture that dacli made"
         raise DacliError(fault, "move it away, or replace it with --overwrite") from None
@@ -197,7 +197,7 @@ def write(work: Work, predictor: Predictor, task: Task) -> Work:
         with own_fault(work):
             work.made = describe(work, work.prediction, predictor.quantity, task)
             for kind, path in work.job.outputs.items():
-                pictures.write(path, encode(kind, work.rgb, work.prediction.depth, work.made, task.style))
+                files.write(path, encode(kind, work.rgb, work.prediction.depth, work.made, task.style))
     work.rgb = None
     return work
 

@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from dacli import __version__, checkpoints, jobs, networks, pictures, png, tiny
+from dacli import files as whole_files
 from dacli.cli import main
 from dacli.errors import DacliError
 from dacli.tiny import Tiny
@@ -271,7 +272,7 @@ def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
     run = dacli("image", "nowhere/b.jpg", "album.jpg", "a.jpg", *SMALL)
     assert run.code == 1
     assert run.errors[0] == "error: nowhere/b.jpg does not exist: check the path"
-    assert run.errors[1].startswith("error: album.jpg is a folder: use dacli folder")
+    assert run.errors[1].startswith("error: album.jpg is a folder: name the pictures in it")
     assert run.out == "a_color.png\n"
     assert files(home) == ["a.jpg", "a_color.png", "album.jpg"]
 
@@ -581,7 +582,7 @@ def test_an_interrupt_ends_with_130_and_no_scraps(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pictures, stage, interrupted)
+    monkeypatch.setattr(pictures if stage == "read" else whole_files, stage, interrupted)
     run = dacli("image", "a.jpg", "b.jpg", *SMALL)
     assert (run.code, run.out) == (130, "")
     assert files(home) == ["a.jpg", "b.jpg"]

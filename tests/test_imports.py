@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "dacli"
 ROWS = (
     "errors",
     "hub png jobs",
-    "download",
+    "download files",
     "checkpoints",
     "device dinov2 dpt tiny textures raycast metrics",
     "depth_anything shading parts",

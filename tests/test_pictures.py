@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageOps
 
-from dacli import pictures
+from dacli import files, pictures
 from dacli.errors import DacliError
 
 RNG = np.random.default_rng(5)
@@ -267,7 +267,7 @@ def test_two_pictures_in_one_jpeg(tmp_path: Path) -> None:
 def test_any_name_the_file_system_allows(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path, name, encoded(Image.fromarray(RGB), "PNG"))
     np.testing.assert_array_equal(pictures.read(path), RGB)
-    pictures.write(tmp_path / "out" / name, b"x")
+    files.write(tmp_path / "out" / name, b"x")
     assert (tmp_path / "out" / name).read_bytes() == b"x"
 
 
@@ -351,8 +351,8 @@ FOREIGN = [
     (b"FUJIFILMCCD-RAW 0201", "RAW"),
     (b"II*\0\x10\0\0\0CR\2\0" + bytes(30), "RAW"),
     (b"\0\0\0\x18ftypcrx \0\0\0\1", "RAW"),
-    (b"\0\0\0\x20ftypisom\0\0\2\0", "dacli video"),
-    (b"\x1a\x45\xdf\xa3" + bytes(30), "dacli video"),
+    (b"\0\0\0\x20ftypisom\0\0\2\0", "is a video"),
+    (b"\x1a\x45\xdf\xa3" + bytes(30), "is a video"),
     (b"PK\3\4" + bytes(30), "ZIP"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\x89PNG\r\n\x1a\n", "truncated"),
@@ -378,7 +378,7 @@ def test_heic_without_its_library_says_what_to_install(tmp_path: Path, monkeypat
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     assert "does not exist" in fault(tmp_path / "none.jpg")
-    assert "dacli folder" in fault(tmp_path)
+    assert "name the pictures in it" in fault(tmp_path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert "cannot be read" in fault(tmp_path / "loop")
     assert "cannot be read" in fault(tmp_path / ("n" * 300))
@@ -402,7 +402,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_too_large_a_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, "a.png", b"x" * 100)
-    monkeypatch.setattr(pictures, "MAX_BYTES", 99)
+    monkeypatch.setattr(files, "MAX_BYTES", 99)
     assert "too large" in fault(path)
 
 
@@ -453,8 +453,8 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 def test_write_makes_the_folder_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "new" / "deep" / "a.png"
-    pictures.write(path, b"one")
-    pictures.write(path, b"two")
+    files.write(path, b"one")
+    files.write(path, b"two")
     assert path.read_bytes() == b"two"
     assert list(path.parent.iterdir()) == [path]
     plain = tmp_path / "plain"
@@ -479,7 +479,7 @@ def test_a_failed_write_leaves_what_was_there(
     with monkeypatch.context() as patch:
         patch.setattr(Path, step, raising(OSError(number, os.strerror(number))))
         with pytest.raises(DacliError, match=word) as caught:
-            pictures.write(path, b"after")
+            files.write(path, b"after")
     assert "a.png" in caught.value.message
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
@@ -496,27 +496,27 @@ def test_a_disk_that_fills_while_writing(tmp_path: Path, monkeypatch: pytest.Mon
     real = Path.open
     monkeypatch.setattr(Path, "open", lambda p, *a, **k: on_a_full_disk(p, *a) if a == ("xb",) else real(p, *a, **k))
     with pytest.raises(DacliError, match="disk is full"):
-        pictures.write(tmp_path / "a.png", b"data")
+        files.write(tmp_path / "a.png", b"data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "replace", raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        pictures.write(tmp_path / "a.png", b"data")
+        files.write(tmp_path / "a.png", b"data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_a_file_and_a_long_name_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(DacliError, match="a folder stands there"):
-        pictures.write(tmp_path / "a.png", b"data")
+        files.write(tmp_path / "a.png", b"data")
     saved(tmp_path, "file", b"")
     for path in (tmp_path / "file" / "a.png", tmp_path / "file" / "below" / "a.png"):
         with pytest.raises(DacliError, match="a file stands where its folder should be"):
-            pictures.write(path, b"data")
+            files.write(path, b"data")
     with pytest.raises(DacliError, match="name is too long"):
-        pictures.write(tmp_path / ("n" * 300), b"data")
+        files.write(tmp_path / ("n" * 300), b"data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "file"]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dacli import jobs, pictures, pipeline, png, render
+from dacli import files, jobs, pictures, pipeline, png, render
 from dacli.device import Plan
 from dacli.errors import DacliError
 from dacli.jobs import RECORD_KEYWORD
@@ -402,7 +402,7 @@ def test_an_interrupt_in_writing_ends_the_run(tmp_path: Path, monkeypatch: pytes
     def write(path: Path, data: bytes) -> None:  # noqa: ARG001
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pictures, "write", write)
+    monkeypatch.setattr(files, "write", write)
     with pytest.raises(KeyboardInterrupt):
         run([photo(tmp_path / f"{number}.png") for number in range(5)])
 
@@ -483,7 +483,7 @@ def test_npy_of_other_settings_beside_a_picture_of_these_is_done_anew(tmp_path: 
     assert run([source], ("npy", "color"))[0].kept
     assert run([source], ("color",))[0].kept
     other = np.zeros((20, 30), np.float32)
-    pictures.write(tmp_path / "a_depth.npy", pictures.npy(other))
+    files.write(tmp_path / "a_depth.npy", pictures.npy(other))
     assert run([source], ("color",))[0].kept
     assert not run([source], ("npy", "color"))[0].kept
     assert np.load(tmp_path / "a_depth.npy").any()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dacli import pictures
+from dacli import files
 from dacli.engine import channels_last
 from dacli.errors import DacliError
 from dacli.train.data import Stage, loader
@@ -49,7 +49,7 @@ class Run:
         state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
         file = io.BytesIO()
         torch.save(state | {"done": self.done}, file)
-        pictures.write(path, file.getvalue())
+        files.write(path, file.getvalue())
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same model; raises DacliError for any other file."""

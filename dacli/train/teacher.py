@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dacli import __version__, pictures
+from dacli import __version__, files
 from dacli.tiny import Tiny, to_bytes
 from dacli.train.data import Stage
 from dacli.train.loop import start, train
@@ -35,5 +35,5 @@ def teach(
         run.load(folder / "checkpoint.pt")
     train(run, stages, seed, PEAK, folder, workers, 5, report)
     made = {"dacli": __version__, "seed": str(seed), "stages": json.dumps([vars(s) for s in stages])}
-    pictures.write(folder / "tiny.safetensors", to_bytes(run.average, made))
+    files.write(folder / "tiny.safetensors", to_bytes(run.average, made))
     return folder / "tiny.safetensors"
