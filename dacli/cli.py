@@ -217,7 +217,7 @@ def train_teacher(
     from dacli.train import teacher
 
     with Voice(quiet=quiet).bar() as bar:
-        shown = bar.add_task("training", total=sum(stage.steps for stage in teacher.STAGES))
+        shown = bar.add_task("training", total=teacher.STEPS)
 
         def report(row: dict[str, Any]) -> None:
             bar.update(shown, completed=row["step"], description=f"{row['size']} px, loss {row['loss']:.3f}")

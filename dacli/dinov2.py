@@ -69,8 +69,10 @@ class DINOv2(nn.Module):
         grid = table[:, 1:].mT.reshape(1, -1, TABLE, TABLE)  # [1, D, 37, 37]
         # The published weights were trained with the 0.1: a scale factor is also the sampling step, so it moves values.
         scale = ((height + 0.1) / TABLE, (width + 0.1) / TABLE)
+        if grid.device.type == "mps":  # some versions of torch lack this resize there
+            grid = grid.cpu()
         grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)  # [1, D, height, width]
-        return torch.cat([table[:, :1], grid.flatten(2).mT], dim=1)
+        return torch.cat([table[:, :1], grid.flatten(2).mT.to(table.device)], dim=1)
 
 
 class PatchEmbed(nn.Module):

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Generator, Tensor, nn
 
 from dacli import preprocess
 from dacli.errors import DacliError
 from dacli.scenes import Layout, draw, scene
 from dacli.tiny import Tiny
-from dacli.train import data, loop
+from dacli.train import data, loop, teacher
 from dacli.train.data import Stage, Stream, picture_size
 from dacli.train.loop import Run, follow, rate, start, step, train
 
+ONE_96 = {"size": 96, "batch": 2, "fresh": 1, "canvas": 96}
 STAGE = Stage(steps=3, size=64, batch=2, fresh=1, canvas=64)
 PEAK = 1e-3
 
@@ -123,6 +125,25 @@ def test_a_resumed_run_goes_on_exactly(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row["loss"] for row in rows] == losses[3:]
     assert_same(state_of(resumed), state_of(whole))
     assert resumed.optimiser.param_groups[0]["lr"] == rate(4, 5, PEAK)
+
+
+def test_each_cycle_of_the_rate_begins_anew_where_the_one_before_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches, rates = Batches(monkeypatch), []
+
+    def counted(run: Run, _picture: Tensor, _truth: Tensor, learning_rate: float) -> float:
+        rates.append(learning_rate)
+        run.done += 1
+        return 0.25
+
+    monkeypatch.setattr(loop, "step", counted)
+    cycles = ((4e-3, (Stage(2, 64, 2, 1, 64), Stage(1, 96, 2, 1, 96))), (1e-3, (Stage(2, 96, 2, 1, 96),)))
+    path = teacher.teach(tmp_path, 5, 0, lambda _: None, cycles)
+    assert rates == pytest.approx([2e-5, 4e-5, 6e-5, 5e-6, 1e-5])  # peak · (step + 1) / 200 while it warms up
+    assert batches.asked == [(64, 0, 2), (96, 2, 3), (96, 3, 5)]
+    with safe_open(path, "np") as file:
+        assert json.loads(file.metadata()["cycles"])[1] == [1e-3, [{"steps": 2, **ONE_96}]]
 
 
 def test_every_fiftieth_step_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,10 +111,13 @@ def follow(run: Run) -> None:
 
 def train(
     run: Run, stages: Sequence[Stage], seed: int, peak: float, folder: Path, workers: int,
-    minutes: float, report: Callable[[dict[str, Any]], None],
+    minutes: float, report: Callable[[dict[str, Any]], None], before: int = 0,
 ) -> None:  # fmt: skip
-    """Run all stages to their end, a checkpoint every few minutes; goes on where folder/checkpoint.pt left off."""
-    total, begun = sum(s.steps for s in stages), 0
+    """Run all stages to their end, a checkpoint every few minutes; steps that the run has done already are left out.
+
+    One cycle of the learning rate spans the stages; `before` is how many steps earlier cycles have.
+    """
+    total, begun = sum(s.steps for s in stages), before
     log = folder / "log.jsonl"
     saved = time.monotonic()
     run.model.train()
@@ -123,8 +126,8 @@ def train(
         if run.done >= begun:
             continue
         for picture, truth in loader(stage, seed, max(run.done, first), begun, workers):
-            loss = step(run, picture, truth, rate(run.done, total, peak))
-            row = {"step": run.done, "of": total, "size": stage.size, "loss": round(loss, 5)}
+            loss = step(run, picture, truth, rate(run.done - before, total, peak))
+            row = {"step": run.done, "of": before + total, "size": stage.size, "loss": round(loss, 5)}
             report(row)
             if run.done % 50 == 0:
                 with log.open("a") as file:
