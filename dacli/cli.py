@@ -158,7 +158,7 @@ def decode(
 @app.command(epilog="Example: dacli demo -o demo")
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Output folder.")] = Path("dacli-demo"),
-    seed: Annotated[int, typer.Option(help="Which scene.")] = 8, json_: Json = False,
+    seed: Annotated[int, typer.Option(help="Which scene.")] = 21, json_: Json = False,
 ) -> None:  # fmt: skip
     """A rendered scene with known depth through the bundled model: pictures and accuracy, with no network."""
     from dacli import demonstration

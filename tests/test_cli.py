@@ -367,6 +367,8 @@ def test_a_picture_above_max_pixels_is_refused(dacli: Run, home: Path) -> None:
         (("--size", "-5"), "--size -5 is not between"),
         (("--size", "13"), "--size 13 is not between"),
         (("--size", "10001"), "--size 10001 is not between"),
+        (("--max-pixels", "nan"), "--max-pixels nan is no limit"),
+        (("--max-pixels", "-1"), "--max-pixels -1 is no limit"),
         (("--colormap", "Spektral_r"), "there is no colormap 'Spektral_r': did you mean Spectral_r?"),
         (("--save", "colour"), "cannot save 'colour': did you mean color?"),
         (("--save", ""), "cannot save ''"),
