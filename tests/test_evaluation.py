@@ -37,14 +37,19 @@ def test_who_knows_the_depth_scores_best() -> None:
 def test_the_bundled_model_sees_more_than_that_below_is_near() -> None:
     predictor = Predictor(tiny.load(), device.resolve("cpu", "fp32"))
     rng = np.random.default_rng(0)
-    model, ramp = [], []
+    found = []
     for index in range(12):
         picture = scenes.draw([scenes.scene(HELD_OUT, index)], 256, 256)
-        truth = picture.inverse_depth[0].numpy()
-        (found,) = predictor.predict([picture.rgb[0].permute(1, 2, 0).numpy()])
-        model.append(score(found.depth, truth, rng).ordinal)
-        ramp.append(score(np.indices(truth.shape)[0].astype(np.float32), truth, rng).ordinal)
-    assert np.nanmean(model) > 0.85 > np.nanmean(ramp) + 0.05
+        (prediction,) = predictor.predict([picture.rgb[0].permute(1, 2, 0).numpy()])
+        found.append(score(prediction.depth, picture.inverse_depth[0].numpy(), rng))
+    assert np.nanmean([s.ordinal for s in found]) > 0.85 > np.nanmean([s.ramp for s in found]) + 0.05
+
+
+def test_the_ramp_is_right_where_lower_is_nearer_and_wrong_where_higher_is() -> None:
+    floor = np.repeat(1.0 + np.arange(64)[:, None], 48, 1)
+    rng = np.random.default_rng(0)
+    assert score(floor, floor, rng).ramp == 1
+    assert score(floor, floor[::-1].copy(), rng).ramp == 0
 
 
 def test_the_bundled_file_is_small_half_precision_and_says_what_made_it() -> None:
@@ -89,7 +94,7 @@ def test_eval_prints_what_it_measured(capsys: pytest.CaptureFixture[str], monkey
     with pytest.raises(SystemExit) as end:
         main(["eval", "--encoder", "tiny", "--size", "64", "--scenes", "2", "--json", "-q"])
     assert end.value.code == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"ordinal", "delta1", "abs_rel", "boundary_f1"}
+    assert set(json.loads(capsys.readouterr().out)) == {"ordinal", "ramp", "delta1", "abs_rel", "boundary_f1"}
 
 
 def test_eval_of_metres_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
