@@ -148,14 +148,6 @@ def scale16(low: float, high: float, quantity: Quantity, near: Near = "white", *
     return Scale(black, white, near)
 
 
-def depth16(
-    depth: Depth, low: float, high: float, quantity: Quantity, near: Near = "white", *, auto: bool = False
-) -> tuple[Gray16, Scale]:
-    """Return 16-bit gray [H, W] of depth [H, W] and the scale that leads back; `auto` as for `scale16`."""
-    scale = scale16(low, high, quantity, near, auto=auto)
-    return scale.encode(depth), scale
-
-
 def color(depth: Depth, low: float, high: float, quantity: Quantity, colormap: str = "Spectral_r") -> Picture8:
     """Return RGB [H, W, 3] of depth [H, W]; near has the last color of the map (red in Spectral_r).
 

@@ -39,6 +39,20 @@ QUANTITIES = st.sampled_from(["inverse depth", "metres"])
 NEARS = st.sampled_from(["white", "black"])
 
 
+def depth16(
+    depth: render.Depth,
+    low: float,
+    high: float,
+    quantity: render.Quantity,
+    near: render.Near = "white",
+    *,
+    auto: bool = False,
+) -> tuple[render.Gray16, render.Scale]:
+    """The 16-bit values and their scale, made as the pipeline makes them."""
+    scale = render.scale16(low, high, quantity, near, auto=auto)
+    return scale.encode(depth), scale
+
+
 @pytest.mark.parametrize(
     ("text", "want"),
     [
@@ -105,7 +119,7 @@ def test_gray_has_its_near_end_where_asked(quantity: Quantity, near: Near, risin
     found = render.gray(DEPTH, low, high, quantity, near)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, want)
-    deep, scale = render.depth16(DEPTH, low, high, quantity, near)
+    deep, scale = depth16(DEPTH, low, high, quantity, near)
     assert (scale.black < scale.white) == rising
     np.testing.assert_array_equal(deep, np.rint((share if rising else 1 - share) * 65535))
 
@@ -122,14 +136,14 @@ def test_16_bits_decode_to_half_a_step(depth: Depth, quantity: Quantity, near: N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         low, high = render.limits(depth)
-        values, scale = render.depth16(depth, low, high, quantity, near)
+        values, scale = depth16(depth, low, high, quantity, near)
         found = scale.decode(values)
     assert found.dtype == np.float32
     half = (high - low) / 65535 / 2
     largest = max(abs(low), abs(high))
     error = np.abs(found.astype(np.float64) - depth)
     assert (error <= half * (1 + 1e-9) + largest * 2**-23 + 2**-149).all()
-    again, _ = render.depth16(depth, low, high, quantity, near)
+    again, _ = depth16(depth, low, high, quantity, near)
     np.testing.assert_array_equal(again, values)
 
 
@@ -148,7 +162,7 @@ def test_decode_then_encode_gives_the_values_back(ends: list[float], values: ren
 def test_a_flat_picture_comes_back_as_it_was(value: float, shape: tuple[int, int], quantity: Quantity) -> None:
     depth = np.full(shape, value, np.float32)
     low, high = render.limits(depth)
-    values, scale = render.depth16(depth, low, high, quantity)
+    values, scale = depth16(depth, low, high, quantity)
     np.testing.assert_array_equal(scale.decode(values), depth)
     assert len(np.unique(render.gray(depth, low, high, quantity))) == 1
     assert len(np.unique(render.color(depth, low, high, quantity).reshape(-1, 3), axis=0)) == 1
@@ -159,7 +173,7 @@ def test_metres_become_millimetres(near: Near) -> None:
     depth = (RNG.random((40, 50), dtype=np.float32) * 65).astype(np.float32)
     depth[0, :3] = [0, 65.535, 1.2]
     low, high = render.limits(depth)
-    values, scale = render.depth16(depth, low, high, "metres", near, auto=True)
+    values, scale = depth16(depth, low, high, "metres", near, auto=True)
     thousandths = depth.astype(np.float64) * 1000
     assert np.abs(values - thousandths).max() <= 0.5 + 1e-9
     assert values[0, :3].tolist() == [0, 65535, 1200]
@@ -280,6 +294,6 @@ def test_a_record_with_nan_is_never_written() -> None:
 def test_wide_and_tall_pictures_are_done_in_bands() -> None:
     for shape in ((3, 200_000), (200_000, 3)):
         depth = RNG.random(shape, dtype=np.float32)
-        values, scale = render.depth16(depth, 0.0, 1.0, "inverse depth")
+        values, scale = depth16(depth, 0.0, 1.0, "inverse depth")
         np.testing.assert_array_equal(values, np.rint(depth.astype(np.float64) * 65535))
         assert np.abs(scale.decode(values) - depth).max() <= 0.5 / 65535 + 1e-7
