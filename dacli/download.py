@@ -3,17 +3,16 @@ import errno
 import hashlib
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO
 
 from dacli.errors import DacliError
 from dacli.hub import DroppedError, Origin, RefusedError, answer, reason
+from dacli.locks import lock
 
 Say = Callable[[str], None]
 Progress = Callable[[int, int | None], None]
@@ -240,32 +239,8 @@ def _unwritable(path: Path, error: OSError) -> DacliError:
 @contextlib.contextmanager
 def _locked(path: Path, say: Say) -> Iterator[None]:
     with path.with_name(path.name + ".lock").open("ab") as file:
-        if not _lock(file, wait=False):
+        if lock(file) is False:  # where there are no locks the SHA-256 still guards
             say(f"another dacli is downloading {path.name}; waiting for it")
-            while not _lock(file, wait=True):
+            while lock(file, wait=True) is False:
                 pass
         yield
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[bytes], *, wait: bool) -> bool:
-        file.seek(0)
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _lock(file: IO[bytes], *, wait: bool) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks: the SHA-256 still guards
-            return True
-        return True

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dacli.device import Plan, cores
-from dacli.errors import DacliError
+from dacli.errors import MemoryShortError
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's words
 
@@ -32,7 +32,7 @@ class Engine:
     def forward(self, pictures: Tensor) -> Tensor:
         """Depth [B, H, W] in float32 on the CPU of normalised pictures [B, 3, H, W].
 
-        Raises DacliError if the device's memory does not suffice.
+        Raises MemoryShortError if the device's memory does not suffice.
         """
         with enough_memory(pictures, self.plan):
             x = pictures.to(self.plan.device, self.plan.dtype, memory_format=torch.channels_last)
@@ -46,7 +46,7 @@ class Engine:
 
 @contextmanager
 def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
-    """Turn torch's several ways to say that memory ran out into one DacliError that names a way on."""
+    """Turn torch's several ways to say that memory ran out into one error that names a way on."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -55,7 +55,9 @@ def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
         count, _, height, width = pictures.shape
         half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
         what = f"{count} × {height} × {width} pixels" if count > 1 else f"{height} × {width} pixels"
-        raise DacliError(f"not enough memory on {plan.device} for {what}", f"try a smaller --size{half}") from error
+        raise MemoryShortError(
+            f"not enough memory on {plan.device} for {what}", f"try a smaller --size{half}"
+        ) from error
 
 
 def lay_out(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:

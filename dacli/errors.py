@@ -9,3 +9,11 @@ class DacliError(Exception):
 
 class UsageError(DacliError):
     """A DacliError that the command line itself caused (an unknown name, a value out of range): exit code 2."""
+
+
+class StopError(DacliError):
+    """A DacliError after which nothing else can succeed either (a full disk): it ends the run, not one input."""
+
+
+class MemoryShortError(DacliError):
+    """A DacliError of a device whose memory does not suffice: less at once may do."""

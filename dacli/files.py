@@ -6,14 +6,17 @@ import secrets
 import stat
 from pathlib import Path
 
-from dacli.errors import DacliError
+from dacli.errors import DacliError, StopError
 from dacli.jobs import shown
 
 MAX_BYTES = 2 << 30
+PART = ".part"
+unfinished: set[Path] = set()  # what a process that ends in the middle of a write must delete
 _FOLDER = ("a folder stands there", "move it away or choose another folder")
 _FILE = ("a file stands where its folder should be", "move it away or choose another folder")
 _FULL = ("the disk is full", "make room or choose another folder")
 _DENIED = ("no permission", "choose another folder with -o")
+_STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
 _WRITE_FAULTS = {
     errno.EISDIR: _FOLDER,
     errno.EEXIST: _FILE,
@@ -48,29 +51,43 @@ def contents(path: Path) -> bytes:
         raise DacliError(f"{name} cannot be read ({reason(error)})", "check the path and the disk") from error
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes, *, below: Path | None = None, mark: str = "") -> None:
     """Write a whole file or none, through a temporary one beside it; makes the folder and replaces what is there.
 
-    Raises DacliError that says why not: no permission, a full disk, a folder in the way and the like.
+    `below` is a folder that must be there still; `mark` begins the temporary name. Raises DacliError that says why not:
+    no permission, a folder in the way and the like; StopError for a full disk or one that is gone.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".{mark}{secrets.token_hex(8)}{PART}")
     try:
+        if below is not None and not below.is_dir():
+            raise StopError(f"the output folder {shown(below)} is gone", "bring it back; the same command then goes on")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            unfinished.add(temporary)
             with temporary.open("xb") as file:
                 file.write(data)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+            unfinished.discard(temporary)
     except OSError as error:
-        raise _unwritten(path, error) from error
+        raise unwritten(path, error) from error
+
+
+def abandon() -> None:
+    """Delete what is written just now: the process is about to end without waiting for its threads."""
+    for path in list(unfinished):
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def _unwritten(path: Path, error: OSError) -> DacliError:
+def unwritten(path: Path, error: OSError) -> DacliError:
+    """What an error of writing means to the user; StopError if nothing else can be written there either."""
     fault, hint = _WRITE_FAULTS.get(error.errno or 0, (reason(error), "check the disk"))
-    return DacliError(f"cannot write {shown(path)} ({fault})", hint)
+    kind = StopError if error.errno in _STOPPING else DacliError
+    return kind(f"cannot write {shown(path)} ({fault})", hint)

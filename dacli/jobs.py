@@ -1,10 +1,11 @@
+"""Which file is made of which: names that never meet, in a stable way."""
+
 import difflib
 import hashlib
 import os
-import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,26 +25,32 @@ CLIP_KINDS: Mapping[str, str] = {
     "npy": "_depth.npz",
     "side": "_side.mp4",
 }
-PICTURE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
-    | {".hif", ".ppm", ".pgm", ".pnm"}
-)
 RECORD_KEYWORD = "dacli"
 _STEM_BYTES = 230
-_RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb"\0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One input and the files to make of it, by kind."""
+    """One input and the files to make of it; `name` is the input's path below the root of the run, with slashes."""
 
     source: Path
-    outputs: Mapping[str, Path]
+    name: str
+    folder: Path
+    stem: str
+    suffixes: Mapping[str, str]
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """The files to make, by kind."""
+        return {kind: self.folder / (self.stem + suffix) for kind, suffix in self.suffixes.items()}
 
 
 def shown(path: Path) -> str:
     """Return a path as text that any terminal can show: what is not printable stands as a backslash escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
+    text = str(path)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
@@ -60,44 +67,6 @@ def parse_kinds(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def find(root: Path, out: Path | None = None, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> tuple[Path, ...]:
-    """Return the files below a folder whose names end in one of the suffixes, sorted by path.
-
-    Left out are hidden names, what lies below `out` and the pictures dacli made. Linked folders are not entered. A
-    folder below that cannot be listed is returned itself, so that it fails by name. Raises DacliError for `root`.
-    """
-    if not root.is_dir():
-        reason = "is not a folder" if root.exists() else "does not exist"
-        raise DacliError(f"{shown(root)} {reason}", "name a folder that holds pictures")
-    return tuple(sorted(_walk(root, out, suffixes)))
-
-
-def _walk(root: Path, out: Path | None, suffixes: frozenset[str]) -> Iterator[Path]:
-    barred: list[OSError] = []
-    own = os.path.realpath(out) if out is not None else None
-    if own == os.path.realpath(root):
-        own = None
-    for folder, below, names in os.walk(root, onerror=barred.append):
-        below[:] = [n for n in below if not n.startswith(".") and os.path.realpath(Path(folder, n)) != own]
-        for path in (Path(folder, name) for name in names if not name.startswith(".")):
-            if path.suffix.lower() in suffixes and not _made_by_dacli(path):
-                yield path
-    for error in barred:
-        if Path(error.filename) == root:
-            raise DacliError(f"{shown(root)} cannot be listed: {error.strerror}", "check its permissions")
-        yield Path(error.filename)
-
-
-def _made_by_dacli(path: Path) -> bool:
-    if not path.name.endswith(tuple(KINDS.values())):
-        return False
-    try:
-        with path.open("rb") as file:
-            return _RECORD_MARK.search(file.read(1024)) is not None
-    except OSError:
-        return False
-
-
 def plan(
     sources: Sequence[Path],
     out: Path | None,
@@ -112,25 +81,20 @@ def plan(
     a name (also one that differs only in case or Unicode form) all take a longer one, whatever their order: with the
     extension, then with the parent folder, then with a hash of the path. Raises DacliError for a source outside `root`.
     """
-    places = {parent: os.path.realpath(parent) for parent in {source.parent for source in sources}}
-    files: dict[Path, Path] = {}
-    for source in sources:
-        files.setdefault(Path(places[source.parent], source.name), source)
-    folders = {key: _folder(key, source, out, root) for key, source in files.items()}
-    homes = {folder: os.path.realpath(folder) for folder in set(folders.values())}
-    taken = {_folded(str(key)) for key in folders}
-    levels = dict.fromkeys(folders, 0)
-
-    def names(key: Path) -> Mapping[str, str]:
-        stem = _stem(key, levels[key])
-        return {kind: stem + suffixes[kind] for kind in kinds}
-
-    while clashing := _clashes({key: (homes[folders[key]], names(key)) for key in folders}, taken):
-        for key in clashing:
-            levels[key] += 1
+    chosen = {kind: suffixes[kind] for kind in kinds}
+    files = _distinct(sources)
+    top = os.path.realpath(root) if root is not None else None
+    places = {parent: _Place(parent, source, out, root, top) for (parent, _), source in files.items()}
+    stems = _stems(list(files), {parent: place.home for parent, place in places.items()}, tuple(chosen.values()))
     return tuple(
-        Job(files[key], {kind: folder / name for kind, name in names(key).items()}) for key, folder in folders.items()
+        Job(source, places[parent].below + name, places[parent].folder, stem, chosen)
+        for ((parent, name), source), stem in zip(files.items(), stems, strict=True)
     )
+
+
+def shard(planned: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
+    """Return the jobs of one of `count` machines: a hash of the name decides, so no machine need know of another."""
+    return tuple(job for job in planned if int(_digest(job.name)[:15], 16) % count == index)
 
 
 def present(job: Job) -> bool:
@@ -138,42 +102,75 @@ def present(job: Job) -> bool:
     return all(path.is_file() for path in job.outputs.values())
 
 
+class _Place:
+    """Where the outputs of one folder's files go: as it is shown, as it really is, and its path below the root."""
+
+    def __init__(self, real: str, source: Path, out: Path | None, root: Path | None, top: str | None) -> None:
+        self.below = "" if root is None or top is None else _below(real, source, root, top)
+        self.folder = source.parent if out is None else out / self.below
+        self.home = os.path.realpath(self.folder)
+
+
+def _below(real: str, source: Path, root: Path, top: str) -> str:
+    path = os.path.relpath(real, top)
+    if path == os.pardir or path.startswith(os.pardir + os.sep):
+        raise DacliError(f"{shown(source)} is not below {shown(root)}", "name files below the folder")
+    return "" if path == os.curdir else path.replace(os.sep, "/") + "/"
+
+
+def _distinct(sources: Sequence[Path]) -> dict[tuple[str, str], Path]:
+    real: dict[str, str] = {}
+    files: dict[tuple[str, str], Path] = {}
+    for source in sources:
+        parent, name = os.path.split(str(source))
+        if parent not in real:
+            real[parent] = os.path.realpath(parent)
+        files.setdefault((real[parent], name), source)
+    return files
+
+
+def _stems(keys: Sequence[tuple[str, str]], homes: Mapping[str, str], suffixes: Sequence[str]) -> list[str]:
+    """Two outputs of different kinds never meet, for no suffix of a kind ends in another: stems are enough."""
+    taken = {_folded(f"{parent}{os.sep}{name}") for parent, name in keys}
+    ends = tuple(suffix for suffix in suffixes if any(name.endswith(suffix) for name in taken))
+    heads = {parent: _folded(home + os.sep) for parent, home in homes.items()}
+    levels = [0] * len(keys)
+    stems = [_stem(parent, name, 0) for parent, name in keys]
+    marks = [heads[parent] + _folded(stem) for (parent, _), stem in zip(keys, stems, strict=True)]
+    while clashing := _clashing(marks, taken, ends):
+        for index in clashing:
+            parent, name = keys[index]
+            levels[index] += 1
+            stems[index] = _stem(parent, name, levels[index])
+            marks[index] = heads[parent] + _folded(stems[index])
+    return stems
+
+
+def _clashing(marks: Sequence[str], taken: set[str], ends: Sequence[str]) -> list[int]:
+    count = Counter(marks)
+    return [i for i, mark in enumerate(marks) if count[mark] > 1 or any(mark + end in taken for end in ends)]
+
+
 def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-def _folder(place: Path, source: Path, out: Path | None, root: Path | None) -> Path:
-    if out is None:
-        return source.parent
-    if root is None:
-        return out
-    try:
-        return out / place.parent.relative_to(os.path.realpath(root))
-    except ValueError:
-        raise DacliError(f"{shown(source)} is not below {shown(root)}", "name files below the folder") from None
-
-
-def _clashes(outputs: Mapping[Path, tuple[str, Mapping[str, str]]], taken: set[str]) -> set[Path]:
-    owners: defaultdict[str, set[Path]] = defaultdict(set)
-    for key, (home, names) in outputs.items():
-        for name in names.values():
-            owners[_folded(f"{home}{os.sep}{name}")].add(key)
-    return {key for name, keys in owners.items() if len(keys) > 1 or name in taken for key in keys}
-
-
-def _stem(path: Path, level: int) -> str:
-    parts = [path.stem]
-    if level >= 1:
-        parts.append(path.suffix.removeprefix("."))
+def _stem(parent: str, name: str, level: int) -> str:
+    stem, suffix = os.path.splitext(name)
+    if level == 0:
+        return _fitting(stem)
+    parts = [stem, suffix.removeprefix(".")]
     if level >= 2:
-        parts.insert(0, path.parent.name)
+        parts.insert(0, os.path.basename(parent))
     if level >= 3:
-        parts.append(_digest(str(path))[: 8 * (level - 2)])
+        parts.append(_digest(os.path.join(parent, name))[: 8 * (level - 2)])
     return _fitting("_".join(filter(None, parts)))
 
 
 def _fitting(stem: str) -> str:
-    if len(_bytes(stem)) <= _STEM_BYTES:
+    if len(stem) * 4 <= _STEM_BYTES or len(_bytes(stem)) <= _STEM_BYTES:
         return stem
     mark = "_" + _digest(stem)[:12]
     while len(_bytes(stem + mark)) > _STEM_BYTES:

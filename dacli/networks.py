@@ -80,6 +80,14 @@ def open_network(
     return Opened(load(path, choice), str(choice.encoder), choice.model, path.name)
 
 
+def is_here(choice: Choice, *, half: bool) -> bool:
+    """Whether open_network() would find the weights on this machine."""
+    if choice.encoder == "tiny" or choice.weights is not None:
+        return True
+    rows = checkpoints.fitting(str(choice.encoder), choice.model, half=half)
+    return any(checkpoints.find(row, lambda _: None) for row in rows)
+
+
 def own(path: Path, choice: Choice) -> Opened:
     """The network of the user's own file, which tells its encoder; raises DacliError if the options say otherwise."""
     if holds_tiny(path) or choice.encoder == "tiny":

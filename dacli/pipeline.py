@@ -1,99 +1,127 @@
 """The only loop over work: read, infer and write overlap in bounded queues."""
 
-import contextlib
-import hashlib
-import json
 import os
-import threading
+import queue
 import time
 import zlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dacli import __version__, files, pictures, png, render
-from dacli.errors import DacliError
-from dacli.jobs import RECORD_KEYWORD, Job, present, shown
-from dacli.predictor import Prediction, Predictor
+from dacli.device import cores
+from dacli.errors import DacliError, StopError
+from dacli.jobs import Job, shown
+from dacli.journal import Entry
+from dacli.predictor import Predictor, Prepared, Raw
+from dacli.stream import AHEAD, Prefetch, taking
+from dacli.task import Made, Style, Task, already_made, entry, fingerprint, identity, recorded_name, settings_with
 
-T = TypeVar("T")
-Made = TypeVar("Made")
-AHEAD = 128 << 20  # bytes that a stage may lie ahead of the next one
-
-
-@dataclass(frozen=True)
-class Style:
-    """How depth is shown: colormap, which end of gray is near, what maps to black and white."""
-
-    colormap: str = "Spectral_r"
-    near: render.Near = "white"
-    range: render.Range = render.AUTO
-
-
-@dataclass(frozen=True)
-class Task:
-    """What every picture of a run has in common; `weights` identifies the file, by name and SHA-256 or size."""
-
-    encoder: str
-    model: str
-    weights: str
-    style: Style
-    max_pixels: int
-    overwrite: bool
+WINDOW = 4  # batches that may be gathered at once: more find more pictures of one size, and hold more memory
 
 
 @dataclass
 class Work:
     """One picture on its way through the stages; `error` ends it, `kept` says that its outputs were there already.
 
-    `made` is what the outputs say about themselves, without the scale of each.
+    `reading`, `network` and `writing` are seconds; `note` says what had to be done otherwise.
     """
 
     job: Job
+    index: int = 0
+    source: tuple[int, int] = (-1, -1)
     settings: str = ""
     rgb: NDArray[np.uint8 | np.uint16] | None = None
-    prediction: Prediction | None = None
-    seconds: float = 0.0
-    made: render.Record | None = None
+    prepared: Prepared | None = None
+    raw: Raw | None = None
+    made: Made | None = None
+    tiles: int = 0
+    precision: str = ""
+    note: str = ""
+    reading: float = 0.0
+    network: float = 0.0
+    writing: float = 0.0
     error: DacliError | None = None
     kept: bool = False
 
     @property
     def bytes(self) -> int:
         """What it holds in memory."""
-        depth = 0 if self.prediction is None else self.prediction.depth.nbytes
-        return depth + (0 if self.rgb is None else self.rgb.nbytes)
+        return sum(each.nbytes for each in (self.rgb, self.prepared, self.raw) if each is not None)
 
 
-def run(jobs: Iterable[Job], predictor: Predictor, task: Task) -> Generator[Work, None, None]:
-    """Every job, done or with its error, in order; a failed one never stops the others."""
+def run(jobs: Iterable[Job], predictors: Sequence[Predictor], task: Task) -> Generator[Work, None, None]:
+    """Every job, done or with its error, in order; a failed one never stops the others.
 
-    def weigh(work: Work) -> int:
-        return work.bytes
-
-    reading = prefetch((read(job, predictor, task) for job in jobs), weigh)
-    inferring = prefetch(each(reading, lambda work: infer(work, predictor)), weigh)
-    yield from each(inferring, lambda work: write(work, predictor, task))
-
-
-def each(items: Iterator[T], make: Callable[[T], Made]) -> Generator[Made, None, None]:
-    """What `make` makes of each item; however it ends, the items are closed at once and not when memory is tidied."""
-    try:
-        for item in items:
-            yield make(item)
-    finally:
-        close(items)
+    Each predictor, one for each device, has a thread of its own; what they share are the network's weights and nothing
+    else. Raises StopError when no job can succeed any more.
+    """
+    helpers = max(1, min(8, cores() // 2))
+    free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
+    for predictor in predictors:
+        free.put(predictor)
+    first = predictors[0]
+    reading = Prefetch(enumerate(jobs), lambda pair: read(*pair, first, task), weight, helpers)
+    gathered = batches(reading, lambda: min(each.batch for each in predictors))
+    inferring = Prefetch(gathered, lambda works: infer(works, free), weight_of_all, len(predictors))
+    writing = Prefetch(each_of(inferring), lambda work: write(work, first, task), weight, helpers)
+    yield from taking([writing, inferring, reading], note_down(in_order(writing), task))
 
 
-def close(items: Iterator[T]) -> None:
-    if ending := getattr(items, "close", None):
-        ending()
+def weight(work: Work) -> int:
+    return work.bytes
+
+
+def weight_of_all(works: Iterable[Work]) -> int:
+    return sum(map(weight, works))
+
+
+def each_of(groups: Iterable[list[Work]]) -> Iterator[Work]:
+    for group in groups:
+        yield from group
+
+
+def batches(works: Iterable[Work], count: Callable[[], int]) -> Iterator[list[Work]]:
+    """Works in groups of one network size, `count()` at most; what has nothing for the network goes alone."""
+    waiting: dict[Hashable, list[Work]] = {}
+    for work in works:
+        if work.prepared is None:
+            yield [work]
+            continue
+        group = waiting.setdefault(work.prepared.size, [])
+        group.append(work)
+        if len(group) >= count():
+            yield waiting.pop(work.prepared.size)
+        held = [each for group in waiting.values() for each in group]
+        if len(held) >= WINDOW * count() or weight_of_all(held) > AHEAD:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
+
+
+def in_order(works: Iterable[Work]) -> Iterator[Work]:
+    """Works by their index; those that batches let overtake wait here, when they hold no picture any more."""
+    early: dict[int, Work] = {}
+    wanted = 0
+    for work in works:
+        early[work.index] = work
+        while wanted in early:
+            yield early.pop(wanted)
+            wanted += 1
+
+
+def note_down(works: Iterable[Work], task: Task) -> Iterator[Work]:
+    """The same works, each told to the journal first."""
+    for work in works:
+        if task.journal is not None and not work.kept:
+            name, source = work.job.name, work.source
+            if work.error is not None:
+                task.journal.add(Entry(name, *source, work.settings, str(work.error)))
+            elif work.made is not None:
+                task.journal.add(entry(work.job, source, work.settings, work.made))
+        yield work
 
 
 @contextmanager
@@ -102,6 +130,8 @@ def own_fault(work: Work) -> Iterator[None]:
     name = shown(work.job.source)
     try:
         yield
+    except StopError:
+        raise
     except DacliError as error:
         message = error.message if name in error.message else f"{name}: {error.message}"
         work.error = DacliError(message, error.hint)
@@ -114,101 +144,82 @@ def own_fault(work: Work) -> Iterator[None]:
         work.error = DacliError(fault, "this is a fault of dacli's; DACLI_DEBUG=1 shows where")
 
 
-def read(job: Job, predictor: Predictor, task: Task) -> Work:
-    work = Work(job)
+def read(index: int, job: Job, predictor: Predictor, task: Task) -> Work:
+    """The picture as the network sees it, unless its outputs are there; the picture itself too if they show it."""
+    begun = time.perf_counter()
+    work = Work(job, index)
     with own_fault(work):
-        work.settings = fingerprint(job, predictor, task)
-        work.made = None if task.overwrite else already_made(work)
+        work.source = identity(job.source)
+        work.settings = fingerprint(work.source, task)
+        work.made = None if task.overwrite else already_made(job, work.settings, task)
         work.kept = work.made is not None
         if not work.kept:
-            work.rgb = pictures.read(job.source, task.max_pixels)
+            rgb = pictures.read(job.source, task.max_pixels)
+            work.prepared = predictor.prepare(rgb)
+            work.rgb = rgb if "side" in job.suffixes else None
+    work.reading = time.perf_counter() - begun
     return work
 
 
-def fingerprint(job: Job, predictor: Predictor, task: Task) -> str:
-    """A short hash of all that decides the outputs' pixels: source, weights, size, precision, style, version."""
-    source: tuple[int, int] | None = None
-    with contextlib.suppress(OSError, ValueError):
-        info = job.source.stat()
-        source = (info.st_size, info.st_mtime_ns)
-    plan = predictor.engine.plan
-    parts = [source, task.encoder, task.model, task.weights, predictor.size, plan.precision, plan.engine, __version__]
-    return hashlib.sha256(json.dumps([*parts, asdict(task.style)]).encode()).hexdigest()[:16]
-
-
-def already_made(work: Work) -> render.Record | None:
-    """What the outputs say if all are there, made from this source with these settings.
-
-    PNGs carry a record; an .npy cannot, so the PNGs beside it know its checksum. Raises DacliError for a PNG that dacli
-    did not make, or made from a picture of another name.
-    """
-    outputs = work.job.outputs
-    known = [record_in(path, work.job) for path in outputs.values() if path.suffix == ".png" and path.exists()]
-    if not known or not present(work.job):
-        return None
-    wanted = settings_with(work.settings, checksum_in(outputs["npy"])) if "npy" in outputs else work.settings
-    return known[0] if all(f"{record.settings}+".startswith(f"{wanted}+") for record in known) else None
-
-
-def record_in(path: Path, job: Job) -> render.Record:
-    name = shown(path)
+def infer(works: list[Work], free: "queue.SimpleQueue[Predictor]") -> list[Work]:
+    """The network's answer to a batch; if the batch fails, to each picture by itself."""
+    if works[0].prepared is None:
+        return works
+    predictor = free.get()
     try:
-        record = render.parse_record(png.text(files.contents(path), name)[RECORD_KEYWORD], name)
-    except (DacliError, KeyError):
-        fault = f"{name} is there and is no whole picture that dacli made"
-        raise DacliError(fault, "move it away, or replace it with --overwrite") from None
-    if record.source != recorded_name(job):
-        fault = f"{name} is there and was made from {shown(Path(record.source))}"
-        raise DacliError(fault, "choose another folder with -o, or replace it with --overwrite")
-    return record
+        if len(works) == 1 or not together(works, predictor):
+            for work in works:
+                with own_fault(work):
+                    alone(work, predictor)
+    finally:
+        free.put(predictor)
+    for work in works:
+        work.prepared = None
+    return works
 
 
-def recorded_name(job: Job) -> str:
-    return job.source.name.encode("utf-8", "backslashreplace").decode()
-
-
-def settings_with(settings: str, checksum: int | None) -> str:
-    """Settings as a picture beside an .npy records them: with the checksum of the depth in it."""
-    return settings if checksum is None else f"{settings}+{checksum:08x}"
-
-
-def checksum_in(path: Path) -> int:
-    """The checksum of the depth in an .npy; -1, which none has, if it holds none."""
-    with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
-        return zlib.crc32(np.ascontiguousarray(np.load(path)).data)
-    return -1
-
-
-def infer(work: Work, predictor: Predictor) -> Work:
-    if work.rgb is None:
-        return work
+def together(works: list[Work], predictor: Predictor) -> bool:
     begun = time.perf_counter()
-    with own_fault(work):
-        (work.prediction,) = predictor.predict([work.rgb])
-    work.seconds = time.perf_counter() - begun
-    if "side" not in work.job.outputs:
-        work.rgb = None
-    return work
+    try:
+        raws = predictor.forward([work.prepared for work in works if work.prepared is not None])
+    except Exception:  # noqa: BLE001 - each picture then tells its own
+        return False
+    share = (time.perf_counter() - begun) / len(works)
+    for work, raw in zip(works, raws, strict=True):
+        work.raw, work.network = raw, share
+    return True
+
+
+def alone(work: Work, predictor: Predictor) -> None:
+    begun = time.perf_counter()
+    if work.prepared is not None:
+        (work.raw,) = predictor.forward([work.prepared])
+    work.network = time.perf_counter() - begun
 
 
 def write(work: Work, predictor: Predictor, task: Task) -> Work:
     """Write all outputs of a picture, each whole; those written stay when a later one fails."""
-    if work.prediction is not None:
+    begun = time.perf_counter()
+    if work.raw is not None:
         with own_fault(work):
-            work.made = describe(work, work.prediction, predictor.quantity, task)
+            prediction = predictor.finish(work.raw)
+            work.tiles, work.precision, work.note = prediction.tiles, prediction.precision, prediction.note
+            record = describe(work, prediction.depth, prediction.network_size, task)
             for kind, path in work.job.outputs.items():
-                files.write(path, encode(kind, work.rgb, work.prediction.depth, work.made, task.style))
-    work.rgb = None
+                data = encode(kind, work.rgb, prediction.depth, record, task.style)
+                files.write(path, data, below=task.out, mark="" if task.journal is None else task.journal.mark)
+            work.made = Made(prediction.network_size, (record.low, record.high))
+    work.rgb = work.raw = None
+    work.writing = time.perf_counter() - begun
     return work
 
 
-def describe(work: Work, prediction: Prediction, quantity: render.Quantity, task: Task) -> render.Record:
+def describe(work: Work, depth: render.Depth, network_size: tuple[int, int], task: Task) -> render.Record:
     """What the outputs say about themselves, without the scale of each."""
-    depth, near = prediction.depth, task.style.near
     low, high = render.limits(depth, task.style.range)
-    checksum = zlib.crc32(np.ascontiguousarray(depth).data) if "npy" in work.job.outputs else None
+    checksum = zlib.crc32(np.ascontiguousarray(depth).data) if "npy" in work.job.suffixes else None
     return render.Record(
-        low, high, near, "steps", quantity, low, high, task.encoder, task.model, prediction.network_size,
+        low, high, task.style.near, "steps", task.quantity, low, high, task.encoder, task.model, network_size,
         (depth.shape[0], depth.shape[1]), __version__, recorded_name(work.job), settings_with(work.settings, checksum),
     )  # fmt: skip
 
@@ -228,85 +239,3 @@ def encode(
         return png.encode(scale.encode(depth), text)
     colored = render.color(depth, low, high, quantity, style.colormap)
     return png.encode(colored if rgb is None or kind == "color" else render.side(rgb, colored), text)
-
-
-class Shelf(Generic[T]):
-    """A queue between two threads, bounded by the weight of what lies in it."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.items: deque[tuple[T, int]] = deque()
-        self.weight = 0
-        self.closed = False
-        self.finished = False
-        self.error: BaseException | None = None
-        self.changed = threading.Condition()
-
-    def put(self, item: T, weight: int) -> bool:
-        """Wait for room, then add the item; False if nobody will take it any more."""
-        with self.changed:
-            self.changed.wait_for(lambda: self.closed or not self.items or self.weight + weight <= self.limit)
-            if self.closed:
-                return False
-            self.items.append((item, weight))
-            self.weight += weight
-            self.changed.notify_all()
-            return True
-
-    def finish(self, error: BaseException | None = None) -> None:
-        """No item will follow; `error`, if any, is what the taker gets at the end."""
-        with self.changed:
-            self.finished, self.error = True, error
-            self.changed.notify_all()
-
-    def take(self) -> Iterator[T]:
-        """The items in order, until the giver has finished."""
-        while True:
-            with self.changed:
-                while not self.changed.wait_for(lambda: self.items or self.finished, timeout=1):
-                    pass  # on Windows Ctrl-C is only heard between waits
-                if not self.items:
-                    break
-                item, weight = self.items.popleft()
-                self.weight -= weight
-                self.changed.notify_all()
-            yield item
-        if self.error is not None:
-            raise self.error
-
-    def close(self) -> None:
-        """Nobody will take any more."""
-        with self.changed:
-            self.closed = True
-            self.items.clear()
-            self.changed.notify_all()
-
-
-def prefetch(items: Iterator[T], weigh: Callable[[T], int], limit: int = AHEAD) -> Generator[T, None, None]:
-    """The same items in the same order, made ahead by a thread, at most `limit` bytes of them (or one) waiting.
-
-    An exception on either side ends both: the items' is raised here once those before it are taken; leaving early
-    stops the thread and closes the items.
-    """
-    shelf: Shelf[T] = Shelf(limit)
-    thread = threading.Thread(target=fill, args=(shelf, items, weigh), daemon=True)
-    thread.start()
-    try:
-        yield from shelf.take()
-    finally:
-        shelf.close()
-        thread.join()
-
-
-def fill(shelf: Shelf[T], items: Iterator[T], weigh: Callable[[T], int]) -> None:
-    error: BaseException | None = None
-    try:
-        try:
-            for item in items:
-                if not shelf.put(item, weigh(item)):
-                    break
-        finally:
-            close(items)
-    except BaseException as caught:  # noqa: BLE001 - it is raised again in the thread that takes the items
-        error = caught
-    shelf.finish(error)

@@ -1,6 +1,7 @@
 """From pictures to depth at their own size: the one Predictor."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,45 @@ from torch import Tensor
 from dacli import render
 from dacli.device import Plan
 from dacli.engine import Engine
+from dacli.errors import MemoryShortError
 from dacli.networks import Network
 from dacli.preprocess import network_size, prepare, to_source
+
+LARGEST_BATCH = 32
+GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its time in half the batch
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture as the network sees it, normalised float32 [3, h, w], and the (H, W) it had."""
+
+    tensor: Tensor
+    source: tuple[int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) in pixels."""
+        return self.tensor.shape[1], self.tensor.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory."""
+        return self.tensor.nbytes
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Finite depth [h, w] at the network's size, and how it was made; `note` says what had to be done otherwise."""
+
+    tensor: Tensor
+    source: tuple[int, int]
+    precision: str
+    note: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """What it holds in memory, and will when it has the source's size."""
+        return self.tensor.nbytes + 4 * self.source[0] * self.source[1]
 
 
 @dataclass(frozen=True)
@@ -27,47 +65,74 @@ class Prediction:
 
 
 class Predictor:
-    """A network, an engine and an input size (short side in pixels, None: the network's own)."""
+    """A network, an engine, an input size (short side in pixels, None: the network's own), and how many go together.
 
-    def __init__(self, network: Network, plan: Plan, size: int | None = None) -> None:
+    Its three steps may run in three threads; forward() in one at a time.
+    """
+
+    def __init__(self, network: Network, plan: Plan, size: int | None = None, batch: int = 1) -> None:
         self.patch, self.align_corners = network.patch, network.align_corners
         self.quantity: render.Quantity = "inverse depth" if network.max_depth is None else "metres"
         self.size = size or network.native_size
         self.engine = Engine(network, plan)
         self.exact: Engine | None = None
+        self.batch = batch
 
     def predict(self, pictures: Sequence[NDArray[np.uint8 | np.uint16]]) -> list[Prediction]:
         """Depth of RGB pictures [H, W, 3] of any sizes; those of one network size go through it together."""
-        sizes = [network_size(p.shape[0], p.shape[1], self.size, self.patch) for p in pictures]
+        seen = [self.prepare(picture) for picture in pictures]
         found: dict[int, Prediction] = {}
-        for size in dict.fromkeys(sizes):
-            rows = [i for i, other in enumerate(sizes) if other == size]
-            batch = torch.stack([prepare(pictures[i], size) for i in rows])
-            made = self.pass_through(batch, [pictures[i].shape[:2] for i in rows])
-            found.update(zip(rows, made, strict=True))
+        for size in dict.fromkeys(one.size for one in seen):
+            rows = [i for i, one in enumerate(seen) if one.size == size]
+            found.update(zip(rows, map(self.finish, self.forward([seen[i] for i in rows])), strict=True))
         return [found[i] for i in range(len(pictures))]
 
-    def pass_through(self, batch: Tensor, sources: Sequence[tuple[int, ...]]) -> list[Prediction]:
-        made = []
-        for one, raw, (height, width) in zip(batch, self.engine.forward(batch), sources, strict=True):
-            final, precision, note = self.settle(one, raw)
-            depth = to_source(final, height, width, align_corners=self.align_corners)
-            made.append(Prediction(depth, (one.shape[1], one.shape[2]), 0, precision, note))
-        return made
+    def prepare(self, rgb: NDArray[np.uint8 | np.uint16]) -> Prepared:
+        """An RGB picture [H, W, 3] resized and normalised for the network."""
+        height, width = rgb.shape[:2]
+        return Prepared(prepare(rgb, network_size(height, width, self.size, self.patch)), (height, width))
 
-    def settle(self, picture: Tensor, raw: Tensor) -> tuple[Tensor, str, str]:
-        """Finite depth [H, W] of one normalised picture, its precision, and a note if `raw` was not finite."""
+    def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+        """What the network makes of pictures of one size, together; where memory is short, in ever smaller batches.
+
+        Raises MemoryShortError if it does not suffice for one picture.
+        """
+        raws = self.pass_through(torch.stack([one.tensor for one in batch]))
+        return [self.settle(one, raw) for one, raw in zip(batch, raws, strict=True)]
+
+    def finish(self, raw: Raw) -> Prediction:
+        """Depth at the size of the source."""
+        depth = to_source(raw.tensor, *raw.source, align_corners=self.align_corners)
+        height, width = raw.tensor.shape
+        return Prediction(depth, (height, width), 0, raw.precision, raw.note)
+
+    def pass_through(self, batch: Tensor) -> Tensor:
+        try:
+            return self.engine.forward(batch)
+        except MemoryShortError:
+            if len(batch) == 1:
+                raise
+        if self.engine.plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        self.batch = half = len(batch) // 2
+        return torch.cat([self.pass_through(batch[:half]), self.pass_through(batch[half:])])
+
+    def settle(self, picture: Prepared, raw: Tensor) -> Raw:
+        """Finite depth of one picture, with a note if `raw` was not finite."""
         precision = self.engine.plan.precision
         if bool(raw.isfinite().all()):
-            return raw, precision, ""
+            return Raw(raw, picture.source, precision)
         note = "the network gave numbers that are not finite"
         if precision != "fp32":
             self.exact = self.exact or self.engine.in_float32()
-            raw, note = self.exact.forward(picture[None])[0], f"{precision} overflowed, so it was computed in fp32"
+            raw, note = (
+                self.exact.forward(picture.tensor[None])[0],
+                f"{precision} overflowed, so it was computed in fp32",
+            )
             if bool(raw.isfinite().all()):
-                return raw, "fp32", note
+                return Raw(raw, picture.source, "fp32", note)
             note += ", which overflowed too"
-        return self.filled(raw), "fp32", f"{note}; its depth is not to be trusted there"
+        return Raw(self.filled(raw), picture.source, "fp32", f"{note}; its depth is not to be trusted there")
 
     def filled(self, raw: Tensor) -> Tensor:
         """Depth with infinity set to the largest finite value and NaN to the farthest, or all 0 if none is finite."""
@@ -76,3 +141,35 @@ class Predictor:
             return torch.zeros_like(raw)
         low, high = known.min().item(), known.max().item()
         return raw.nan_to_num(nan=high if self.quantity == "metres" else low, posinf=high, neginf=low)
+
+
+def paying_batch(engine: Engine, size: tuple[int, int], clock: Callable[[], float] = time.perf_counter) -> int:
+    """The batch up to which a picture of (h, w) pixels takes less time the more go together, and that fits in memory.
+
+    On a CPU that is 1: one picture of vits at 518 keeps all cores busy (1, 2 and 4 together took 0.54, 0.53 and 0.54 s
+    each), and the last bits of a result then do not depend on what stood beside it in a run that was broken off.
+    """
+    if engine.plan.device == "cpu":
+        return 1
+    best, fastest = 1, seconds_each(engine, size, 1, clock)
+    while best < LARGEST_BATCH:
+        try:
+            taken = seconds_each(engine, size, 2 * best, clock)
+        except MemoryShortError:
+            break
+        if taken >= GAIN * fastest:
+            break
+        best, fastest = 2 * best, taken
+    return best
+
+
+def seconds_each(engine: Engine, size: tuple[int, int], count: int, clock: Callable[[], float]) -> float:
+    """Seconds for one picture of a batch, the least of three after one to warm up."""
+    pictures = torch.zeros(count, 3, *size)
+    engine.forward(pictures)
+    taken = []
+    for _ in range(3):
+        begun = clock()
+        engine.forward(pictures)
+        taken.append(clock() - begun)
+    return min(taken) / count

@@ -1,15 +1,22 @@
 """How a command talks: results on stdout, the rest on stderr."""
 
+import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacli.errors import DacliError
+from dacli.jobs import Job, shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
+
+Count = Callable[[int, int, float, str], None]
+EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,43 @@ class Voice:
     def fault(self, error: DacliError) -> None:
         """Say a line that nobody can switch off."""
         print(f"error: {error}", file=sys.stderr, flush=True)
+
+    def insist(self, text: str) -> None:
+        """Say a line that is no error and that nobody can switch off."""
+        print(text, file=sys.stderr, flush=True)
+
+    def result(self, text: str) -> None:
+        """Say a line of the command's result."""
+        print(text, flush=True)
+
+    def planned(self, job: Job) -> None:
+        """Say what a run would make of an input."""
+        outputs = {kind: str(path) for kind, path in job.outputs.items()}
+        told = json.dumps({"input": str(job.source), "outputs": outputs})
+        self.result(told if self.json else f"{job.source} -> {', '.join(outputs.values())}")
+
+    @contextmanager
+    def counting(self, total: int) -> "Iterator[Count]":
+        """Yield what shows how a batch stands: a bar on a terminal, else a line every half minute."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.table import Column
+
+        name = TextColumn("{task.fields[file]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+        rate = TextColumn("{task.fields[rate]:.2f}/s, {task.fields[failed]} failed")
+        begun = told = time.monotonic()
+        with self.progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), name) as bar:
+            task = bar.add_task("", total=total, failed=0, rate=0.0, file="")
+
+            def show(ended: int, failed: int, rate: float, file: str) -> None:
+                nonlocal told
+                bar.update(task, completed=ended, failed=failed, rate=rate, file=shown(Path(file)))
+                if bar.disable and time.monotonic() - told >= EVERY:
+                    told = time.monotonic()
+                    left = (told - begun) / ended * (total - ended)
+                    stands = f"{ended} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
+                    self.note(f"{stands}, at {shown(Path(file))}")
+
+            yield show
 
     @contextmanager
     def bar(self) -> "Iterator[Progress]":

@@ -1,0 +1,134 @@
+"""What all pictures of a run have in common, and whether one of them is made already."""
+
+import contextlib
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dacli import __version__, files, png, render
+from dacli.device import Plan
+from dacli.errors import DacliError
+from dacli.jobs import RECORD_KEYWORD, Job, present, shown
+from dacli.journal import Entry, Journal, done
+
+
+@dataclass(frozen=True)
+class Style:
+    """How depth is shown: colormap, which end of gray is near, what maps to black and white."""
+
+    colormap: str = "Spectral_r"
+    near: render.Near = "white"
+    range: render.Range = render.AUTO
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all pictures of a run have in common.
+
+    `weights` identifies the file, by name and SHA-256 or size; `size` is the network's short side in pixels. `journal`
+    and `out`, the folder that must not vanish, are those of a folder's run.
+    """
+
+    encoder: str
+    model: str
+    weights: str
+    quantity: render.Quantity
+    size: int
+    plan: Plan
+    style: Style
+    max_pixels: int
+    overwrite: bool
+    journal: Journal | None = None
+    out: Path | None = None
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """All that decides the outputs' pixels besides the input."""
+        how = {"encoder": self.encoder, "model": self.model, "weights": self.weights, "size": self.size}
+        arithmetic = {"precision": self.plan.precision, "engine": self.plan.engine}
+        return {**how, **arithmetic, "style": asdict(self.style), "version": __version__}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What is known of outputs: the network's input (H, W) in pixels, and the range in the depth's unit."""
+
+    network_size: tuple[int, int]
+    range: tuple[float, float]
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds; -1, -1 for what is not there."""
+    with contextlib.suppress(OSError, ValueError):
+        info = path.stat()
+        return info.st_size, info.st_mtime_ns
+    return -1, -1
+
+
+def fingerprint(source: tuple[int, int], task: Task) -> str:
+    """A short hash of all that decides the outputs' pixels: the source's identity and the settings."""
+    return hashlib.sha256(json.dumps([*source, task.settings]).encode()).hexdigest()[:16]
+
+
+def already_made(job: Job, settings: str, task: Task) -> Made | None:
+    """What is known of the outputs if all are there, made from this source with these settings.
+
+    The journal knows; without one the records in the PNGs do. Raises DacliError as recorded() does.
+    """
+    known = None if task.journal is None else done(task.journal.entries, job, settings)
+    return recorded(job, settings) if known is None else Made(known.network_size, known.range)
+
+
+def recorded(job: Job, settings: str) -> Made | None:
+    """What the records in the PNGs say; an .npy holds none, so the PNGs beside it know its checksum.
+
+    Raises DacliError for a PNG that dacli did not make, or made from a picture of another name.
+    """
+    outputs = job.outputs
+    known = [record_in(path, job) for path in outputs.values() if path.suffix == ".png" and path.exists()]
+    if not known or not present(job):
+        return None
+    wanted = settings_with(settings, checksum_in(outputs["npy"])) if "npy" in outputs else settings
+    if not all(f"{record.settings}+".startswith(f"{wanted}+") for record in known):
+        return None
+    return Made(known[0].network_size, (known[0].low, known[0].high))
+
+
+def record_in(path: Path, job: Job) -> render.Record:
+    name = shown(path)
+    try:
+        record = render.parse_record(png.text(files.contents(path), name)[RECORD_KEYWORD], name)
+    except (DacliError, KeyError):
+        fault = f"{name} is there and is no whole picture that dacli made"
+        raise DacliError(fault, "move it away, or replace it with --overwrite") from None
+    if record.source != recorded_name(job):
+        fault = f"{name} is there and was made from {shown(Path(record.source))}"
+        raise DacliError(fault, "choose another folder with -o, or replace it with --overwrite")
+    return record
+
+
+def recorded_name(job: Job) -> str:
+    return job.source.name.encode("utf-8", "backslashreplace").decode()
+
+
+def settings_with(settings: str, checksum: int | None) -> str:
+    """Settings as a picture beside an .npy records them: with the checksum of the depth in it."""
+    return settings if checksum is None else f"{settings}+{checksum:08x}"
+
+
+def checksum_in(path: Path) -> int:
+    """The checksum of the depth in an .npy; -1, which none has, if it holds none."""
+    with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
+        return zlib.crc32(np.ascontiguousarray(np.load(path)).data)
+    return -1
+
+
+def entry(job: Job, source: tuple[int, int], settings: str, made: Made) -> Entry:
+    """The journal's line for outputs that have just been made."""
+    outputs = {kind: identity(path) for kind, path in job.outputs.items()}
+    return Entry(job.name, *source, settings, "", outputs, made.network_size, made.range)
