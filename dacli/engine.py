@@ -52,12 +52,10 @@ def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
             raise
-        count, _, height, width = pictures.shape
+        height, width = pictures.shape[2:]
         half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
-        what = f"{count} × {height} × {width} pixels" if count > 1 else f"{height} × {width} pixels"
-        raise MemoryShortError(
-            f"not enough memory on {plan.device} for {what}", f"try a smaller --size{half}"
-        ) from error
+        fault = f"not enough memory on {plan.device} for {height} × {width} pixels"
+        raise MemoryShortError(fault, f"try a smaller --size{half}") from error
 
 
 def lay_out(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:

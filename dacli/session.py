@@ -11,7 +11,7 @@ from dacli import device, jobs, journal, networks, pipeline, predictor
 from dacli.errors import DacliError
 from dacli.jobs import Job
 from dacli.journal import Entry, Journal
-from dacli.networks import Opened, choose
+from dacli.networks import Opened
 from dacli.options import Chosen, style
 from dacli.pipeline import Work
 from dacli.predictor import Predictor
@@ -67,7 +67,7 @@ class Tally:
 def prepare(chosen: Chosen, voice: Voice) -> tuple[list[Predictor], Task]:
     """The predictors for the options, one for each device, and what their pictures have in common."""
     look = style(chosen.colormap, chosen.near, chosen.range)
-    choice = choose(chosen.encoder, chosen.model, chosen.weights)
+    choice = networks.choose(chosen.encoder, chosen.model, chosen.weights)
     found = [open_one(choice, chosen.size, (d, chosen.precision, chosen.engine), voice) for d in chosen.devices]
     ready = [predictor for predictor, _ in found]
     first, opened = found[0]
@@ -151,7 +151,7 @@ def show_plan(mine: Sequence[Job], out: Path, chosen: Chosen, voice: Voice) -> N
         voice.planned(job)
     size = sum(max(0, identity(job.source)[0]) for job in mine)
     text = f"{len(mine)} pictures, {size / 1e6:,.0f} MB"
-    choice = choose(chosen.encoder, chosen.model, chosen.weights)
+    choice = networks.choose(chosen.encoder, chosen.model, chosen.weights)
     plan = device.resolve(chosen.devices[0], chosen.precision, chosen.engine)
     if not networks.is_here(choice, half=plan.half_weights):
         voice.insist(f"{text}; the time is unknown until the weights are here (dacli weights get)")

@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import os
 import unicodedata
 from pathlib import Path
@@ -162,64 +163,52 @@ def test_present_needs_every_output(tmp_path: Path) -> None:
     assert jobs.present(job)
 
 
-def test_find_takes_pictures_only(tmp_path: Path) -> None:
-    wanted = touched(tmp_path, "B.JPG", "a.png", "sub/deep/c.heic", "sub/ü.webp")
-    touched(tmp_path, ".hidden.png", ".DS_Store", "._a.png", "Thumbs.db", "notes.txt", ".git/x.png", "sub/a.mp4")
-    (tmp_path / "folder.png").mkdir()
-    assert list(jobs.find(tmp_path)) == sorted(wanted)
-    assert [path.name for path in jobs.find(tmp_path, suffixes=frozenset({".mp4"}))] == ["a.mp4"]
-
-
-def test_find_never_takes_what_a_run_writes(tmp_path: Path) -> None:
-    wanted = touched(tmp_path, "a.png", "mine_color.png")
-    touched(tmp_path, "out/a_color.png", "out/sub/b.png")
-    made = b"\x89PNG\r\n\x1a\n" + bytes(25) + b"\0\0\0\x07tEXtdacli\0{}"
-    (tmp_path / "a_depth16.png").write_bytes(made)
-    assert list(jobs.find(tmp_path, tmp_path / "sub" / ".." / "out")) == sorted(wanted)
-    (tmp_path / "elsewhere").symlink_to(tmp_path / "out")
-    assert list(jobs.find(tmp_path, tmp_path / "elsewhere")) == sorted(wanted)
-
-
-def test_find_in_the_folder_that_is_written_to(tmp_path: Path) -> None:
-    (picture,) = touched(tmp_path, "a.jpg")
-    assert jobs.find(tmp_path, tmp_path) == (picture,)
-
-
-def test_find_does_not_follow_folder_links_round(tmp_path: Path) -> None:
-    (picture,) = touched(tmp_path, "sub/a.jpg")
-    (tmp_path / "sub" / "again").symlink_to(tmp_path)
-    assert jobs.find(tmp_path) == (picture,)
-
-
-def test_find_in_what_is_no_folder(tmp_path: Path) -> None:
-    (path,) = touched(tmp_path, "a.jpg")
-    with pytest.raises(DacliError, match="is not a folder"):
-        jobs.find(path)
-    with pytest.raises(DacliError, match="does not exist"):
-        jobs.find(tmp_path / "none")
-
-
-def test_a_folder_that_cannot_be_listed_fails_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (picture,) = touched(tmp_path, "a.jpg")
-    touched(tmp_path, "closed/b.jpg")
-    real = os.scandir
-
-    def scandir(path: str) -> object:
-        if closed in Path(path).parts:
-            raise PermissionError(13, "Permission denied", path)
-        return real(path)
-
-    closed = "closed"
-    monkeypatch.setattr(os, "scandir", scandir)
-    assert jobs.find(tmp_path) == (picture, tmp_path / "closed")
-    closed = tmp_path.name
-    with pytest.raises(DacliError, match="cannot be listed: Permission denied"):
-        jobs.find(tmp_path)
-
-
 def test_shown_escapes_what_a_terminal_cannot_show() -> None:
     assert jobs.shown(Path("ü 深.jpg")) == "ü 深.jpg"
     assert jobs.shown(Path("a\n\x1b[31m\udcff")) == "a\\n\\x1b[31m\\udcff"
+
+
+@settings(max_examples=100, deadline=None)
+@given(SOURCES, st.integers(1, 5))
+def test_shards_partition_the_jobs_whatever_else_is_there(sources: list[Path], count: int) -> None:
+    planned = jobs.plan(sources, Path("out"), ["color"], root=Path("in"))
+    parts = [jobs.shard(planned, index, count) for index in range(count)]
+    assert sorted(job.name for part in parts for job in part) == sorted(job.name for job in planned)
+    for index, part in enumerate(parts):
+        assert jobs.shard(planned[::2], index, count) == tuple(job for job in planned[::2] if job in part)
+
+
+def test_shards_are_about_equal_and_a_hash_of_the_name() -> None:
+    planned = jobs.plan([Path(f"in/{number:04}.jpg") for number in range(1000)], None, ["color"], root=Path("in"))
+    assert all(200 < len(jobs.shard(planned, index, 4)) < 300 for index in range(4))
+    digest = int(hashlib.sha256(b"0007.jpg").hexdigest()[:15], 16)
+    assert planned[7] in jobs.shard(planned, digest % 4, 4)
+
+
+LETTERS = st.characters(exclude_characters="/\0", exclude_categories=["Cs"]) | st.characters(
+    min_codepoint=0xDC80, max_codepoint=0xDCFF, categories=["Cs"]
+)
+UNICODE = st.text(LETTERS, min_size=1, max_size=80)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(UNICODE.filter(lambda name: name not in (".", "..")), unique=True, max_size=6))
+def test_names_survive_any_unicode(given_names: list[str]) -> None:
+    sources = [Path("in") / name for name in given_names if len(name.encode("utf-8", "surrogatepass")) < 250]
+    planned = jobs.plan(sources, Path("out"), ["color", "npy"], root=Path("in"))
+    assert [(job.source, job.name) for job in planned] == [(source, source.name) for source in sources]
+    made = [path for job in planned for path in job.outputs.values()]
+    assert len({folded(path) for path in made}) == len(made)
+    assert all(path.parent == Path("out") and len(path.name.encode("utf-8", "surrogatepass")) <= 255 for path in made)
+
+
+def test_jobs_are_named_by_their_path_below_the_root(tmp_path: Path) -> None:
+    with contextlib.chdir(tmp_path):
+        touched(tmp_path, "in/sub/a.jpg")
+        (tmp_path / "link").symlink_to(tmp_path / "in")
+        for source in ("in/sub/a.jpg", "in/./sub/a.jpg", tmp_path / "link" / "sub" / "a.jpg"):
+            (job,) = jobs.plan([Path(source)], Path("out"), ["color"], root=Path("in"))
+            assert (job.name, str(job.outputs["color"])) == ("sub/a.jpg", "out/sub/a_color.png")
 
 
 def test_plan_in_the_current_folder(tmp_path: Path) -> None:
