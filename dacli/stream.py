@@ -15,9 +15,10 @@ _NAME = "dacli-ahead"
 class Prefetch(Generic[T, Made]):
     """What `make` makes of each item, in the order of the items, made ahead by threads.
 
-    At most `limit` bytes, as `weigh` tells them, wait to be taken (or one thing alone), besides the one in the hands of
-    each thread. An exception on either side ends both: that of the items or of `make` is raised when what came before
-    it is taken. Threads start when the first thing is asked for; close() ends them.
+    At most `limit` bytes, as `weigh` tells them, wait to be taken (or one thing alone; with several threads besides the
+    next one), and each thread has one in its hands. An exception on either side ends both: that of the items or of
+    `make` is raised when what came before it is taken. Threads start when the first thing is asked for; close() ends
+    them.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class Prefetch(Generic[T, Made]):
                 except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that takes
                     return self.finish(index, None if isinstance(error, StopIteration) else error)
                 self.given += 1
+            if self.closed:  # a generator may let out what it had gathered when the stage that it takes from is closed
+                return None
             try:
                 made = self.make(item)
                 del item
