@@ -1,11 +1,11 @@
-"""The loop over work: every way a stream can end, one fault among good pictures, and what counts as done."""
+"""The loop over work: batches and order, one fault among good pictures, and what counts as done."""
 
-import contextlib
 import errno
+import json
 import os
+import queue
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,295 +13,96 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from test_stream import FaultError, in_time, no_thread_is_left, until  # noqa: F401 - the fixture works by its name
+from torch import Tensor, nn
 
-from dacli import files, jobs, pictures, pipeline, png, render
+from dacli import files, jobs, pictures, pipeline, png, render, stream
+from dacli import task as task_module
 from dacli.device import Plan
-from dacli.errors import DacliError
-from dacli.jobs import RECORD_KEYWORD
-from dacli.pipeline import Style, Task, Work, prefetch
-from dacli.predictor import Prediction
+from dacli.errors import DacliError, MemoryShortError, StopError
+from dacli.jobs import RECORD_KEYWORD, Job
+from dacli.journal import Journal
+from dacli.pipeline import Work
+from dacli.predictor import LARGEST_BATCH, Prediction, Predictor, Prepared, Raw, paying_batch
+from dacli.task import Style, Task
 
 PATIENCE = 20.0  # seconds after which a test calls something hung
-
-
-class FaultError(Exception):
-    """What a stage of these tests raises."""
+CPU = Plan("cpu", "torch", "fp32", half_weights=False, reason="")
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert not set(threading.enumerate()) - before
-
-
-def in_time(action: Callable[[], Any]) -> Any:
-    """What the action returns or raises; a failed test, and not a hung one, if it takes too long."""
-    found: list[Any] = []
-
-    def act() -> None:
-        try:
-            found.append((action(), None))
-        except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt is one of the endings
-            found.append((None, error))
-
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert not thread.is_alive(), "it hangs"
-    result, error = found[0]
-    if error is not None:
-        raise error
-    return result
-
-
-@dataclass
-class Source:
-    """Numbers from 0 on; knows what was taken from it and whether it was closed; may raise in the end."""
-
-    count: int = 5
-    error: BaseException | None = None
-    made: list[int] = field(default_factory=list)
-    closed: bool = False
-
-    def __iter__(self) -> Iterator[int]:
-        try:
-            for number in range(self.count):
-                self.made.append(number)
-                yield number
-            if self.error is not None:
-                raise self.error
-        finally:
-            self.closed = True
-
-
-def ahead(source: Source, limit: int = 3) -> Generator[int, None, None]:
-    return prefetch(iter(source), lambda _: 1, limit)
-
-
-def chained(source: Source, model: Callable[[int], int], limit: int = 3) -> Generator[int, None, None]:
-    """Read → infer as run() chains them; the caller writes."""
-    return prefetch(pipeline.each(ahead(source, limit), model), lambda _: 1, limit)
-
-
-def test_normal_ending_gives_every_item_once_in_order() -> None:
-    source = Source(100)
-    assert in_time(lambda: list(chained(source, lambda number: 10 * number))) == list(range(0, 1000, 10))
-    assert source.closed
-
-
-def test_no_items_are_an_ending_too() -> None:
-    assert in_time(lambda: list(chained(Source(0), lambda number: number))) == []
-
-
-def test_slow_writer_gets_all_in_order_and_never_more_than_the_limit_lies_ahead() -> None:
-    source = Source(12)
-
-    def take() -> list[int]:
-        taken = []
-        for number in ahead(source, limit=3):
-            taken.append(number)
-            furthest = min(12, len(taken) + 3 + 1)  # three wait, one is in the reader's hands
-            while len(source.made) < furthest:
-                time.sleep(0.001)
-            time.sleep(0.005)
-            assert len(source.made) == furthest
-        return taken
-
-    assert in_time(take) == list(range(12))
-
-
-def test_reader_fails_after_its_good_items() -> None:
-    fault = FaultError("reader")
-    taken: list[int] = []
-    with pytest.raises(FaultError) as caught:
-        in_time(lambda: taken.extend(chained(Source(4, fault), lambda number: number)))
-    assert caught.value is fault
-
-
-def test_items_before_the_readers_failure_arrive() -> None:
-    taken = []
-
-    def take() -> None:
-        for number in ahead(Source(4, FaultError())):
-            taken.append(number)
-
-    with pytest.raises(FaultError):
-        in_time(take)
-    assert taken == [0, 1, 2, 3]
-
-
-def test_model_fails_and_the_reader_is_stopped_at_once() -> None:
-    fault, source = FaultError("model"), Source(10_000)
-
-    def model(number: int) -> int:
-        if number == 3:
-            raise fault
-        return number
-
-    with pytest.raises(FaultError) as caught:
-        in_time(lambda: list(chained(source, model)))
-    assert caught.value is fault
-    assert source.closed  # although the traceback still holds every frame
-    assert len(source.made) < 20
-
-
-@pytest.mark.parametrize("fault", [FaultError("writer"), KeyboardInterrupt(), SystemExit(3)])
-def test_writer_fails_or_is_interrupted(fault: BaseException) -> None:
-    source = Source(10_000)
-
-    def write() -> None:
-        stream = chained(source, lambda number: number)
-        with contextlib.closing(pipeline.each(stream, lambda number: number)) as numbers:
-            for number in numbers:
-                if number == 3:
-                    raise fault
-
-    with pytest.raises(type(fault)) as caught:
-        in_time(write)
-    assert caught.value is fault
-    assert source.closed
-    assert len(source.made) < 20
-
-
-def test_interrupt_in_the_reader_reaches_the_writer() -> None:
-    with pytest.raises(KeyboardInterrupt):
-        in_time(lambda: list(chained(Source(2, KeyboardInterrupt()), lambda number: number)))
-
-
-def test_interrupt_of_a_waiting_writer_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C arrives where the main thread mostly is: waiting for the next item."""
-    release = threading.Event()
-
-    def slow() -> Iterator[int]:
-        yield 0
-        release.wait(PATIENCE)
-        yield 1
-
-    def wait_for(self: threading.Condition, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        if timeout is not None and not predicate():
-            release.set()
-            raise KeyboardInterrupt
-        return original(self, predicate, timeout)
-
-    original = threading.Condition.wait_for
-    monkeypatch.setattr(threading.Condition, "wait_for", wait_for)
-    with pytest.raises(KeyboardInterrupt):
-        in_time(lambda: list(prefetch(slow(), lambda _: 1)))
-
-
-def test_early_break_stops_the_reader_and_closes_it() -> None:
-    source = Source(10_000)
-
-    def take() -> int:
-        with contextlib.closing(chained(source, lambda number: number)) as numbers:
-            return next(number for number in numbers if number == 5)
-
-    assert in_time(take) == 5
-    assert source.closed
-    assert len(source.made) < 25
-
-
-def test_a_stream_that_nobody_takes_from_starts_nothing() -> None:
-    source = Source()
-    stream = chained(source, lambda number: number)
-    stream.close()
-    assert source.made == []
-
-
-def test_a_reader_that_fails_while_it_is_closed_does_not_hang() -> None:
-    def sore() -> Iterator[int]:
-        try:
-            yield from range(100)
-        finally:
-            raise FaultError("closing")
-
-    def take() -> None:
-        with contextlib.closing(prefetch(sore(), lambda _: 1, 2)) as numbers:
-            next(numbers)
-
-    in_time(take)
-    with pytest.raises(FaultError, match="closing"):
-        in_time(lambda: list(prefetch(sore(), lambda _: 1)))
-
-
-def test_a_fault_in_weighing_is_raised() -> None:
-    with pytest.raises(ZeroDivisionError):
-        in_time(lambda: list(prefetch(iter([1, 0, 2]), lambda number: 1 // number)))
-
-
-def test_items_need_not_come_from_a_generator() -> None:
-    assert in_time(lambda: list(prefetch(iter([3, 1, 2]), lambda _: 1))) == [3, 1, 2]
-
-
-@pytest.mark.parametrize("weights", [[4, 4, 4, 4], [1] * 30, [25, 1, 25, 1, 1, 25], [10, 1, 9, 5, 5, 5], [0] * 9])
-def test_bytes_that_wait_stay_within_the_limit_except_for_one_item_alone(weights: list[int]) -> None:
-    shelf: pipeline.Shelf[int] = pipeline.Shelf(10)
-    waiting: list[tuple[int, int]] = []
-
-    def take() -> list[int]:
-        worker = threading.Thread(target=pipeline.fill, args=(shelf, iter(weights), lambda weight: weight))
-        worker.start()
-        taken = []
-        for weight in shelf.take():
-            time.sleep(0.002)
-            with shelf.changed:
-                assert shelf.weight == sum(each for _, each in shelf.items)
-                waiting.append((shelf.weight, len(shelf.items)))
-            taken.append(weight)
-        worker.join()
-        return taken
-
-    assert in_time(take) == weights
-    assert all(weight <= 10 or count == 1 for weight, count in waiting)
-
-
-# --- pictures through run() ---
-
-
-@dataclass(frozen=True)
-class StubEngine:
-    plan: Plan = Plan("cpu", "torch", "fp32", False, "")  # noqa: RUF009, FBT003 - it is frozen
+def three_threads_read_and_three_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "cores", lambda: 6)
 
 
 @dataclass
 class Model:
-    """A predictor whose depth is the red channel plus 1, times `scale`; it fails where the first pixel says so."""
+    """A predictor whose depth is the red channel plus 1, times `scale`; the network's size is the picture's own.
 
-    size: int = 28
-    quantity: render.Quantity = "inverse depth"
-    engine: StubEngine = field(default_factory=StubEngine)
+    It fails where the first pixel's blue says so; `batches` has the first pixels that went through it together.
+    """
+
+    batch: int = 1
     faults: dict[int, Exception] = field(default_factory=dict)
     scale: float = 1.0
-    seen: int = 0
+    batches: list[list[int]] = field(default_factory=list)
+    one_at_a_time: Any = field(default_factory=threading.Lock)
 
-    def predict(self, batch: list[NDArray[np.uint8]]) -> list[Prediction]:
-        self.seen += len(batch)
-        for rgb in batch:
-            if fault := self.faults.get(int(rgb[0, 0, 2])):
-                raise fault
-        return [
-            Prediction((rgb[..., 0] + np.float32(1)) * np.float32(self.scale), (28, 42), 0, "fp32") for rgb in batch
-        ]
+    @property
+    def seen(self) -> int:
+        return sum(map(len, self.batches))
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> Prepared:
+        height, width = rgb.shape[:2]
+        return Prepared(torch.tensor(rgb.transpose(2, 0, 1).astype(np.float32)), (height, width))
+
+    def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+        assert self.one_at_a_time.acquire(blocking=False), "one pass at a time"
+        try:
+            marks = [int(one.tensor[2, 0, 0]) for one in batch]
+            self.batches.append(marks)
+            for mark in marks:
+                if fault := self.faults.get(mark):
+                    raise fault
+            together = (torch.stack([one.tensor for one in batch])[:, 0] + 1) * self.scale
+            return [Raw(raw, one.source, "fp32") for one, raw in zip(batch, together, strict=True)]
+        finally:
+            self.one_at_a_time.release()
+
+    def finish(self, raw: Raw) -> Prediction:
+        height, width = raw.tensor.shape
+        return Prediction(raw.tensor.numpy(), (height, width), 0, raw.precision, raw.note)
 
 
-TASK = Task("tiny", "v2", "tiny.safetensors 1", Style(), 10**6, overwrite=False)
+TASK = Task("tiny", "v2", "tiny.safetensors 1", "inverse depth", 28, CPU, Style(), 10**6, overwrite=False)
 ALL = ("color", "gray", "png16", "npy", "side")
 
 
-def photo(path: Path, mark: int = 0, seed: int = 0) -> Path:
-    pixels = np.random.default_rng(seed).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+def photo(path: Path, mark: int = 0, seed: int = 0, shape: tuple[int, int] = (20, 30)) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
     pixels[0, 0] = mark
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png.encode(pixels))
     return path
 
 
-def run(sources: list[Path], kinds: tuple[str, ...] = ("color",), task: Task = TASK, model: Any = None) -> list[Work]:
-    model = Model() if model is None else model
-    work = jobs.plan(sources, None, kinds)
-    return list(in_time(lambda: list(pipeline.run(work, model, task))))
+def photos(folder: Path, count: int, shapes: Sequence[tuple[int, int]] = ((20, 30),)) -> list[Path]:
+    """Pictures whose first pixel is their number, of these shapes in turn."""
+    return [photo(folder / f"{n:02}.png", n, n, shapes[n % len(shapes)]) for n in range(count)]
+
+
+def run(
+    sources: list[Path],
+    kinds: tuple[str, ...] = ("color",),
+    task: Task = TASK,
+    model: Any = None,
+    out: Path | None = None,
+) -> list[Work]:
+    models: list[Any] = model if isinstance(model, list) else [Model() if model is None else model]
+    planned = jobs.plan(sources, out, kinds)
+    return list(in_time(lambda: list(pipeline.run(planned, models, task))))
 
 
 def errors(works: list[Work]) -> list[str]:
@@ -310,6 +111,25 @@ def errors(works: list[Work]) -> list[str]:
 
 def stamps(works: list[Work]) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for work in works for path in work.job.outputs.values()}
+
+
+def scraps(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.endswith(files.PART)]
+
+
+def works_until(stops: type[BaseException], sources: list[Path], task: Task = TASK, model: Any = None) -> list[Work]:
+    """What a run gives before it is stopped."""
+    done: list[Work] = []
+    planned = jobs.plan(sources, task.out, ("color", "gray"))
+    model = Model() if model is None else model
+
+    def take() -> None:
+        for work in pipeline.run(planned, [model], task):
+            done.append(work)
+
+    with pytest.raises(stops):
+        in_time(take)
+    return done
 
 
 def test_every_kind_comes_out_of_one_pass(tmp_path: Path) -> None:
@@ -323,7 +143,7 @@ def test_every_kind_comes_out_of_one_pass(tmp_path: Path) -> None:
     depth = np.load(tmp_path / "a_depth.npy")
     assert np.array_equal(depth, pictures.read(tmp_path / "a.png")[..., 0].astype(np.float32) + 1)
     assert work.made is not None
-    assert (work.made.low, work.made.high) == (depth.min(), depth.max())
+    assert work.made.range == (depth.min(), depth.max())
 
 
 def test_side_has_the_picture_and_color_beside_each_other(tmp_path: Path) -> None:
@@ -336,14 +156,17 @@ def test_side_has_the_picture_and_color_beside_each_other(tmp_path: Path) -> Non
 
 def test_pictures_are_let_go_as_soon_as_nothing_needs_them(tmp_path: Path) -> None:
     model: Any = Model()
-    (job,) = jobs.plan([photo(tmp_path / "a.png")], None, ("color",))
-    work = pipeline.read(job, model, TASK)
-    assert work.bytes == 20 * 30 * 3
-    assert pipeline.infer(work, model).bytes == 20 * 30 * 4
-    (job,) = jobs.plan([tmp_path / "a.png"], None, ("side",))
-    work = pipeline.infer(pipeline.read(job, model, TASK), model)
-    assert work.bytes == 20 * 30 * (3 + 4)
-    assert pipeline.write(work, model, TASK).rgb is None
+    free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
+    free.put(model)
+    photo(tmp_path / "a.png")
+    for kind, picture in (("color", 0), ("side", 20 * 30 * 3)):
+        (job,) = jobs.plan([tmp_path / "a.png"], None, (kind,))
+        work = pipeline.read(0, job, model, TASK)
+        assert work.bytes == picture + 20 * 30 * 3 * 4
+        pipeline.infer([work], free)
+        assert work.bytes == picture + 20 * 30 * 4 * 2  # at the network's size, and what it will be at its own
+        assert pipeline.write(work, model, TASK).bytes == 0
+    assert free.qsize() == 1
 
 
 def test_bad_files_among_good_ones_are_named_and_the_others_done_in_order(tmp_path: Path) -> None:
@@ -390,21 +213,45 @@ def test_a_fault_that_is_dacli_s_own_is_shown_whole_when_asked_for(
 
 
 def test_leaving_a_run_early_leaves_no_thread_and_no_half_file(tmp_path: Path) -> None:
-    sources = [photo(tmp_path / f"{number}.png", seed=number) for number in range(30)]
-    model: Any = Model()
-    works = pipeline.run(jobs.plan(sources, None, ("color",)), model, TASK)
-    in_time(lambda: next(works))
+    sources = photos(tmp_path, 30)
+    model: Any = Model(batch=2)
+    works = pipeline.run(jobs.plan(sources, None, ("color",)), [model], TASK)
+    assert in_time(lambda: next(works)).job.source == sources[0]
     in_time(works.close)
-    assert [path.name for path in tmp_path.iterdir() if path not in sources] == ["0_color.png"]
+    assert not stream.busy()
+    assert (tmp_path / "00_color.png").exists()
+    assert not scraps(tmp_path)
+    for path in tmp_path.glob("*_color.png"):
+        assert pictures.read(path).shape == (20, 30, 3)
 
 
-def test_an_interrupt_in_writing_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(path: Path, data: bytes) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), StopError("the disk is gone")])
+def test_what_stops_writing_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    def write(path: Path, data: bytes, **_: object) -> None:  # noqa: ARG001
+        raise fault
 
     monkeypatch.setattr(files, "write", write)
-    with pytest.raises(KeyboardInterrupt):
-        run([photo(tmp_path / f"{number}.png") for number in range(5)])
+    assert works_until(type(fault), photos(tmp_path, 5)) == []
+    assert not stream.busy()
+
+
+def test_jobs_that_fail_to_come_end_the_run_after_those_that_came(tmp_path: Path) -> None:
+    planned = jobs.plan(photos(tmp_path, 3), None, ("color",))
+
+    def coming() -> Iterator[Job]:
+        yield from planned
+        raise FaultError
+
+    done: list[Work] = []
+    model: Any = Model()
+
+    def take() -> None:
+        for work in pipeline.run(coming(), [model], TASK):
+            done.append(work)
+
+    with pytest.raises(FaultError):
+        in_time(take)
+    assert [work.job for work in done] == list(planned)
 
 
 # --- what counts as done ---
@@ -419,31 +266,37 @@ def test_a_second_run_with_the_same_settings_keeps_all(tmp_path: Path) -> None:
     assert [work.error for work in again] == [None, None]
     assert stamps(again) == before
     assert model.seen == 0
-    assert again[0].made is not None
-    assert again[0].made.source == "a.png"
+    assert [work.made for work in again] == [work.made for work in first]
 
 
-CHANGED: list[tuple[Task, Model]] = [
-    (replace(TASK, style=Style("viridis")), Model()),
-    (replace(TASK, style=Style(near="black")), Model()),
-    (replace(TASK, style=Style(range=render.Range(1, 2))), Model()),
-    (replace(TASK, encoder="vits"), Model()),
-    (replace(TASK, model="v1"), Model()),
-    (replace(TASK, weights="tiny.safetensors 2"), Model()),
-    (TASK, Model(size=56)),
-    (TASK, Model(engine=StubEngine(Plan("cpu", "torch", "bf16", half_weights=False, reason="")))),
-    (TASK, Model(engine=StubEngine(Plan("cpu", "openvino", "fp32", half_weights=False, reason="")))),
+CHANGED = [
+    replace(TASK, style=Style("viridis")),
+    replace(TASK, style=Style(near="black")),
+    replace(TASK, style=Style(range=render.Range(1, 2))),
+    replace(TASK, encoder="vits"),
+    replace(TASK, model="v1"),
+    replace(TASK, weights="tiny.safetensors 2"),
+    replace(TASK, size=56),
+    replace(TASK, plan=replace(CPU, precision="bf16")),
+    replace(TASK, plan=replace(CPU, engine="openvino")),
 ]
 
 
-@pytest.mark.parametrize(("task", "model"), CHANGED)
-def test_other_settings_are_done_anew(tmp_path: Path, task: Task, model: Model) -> None:
+@pytest.mark.parametrize("task", CHANGED)
+def test_other_settings_are_done_anew(tmp_path: Path, task: Task) -> None:
     source = photo(tmp_path / "a.png")
     run([source])
-    (work,) = run([source], task=task, model=model)
+    (work,) = run([source], task=task)
     assert not work.kept
     assert work.error is None
-    assert run([source], task=task, model=model)[0].kept
+    assert run([source], task=task)[0].kept
+
+
+@pytest.mark.parametrize("task", [replace(TASK, plan=replace(CPU, device="cuda")), replace(TASK, max_pixels=10**7)])
+def test_settings_that_do_not_change_the_pixels_keep_all(tmp_path: Path, task: Task) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source])
+    assert run([source], task=task)[0].kept
 
 
 def test_a_source_that_changed_is_done_anew(tmp_path: Path) -> None:
@@ -457,7 +310,7 @@ def test_a_source_that_changed_is_done_anew(tmp_path: Path) -> None:
 def test_a_version_of_dacli_that_changed_does_all_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = photo(tmp_path / "a.png")
     run([source])
-    monkeypatch.setattr(pipeline, "__version__", "9.9")
+    monkeypatch.setattr(task_module, "__version__", "9.9")
     assert not run([source])[0].kept
 
 
@@ -471,7 +324,7 @@ def test_a_missing_output_is_made_although_another_is_there(tmp_path: Path) -> N
     assert (tmp_path / "a_color.png").exists()
 
 
-def test_npy_alone_says_nothing_of_its_making_and_is_done_anew(tmp_path: Path) -> None:
+def test_npy_alone_without_a_journal_says_nothing_of_its_making_and_is_done_anew(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     run([source], ("npy",))
     assert not run([source], ("npy",))[0].kept
@@ -550,41 +403,389 @@ def test_a_source_of_a_name_that_is_no_text_is_recorded_and_kept(tmp_path: Path)
     assert run([source], ALL)[0].error is None
     (again,) = run([source], ALL)
     assert again.kept
-    assert again.made is not None
-    assert again.made.source == "caf\\udce9.png"
+    text = png.text((tmp_path / os.fsdecode(b"caf\xe9_gray.png")).read_bytes(), "a")
+    assert json.loads(text[RECORD_KEYWORD])["source"] == "caf\\udce9.png"
 
 
 # --- writing fails ---
 
 
-def test_a_disk_full_at_the_second_output_leaves_the_first_whole_and_no_scraps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original, opened = Path.replace, []
+def failing_replace(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
+    """Let the last step of writing files of this name fail."""
+    original = Path.replace
 
-    def replace_until_full(self: Path, target: Path) -> Path:
-        opened.append(target)
-        if len(opened) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == name:
+            raise OSError(code, os.strerror(code))
         return original(self, target)
 
-    monkeypatch.setattr(Path, "replace", replace_until_full)
-    first, second = photo(tmp_path / "a.png"), photo(tmp_path / "b.png")
-    full, done = run([first, second], ("color", "gray"))
-    assert str(full.error).startswith(f"{first}: cannot write {tmp_path / 'a_gray.png'} (the disk is full)")
-    assert done.error is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("a.png", "a_color.png", "b.png", "b_color.png", "b_gray.png")
+    monkeypatch.setattr(Path, "replace", fail)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_disk_full_at_a_second_output_ends_the_run_and_leaves_whole_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    sources = photos(tmp_path, 4)
+    with monkeypatch.context() as patched:
+        failing_replace(patched, "01_gray.png", code)
+        done = works_until(StopError, sources)
+    assert [work.job.source for work in done] == sources[:1]
+    assert not scraps(tmp_path)
+    assert not (tmp_path / "01_gray.png").exists()
+    for name in ("00_color.png", "00_gray.png", "01_color.png"):
+        assert RECORD_KEYWORD in png.text((tmp_path / name).read_bytes(), name)
+    again = run(sources, ("color", "gray"))
+    assert [work.kept for work in again[:2]] == [True, False]
+    assert not any(errors(again))
+
+
+def test_another_fault_of_writing_costs_only_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = photos(tmp_path, 3)
+    failing_replace(monkeypatch, "01_gray.png", errno.EACCES)
+    works = run(sources, ("color", "gray"))
+    assert [work.error is None for work in works] == [True, False, True]
+    assert errors(works)[1].startswith(f"{sources[1]}: cannot write {tmp_path / '01_gray.png'} (no permission)")
+    assert not scraps(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path not in sources) == [
+        *("00_color.png", "00_gray.png", "01_color.png", "02_color.png", "02_gray.png")
     ]
-    assert png.text((tmp_path / "a_color.png").read_bytes(), "a")
-    assert not run([first], ("color", "gray"))[0].kept
 
 
 def test_metres_are_recorded_as_metres_and_as_millimetres_in_png16(tmp_path: Path) -> None:
-    (work,) = run([photo(tmp_path / "a.png")], ("png16", "npy"), model=Model(quantity="metres", scale=0.1))
+    (work,) = run([photo(tmp_path / "a.png")], ("png16", "npy"), replace(TASK, quantity="metres"), Model(scale=0.1))
     values, text = pictures.read_depth16(tmp_path / "a_depth16.png")
     depth, record = render.decode(values, text, "a")
     assert (record.quantity, record.unit, record.near) == ("metres", "millimetres", "black")
     assert np.abs(depth - np.load(tmp_path / "a_depth.npy")).max() <= 0.0005
     assert work.made is not None
-    assert work.made.quantity == "metres"
+    assert work.made.range == (np.load(tmp_path / "a_depth.npy").min(), np.load(tmp_path / "a_depth.npy").max())
+
+
+def test_a_vanished_output_folder_ends_the_run_and_is_not_made_anew(tmp_path: Path) -> None:
+    out, sources = tmp_path / "out", photos(tmp_path / "in", 5)
+
+    class Remover(Model):
+        def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+            if batch[0].tensor[2, 0, 0] == 1:
+                until((out / "00_gray.png").exists)
+                until(lambda: not scraps(out))
+                out.rename(tmp_path / "gone")
+            return super().forward(batch)
+
+    out.mkdir()
+    done = works_until(StopError, sources, replace(TASK, out=out), Remover())
+    assert [work.job.name for work in done] in ([], ["00.png"])
+    assert not out.exists()
+    assert not scraps(tmp_path)
+
+
+# --- batches ---
+
+
+@dataclass
+class Sized:
+    """What batches() asks of a picture prepared for the network."""
+
+    size: tuple[int, int]
+    nbytes: int = 1
+
+
+def gathered(sizes: str, count: int, nbytes: int = 1) -> list[str]:
+    """Groups that letters, each a network size, are gathered in; a dash stands for nothing to infer."""
+    job = Job(Path("a.png"), "a.png", Path(), "a", {})
+    works = [
+        Work(job, index, prepared=None if letter == "-" else Sized((ord(letter), 1), nbytes))  # type: ignore[arg-type]
+        for index, letter in enumerate(sizes)
+    ]
+    return ["".join(sizes[work.index] for work in group) for group in pipeline.batches(iter(works), lambda: count)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "groups"),
+    [
+        ("", 3, []),
+        ("aaaaaaa", 3, ["aaa", "aaa", "a"]),
+        ("abababab", 3, ["aaa", "bbb", "a", "b"]),
+        ("aba", 1, ["a", "b", "a"]),
+        ("a-a-a", 3, ["-", "-", "aaa"]),
+        ("abcdefgh", 2, ["a", "b", "c", "d", "e", "f", "g", "h"]),
+        ("abcdefgha", 2, ["a", "b", "c", "d", "e", "f", "g", "h", "a"]),
+        ("aabcdefb", 3, ["aa", "bb", "c", "d", "e", "f"]),
+    ],
+)
+def test_pictures_of_one_size_are_gathered(sizes: str, count: int, groups: list[str]) -> None:
+    assert gathered(sizes, count) == groups
+
+
+def test_no_more_than_a_window_of_pictures_is_held_back() -> None:
+    taken: list[int] = []
+    job = Job(Path("a.png"), "a.png", Path(), "a", {})
+
+    def works() -> Iterator[Work]:
+        for index in range(1000):
+            taken.append(index)
+            yield Work(job, index, prepared=Sized((index, 1)))  # type: ignore[arg-type]
+
+    for number, group in enumerate(pipeline.batches(works(), lambda: 3)):
+        assert [work.index for work in group] == [number]  # the size that waits longest goes first
+        assert len(taken) <= number + pipeline.WINDOW * 3
+
+
+def test_no_more_bytes_are_held_back_than_may_wait() -> None:
+    half = stream.AHEAD // 2
+    assert gathered("abcabc", 30, half) == ["a", "b", "c", "a", "b", "c"]
+    assert gathered("abcabc", 30, half // 4) == ["aa", "bb", "cc"]
+    assert gathered("ab", 30, 9 * half) == ["a", "b"]
+
+
+def test_the_batch_may_shrink_on_the_way() -> None:
+    counts = iter([4, 4, 4, 4, 4, 4, 4, 4] + [1] * 20)
+    job = Job(Path("a.png"), "a.png", Path(), "a", {})
+    works = [Work(job, index, prepared=Sized((1, 1))) for index in range(7)]  # type: ignore[arg-type]
+    assert [len(group) for group in pipeline.batches(works, lambda: next(counts))] == [4, 1, 1, 1]
+
+
+MIXED = ((20, 30), (30, 20), (25, 25))
+
+
+def test_results_come_in_the_order_of_jobs_although_batches_overtake(tmp_path: Path) -> None:
+    sources, model = photos(tmp_path, 12, MIXED), Model(batch=3)
+    sources[4].unlink()
+    works = run(sources, model=model)
+    assert [work.job.source for work in works] == sources
+    assert [work.index for work in works] == list(range(12))
+    assert [work.job.source for work in works if work.error] == [sources[4]]
+    assert model.batches == [[0, 3, 6], [2, 5, 8], [1, 7, 10], [9], [11]]
+
+
+def test_outputs_are_the_same_for_any_batch(tmp_path: Path) -> None:
+    sources, made = photos(tmp_path / "in", 11, MIXED), []
+    for batch in (1, 2, 5):
+        out = tmp_path / str(batch)
+        model = Model(batch=batch)
+        assert not any(errors(run(sources, ALL, model=model, out=out)))
+        assert max(map(len, model.batches)) == min(batch, 4)
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(made[0]) == 11 * len(ALL)
+    assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.parametrize("fault", [ValueError("odd"), MemoryShortError("not enough memory on cpu")])
+def test_a_batch_that_fails_is_redone_one_by_one(tmp_path: Path, fault: Exception) -> None:
+    model = Model(batch=4, faults={2: fault})
+    works = run(photos(tmp_path, 4), model=model)
+    assert model.batches == [[0, 1, 2, 3], [0], [1], [2], [3]]
+    assert [work.error is None for work in works] == [True, True, False, True]
+    assert str(fault) in errors(works)[2]
+    assert sorted(path.name for path in tmp_path.glob("*_color.png")) == [f"0{n}_color.png" for n in (0, 1, 3)]
+
+
+def test_several_predictors_share_the_work(tmp_path: Path) -> None:
+    meeting = threading.Barrier(2, timeout=PATIENCE)
+
+    class Meeting(Model):
+        def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+            meeting.wait()  # both are in a pass at the same time
+            return super().forward(batch)
+
+    first, second = Meeting(), Meeting()
+    works = run(photos(tmp_path, 6), model=[first, second])
+    assert [work.index for work in works] == list(range(6))
+    assert not any(errors(works))
+    assert (first.seen, second.seen) == (3, 3)
+
+
+def test_the_smallest_batch_of_several_predictors_counts(tmp_path: Path) -> None:
+    first, second = Model(batch=2), Model(batch=5)
+    run(photos(tmp_path, 8), model=[first, second])
+    assert sorted(map(len, first.batches + second.batches)) == [2, 2, 2, 2]
+
+
+def test_seconds_of_a_batch_are_shared_and_of_every_stage_are_known(tmp_path: Path) -> None:
+    works = run(photos(tmp_path, 3), model=Model(batch=3))
+    assert works[0].network == works[1].network == works[2].network > 0
+    assert all(work.reading > 0 and work.writing > 0 for work in works)
+
+
+# --- a folder's journal ---
+
+
+def journaled(
+    folder: Path, kinds: tuple[str, ...] = ("color",), style: Style | None = None
+) -> tuple[list[Work], Model]:
+    """A run over folder/in into folder/out, as a process of its own would do it."""
+    out, model = folder / "out", Model()
+    with Journal(out) as journal:
+        task = replace(TASK, style=style or Style(), journal=journal, out=out)
+        return run(sorted((folder / "in").iterdir()), kinds, task, model, out), model
+
+
+def no_reading(*_: object) -> None:
+    raise FaultError("it was read")
+
+
+def test_what_the_journal_knows_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "in", 3)
+    first, _ = journaled(tmp_path, ALL)
+    assert not any(errors(first))
+    before = stamps(first)
+    monkeypatch.setattr(pictures, "read", no_reading)
+    monkeypatch.setattr(files, "contents", no_reading)
+    again, model = journaled(tmp_path, ALL)
+    assert [(work.kept, work.error) for work in again] == [(True, None)] * 3
+    assert [work.made for work in again] == [work.made for work in first]
+    assert (stamps(again), model.seen) == (before, 0)
+
+
+def test_npy_alone_is_kept_with_a_journal(tmp_path: Path) -> None:
+    photos(tmp_path / "in", 2)
+    assert not any(errors(journaled(tmp_path, ("npy",))[0]))
+    again, model = journaled(tmp_path, ("npy",))
+    assert [work.kept for work in again] == [True, True]
+    assert model.seen == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "redone"),
+    [("nothing", 0), ("source", 1), ("settings", 2), ("output", 1), ("no output", 1), ("kinds", 2), ("version", 2)],
+)
+def test_what_changed_is_done_anew_and_then_known_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, redone: int
+) -> None:
+    sources = photos(tmp_path / "in", 2)
+    journaled(tmp_path, ("npy",))
+    output = tmp_path / "out" / "00_depth.npy"
+    if changed == "source":
+        photo(sources[0], 0, seed=9, shape=(24, 30))
+    elif changed == "output":
+        output.write_bytes(pictures.npy(np.zeros((20, 31), np.float32)))
+    elif changed == "no output":
+        output.unlink()
+    elif changed == "version":
+        monkeypatch.setattr(task_module, "__version__", "9.9")
+    kinds = ("npy", "gray") if changed == "kinds" else ("npy",)
+    style = Style("viridis") if changed == "settings" else Style()
+    works, model = journaled(tmp_path, kinds, style)
+    assert errors(works) == ["", ""]
+    assert sum(not work.kept for work in works) == model.seen == redone
+    assert np.array_equal(np.load(output), pictures.read(sources[0])[..., 0] + np.float32(1))
+    assert [work.kept for work in journaled(tmp_path, kinds, style)[0]] == [True, True]
+
+
+def test_what_failed_is_noted_and_tried_again(tmp_path: Path) -> None:
+    sources = photos(tmp_path / "in", 3)
+    whole = sources[1].read_bytes()
+    sources[1].write_bytes(whole[:-2])
+    works, _ = journaled(tmp_path)
+    assert "is truncated" in errors(works)[1]
+    rows = [
+        json.loads(line) for path in (tmp_path / "out" / ".dacli").iterdir() for line in path.read_text().splitlines()
+    ]
+    assert [(row["name"], "is truncated" in row.get("error", "")) for row in rows] == [
+        *(("00.png", False), ("01.png", True), ("02.png", False))
+    ]
+    again, model = journaled(tmp_path)
+    assert [work.kept for work in again] == [True, False, True]
+    assert "is truncated" in errors(again)[1]
+    assert model.seen == 0
+    sources[1].write_bytes(whole)
+    assert [work.kept for work in journaled(tmp_path)[0]] == [True, False, True]
+    assert [work.kept for work in journaled(tmp_path)[0]] == [True, True, True]
+
+
+# --- how many go together ---
+
+
+class Narrow(nn.Module):
+    """A network that predicts the mean of the channels, of `width` pictures at once at most; `faults` by mean."""
+
+    patch, native_size, align_corners, last_layers, max_depth = 14, 28, True, "out", None
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width, self.out = width, nn.Linear(1, 1)
+        self.counts: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.counts.append(len(images))
+        if len(images) > self.width:
+            raise MemoryError
+        return images.mean(1)
+
+
+def prepared(count: int) -> list[Prepared]:
+    generator = torch.Generator().manual_seed(0)
+    return [Prepared(torch.rand(3, 28, 42, generator=generator), (20, 30)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "batch", "counts"),
+    [
+        (4, 1, 1, [4, 2, 1, 1, 2, 1, 1]),
+        (4, 2, 2, [4, 2, 2]),
+        (5, 2, 1, [5, 2, 3, 1, 2]),
+        (4, 4, 4, [4]),
+    ],
+)
+def test_where_memory_is_short_smaller_batches_give_what_singles_give(
+    count: int, width: int, batch: int, counts: list[int]
+) -> None:
+    network: Any = Narrow(width)
+    machine = Predictor(network, CPU, batch=count)
+    pictures = prepared(count)
+    raws = machine.forward(pictures)
+    assert network.counts == counts
+    assert machine.batch == batch
+    for raw, picture in zip(raws, pictures, strict=True):
+        assert torch.equal(raw.tensor, machine.forward([picture])[0].tensor)
+        assert torch.equal(raw.tensor, picture.tensor.mean(0))
+
+
+def test_memory_too_short_for_one_picture_is_an_error() -> None:
+    network: Any = Narrow(0)
+    with pytest.raises(MemoryShortError, match="28 × 42 pixels"):
+        Predictor(network, CPU, batch=4).forward(prepared(4))
+
+
+@dataclass
+class Timed:
+    """An engine whose passes take `costs` seconds by their count, the first of each 100 more, on a clock of its own."""
+
+    costs: Any
+    most: int = 1000
+    plan: Plan = field(default_factory=lambda: replace(CPU, device="cuda"))
+    now: float = 0.0
+    counts: list[int] = field(default_factory=list)
+
+    def forward(self, images: Tensor) -> None:
+        count = len(images)
+        if count > self.most:
+            raise MemoryShortError("not enough memory")
+        self.now += self.costs(count) + (0 if count in self.counts else 100)
+        self.counts.append(count)
+
+
+@pytest.mark.parametrize(
+    ("engine", "batch"),
+    [
+        (Timed(lambda count: 1.0), LARGEST_BATCH),  # noqa: ARG005
+        (Timed(lambda count: 1.0 * count), 1),
+        (Timed(lambda count: max(4.0, count)), 4),
+        (Timed(lambda count: count**0.9), LARGEST_BATCH),  # each doubling saves 7 %
+        (Timed(lambda count: count**0.95), 1),  # 3 %: too little for the memory
+        (Timed(lambda count: 1.0, most=8), 8),  # noqa: ARG005
+        (Timed(lambda count: 1.0, most=1), 1),  # noqa: ARG005
+        (Timed(lambda count: 1.0, plan=CPU), 1),  # noqa: ARG005
+    ],
+)
+def test_the_batch_grows_while_it_pays_and_fits(engine: Any, batch: int) -> None:
+    assert paying_batch(engine, (28, 42), lambda: float(engine.now)) == batch
+    assert set(engine.counts) <= {1, 2, 4, 8, 16, 32}
+    assert (engine.counts == []) == (engine.plan.device == "cpu")
+
+
+def test_one_slow_pass_does_not_decide_the_batch() -> None:
+    spikes = iter([9.0, 0, 0, 0, 0, 9.0, 0, 0, 0, 0, 9.0, 0] + [0] * 99)
+    engine: Any = Timed(lambda count: 1 + next(spikes))  # noqa: ARG005
+    assert paying_batch(engine, (28, 42), lambda: float(engine.now)) == LARGEST_BATCH
