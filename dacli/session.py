@@ -117,6 +117,7 @@ def fill_folder(
     mine: Sequence[Job], names: Sequence[str], out: Path, chosen: Chosen, voice: Voice, *, only_failed: bool
 ) -> int:
     """Do a folder's part of the work and write down what failed of the whole; the exit code."""
+    check(chosen)
     with Journal(out) as log:
         known = log.entries
         todo = [job for job in mine if not only_failed or (job.name in known and known[job.name].error)]
@@ -136,6 +137,14 @@ def fill_folder(
             tell_failures(log.entries, [job.name for job in todo], voice)
             voice.insist(f"listed in {failures}")
         return 1 if tally.failed else 0
+
+
+def check(chosen: Chosen) -> None:
+    """Raises what prepare() would raise for options that nothing can be made with, before a folder is made."""
+    style(chosen.colormap, chosen.near, chosen.range)
+    networks.choose(chosen.encoder, chosen.model, chosen.weights)
+    for one in chosen.devices:
+        device.resolve(one, chosen.precision, chosen.engine)
 
 
 def tell_failures(known: Mapping[str, Entry], names: Sequence[str], voice: Voice) -> None:
