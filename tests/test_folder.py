@@ -28,7 +28,7 @@ from test_cli import KINDS, SMALL, Result, Run, photo
 from dacli import voice
 
 dacli, home, weights = test_cli.dacli, test_cli.home, test_cli.weights
-HANG = 60  # seconds after which a process counts as hanging
+HANG = 120  # seconds after which a process counts as hanging
 
 
 def photos(folder: Path, *names: str) -> None:
