@@ -1,5 +1,6 @@
 """Measured figures of this machine: python -m dacli.bench. Ratios are of turns in one run; medians are given."""
 
+import os
 import resource
 import statistics
 import subprocess
@@ -9,22 +10,30 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
-from dacli import device, files, png
+from dacli import device, files, inputs, jobs, pictures, pipeline, png, tiny
 from dacli.depth_anything import DepthAnything
 from dacli.engine import Engine
+from dacli.jobs import Job
+from dacli.predictor import Predictor
+from dacli.task import Style, Task
 
 TURNS = 7
+STREAMED = 40  # pictures of a turn
+MANY = 400
 
 
 def main() -> None:
     """Print all figures, one line each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for line in (*start_up(folder), *one_pass(), *memory(folder)):
-            sys.stdout.write(line + "\n")
+        for measure in (start_up, one_pass, memory, streaming, planning, rerun, folder_memory):
+            for line in measure(folder):
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
 
 
 def turns(*runs: Callable[[], object], count: int = TURNS) -> list[list[float]]:
@@ -57,7 +66,7 @@ def python(*arguments: str) -> Callable[[], object]:
     return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)  # noqa: S603
 
 
-def one_pass() -> list[str]:
+def one_pass(_: Path) -> list[str]:
     """Vits at 518 × 686 through the engine, beside the plainest torch loop over the same network."""
     lines = []
     picture = torch.rand(1, 3, 518, 686)
@@ -84,12 +93,92 @@ def memory(folder: Path) -> list[str]:
     photo, weights = folder / "large.jpg", folder / "vits.pth"
     torch.save(DepthAnything("vits").state_dict(), weights)
     random = np.random.default_rng(0).integers(0, 255, (400, 600, 3), np.uint8)
-    import cv2
-
     files.write(photo, cv2.imencode(".jpg", random.repeat(10, 0).repeat(10, 1))[1].tobytes())
     python("-m", "dacli", "image", str(photo), "--weights", str(weights), "--save", "color,png16,npy", "-q")()
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
     return [f"dacli image, vits, 24 megapixels, color, png16 and npy: at most {peak:.2f} GiB resident"]
+
+
+def photos(folder: Path, count: int, *, width: int = 1632, height: int = 1224) -> list[Path]:
+    """Distinct JPEGs, of 2 megapixels unless told otherwise: one rendered scene, shifted sideways."""
+    from dacli.scenes import draw, scene
+
+    small = draw([scene(4242, 0)], 306, 408).rgb[0].permute(1, 2, 0).numpy()[..., ::-1]
+    large = cv2.resize(np.ascontiguousarray(small), (width, height), interpolation=cv2.INTER_CUBIC)
+    paths = [folder / f"{number // 100:03}" / f"{number:05}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".jpg", np.roll(large, number, 1))[1].tobytes())
+    return paths
+
+
+def streaming(folder: Path) -> list[str]:
+    """Pictures per second of the whole run beside those of the bare network over the same tensors, in turns."""
+    sources = photos(folder / "stream", STREAMED)
+    lines = []
+    for name, network in (("tiny", tiny.load(tiny.BUNDLED)), ("vits", DepthAnything("vits"))):
+        ready = Predictor(network, device.resolve("cpu"), 518)
+        task = Task(name, "v2", "", ready.quantity, 518, ready.engine.plan, Style(), 10**9, overwrite=True)
+        planned = jobs.plan(sources, folder / "streamed", ("color", "png16"), root=folder / "stream")
+        seen = ready.prepare(pictures.read(sources[0])).tensor[None]
+
+        def bare(ready: Predictor = ready, seen: torch.Tensor = seen) -> None:
+            for _ in sources:
+                ready.engine.forward(seen)
+
+        def whole(ready: Predictor = ready, task: Task = task, planned: tuple[Job, ...] = planned) -> None:
+            if any(work.error for work in pipeline.run(planned, [ready], task)):
+                raise SystemExit("a picture failed")
+
+        alone, run = turns(bare, whole, count=3)
+        share = statistics.median(a / b for a, b in zip(alone, run, strict=True))
+        rate = STREAMED / statistics.median(run)
+        lines.append(
+            f"{name} at 518, 2 megapixels, color + png16: {rate:.2f} pictures/s, {share:.2f} of the bare network"
+        )
+    return lines
+
+
+def planning(folder: Path) -> list[str]:
+    """Seconds to find and plan a hundred thousand files."""
+    for number in range(1000):
+        (folder / "many" / str(number)).mkdir(parents=True)
+        for each in range(100):
+            (folder / "many" / str(number) / f"{each}.jpg").touch()
+
+    def find_and_plan() -> None:
+        found = inputs.gather(str(folder / "many"), folder / "none")
+        jobs.plan(found.files, folder / "none", ("color", "png16"), root=found.root)
+
+    (seconds,) = turns(find_and_plan, count=3)
+    return [f"planning 100,000 files: {statistics.median(seconds):.1f} s"]
+
+
+def rerun(folder: Path) -> list[str]:
+    """Seconds of the command over ten thousand pictures that are complete, Python's start included."""
+    photos(folder / "done", 10_000, width=48, height=36)
+    command = ["-m", "dacli", "folder", str(folder / "done"), str(folder / "made"), "--encoder", "tiny", "-q"]
+    first = python(*command, "--size", "32")
+    first()
+    (seconds,) = turns(first, count=3)
+    return [f"dacli folder over 10,000 complete pictures: {statistics.median(seconds):.1f} s"]
+
+
+def folder_memory(folder: Path) -> list[str]:
+    """Peak resident memory of the command on few and on many pictures of 2 megapixels."""
+    weights = folder / "vits.pth"
+    torch.save(DepthAnything("vits").state_dict(), weights)
+    photos(folder / "memory", MANY)
+    lines = []
+    for encoder, count in (("tiny", 50), ("tiny", MANY), ("vits", 50)):
+        out, few = folder / f"{encoder}{count}", ["--include", "000/000[0-4]*"] if count == 50 else []
+        network = ["--weights", str(weights)] if encoder == "vits" else ["--encoder", encoder]
+        saved = ["--save", "color,png16", "--size", "518", "-q", *few]
+        command = [sys.executable, "-m", "dacli", "folder", str(folder / "memory"), str(out), *network, *saved]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+            peak = os.wait4(process.pid, 0)[2].ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+        lines.append(f"dacli folder, {encoder} at 518, {count} pictures: at most {peak:.2f} GiB resident")
+    return lines
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,18 @@ from dacli.jobs import Job, shown
 from dacli.journal import Entry
 from dacli.predictor import Predictor, Prepared, Raw
 from dacli.stream import AHEAD, Prefetch, taking
-from dacli.task import Made, Style, Task, already_made, entry, fingerprint, identity, recorded_name, settings_with
+from dacli.task import (
+    Made,
+    Style,
+    Task,
+    entry,
+    fingerprint,
+    identity,
+    in_journal,
+    recorded,
+    recorded_name,
+    settings_with,
+)
 
 WINDOW = 4  # batches that may be gathered at once: more find more pictures of one size, and hold more memory
 
@@ -64,11 +76,12 @@ def run(jobs: Iterable[Job], predictors: Sequence[Predictor], task: Task) -> Gen
     for predictor in predictors:
         free.put(predictor)
     first = predictors[0]
-    reading = Prefetch(enumerate(jobs), lambda pair: read(*pair, first, task), weight, helpers)
+    kept, todo = sort_out(jobs, task)
+    reading = Prefetch(todo, lambda pair: read(*pair, first, task), weight, helpers)
     gathered = batches(reading, lambda: min(each.batch for each in predictors))
     inferring = Prefetch(gathered, lambda works: infer(works, free), weight_of_all, len(predictors))
     writing = Prefetch(each_of(inferring), lambda work: write(work, first, task), weight, helpers)
-    yield from taking([writing, inferring, reading], note_down(in_order(writing), task))
+    yield from taking([writing, inferring, reading], note_down(in_order(writing, kept), task))
 
 
 def weight(work: Work) -> int:
@@ -101,12 +114,26 @@ def batches(works: Iterable[Work], count: Callable[[], int]) -> Iterator[list[Wo
     yield from waiting.values()
 
 
-def in_order(works: Iterable[Work]) -> Iterator[Work]:
+def sort_out(jobs: Iterable[Job], task: Task) -> tuple[dict[int, Work], Iterable[tuple[int, Job]]]:
+    """What the journal knows to be done, by index, and the rest: stages would cost more time than the looking up."""
+    if task.overwrite or task.journal is None:
+        return {}, enumerate(jobs)
+    kept: dict[int, Work] = {}
+    todo = []
+    for index, job in enumerate(jobs):
+        if made := in_journal(job, task):
+            kept[index] = Work(job, index, made=made, kept=True)
+        else:
+            todo.append((index, job))
+    return kept, todo
+
+
+def in_order(works: Iterable[Work], early: dict[int, Work]) -> Iterator[Work]:
     """Works by their index; those that batches let overtake wait here, when they hold no picture any more."""
-    early: dict[int, Work] = {}
     wanted = 0
-    for work in works:
-        early[work.index] = work
+    for work in chain([None], works):
+        if work is not None:
+            early[work.index] = work
         while wanted in early:
             yield early.pop(wanted)
             wanted += 1
@@ -151,7 +178,7 @@ def read(index: int, job: Job, predictor: Predictor, task: Task) -> Work:
     with own_fault(work):
         work.source = identity(job.source)
         work.settings = fingerprint(work.source, task)
-        work.made = None if task.overwrite else already_made(job, work.settings, task)
+        work.made = None if task.overwrite else recorded(job, work.settings)
         work.kept = work.made is not None
         if not work.kept:
             rgb = pictures.read(job.source, task.max_pixels)

@@ -15,6 +15,7 @@ from dacli.engine import Engine
 from dacli.errors import MemoryShortError
 from dacli.networks import Network
 from dacli.preprocess import network_size, prepare, to_source
+from dacli.tiling import plan, refine
 
 LARGEST_BATCH = 32
 GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its time in half the batch
@@ -22,10 +23,14 @@ GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture as the network sees it, normalised float32 [3, h, w], and the (H, W) it had."""
+    """A picture as the network sees it, normalised float32 [3, h, w], and the (H, W) it had.
+
+    `rgb` is the picture itself where the network's input is larger than its native one: tiles of it need less memory.
+    """
 
     tensor: Tensor
     source: tuple[int, int]
+    rgb: NDArray[np.uint8 | np.uint16] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -35,17 +40,22 @@ class Prepared:
     @property
     def nbytes(self) -> int:
         """What it holds in memory."""
-        return self.tensor.nbytes
+        return self.tensor.nbytes + (0 if self.rgb is None else self.rgb.nbytes)
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Finite depth [h, w] at the network's size, and how it was made; `note` says what had to be done otherwise."""
+    """Finite depth [h, w] at the network's size, and how it was made; `note` says what had to be done otherwise.
+
+    Depth made of tiles has the source's size already; the network then saw a canvas of `size`.
+    """
 
     tensor: Tensor
     source: tuple[int, int]
     precision: str
     note: str = ""
+    size: tuple[int, int] | None = None
+    tiles: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -73,7 +83,8 @@ class Predictor:
     def __init__(self, network: Network, plan: Plan, size: int | None = None, batch: int = 1) -> None:
         self.patch, self.align_corners = network.patch, network.align_corners
         self.quantity: render.Quantity = "inverse depth" if network.max_depth is None else "metres"
-        self.size = size or network.native_size
+        self.native = network.native_size
+        self.size = size or self.native
         self.engine = Engine(network, plan)
         self.exact: Engine | None = None
         self.batch = batch
@@ -90,32 +101,48 @@ class Predictor:
     def prepare(self, rgb: NDArray[np.uint8 | np.uint16]) -> Prepared:
         """An RGB picture [H, W, 3] resized and normalised for the network."""
         height, width = rgb.shape[:2]
-        return Prepared(prepare(rgb, network_size(height, width, self.size, self.patch)), (height, width))
+        tensor = prepare(rgb, network_size(height, width, self.size, self.patch))
+        return Prepared(tensor, (height, width), rgb if self.size > self.native else None)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
-        """What the network makes of pictures of one size, together; where memory is short, in ever smaller batches.
+        """What the network makes of pictures of one size, together; where memory is short, of fewer, then of tiles.
 
-        Raises MemoryShortError if it does not suffice for one picture.
+        Raises MemoryShortError if it does not suffice for a tile of one picture.
         """
-        raws = self.pass_through(torch.stack([one.tensor for one in batch]))
-        return [self.settle(one, raw) for one, raw in zip(batch, raws, strict=True)]
+        try:
+            raws = self.engine.forward(torch.stack([one.tensor for one in batch]))
+        except MemoryShortError:
+            if len(batch) == 1 and batch[0].rgb is None:
+                raise
+        else:
+            return [self.settle(one, raw) for one, raw in zip(batch, raws, strict=True)]
+        self.free()
+        if len(batch) == 1 and batch[0].rgb is not None:
+            return [self.in_tiles(batch[0], batch[0].rgb)]
+        half = len(batch) // 2
+        self.batch = min(self.batch, half)
+        return self.forward(batch[:half]) + self.forward(batch[half:])
+
+    def in_tiles(self, picture: Prepared, rgb: NDArray[np.uint8 | np.uint16]) -> Raw:
+        """Depth of a picture that is too large for one pass."""
+        tiling = plan(*picture.source, self.size, self.native, self.patch)
+        metres = self.quantity == "metres"
+        made = refine(rgb, self.engine.forward, tiling, metres=metres, align_corners=self.align_corners)
+        note = f"memory did not suffice for one pass, so it was made of {tiling.count} tiles"
+        if made.unsound:
+            note += f"; {made.unsound} passes gave numbers that are not finite"
+        depth, precision = torch.from_numpy(made.depth), self.engine.plan.precision
+        return Raw(depth, picture.source, precision, note, tiling.canvas, tiling.count)
+
+    def free(self) -> None:
+        if self.engine.plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
 
     def finish(self, raw: Raw) -> Prediction:
         """Depth at the size of the source."""
         depth = to_source(raw.tensor, *raw.source, align_corners=self.align_corners)
-        height, width = raw.tensor.shape
-        return Prediction(depth, (height, width), 0, raw.precision, raw.note)
-
-    def pass_through(self, batch: Tensor) -> Tensor:
-        try:
-            return self.engine.forward(batch)
-        except MemoryShortError:
-            if len(batch) == 1:
-                raise
-        if self.engine.plan.device.startswith("cuda"):
-            torch.cuda.empty_cache()
-        self.batch = half = len(batch) // 2
-        return torch.cat([self.pass_through(batch[:half]), self.pass_through(batch[half:])])
+        height, width = raw.size or raw.tensor.shape
+        return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
 
     def settle(self, picture: Prepared, raw: Tensor) -> Raw:
         """Finite depth of one picture, with a note if `raw` was not finite."""

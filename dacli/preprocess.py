@@ -35,37 +35,46 @@ def _patches(length: float, size: int, patch: int) -> int:
     return nearest if nearest * patch >= size else math.ceil(length / patch)
 
 
-def prepare(rgb: npt.NDArray[np.uint8 | np.uint16], size: tuple[int, int]) -> torch.Tensor:
+def prepare(
+    rgb: npt.NDArray[np.uint8 | np.uint16],
+    size: tuple[int, int],
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> torch.Tensor:
     """Return a picture as the network's input: float32 [3, H, W] for `size` = (H, W), resized and normalised.
 
     `rgb` is height × width × 3, full scale 255 or 65535 by its dtype. The resize is OpenCV's INTER_CUBIC (a = -0.75,
     no antialias, edges repeated) in float64, within 1e-6 of `cv2.resize`; but no float64 copy of the picture is made,
-    which for a 24-megapixel photo would take 576 MB: only the sampled rows are read, a band at a time.
+    which for a 24-megapixel photo would take 576 MB: it is read a band at a time. `rows` and
+    `columns` pick a window of the result, which is made without the rest.
     """
-    height, width, channels = rgb.shape
-    out_height, out_width = size
-    rows, row_weights = _cubic_taps(height, out_height)
-    columns, column_weights = _cubic_taps(width, out_width)
+    down, row_weights = _cubic_taps(rgb.shape[0], size[0], rows)
+    across, column_weights = _cubic_taps(rgb.shape[1], size[1], columns)
+    left, right, channels = across.min(), across.max() + 1, rgb.shape[2]
     # Pixels are interleaved: column x of channel c stands at 3 x + c of a row.
-    columns = (columns[..., None] * channels + np.arange(channels)).reshape(4, -1)
+    across = ((across - left)[..., None] * channels + np.arange(channels)).reshape(4, -1)
     column_weights = column_weights.repeat(channels, axis=1)
     scale, offset = 1 / (np.iinfo(rgb.dtype).max * STD), MEAN / STD
 
-    source = np.ascontiguousarray(rgb).reshape(height, width * channels)
-    result = np.empty((channels, out_height, out_width), np.float32)
-    for top in range(0, out_height, BAND):
-        band = slice(top, top + BAND)
-        tall = _weighted(source, rows[:, band], row_weights[:, band, None], axis=0)
-        both = _weighted(tall, columns, column_weights, axis=1).reshape(-1, out_width, channels)
+    result = np.empty((channels, down.shape[1], across.shape[1] // channels), np.float32)
+    for start in range(0, down.shape[1], BAND):
+        band = slice(start, start + BAND)
+        top, bottom = down[:, band].min(), down[:, band].max() + 1
+        source = np.ascontiguousarray(rgb[top:bottom, left:right]).reshape(bottom - top, -1)
+        tall = _weighted(source, down[:, band] - top, row_weights[:, band, None], axis=0)
+        both = _weighted(tall, across, column_weights, axis=1).reshape(-1, result.shape[2], channels)
         result[:, band] = (both * scale - offset).transpose(2, 0, 1)
     return torch.from_numpy(result)
 
 
-def _cubic_taps(source: int, target: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Return which 4 samples each target sample mixes, and their weights, both [4, target] (Keys 1981, a = -0.75)."""
+def _cubic_taps(source: int, target: int, window: slice) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """Return which 4 samples each of a window of the target samples mixes, and their weights, both [4, n].
+
+    The filter is that of Keys 1981 with a = -0.75.
+    """
     # OpenCV computes positions and weights in float32. On a 6000-pixel side its rounding moves values by 1e-3, so the
     # same operations are done here in the same order.
-    position = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
+    position = ((np.arange(target)[window] + 0.5) * (source / target) - 0.5).astype(np.float32)
     floor = np.floor(position)
     after, before = position - floor, 1 - (position - floor)
     first = ((-0.75 * (after + 1) + 3.75) * (after + 1) - 6) * (after + 1) + 3

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Task:
     journal: Journal | None = None
     out: Path | None = None
 
-    @property
+    @cached_property
     def settings(self) -> Mapping[str, object]:
         """All that decides the outputs' pixels besides the input."""
         how = {"encoder": self.encoder, "model": self.model, "weights": self.weights, "size": self.size}
@@ -75,19 +76,19 @@ def fingerprint(source: tuple[int, int], task: Task) -> str:
     return hashlib.sha256(json.dumps([*source, task.settings]).encode()).hexdigest()[:16]
 
 
-def already_made(job: Job, settings: str, task: Task) -> Made | None:
-    """What is known of the outputs if all are there, made from this source with these settings.
-
-    The journal knows; without one the records in the PNGs do. Raises DacliError as recorded() does.
-    """
-    known = None if task.journal is None else done(task.journal.entries, job, settings)
-    return recorded(job, settings) if known is None else Made(known.network_size, known.range)
+def in_journal(job: Job, task: Task) -> Made | None:
+    """What the journal knows of outputs that are all there, made from this source with these settings."""
+    if task.journal is None or job.name not in task.journal.entries:
+        return None
+    known = done(task.journal.entries, job, fingerprint(identity(job.source), task))
+    return None if known is None else Made(known.network_size, known.range)
 
 
 def recorded(job: Job, settings: str) -> Made | None:
-    """What the records in the PNGs say; an .npy holds none, so the PNGs beside it know its checksum.
+    """What the records in the PNGs say if the outputs are all there, made so; None if not.
 
-    Raises DacliError for a PNG that dacli did not make, or made from a picture of another name.
+    An .npy holds no record, so the PNGs beside it know its checksum. Raises DacliError for a PNG that dacli did not
+    make, or made from a picture of another name.
     """
     outputs = job.outputs
     known = [record_in(path, job) for path in outputs.values() if path.suffix == ".png" and path.exists()]

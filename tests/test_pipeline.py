@@ -311,7 +311,7 @@ def test_a_version_of_dacli_that_changed_does_all_anew(tmp_path: Path, monkeypat
     source = photo(tmp_path / "a.png")
     run([source])
     monkeypatch.setattr(task_module, "__version__", "9.9")
-    assert not run([source])[0].kept
+    assert not run([source], task=replace(TASK))[0].kept
 
 
 def test_a_missing_output_is_made_although_another_is_there(tmp_path: Path) -> None:

@@ -265,6 +265,36 @@ def test_no_memory_in_half_precision_does_not_advise_half_precision() -> None:
     assert "for 28 × 28 pixels" in caught.value.message
 
 
+class Short(Stub):
+    """A network whose memory suffices for so many pixels and no more."""
+
+    def __init__(self, pixels: float) -> None:
+        super().__init__()
+        self.pixels = pixels
+
+    def answer(self, depth: Tensor) -> Tensor:
+        if depth.numel() > self.pixels:
+            raise MemoryError
+        return depth + 5
+
+
+def test_where_memory_is_short_for_one_pass_tiles_do_it() -> None:
+    rgb = np.linspace(0, 255, 300 * 400).reshape(300, 400).astype(np.uint8)[..., None].repeat(3, axis=2)
+    short, roomy = (predictor(network, size=112).predict([rgb])[0] for network in (Short(28 * 42), Short(1e9)))
+    assert (roomy.tiles, roomy.note) == (0, "")
+    assert short.tiles > 1
+    assert short.network_size == roomy.network_size == (112, 154)
+    assert short.note == f"memory did not suffice for one pass, so it was made of {short.tiles} tiles"
+    assert relative_error(short.depth, roomy.depth) < 0.01
+
+
+def test_tiles_are_no_way_on_at_the_native_size() -> None:
+    with pytest.raises(DacliError, match="not enough memory"):
+        predictor(Hungry(MemoryError())).predict([picture(28, 28)])
+    with pytest.raises(DacliError, match="not enough memory"):
+        predictor(Hungry(MemoryError()), size=112).predict([picture(28, 28)])
+
+
 def test_other_faults_of_torch_are_not_called_lack_of_memory() -> None:
     with pytest.raises(RuntimeError, match="expected scalar type"):
         predictor(Hungry(RuntimeError("expected scalar type Float but found Half"))).predict([picture(28, 28)])
