@@ -169,7 +169,11 @@ def many(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "dacli", "folder", "in", *arguments, *SMALL, "--batch", "1"]
+    # What a shell starts in the background ignores Ctrl-C, and so does all that it starts, these tests for one.
+    heeding = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from dacli.cli import main; main()"
+    )
+    command = [sys.executable, "-c", heeding, "folder", "in", *arguments, *SMALL, "--batch", "1"]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **streams)
 
