@@ -23,7 +23,7 @@ from dacli.task import Style, Task
 
 TURNS = 7
 STREAMED = 40  # pictures of a turn
-MANY = 400
+MANY = 2000
 
 
 def main() -> None:
