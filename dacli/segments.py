@@ -1,0 +1,180 @@
+"""Outputs of a clip, written in segments of a few seconds, so that a killed job goes on after the last whole one."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from numpy.typing import NDArray
+
+from dacli import files, muxing
+from dacli.clips import Clip
+from dacli.encoding import CRF, Encoder, unwritten
+from dacli.errors import DacliError
+from dacli.jobs import CLIP_KINDS, shown
+
+SEGMENT = 250  # frames
+_ABOUT = "job.json"
+
+
+class ClipWriter:
+    """Writes color, gray, side (8-bit) and png16 (16-bit) of one clip in one pass, each a whole file in the end.
+
+    Until then whole segments lie in a hidden folder beside the outputs, also after a failure, unless `discard` is
+    called. With `resume`, those of the same `settings`, clip and quality that have all kinds are kept: `after` is the
+    time of their last frame (None: there is none), `states` what was given with the last frame of each.
+    """
+
+    def __init__(
+        self,
+        clip: Clip,
+        outputs: Mapping[str, Path],
+        settings: str,
+        *,
+        crf: int = CRF,
+        length: int = SEGMENT,
+        resume: bool = False,
+    ) -> None:
+        self.clip, self.outputs, self.crf, self.length = clip, outputs, crf, length
+        self.work = _work_folder(outputs)
+        self.segments: list[list[int]] = []  # of each finished one, the times of its frames
+        self.states: list[str] = []
+        self.times: list[int] = []  # of the frames in the one that is being written
+        self.state = ""
+        self.encoders: dict[str, Encoder] = {}
+        about = _fingerprint(clip, settings, crf, length)
+        with self._disk():
+            if resume and _text(self.work / _ABOUT) == about:
+                self._recall()
+            else:
+                self.discard()
+                self.work.mkdir(parents=True)
+                files.write(self.work / _ABOUT, about.encode())
+
+    @property
+    def after(self) -> int | None:
+        """The time of the last frame in finished segments, in ticks of the clip; None before the first."""
+        return self.segments[-1][-1] if self.segments else None
+
+    def ends_segment(self, number: int) -> bool:
+        """Whether the frame written after `number` others in this run ends a segment: its state is kept."""
+        return (number + 1) % self.length == 0
+
+    def write(self, pts: int, pictures: Mapping[str, NDArray[Any]], state: str = "") -> None:
+        """Write a frame of every kind; `state` is what going on after it takes. Raises DacliError if that fails."""
+        if not self.times:
+            self._open(pts, pictures)
+        index = bisect_right(self.clip.pts, pts)
+        until = self.clip.pts[index] if index < len(self.clip.pts) else self.clip.end
+        for kind, encoder in self.encoders.items():
+            encoder.write(pts, until, pictures[kind])
+        self.times.append(pts)
+        self.state = state
+        if len(self.times) == self.length:
+            self._end_segment()
+
+    def finish(self, records: Mapping[str, str], *, allow_truncated: bool = False) -> tuple[str, ...]:
+        """Make the outputs whole, each with the record of its kind in its tags, and return what there is to tell.
+
+        Raises DacliError if frames of the clip were not written, unless that is allowed, and if an output fails.
+        """
+        if self.times:
+            self._end_segment()
+        times = [time for segment in self.segments for time in segment]
+        if not times or (tuple(times) != self.clip.pts and not allow_truncated):
+            fault = f"{len(times)} of {len(self.clip.pts)} frames of {shown(self.clip.path)} were written"
+            raise DacliError(fault, "run the command again")
+        parts: dict[Path, Path] = {}
+        sounds: dict[str, muxing.Soundtrack] = {}
+        for kind, output in self.outputs.items():
+            form = muxing.container(output)
+            sounds[form] = sounds.get(form) or muxing.soundtrack(self.clip, form)
+            parts[output] = self.work / f"{kind}{output.suffix}"
+            segments = {segment[0]: self._path(i, kind) for i, segment in enumerate(self.segments)}
+            muxing.join(segments, self.clip, sounds[form], records[kind], parts[output], output)
+            muxing.check(parts[output], times, self.clip, output)
+        with self._disk():
+            for output, part in parts.items():
+                part.replace(output)
+        self.discard()
+        return tuple(note for sound in sounds.values() for note in sound.notes)
+
+    def discard(self) -> None:
+        """Remove the folder of segments."""
+        self.close()
+        shutil.rmtree(self.work, ignore_errors=True)
+
+    def close(self) -> None:
+        """End the encoders of the segment that is being written, which is lost."""
+        for encoder in self.encoders.values():
+            encoder.close()
+        self.encoders, self.times = {}, []
+
+    def __enter__(self) -> "ClipWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+        if not self.segments:
+            self.discard()
+
+    def _open(self, pts: int, pictures: Mapping[str, NDArray[Any]]) -> None:
+        for kind, output in self.outputs.items():
+            path = self._path(len(self.segments), kind)
+            self.encoders[kind] = Encoder(path, pictures[kind], self.clip, pts, self.crf, output)
+
+    def _end_segment(self) -> None:
+        for encoder in self.encoders.values():
+            encoder.end()
+        with self._disk():
+            for encoder in self.encoders.values():
+                encoder.finish()
+            done = {"pts": self.times, "state": self.state}
+            files.write(self._path(len(self.segments)), json.dumps(done).encode())
+        self.segments.append(self.times)
+        self.states.append(self.state)
+        self.close()
+
+    def _recall(self) -> None:
+        while done := _text(self._path(len(self.segments))):
+            if not all(self._path(len(self.segments), kind).is_file() for kind in self.outputs):
+                break
+            found = json.loads(done)
+            self.segments.append(found["pts"])
+            self.states.append(found["state"])
+        whole = {self._path(i, kind) for i in range(len(self.segments)) for kind in ("", *self.outputs)}
+        for path in self.work.iterdir():
+            if path not in whole and path.name != _ABOUT:
+                path.unlink()
+
+    def _path(self, number: int, kind: str = "") -> Path:
+        return self.work / (f"{number:06d}-{kind}.mov" if kind else f"{number:06d}.json")
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unwritten(next(iter(self.outputs.values())), files.reason(error)) from error
+
+
+def _work_folder(outputs: Mapping[str, Path]) -> Path:
+    kind, path = next(iter(outputs.items()))
+    return path.with_name(f".{path.name.removesuffix(CLIP_KINDS[kind])}.part")
+
+
+def _fingerprint(clip: Clip, settings: str, crf: int, length: int) -> str:
+    times = hashlib.sha256(repr((clip.time_base, clip.pts, clip.end, clip.origin)).encode()).hexdigest()
+    return json.dumps([settings, crf, length, times])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
