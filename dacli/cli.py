@@ -14,6 +14,7 @@ import typer
 
 from dacli import __version__, files, inputs, jobs, stream
 from dacli.cli_train import train_app
+from dacli.cli_video import video
 from dacli.cli_weights import weights_app
 from dacli.errors import DacliError, UsageError
 from dacli.options import (
@@ -60,6 +61,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
+app.command(epilog="Example: dacli video clip.mp4 --save side,png16")(video)
 
 
 @app.command(epilog="Example: dacli image photo.jpg --encoder tiny --save color,png16 -o depth")
@@ -121,20 +123,24 @@ def folder(
 
 @app.command(epilog="Example: dacli decode photo_depth16.png -o depth.npy")
 def decode(
-    file: Annotated[Path, typer.Argument(help="A 16-bit PNG that dacli wrote.")],
+    file: Annotated[Path, typer.Argument(help="A 16-bit PNG or clip that dacli wrote.")],
     out: Annotated[
         Path | None, typer.Option("-o", "--out", metavar="FILE.npy", help="[default: FILE with .npy]")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """The floats back from a 16-bit depth PNG: inverse depth or metres, float32."""
-    from dacli import pictures, render
+    """The floats back from a 16-bit depth PNG (H × W) or clip (N × H × W): inverse depth or metres, float32."""
+    from dacli import film, pictures, render
 
     target = out or file.parent / f"{file.stem}.npy"
     if target.exists() and not overwrite:
         raise DacliError(f"{jobs.shown(target)} is there already", "--overwrite replaces it")
-    depth, record = render.decode(*pictures.read_depth16(file), jobs.shown(file))
-    files.write(target, pictures.npy(depth))
+    if file.suffix.lower() == ".mkv":
+        record, count, shots = film.decode(file)
+        files.write(target, pictures.npy_of_many(shots, count))
+    else:
+        depth, record = render.decode(*pictures.read_depth16(file), jobs.shown(file))
+        files.write(target, pictures.npy(depth))
     Voice().note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {record.encoder} {record.model}")
     print(target)
 

@@ -77,8 +77,8 @@ def frames(
         yield Frame(pts, rgb)
 
 
-def read_depth16_clip(path: Path) -> tuple[Generator[NDArray[np.uint16], None, None], dict[str, str]]:
-    """Return the frames [H, W] of a 16-bit depth clip, one by one, and the file's tags, their keys in lower case.
+def read_depth16_clip(path: Path) -> tuple[Generator[NDArray[np.uint16], None, None], dict[str, str], int]:
+    """Return the frames [H, W] of a 16-bit depth clip, one by one, the file's tags by keys in lower case, the count.
 
     Raises DacliError for any other file, and, after the last frame that can be decoded, if any was damaged.
     """
@@ -87,7 +87,7 @@ def read_depth16_clip(path: Path) -> tuple[Generator[NDArray[np.uint16], None, N
         form = f"{clip.codec} clip ({clip.pixel_format})"
         raise DacliError(f"{shown(path)} is a {form}", "depth comes back from the 16-bit one that --save png16 makes")
     decoded = _whole(clip, _decode(clip, _STRICT, _DEPTH16), 0, None)
-    return (values for _, values in decoded), tags(path)
+    return (values for _, values in decoded), tags(path), len(clip.pts)
 
 
 def tags(path: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from dacli.errors import DacliError, StopError
@@ -51,11 +52,12 @@ def contents(path: Path) -> bytes:
         raise DacliError(f"{name} cannot be read ({reason(error)})", "check the path and the disk") from error
 
 
-def write(path: Path, data: bytes, *, below: Path | None = None, mark: str = "") -> None:
-    """Write a whole file or none, through a temporary one beside it; makes the folder and replaces what is there.
+def write(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, mark: str = "") -> None:
+    """Write a whole file or none, from bytes or pieces of them, through a temporary one beside it.
 
-    `below` is a folder that must be there still; `mark` begins the temporary name. Raises DacliError that says why not:
-    no permission, a folder in the way and the like; StopError for a full disk or one that is gone.
+    Makes the folder and replaces what is there. `below` is a folder that must be there still; `mark` begins the
+    temporary name. Raises DacliError that says why not: no permission, a folder in the way and the like; StopError for
+    a full disk or one that is gone.
     """
     temporary = path.with_name(f".{mark}{secrets.token_hex(8)}{PART}")
     try:
@@ -65,7 +67,7 @@ def write(path: Path, data: bytes, *, below: Path | None = None, mark: str = "")
         try:
             unfinished.add(temporary)
             with temporary.open("xb") as file:
-                file.write(data)
+                file.writelines([data] if isinstance(data, bytes) else data)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):

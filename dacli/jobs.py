@@ -22,9 +22,10 @@ CLIP_KINDS: Mapping[str, str] = {
     "color": "_color.mp4",
     "gray": "_gray.mp4",
     "png16": "_depth16.mkv",
-    "npy": "_depth.npz",
+    "npy": "_depth",
     "side": "_side.mp4",
 }
+FRAME_KINDS: Mapping[str, str] = {kind: os.path.splitext(suffix)[0] for kind, suffix in CLIP_KINDS.items()}
 RECORD_KEYWORD = "dacli"
 _STEM_BYTES = 230
 

@@ -105,6 +105,17 @@ def npy(array: npt.NDArray[np.float32]) -> bytes:
     return file.getvalue()
 
 
+def npy_of_many(arrays: Iterator[npt.NDArray[np.float32]], count: int) -> Iterator[bytes]:
+    """Yield the .npy file [N, H, W] of `count` arrays [H, W], piece by piece."""
+    for number, array in enumerate(arrays):
+        if number == 0:
+            file = io.BytesIO()
+            head = {"descr": "<f4", "fortran_order": False, "shape": (count, *array.shape)}
+            np.lib.format.write_array_header_1_0(file, head)
+            yield file.getvalue()
+        yield array.astype("<f4", copy=False).tobytes()
+
+
 def _open(data: bytes, path: Path) -> Image.Image:
     name = shown(path)
     for offset, magic, (fault, hint) in _FOREIGN:

@@ -83,6 +83,7 @@ class Predictor:
     def __init__(self, network: Network, plan: Plan, size: int | None = None, batch: int = 1) -> None:
         self.patch, self.align_corners = network.patch, network.align_corners
         self.quantity: render.Quantity = "inverse depth" if network.max_depth is None else "metres"
+        self.max_depth = network.max_depth
         self.native = network.native_size
         self.size = size or self.native
         self.engine = Engine(network, plan)

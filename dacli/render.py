@@ -21,6 +21,9 @@ Picture8 = npt.NDArray[np.uint8]
 _Level = TypeVar("_Level", np.uint8, np.uint16)
 
 TOP16 = 65535
+TONES = "tones"  # the unit of 16-bit values that untone() leads back to depth
+LINEAR = 0.9  # share of tones that are linear in depth, in their middle
+ROOM = (1 - LINEAR) / 2  # for depth beyond 0 … 1, at either end
 _BAND_PIXELS = 1 << 17
 _LARGEST = float(np.finfo(np.float32).max)
 _RANGE_HINT = "--range takes auto, LO,HI or percentiles such as p2,p98"
@@ -67,7 +70,8 @@ class Record:
     """What a picture of depth says about itself: the way back to depth, and what made it.
 
     `black` and `white` are the depths at 0 and at the largest value, `low` and `high` the range, in the unit of
-    `quantity`; `unit` is "millimetres" where a value is itself a length and else "steps"; sizes are (height, width).
+    `quantity`; `unit` is "millimetres" where a value is itself a length, TONES where it is bent, and else "steps";
+    sizes are (height, width).
     """
 
     black: float
@@ -89,6 +93,11 @@ class Record:
     def scale(self) -> Scale:
         """The way back from 16-bit values to depth."""
         return Scale(self.black, self.white, self.near, self.unit)
+
+    def floats(self, values: Gray16) -> Depth:
+        """Return the depth [H, W] that 16-bit values [H, W] stand for."""
+        depth = self.scale.decode(values)
+        return untone(depth) if self.unit == TONES else depth
 
     def text(self) -> dict[str, str]:
         """Return the record as the text of a PNG: one keyword, ASCII JSON, every float exact."""
@@ -135,6 +144,33 @@ def gray(depth: Depth, low: float, high: float, quantity: Quantity, near: Near =
     """Return 8-bit gray [H, W] of depth [H, W], linear between low and high, whose near end is white or black."""
     black, white = _ends(low, high, quantity, near)
     return _levels(depth, black, white, np.empty(depth.shape, np.uint8))
+
+
+def tone(depth: Depth, scale: float, shift: float) -> Depth:
+    """Return tones [H, W] in 0 … 1 of depth [H, W]: 0.05 + 0.9·(scale·depth + shift), bent beyond [0.05, 0.95].
+
+    The bend is e / (1 + e), so nothing becomes a flat patch of black or white: what is n times the range beyond it
+    comes to within 0.05 / (1 + 18 n) of either end.
+    """
+    around = depth * np.float32(scale) + np.float32(shift - 0.5)
+    inner = np.clip(around, -0.5, 0.5)
+    around -= inner
+    beyond = np.abs(around)
+    beyond *= LINEAR / ROOM
+    beyond += 1
+    around /= beyond
+    around += inner
+    around *= LINEAR
+    around += 0.5
+    return around
+
+
+def untone(tones: Depth) -> Depth:
+    """Return the scale·depth + shift [H, W] that tones [H, W] stand for; 0 and 1, which none has, count as 1e-5 off."""
+    around = np.clip(tones, 1e-5, 1 - 1e-5).astype(np.float64) - 0.5
+    inner = np.clip(around, -LINEAR / 2, LINEAR / 2)
+    around -= inner
+    return np.asarray(inner / LINEAR + around / (LINEAR * (1 - np.abs(around) / ROOM)) + 0.5, np.float32)
 
 
 def scale16(low: float, high: float, quantity: Quantity, near: Near = "white", *, auto: bool = False) -> Scale:
@@ -198,7 +234,7 @@ def decode(values: Gray16, text: Mapping[str, str], name: str) -> tuple[Depth, R
     if RECORD_KEYWORD not in text:
         raise DacliError(f"{name} does not say what its values mean", "decode takes the 16-bit files that dacli wrote")
     record = parse_record(text[RECORD_KEYWORD], name)
-    return record.scale.decode(values), record
+    return record.floats(values), record
 
 
 def parse_record(text: str, name: str) -> Record:

@@ -387,7 +387,7 @@ def test_16_bit_depth_comes_back_exactly_with_its_record(tmp_path: Path) -> None
     record = '{"low": 0.5, "name": "a=b;c#d\\\\e\\n[CHAPTER]"}'
     tags = ["-metadata", "title=two\nlines\n[STREAM]", "-metadata", f"DACLI={record}"]
     path, values = depth16(tmp_path / "a.mkv", *tags)
-    frames, found = decoding.read_depth16_clip(path)
+    frames, found, _ = decoding.read_depth16_clip(path)
     np.testing.assert_array_equal(np.stack(in_time(lambda: list(frames))), values)
     assert found["dacli"] == record
     assert found["title"] == "two\nlines\n[STREAM]"
@@ -414,7 +414,7 @@ def test_damaged_depth_is_noticed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    frames, _ = decoding.read_depth16_clip(path)
+    frames, *_ = decoding.read_depth16_clip(path)
     got: list[NDArray[np.uint16]] = []
     with pytest.raises(DacliError, match=r"decoded 9 of 9 frames .*CRC"):
         in_time(lambda: got.extend(frames))

@@ -162,7 +162,7 @@ def test_going_on_again_and_again_with_the_state_of_each_time(tmp_path: Path) ->
         killed(clip, files, stop, resume=True)
     with ClipWriter(clip, files, "x", length=7, resume=True) as writer:
         assert writer.after == clip.pts[13]
-        assert writer.states == [f"after {clip.pts[6]}", f"after {clip.pts[13]}"]
+        assert list(writer.states()) == [f"after {clip.pts[6]}", f"after {clip.pts[13]}"]
         assert [writer.ends_segment(number) for number in range(10)] == [number == 6 for number in range(10)]
     assert written(clip, files, resume=True)[0] == 10
 

@@ -1,0 +1,166 @@
+"""The frames of a clip through the network, steadied and drawn, in stages that overlap."""
+
+import queue
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dacli import decoding
+from dacli.device import cores
+from dacli.predictor import Predictor, Prepared, Raw
+from dacli.steady import Gauge, Steadier, Survey
+from dacli.stream import Prefetch, taking
+
+Rgb = NDArray[np.uint8]
+Steadying = Callable[[Iterator["Frame"]], Iterator["Frame"]]
+
+
+@dataclass
+class Frame:
+    """One frame on its way: shown at `pts`, the `number`th of this run; `network` is the network's seconds for it.
+
+    `small` is the picture at the size of the network's depth. `gauge` and `state`, what steadying goes on from, are
+    those of steady depth; `pictures` is what was drawn, by kind, and `span` the range of its depth.
+    """
+
+    pts: int
+    number: int
+    rgb: Rgb | None
+    prepared: Prepared | None = None
+    small: Rgb | None = None
+    raw: Raw | None = None
+    network: float = 0.0
+    gauge: Gauge | None = None
+    state: dict[str, Any] | None = None
+    pictures: dict[str, NDArray[Any] | bytes] = field(default_factory=dict)
+    span: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def bytes(self) -> int:
+        """What it holds in memory."""
+        held = sum(each.nbytes for each in (self.rgb, self.small, self.prepared, self.raw) if each is not None)
+        drawn = (len(each) if isinstance(each, bytes) else each.nbytes for each in self.pictures.values())
+        return held + sum(drawn)
+
+
+def play(
+    decoded: Iterable[decoding.Frame],
+    predictors: Sequence[Predictor],
+    steadied: Steadying,
+    draw: Callable[[Frame], Frame],
+    *,
+    keep_rgb: bool,
+) -> Generator[Frame, None, None]:
+    """Every frame in order, drawn; whatever fails is raised here, and ends all stages.
+
+    Each predictor has a thread of its own. `keep_rgb` keeps the pictures for `draw`.
+    """
+    helpers = max(1, min(8, cores() // 2))
+    free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
+    for predictor in predictors:
+        free.put(predictor)
+    numbered = (Frame(pts, number, rgb) for number, (pts, rgb) in enumerate(decoded))
+    reading = Prefetch(numbered, lambda frame: prepare(frame, predictors[0], keep_rgb=keep_rgb), weight, helpers)
+    gathered = batches(reading, lambda: min(each.batch for each in predictors))
+    inferring = Prefetch(gathered, lambda frames: infer(frames, free), weight_of_all, len(predictors))
+    drawing = Prefetch(steadied(each_of(inferring)), draw, weight, helpers)
+    yield from taking([drawing, inferring, reading], drawing)
+
+
+def weight(frame: Frame) -> int:
+    return frame.bytes
+
+
+def weight_of_all(frames: Iterable[Frame]) -> int:
+    return sum(map(weight, frames))
+
+
+def each_of(groups: Iterable[list[Frame]]) -> Iterator[Frame]:
+    for group in groups:
+        yield from group
+
+
+def batches(frames: Iterable[Frame], count: Callable[[], int]) -> Iterator[list[Frame]]:
+    """Frames, which all have one size, in groups of `count()`."""
+    group: list[Frame] = []
+    for frame in frames:
+        group.append(frame)
+        if len(group) >= count():
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def prepare(frame: Frame, predictor: Predictor, *, keep_rgb: bool) -> Frame:
+    """The frame as the network sees it, and at that size as steadying does."""
+    if frame.rgb is not None:
+        frame.prepared = predictor.prepare(frame.rgb)
+        frame.small = resized(frame.rgb, frame.prepared.size)
+    if not keep_rgb:
+        frame.rgb = None
+    return frame
+
+
+def resized(rgb: Rgb, size: tuple[int, int]) -> Rgb:
+    return np.asarray(cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def infer(frames: list[Frame], free: "queue.SimpleQueue[Predictor]") -> list[Frame]:
+    """The network's answer to a batch."""
+    predictor = free.get()
+    begun = time.perf_counter()
+    try:
+        raws = predictor.forward([frame.prepared for frame in frames if frame.prepared is not None])
+    finally:
+        free.put(predictor)
+    share = (time.perf_counter() - begun) / len(frames)
+    for frame, raw in zip(frames, raws, strict=True):
+        frame.raw, frame.network, frame.prepared = raw, share, None
+    return frames
+
+
+def one_pass(
+    frames: Iterable[Frame], steadier: Steadier, time_base: Fraction, keeps: Callable[[int], bool]
+) -> Iterator[Frame]:
+    """Frames with their gauges; with the steadier's state where `keeps` says so of a frame's number."""
+    for frame in frames:
+        frame.gauge = steadier.step(*seen(frame), float(frame.pts * time_base))
+        if keeps(frame.number):
+            frame.state = steadier.state()
+        yield frame
+
+
+def surveyed(frames: Iterable[Frame], survey: Survey, time_base: Fraction) -> Iterator[Frame]:
+    """The same frames, each added to the survey, and nothing of it kept."""
+    for frame in frames:
+        survey.add(*seen(frame), float(frame.pts * time_base))
+        frame.raw = None
+        yield frame
+
+
+def with_gauges(frames: Iterable[Frame], gauges: Iterable[Gauge]) -> Iterator[Frame]:
+    """Frames with gauges known before."""
+    for frame, gauge in zip(frames, gauges, strict=False):
+        frame.gauge, frame.small = gauge, None
+        yield frame
+
+
+def seen(frame: Frame) -> tuple[NDArray[np.float32], Rgb]:
+    """Raw depth and the picture at its size, which is then let go."""
+    if frame.raw is None or frame.small is None:
+        raise ValueError(f"frame {frame.number} has no depth")
+    depth, small = frame.raw.tensor.numpy(), frame.small
+    frame.small = None
+    return depth, small if small.shape[:2] == depth.shape else enlarged(small, depth.shape)
+
+
+def enlarged(small: Rgb, size: tuple[int, ...]) -> Rgb:
+    """What tiles made has the source's size."""
+    return np.asarray(cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.uint8)

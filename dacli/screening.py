@@ -1,0 +1,99 @@
+"""A run over clips: each made or failed by itself, and each result told."""
+
+import json
+import os
+from collections.abc import Sequence
+
+from dacli import film, session
+from dacli.clips import Clip
+from dacli.errors import DacliError
+from dacli.film import Developed, Showing
+from dacli.jobs import Job, shown
+from dacli.options import Chosen
+from dacli.predictor import Predictor
+from dacli.task import Task
+from dacli.voice import Voice
+
+
+def screen(planned: Sequence[Job], chosen: Chosen, showing: Showing, voice: Voice) -> int:
+    """Make the outputs of all clips; the exit code: 1 if one failed."""
+    session.check(chosen)
+    opened = [(job, clip) for job in planned if (clip := opened_or_told(job, chosen, showing, voice))]
+    failed = len(planned) - len(opened)
+    if opened:
+        predictors, task = session.prepare(chosen, voice)
+        failed += sum(not shoot(job, clip, predictors, task, showing, voice) for job, clip in opened)
+    return 1 if failed else 0
+
+
+def opened_or_told(job: Job, chosen: Chosen, showing: Showing, voice: Voice) -> Clip | None:
+    """The clip, or None after its fault was told."""
+    try:
+        return film.open_clip(job.source, showing, chosen.max_pixels)
+    except DacliError as error:
+        fail(job, error, voice)
+        return None
+
+
+def shoot(job: Job, clip: Clip, predictors: Sequence[Predictor], task: Task, showing: Showing, voice: Voice) -> bool:
+    """Make the outputs of one clip and tell of it; False if that failed."""
+    done = 0
+    try:
+        with voice.counting(len(clip.pts)) as count:
+
+            def show(ended: int, rate: float) -> None:
+                nonlocal done
+                done = ended
+                count(ended, 0, rate, job.name)
+
+            made = film.develop(job, clip, predictors, task, showing, voice.note, show)
+    except KeyboardInterrupt:
+        voice.insist(f"interrupted after {done} of {len(clip.pts)} frames of {shown(job.source)}; --resume goes on")
+        raise
+    except DacliError as error:
+        fail(job, error, voice)
+    except Exception as error:
+        if os.environ.get("DACLI_DEBUG") == "1":
+            raise
+        fault = f"{shown(job.source)}: {type(error).__name__}: {error}"
+        fail(job, DacliError(fault, "this is a fault of dacli's; DACLI_DEBUG=1 shows where"), voice)
+    else:
+        tell(job, made, clip, task, voice)
+        return True
+    return False
+
+
+def fail(job: Job, error: DacliError, voice: Voice) -> None:
+    voice.fault(error)
+    if voice.json:
+        voice.result(json.dumps({"input": str(job.source), "ok": False, "error": str(error)}))
+
+
+def tell(job: Job, made: Developed, clip: Clip, task: Task, voice: Voice) -> None:
+    """A clip's result: JSON or paths on stdout."""
+    if made.kept:
+        voice.note(f"{shown(job.source)} is done already; --overwrite redoes it")
+    if not voice.json:
+        for path in job.outputs.values():
+            voice.result(str(path))
+        return
+    record = made.record
+    found = {
+        "input": str(job.source),
+        "ok": True,
+        "outputs": {kind: str(path) for kind, path in job.outputs.items()},
+        "encoder": task.encoder,
+        "model": task.model,
+        "quantity": task.quantity,
+        "network_size": record.network_size,
+        "tiles": made.tiles,
+        "device": task.plan.device,
+        "engine": task.plan.engine,
+        "precision": task.plan.precision,
+        "seconds": round(made.network, 4),
+        "range": [record.low, record.high],
+        "frames": made.count,
+        "fps": float(clip.rate),
+        "kept": made.kept,
+    }
+    voice.result(json.dumps(found))
