@@ -235,7 +235,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     codecs.register_error("dacli", any_name)
     for pipe in (sys.stdout, sys.stderr):
         pipe.reconfigure(errors="dacli")  # type: ignore[union-attr]
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does it: KeyboardInterrupt
+    stream.interrupted.clear()
+    signal.signal(signal.SIGTERM, stream.interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # what runs in the background ignores Ctrl-C
+        signal.signal(signal.SIGINT, stream.interrupt)
     try:
         app(arguments, prog_name="dacli")
     except DacliError as error:

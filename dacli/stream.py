@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar
 
 T = TypeVar("T")
 Made = TypeVar("Made")
 AHEAD = 128 << 20  # bytes that may wait between two stages
 PATIENCE = 1.5  # seconds that close() waits for threads; one in a long forward pass ends by itself with its item
 _NAME = "dacli-ahead"
+interrupted = threading.Event()  # a signal asked for the end
 
 
 class Prefetch(Generic[T, Made]):
@@ -48,8 +49,9 @@ class Prefetch(Generic[T, Made]):
     def __next__(self) -> Made:
         self.start()
         with self.changed:
+            heed()
             while not self.changed.wait_for(self.ready, timeout=1):
-                pass  # on Windows Ctrl-C is only heard between waits
+                heed()  # on Windows Ctrl-C is only heard between waits
             if self.wanted not in self.waiting or self.closed:
                 self.give_up()
             made, weight = self.waiting.pop(self.wanted)
@@ -149,6 +151,18 @@ def taking(stages: list[Prefetch[Any, Any]], last: Iterator[Made]) -> Generator[
         yield from last
     finally:
         close(stages)
+
+
+def interrupt(*_: object) -> NoReturn:
+    """What a signal calls; heed() raises it again, for Python drops what is raised while it deletes something."""
+    interrupted.set()
+    raise KeyboardInterrupt
+
+
+def heed() -> None:
+    """Raise KeyboardInterrupt in the main thread if a signal asked for it."""
+    if interrupted.is_set() and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
 
 
 def busy() -> bool:

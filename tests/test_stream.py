@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import dacli.stream as streams
 from dacli.stream import Prefetch, busy, close, taking
 
 PATIENCE = 20.0  # seconds after which a test calls something hung
@@ -660,3 +661,26 @@ def test_busy_knows_threads_of_stages_from_others() -> None:
     assert stage.close(PATIENCE)
     assert not busy()
     other.join()
+
+
+def test_an_interrupt_that_python_dropped_is_raised_at_the_next_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "interrupted", threading.Event())
+    stage = Prefetch(iter(range(9)), lambda item: item, lambda _: 1)
+    assert next(stage) == 0
+    with contextlib.suppress(KeyboardInterrupt):  # as Python does in a __del__
+        streams.interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        next(stage)
+    assert stage.close()
+
+
+def test_other_threads_do_not_hear_of_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "interrupted", threading.Event())
+    streams.interrupted.set()
+    inner = Prefetch(iter(range(3)), lambda item: item, lambda _: 1)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.extend(inner))
+    thread.start()
+    thread.join(30)
+    assert found == [0, 1, 2]
+    assert inner.close()
