@@ -44,8 +44,8 @@ def prepare(
     """Return a picture as the network's input: float32 [3, H, W] for `size` = (H, W), resized and normalised.
 
     `rgb` is height × width × 3, full scale 255 or 65535 by its dtype. The resize is OpenCV's INTER_CUBIC (a = -0.75,
-    no antialias, edges repeated) in float64, within 1e-6 of `cv2.resize`; but no float64 copy of the picture is made,
-    which for a 24-megapixel photo would take 576 MB: it is read a band at a time. `rows` and
+    no antialias, edges repeated), within 2e-6 of `cv2.resize` in float64; but no copy of the picture in floats is made,
+    which for a 24-megapixel photo would take 288 MB: it is read a band at a time. `rows` and
     `columns` pick a window of the result, which is made without the rest.
     """
     down, row_weights = _cubic_taps(rgb.shape[0], size[0], rows)
@@ -54,7 +54,7 @@ def prepare(
     # Pixels are interleaved: column x of channel c stands at 3 x + c of a row.
     across = ((across - left)[..., None] * channels + np.arange(channels)).reshape(4, -1)
     column_weights = column_weights.repeat(channels, axis=1)
-    scale, offset = 1 / (np.iinfo(rgb.dtype).max * STD), MEAN / STD
+    scale, offset = np.float32(1 / (np.iinfo(rgb.dtype).max * STD)), np.float32(MEAN / STD)
 
     result = np.empty((channels, down.shape[1], across.shape[1] // channels), np.float32)
     for start in range(0, down.shape[1], BAND):
@@ -67,7 +67,7 @@ def prepare(
     return torch.from_numpy(result)
 
 
-def _cubic_taps(source: int, target: int, window: slice) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+def _cubic_taps(source: int, target: int, window: slice) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
     """Return which 4 samples each of a window of the target samples mixes, and their weights, both [4, n].
 
     The filter is that of Keys 1981 with a = -0.75.
@@ -82,16 +82,16 @@ def _cubic_taps(source: int, target: int, window: slice) -> tuple[npt.NDArray[np
     third = (1.25 * before - 2.25) * before * before + 1
     weights = np.stack([first, second, third, 1 - first - second - third])
     indices = floor.astype(np.intp) + np.arange(-1, 3)[:, None]
-    return indices.clip(0, source - 1), weights.astype(np.float64)
+    return indices.clip(0, source - 1), weights.astype(np.float32)
 
 
 def _weighted(
-    samples: npt.NDArray[Any], indices: npt.NDArray[np.intp], weights: npt.NDArray[np.float64], axis: int
-) -> npt.NDArray[np.float64]:
+    samples: npt.NDArray[Any], indices: npt.NDArray[np.intp], weights: npt.NDArray[np.float32], axis: int
+) -> npt.NDArray[np.float32]:
     """Return the sum over the 4 taps of the samples taken along `axis`, each times its weight."""
-    total: npt.NDArray[np.float64] = samples.take(indices[0], axis) * weights[0]
+    total: npt.NDArray[np.float32] = np.multiply(samples.take(indices[0], axis), weights[0], dtype=np.float32)
     for tap in range(1, len(indices)):
-        total += samples.take(indices[tap], axis) * weights[tap]
+        total += np.multiply(samples.take(indices[tap], axis), weights[tap], dtype=np.float32)
     return total
 
 

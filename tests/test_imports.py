@@ -29,6 +29,7 @@ ROWS = (
     "scenes train.augment train.losses",
     "evaluation train.data",
     "demonstration diagnosis bench train.loop",
+    "bench_clips",
     "train.teacher voice options",
     "session cli_train cli_weights",
     "screening",
