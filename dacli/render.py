@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -190,12 +191,7 @@ def color(depth: Depth, low: float, high: float, quantity: Quantity, colormap: s
     Raises UsageError for a colormap that Matplotlib does not have.
     """
     shades = gray(depth, low, high, quantity)
-    table = colors(colormap)
-    picture = np.empty((*depth.shape, 3), np.uint8)
-    for rows in _bands(depth.shape):
-        for channel in range(3):
-            picture[rows, :, channel] = table[channel][shades[rows]]
-    return picture
+    return np.asarray(cv2.applyColorMap(shades, np.ascontiguousarray(colors(colormap).T[:, None])), np.uint8)
 
 
 @lru_cache(maxsize=32)
