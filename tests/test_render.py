@@ -211,7 +211,7 @@ def test_an_unknown_colormap(name: str, guess: str) -> None:
 
 
 def test_matplotlib_is_not_imported_before_a_color_is_needed() -> None:
-    code = "import sys, dacli.render; sys.exit('matplotlib' in sys.modules or 'cv2' in sys.modules)"
+    code = "import sys, dacli.render; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
