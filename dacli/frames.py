@@ -15,7 +15,7 @@ from dacli import decoding
 from dacli.device import cores
 from dacli.predictor import Predictor, Prepared, Raw
 from dacli.steady import Gauge, Steadier, Survey
-from dacli.stream import Prefetch, taking
+from dacli.stream import AHEAD, Prefetch, taking
 
 Rgb = NDArray[np.uint8]
 Steadying = Callable[[Iterator["Frame"]], Iterator["Frame"]]
@@ -66,7 +66,8 @@ def play(
     for predictor in predictors:
         free.put(predictor)
     numbered = (Frame(pts, number, rgb) for number, (pts, rgb) in enumerate(decoded))
-    reading = Prefetch(numbered, lambda frame: prepare(frame, predictors[0], keep_rgb=keep_rgb), weight, helpers)
+    ahead = AHEAD * max(each.batch for each in predictors)
+    reading = Prefetch(numbered, lambda frame: prepare(frame, predictors[0], keep_rgb=keep_rgb), weight, helpers, ahead)
     gathered = batches(reading, lambda: min(each.batch for each in predictors))
     inferring = Prefetch(gathered, lambda frames: infer(frames, free), weight_of_all, len(predictors))
     drawing = Prefetch(steadied(each_of(inferring)), draw, weight, helpers)

@@ -77,7 +77,8 @@ def run(jobs: Iterable[Job], predictors: Sequence[Predictor], task: Task) -> Gen
         free.put(predictor)
     first = predictors[0]
     kept, todo = sort_out(jobs, task)
-    reading = Prefetch(todo, lambda pair: read(*pair, first, task), weight, helpers)
+    ahead = AHEAD * max(each.batch for each in predictors)
+    reading = Prefetch(todo, lambda pair: read(*pair, first, task), weight, helpers, ahead)
     gathered = batches(reading, lambda: min(each.batch for each in predictors))
     inferring = Prefetch(gathered, lambda works: infer(works, free), weight_of_all, len(predictors))
     writing = Prefetch(each_of(inferring), lambda work: write(work, first, task), weight, helpers)
@@ -109,7 +110,7 @@ def batches(works: Iterable[Work], count: Callable[[], int]) -> Iterator[list[Wo
         if len(group) >= count():
             yield waiting.pop(work.prepared.size)
         held = [each for group in waiting.values() for each in group]
-        if len(held) >= WINDOW * count() or weight_of_all(held) > AHEAD:
+        if len(held) >= WINDOW * count() or weight_of_all(held) > WINDOW * AHEAD * count():
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, NoReturn, Self, TypeVar
 
 T = TypeVar("T")
 Made = TypeVar("Made")
-AHEAD = 128 << 20  # bytes that may wait between two stages
+AHEAD = 32 << 20  # bytes that may wait between two stages, for each picture of a batch: more only hold more memory
 PATIENCE = 1.5  # seconds that close() waits for threads; one in a long forward pass ends by itself with its item
 _NAME = "dacli-ahead"
 interrupted = threading.Event()  # a signal asked for the end
