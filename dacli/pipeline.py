@@ -110,7 +110,7 @@ def batches(works: Iterable[Work], count: Callable[[], int]) -> Iterator[list[Wo
         if len(group) >= count():
             yield waiting.pop(work.prepared.size)
         held = [each for group in waiting.values() for each in group]
-        if len(held) >= WINDOW * count() or weight_of_all(held) > WINDOW * AHEAD * count():
+        if len(held) >= WINDOW * count() or weight_of_all(held) > AHEAD * count():
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 

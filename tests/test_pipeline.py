@@ -533,10 +533,10 @@ def test_no_more_than_a_window_of_pictures_is_held_back() -> None:
 
 
 def test_no_more_bytes_are_held_back_than_may_wait() -> None:
-    half = stream.AHEAD // 2
-    assert gathered("abcabc", 30, half) == ["a", "b", "c", "a", "b", "c"]
-    assert gathered("abcabc", 30, half // 4) == ["aa", "bb", "cc"]
-    assert gathered("ab", 30, 9 * half) == ["a", "b"]
+    half = 3 * stream.AHEAD // 2  # of what three pictures of a batch may hold
+    assert gathered("abcabc", 3, half) == ["a", "b", "c", "a", "b", "c"]
+    assert gathered("abcabc", 3, half // 4) == ["aa", "bb", "cc"]
+    assert gathered("ab", 3, 9 * half) == ["a", "b"]
 
 
 def test_the_batch_may_shrink_on_the_way() -> None:
