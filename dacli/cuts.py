@@ -36,10 +36,11 @@ def is_cut(before: Luma, now: Luma, change: Luma) -> bool:
     if lit.mean() < LIT or (change[lit] < calm).mean() >= UNCHANGED:
         return False
     a, b = edges(before), edges(now)
+    if correlation(a[lit], b[lit]) >= ALIKE:
+        return False
     down, right = offset(a, b)
     inside = overlap(lit, -down, -right) & overlap(lit, down, right)
-    shifted = correlation(overlap(a, -down, -right)[inside], overlap(b, down, right)[inside])
-    if max(shifted, correlation(a[lit], b[lit])) >= ALIKE:
+    if correlation(overlap(a, -down, -right)[inside], overlap(b, down, right)[inside]) >= ALIKE:
         return False
     again = likeness(before, now)
     moved = likeness(overlap(before, -down, -right), overlap(now, down, right))

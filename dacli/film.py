@@ -29,6 +29,7 @@ Steady = Literal["on", "off", "two-pass"]
 Tell = Callable[[str], None]
 Show = Callable[[int, float], None]
 AS_IT_IS = Gauge(1.0, 0.0, 0)
+NOTHING = np.empty((0, 0, 3), np.uint8)
 VARYING = "varying"  # the unit of 16-bit values whose ends are those of each frame, in the sidecar
 
 
@@ -100,7 +101,7 @@ def develop(
     with ClipWriter(clip, job.outputs, settings, crf=showing.crf, resume=showing.resume) as writer:
         steadied = steadying(clip, predictors, task, showing, writer, tell)
         source = decoding.frames(clip, after=writer.after, allow_truncated=showing.allow_truncated, tell=tell)
-        work = frames.play(source, predictors, steadied, director.draw, keep_rgb="side" in job.outputs)
+        work = frames.play(source, predictors, steadied, director.draw)
         director.write(work, writer, show)
         notes = writer.finish(director.texts(), allow_truncated=showing.allow_truncated)
     for path in sidecars(job):
@@ -126,7 +127,7 @@ def steadying(
     tell(f"{shown(clip.path)}: the first of two passes, which takes as long as the second")
     source = decoding.frames(clip, allow_truncated=showing.allow_truncated)
     look = partial(frames.surveyed, survey=survey, time_base=clip.time_base)
-    for _ in frames.play(source, predictors, look, lambda frame: frame, keep_rgb=False):
+    for _ in frames.play(source, predictors, look, lambda frame: frame):
         pass
     written = sum(map(len, writer.segments))
     return partial(frames.with_gauges, gauges=islice(survey.gauges(), written, None))
@@ -161,7 +162,7 @@ class Director:
         tones = render.tone(found.depth, gauge.scale, gauge.shift) if self.toned else None
         for kind in self.job.outputs:
             frame.pictures[kind] = self.picture(kind, frame, depth, tones)
-        frame.rgb = frame.raw = None
+        frame.rgb, frame.raw = NOTHING, None
         return frame
 
     def write(self, work: Generator[Frame, None, None], writer: ClipWriter, show: Show) -> None:
@@ -191,7 +192,7 @@ class Director:
             drawn = render.gray(values, low, high, self.task.quantity, self.task.style.near)
         else:
             drawn = render.color(values, low, high, self.task.quantity, self.task.style.colormap)
-            drawn = drawn if kind == "color" or frame.rgb is None else render.side(frame.rgb, drawn)
+            drawn = drawn if kind == "color" else render.side(frame.rgb, drawn)
         return png.encode(drawn, self.describe(frame.span).text()) if self.folders else drawn
 
     def scale(self, span: tuple[float, float]) -> render.Scale:

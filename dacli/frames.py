@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,15 +24,14 @@ Steadying = Callable[[Iterator["Frame"]], Iterator["Frame"]]
 class Frame:
     """One frame on its way: shown at `pts`, the `number`th of this run; `network` is the network's seconds for it.
 
-    `small` is the picture at the size of the network's depth. `gauge` and `state`, what steadying goes on from, are
-    those of steady depth; `pictures` is what was drawn, by kind, and `span` the range of its depth.
+    `gauge` and `state`, what steadying goes on from, are those of steady depth; `pictures` is what was drawn, by kind,
+    and `span` the range of its depth.
     """
 
     pts: int
     number: int
-    rgb: Rgb | None
+    rgb: Rgb
     prepared: Prepared | None = None
-    small: Rgb | None = None
     raw: Raw | None = None
     network: float = 0.0
     gauge: Gauge | None = None
@@ -44,7 +42,7 @@ class Frame:
     @property
     def bytes(self) -> int:
         """What it holds in memory."""
-        held = sum(each.nbytes for each in (self.rgb, self.small, self.prepared, self.raw) if each is not None)
+        held = sum(each.nbytes for each in (self.rgb, self.prepared, self.raw) if each is not None)
         drawn = (len(each) if isinstance(each, bytes) else each.nbytes for each in self.pictures.values())
         return held + sum(drawn)
 
@@ -54,12 +52,10 @@ def play(
     predictors: Sequence[Predictor],
     steadied: Steadying,
     draw: Callable[[Frame], Frame],
-    *,
-    keep_rgb: bool,
 ) -> Generator[Frame, None, None]:
     """Every frame in order, drawn; whatever fails is raised here, and ends all stages.
 
-    Each predictor has a thread of its own. `keep_rgb` keeps the pictures for `draw`.
+    Each predictor has a thread of its own.
     """
     helpers = max(1, min(8, cores() // 2))
     free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
@@ -67,7 +63,7 @@ def play(
         free.put(predictor)
     numbered = (Frame(pts, number, rgb) for number, (pts, rgb) in enumerate(decoded))
     ahead = AHEAD * max(each.batch for each in predictors)
-    reading = Prefetch(numbered, lambda frame: prepare(frame, predictors[0], keep_rgb=keep_rgb), weight, helpers, ahead)
+    reading = Prefetch(numbered, lambda frame: prepare(frame, predictors[0]), weight, helpers, ahead)
     gathered = batches(reading, lambda: min(each.batch for each in predictors))
     inferring = Prefetch(gathered, lambda frames: infer(frames, free), weight_of_all, len(predictors))
     drawing = Prefetch(steadied(each_of(inferring)), draw, weight, helpers)
@@ -99,18 +95,10 @@ def batches(frames: Iterable[Frame], count: Callable[[], int]) -> Iterator[list[
         yield group
 
 
-def prepare(frame: Frame, predictor: Predictor, *, keep_rgb: bool) -> Frame:
-    """The frame as the network sees it, and at that size as steadying does."""
-    if frame.rgb is not None:
-        frame.prepared = predictor.prepare(frame.rgb)
-        frame.small = resized(frame.rgb, frame.prepared.size)
-    if not keep_rgb:
-        frame.rgb = None
+def prepare(frame: Frame, predictor: Predictor) -> Frame:
+    """The frame as the network sees it."""
+    frame.prepared = predictor.prepare(frame.rgb)
     return frame
-
-
-def resized(rgb: Rgb, size: tuple[int, int]) -> Rgb:
-    return np.asarray(cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def infer(frames: list[Frame], free: "queue.SimpleQueue[Predictor]") -> list[Frame]:
@@ -132,7 +120,7 @@ def one_pass(
 ) -> Iterator[Frame]:
     """Frames with their gauges; with the steadier's state where `keeps` says so of a frame's number."""
     for frame in frames:
-        frame.gauge = steadier.step(*seen(frame), float(frame.pts * time_base))
+        frame.gauge = steadier.step(raw_depth(frame), frame.rgb, float(frame.pts * time_base))
         if keeps(frame.number):
             frame.state = steadier.state()
         yield frame
@@ -141,7 +129,7 @@ def one_pass(
 def surveyed(frames: Iterable[Frame], survey: Survey, time_base: Fraction) -> Iterator[Frame]:
     """The same frames, each added to the survey, and nothing of it kept."""
     for frame in frames:
-        survey.add(*seen(frame), float(frame.pts * time_base))
+        survey.add(raw_depth(frame), frame.rgb, float(frame.pts * time_base))
         frame.raw = None
         yield frame
 
@@ -149,19 +137,13 @@ def surveyed(frames: Iterable[Frame], survey: Survey, time_base: Fraction) -> It
 def with_gauges(frames: Iterable[Frame], gauges: Iterable[Gauge]) -> Iterator[Frame]:
     """Frames with gauges known before."""
     for frame, gauge in zip(frames, gauges, strict=False):
-        frame.gauge, frame.small = gauge, None
+        frame.gauge = gauge
         yield frame
 
 
-def seen(frame: Frame) -> tuple[NDArray[np.float32], Rgb]:
-    """Raw depth and the picture at its size, which is then let go."""
-    if frame.raw is None or frame.small is None:
+def raw_depth(frame: Frame) -> NDArray[np.float32]:
+    """What the network made of the frame, at the network's size or, made of tiles, the picture's."""
+    if frame.raw is None:
         raise ValueError(f"frame {frame.number} has no depth")
-    depth, small = frame.raw.tensor.numpy(), frame.small
-    frame.small = None
-    return depth, small if small.shape[:2] == depth.shape else enlarged(small, depth.shape)
-
-
-def enlarged(small: Rgb, size: tuple[int, ...]) -> Rgb:
-    """What tiles made has the source's size."""
-    return np.asarray(cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.uint8)
+    depth: NDArray[np.float32] = frame.raw.tensor.numpy()
+    return depth

@@ -18,9 +18,9 @@ from dacli.cuts import blurred_change, is_cut
 Depth = NDArray[np.float32]
 Picture = NDArray[np.uint8 | np.uint16]
 Luma = NDArray[np.uint8]
-Place = tuple[slice, slice]
 
 SIDE = 96  # pixels of a grid's long side, about
+ENOUGH = 480  # pixels of a picture's long side that tell its luma on a grid
 STABLE = 8 / 255  # change of luma up to which a pixel counts as unchanged; or 1.6 times that of the calmest quarter
 ROUNDS = 16
 RELATED = 0.5  # correlation up to which values tell no scale
@@ -50,33 +50,31 @@ class Matcher:
     """Links each frame of a clip to the one before; holds two grids, however long the clip."""
 
     def __init__(self) -> None:
-        self.size: tuple[int, ...] = ()
         self.depth: Depth | None = None
         self.luma: Luma | None = None
 
     def link(self, depth: Depth, rgb: Picture) -> Link:
-        """The link of the next frame: raw depth [H, W] and its picture [H, W, 3].
+        """The link of the next frame: raw depth [h, w] and its picture [H, W, 3], which may have another size.
 
-        Raises ValueError for sizes that differ from each other or from the frames before, and for depth not finite.
+        Raises ValueError for depth that is not finite.
         """
-        size = self.size or depth.shape
-        if not depth.shape == rgb.shape[:2] == size:
-            raise ValueError(f"depth of {depth.shape} and a picture of {rgb.shape[:2]} in a clip of {size}")
-        x, y = np.asarray(averaged(depth), np.float32), luma(rgb)
+        x = np.asarray(averaged(depth), np.float32)
         if not np.isfinite(x).all():
             raise ValueError("depth that is not finite")
+        if self.depth is not None:
+            x = resized(x, self.depth.shape)
+        y = luma(rgb, x.shape)
         found = None if self.depth is None or self.luma is None else compared(self.depth, self.luma, x, y)
-        self.size, self.depth, self.luma = size, x, y
+        self.depth, self.luma = x, y
         scale, shift = found or (1.0, 0.0)
         return Link(scale, shift, found is None, *(float(v) for v in np.percentile(x, QUANTILES)))
 
     def state(self) -> dict[str, Any]:
         """All that the next link depends on, as plain values for JSON: some 50 kB of text."""
-        return {"size": list(self.size), "depth": packed(self.depth), "luma": packed(self.luma)}
+        return {"depth": packed(self.depth), "luma": packed(self.luma)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on as the matcher whose state it is, with the same results to the bit."""
-        self.size = tuple(state["size"])
         self.depth, self.luma = unpacked(state["depth"]), unpacked(state["luma"])
 
 
@@ -98,10 +96,22 @@ def unpacked(plain: dict[str, Any] | None) -> NDArray[Any] | None:
     return values.astype(kind.newbyteorder("="))
 
 
-def luma(rgb: Picture) -> Luma:
-    """Luma (BT.601), 8 bits, of a picture [H, W, 3] of 8 or 16 bits, averaged as depth is."""
-    gray = averaged(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
-    return np.asarray(gray if gray.dtype == np.uint8 else gray >> 8, np.uint8)
+def luma(rgb: Picture, size: tuple[int, ...]) -> Luma:
+    """Luma (BT.601), 8 bits, averaged to [h, w] = size, of a picture [H, W, 3] of 8 or 16 bits.
+
+    Of a picture of 960 pixels and more only every second row and column count, of 1440 every third, and so on.
+    """
+    height, width = rgb.shape[:2]
+    step = max(1, max(height, width) // ENOUGH)
+    few = max(1, width // step), max(1, height // step)
+    sparse = rgb if step == 1 else cv2.resize(rgb, few, interpolation=cv2.INTER_NEAREST)
+    gray = averaged(cv2.cvtColor(sparse, cv2.COLOR_RGB2GRAY))
+    return resized(np.asarray(gray if gray.dtype == np.uint8 else gray >> 8, np.uint8), size)
+
+
+def resized(grid: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
+    """A map [h, w] at another size."""
+    return grid if grid.shape == size else np.asarray(cv2.resize(grid, size[::-1], interpolation=cv2.INTER_AREA))
 
 
 def averaged(values: NDArray[Any]) -> NDArray[Any]:
@@ -132,7 +142,7 @@ def compared(p: Depth, before: Luma, x: Depth, now: Luma) -> tuple[float, float]
 
 
 def motion(before: Depth, now: Depth) -> tuple[float, float]:
-    """How far, in pixels down and to the right, points [h, w] went between two lumas (Lucas and Kanade 1981).
+    """How far, in pixels down and to the right, points [h, w] went from one luma to the next (Lucas and Kanade 1981).
 
     Two rounds for the picture as a whole, in which pixels that are far off, moving things, count little. 0 if that
     leads farther than a quarter of the shorter side, or if the picture is too small to tell.

@@ -153,7 +153,15 @@ def tone(depth: Depth, scale: float, shift: float) -> Depth:
     The bend is e / (1 + e), so nothing becomes a flat patch of black or white: what is n times the range beyond it
     comes to within 0.05 / (1 + 18 n) of either end.
     """
-    around = depth * np.float32(scale) + np.float32(shift - 0.5)
+    tones = np.empty(depth.shape, np.float32)
+    flat, raw = tones.reshape(-1), depth.reshape(-1)
+    for start in range(0, raw.size, _BAND_PIXELS):
+        band = slice(start, start + _BAND_PIXELS)
+        flat[band] = _bent(raw[band] * np.float32(scale) + np.float32(shift - 0.5))
+    return tones
+
+
+def _bent(around: Depth) -> Depth:
     inner = np.clip(around, -0.5, 0.5)
     around -= inner
     beyond = np.abs(around)

@@ -45,9 +45,9 @@ class Steadier:
         self.seconds = 0.0
 
     def step(self, depth: Depth, rgb: Picture, seconds: float) -> Gauge:
-        """The gauge of the next frame: raw depth [H, W], its picture [H, W, 3], its time.
+        """The gauge of the next frame: raw depth [h, w], its picture [H, W, 3] (any size, 8 or 16 bits), its time.
 
-        Raises ValueError for sizes that differ from each other or from the frames before, and for depth not finite.
+        Raises ValueError for depth that is not finite.
         """
         link = self.matcher.link(depth, rgb)
         if link.cut:

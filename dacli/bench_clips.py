@@ -1,0 +1,95 @@
+"""Measured figures of clips on this machine: python -m dacli.bench_clips. Ratios are of turns in one run."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from dacli import device, film, jobs
+from dacli.bench import turns
+from dacli.decoding import ignore
+from dacli.depth_anything import DepthAnything
+from dacli.ffmpeg import run
+from dacli.predictor import Predictor
+from dacli.steady import Steadier
+from dacli.task import Style, Task
+
+FRAMES = 24  # of a turn
+FEW, MANY = 100, 3000
+
+
+def main() -> None:
+    """Print all figures, one line each."""
+    with tempfile.TemporaryDirectory() as name:
+        for measure in (steadying, speed, memory):
+            for line in measure(Path(name)):
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+
+
+def footage(folder: Path, frames: int) -> Path:
+    """A clip of 1920 × 1080 that moves."""
+    path = folder / f"{frames}.mp4"
+    fault = run(["-f", "lavfi", "-i", "mandelbrot=s=1920x1080:r=24", "-frames:v", str(frames), "-pix_fmt", "yuv420p",
+                 "-preset", "ultrafast", f"file:{path}"])  # fmt: skip
+    if fault:
+        raise SystemExit(fault)
+    return path
+
+
+def steadying(_: Path) -> list[str]:
+    """Milliseconds of one core for a frame of 518 × 924, the depth of 1080p."""
+    random, threads = np.random.default_rng(0), cv2.getNumThreads()
+    depth = random.random((518, 924), np.float32)
+    rgb = random.integers(0, 255, (518, 924, 3), np.uint8)
+    steadier = Steadier()
+    cv2.setNumThreads(1)
+    (seconds,) = turns(lambda: steadier.step(depth, rgb, 0.0), count=200)
+    cv2.setNumThreads(threads)
+    return [f"steadying: {1000 * statistics.median(seconds):.1f} ms a frame on one core"]
+
+
+def speed(folder: Path) -> list[str]:
+    """Frames per second of the whole run, beside those of the bare network over the same tensor, in turns."""
+    ready = Predictor(DepthAnything("vits"), device.resolve("cpu"), 518)
+    task = Task("vits", "v2", "", ready.quantity, 518, ready.engine.plan, Style(), 10**9, overwrite=True)
+    showing = film.Showing()
+    (job,) = jobs.plan([footage(folder, FRAMES)], folder / "out", ("color", "png16"), suffixes=jobs.CLIP_KINDS)
+    clip = film.open_clip(job.source, showing, 10**9)
+    seen = ready.prepare(np.zeros((1080, 1920, 3), np.uint8)).tensor[None]
+
+    def bare() -> None:
+        for _ in range(FRAMES):
+            ready.engine.forward(seen)
+
+    def whole() -> None:
+        film.develop(job, clip, [ready], task, showing, ignore, lambda *_: None)
+
+    alone, made = turns(bare, whole, count=3)
+    share = statistics.median(a / b for a, b in zip(alone, made, strict=True))
+    rate = FRAMES / statistics.median(made)
+    return [f"vits at 518, 1080p, color + png16: {rate:.2f} frames/s, {share:.2f} of the bare network"]
+
+
+def memory(folder: Path) -> list[str]:
+    """Peak resident memory of the command on a short and on a long clip."""
+    lines = []
+    for frames in (FEW, MANY):
+        clip = footage(folder, frames)
+        saved = ["--save", "color,png16", "--encoder", "tiny", "-o", str(folder / str(frames)), "-q"]
+        command = [sys.executable, "-m", "dacli", "video", str(clip), *saved]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+            peak = os.wait4(process.pid, 0)[2].ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+        lines.append(f"dacli video, tiny, 1080p, {frames} frames: at most {peak:.3f} GiB resident")
+    return lines
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
