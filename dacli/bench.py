@@ -30,7 +30,7 @@ def main() -> None:
     """Print all figures, one line each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for measure in (start_up, one_pass, memory, streaming, planning, rerun, folder_memory):
+        for measure in (start_up, one_pass, memory, streaming, planning, rerun, folder_memory, tiles, tile_memory):
             for line in measure(folder):
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
@@ -117,7 +117,7 @@ def streaming(folder: Path) -> list[str]:
     sources = photos(folder / "stream", STREAMED)
     lines = []
     for name, network in (("tiny", tiny.load(tiny.BUNDLED)), ("vits", DepthAnything("vits"))):
-        ready = Predictor(network, device.resolve("cpu"), 518)
+        ready = Predictor(network, device.resolve("cpu"), 518, tile="off")
         task = Task(name, "v2", "", ready.quantity, 518, ready.engine.plan, Style(), 10**9, overwrite=True)
         planned = jobs.plan(sources, folder / "streamed", ("color", "png16"), root=folder / "stream")
         seen = ready.prepare(pictures.read(sources[0])).tensor[None]
@@ -173,11 +173,50 @@ def folder_memory(folder: Path) -> list[str]:
     for encoder, count in (("tiny", 50), ("tiny", MANY), ("vits", 50)):
         out, few = folder / f"{encoder}{count}", ["--include", "000/000[0-4]*"] if count == 50 else []
         network = ["--weights", str(weights)] if encoder == "vits" else ["--encoder", encoder]
-        saved = ["--save", "color,png16", "--size", "518", "-q", *few]
-        command = [sys.executable, "-m", "dacli", "folder", str(folder / "memory"), str(out), *network, *saved]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
-            peak = os.wait4(process.pid, 0)[2].ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-        lines.append(f"dacli folder, {encoder} at 518, {count} pictures: at most {peak:.2f} GiB resident")
+        saved = ["--save", "color,png16", "--size", "518", "--tile", "off", "-q", *few]
+        taken = peak("folder", str(folder / "memory"), str(out), *network, *saved)
+        lines.append(f"dacli folder, {encoder} at 518, {count} pictures: at most {taken:.2f} GiB resident")
+    return lines
+
+
+def peak(*arguments: str) -> float:
+    """Peak resident memory of a dacli command in GiB."""
+    command = [sys.executable, "-m", "dacli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+        _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(arguments)} failed")
+    return used.ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+
+
+def tiles(_: Path) -> list[str]:
+    """Tiles with vits beside one pass at the same size, in turns, on a 4:3 picture of 12 megapixels."""
+    picture = np.random.default_rng(0).integers(0, 255, (306, 408, 3), np.uint8).repeat(10, 0).repeat(10, 1)
+    lines, plan = [], device.resolve("cpu")
+    for size, count in ((1600, 3), (2400, 1)):
+        small, whole = (Predictor(DepthAnything("vits"), plan, size, tile=tile) for tile in ("on", "off"))
+        cut, one = turns(lambda: small.predict([picture]), lambda: whole.predict([picture]), count=count)  # noqa: B023
+        ratio = statistics.median(a / b for a, b in zip(cut, one, strict=True))
+        lines.append(
+            f"vits {plan.precision}, --size {size}: tiles {statistics.median(cut):.1f} s, 1/{1 / ratio:.1f} of one "
+            f"pass ({statistics.median(one):.1f} s)"
+        )
+    return lines
+
+
+def tile_memory(folder: Path) -> list[str]:
+    """Peak resident memory of the command with vits in tiles, on small and large photos."""
+    weights = folder / "vits.pth"
+    torch.save(DepthAnything("vits").state_dict(), weights)
+    (small,) = photos(folder / "2", 1)
+    (large,) = photos(folder / "50", 1, width=8165, height=6124)
+    lines = []
+    for size, source, megapixels in ((1600, small, 2), (2400, small, 2), (1600, large, 50), (2400, large, 50)):
+        out = folder / f"tiled{megapixels}at{size}"
+        taken = peak("image", str(source), "-o", str(out), "--weights", str(weights), "--size", str(size), "-q")
+        lines.append(
+            f"dacli image, vits in tiles, --size {size}, {megapixels} megapixels: at most {taken:.2f} GiB resident"
+        )
     return lines
 
 

@@ -45,8 +45,10 @@ from dacli.options import (
     Size,
     Source,
     Target,
+    Tile,
     Weights,
     check_size,
+    check_tile,
     chosen_precision,
     parse_batch,
     parse_devices,
@@ -67,17 +69,17 @@ app.command(epilog="Example: dacli video clip.mp4 --save side,png16")(video)
 @app.command(epilog="Example: dacli image photo.jpg --encoder tiny --save color,png16 -o depth")
 def image(
     photos: Photos, out: Out = None, encoder: Encoder = None, model: Model = "v2", weights: Weights = None,
-    size: Size = None, precision: Precision = "auto", fp16: Half = False, device: Device = "auto",
-    engine: EngineName = "auto", save: Save = "color", colormap: Colormap = "Spectral_r", near: Near = "white",
-    range_: RangeText = "auto", max_pixels: MaxPixels = 200, overwrite: Overwrite = False, json_: Json = False,
-    quiet: Quiet = False,
+    size: Size = None, tile: Tile = "auto", precision: Precision = "auto", fp16: Half = False,
+    device: Device = "auto", engine: EngineName = "auto", save: Save = "color", colormap: Colormap = "Spectral_r",
+    near: Near = "white", range_: RangeText = "auto", max_pixels: MaxPixels = 200, overwrite: Overwrite = False,
+    json_: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Depth of one or more pictures."""
     voice = Voice(json_, quiet)
     kinds = jobs.parse_kinds(save)
     chosen = Chosen(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16), [device], engine, colormap,
-        near, range_, pixel_limit(max_pixels), overwrite,
+        near, range_, pixel_limit(max_pixels), overwrite, tile=check_tile(tile),
     )  # fmt: skip
     planned = jobs.plan(photos, out, kinds)
     from dacli import session
@@ -91,10 +93,11 @@ def image(
 def folder(
     source: Source, out: Target, include: Include = None, exclude: Exclude = None, dry_run: DryRun = False,
     retry_failed: Retry = False, shard: Shard = None, encoder: Encoder = None, model: Model = "v2",
-    weights: Weights = None, size: Size = None, precision: Precision = "auto", fp16: Half = False,
-    device: Device = "auto", devices: Devices = None, engine: EngineName = "auto", batch: Batch = "auto",
-    save: Save = "color", colormap: Colormap = "Spectral_r", near: Near = "white", range_: RangeText = "auto",
-    max_pixels: MaxPixels = 200, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
+    weights: Weights = None, size: Size = None, tile: Tile = "auto", precision: Precision = "auto",
+    fp16: Half = False, device: Device = "auto", devices: Devices = None, engine: EngineName = "auto",
+    batch: Batch = "auto", save: Save = "color", colormap: Colormap = "Spectral_r", near: Near = "white",
+    range_: RangeText = "auto", max_pixels: MaxPixels = 200, overwrite: Overwrite = False, json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Depth of every picture below IN, in the same tree below OUT; a rerun goes on where the last one ended."""
     voice = Voice(json_, quiet)
@@ -102,7 +105,7 @@ def folder(
     chosen = Chosen(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
         parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
-        parse_batch(batch),
+        parse_batch(batch), check_tile(tile),
     )  # fmt: skip
     index, count, why = parse_shard(shard, os.environ)
     found = inputs.gather(source, out, include or (), exclude or ())

@@ -31,8 +31,10 @@ from dacli.options import (
     RangeText,
     Save,
     Size,
+    Tile,
     Weights,
     check_size,
+    check_tile,
     chosen_precision,
     parse_batch,
     parse_devices,
@@ -61,7 +63,7 @@ def video(
     clips: Clips, out: Out = None, start: Start = None, end: End = None, max_fps: MaxFps = None, rate: Rate = "24",
     steady: Steadiness = "on", crf: Quality = 18, frames: Folders = False, resume: Resume = False,
     allow_truncated: Truncated = False, encoder: Encoder = None, model: Model = "v2", weights: Weights = None,
-    size: Size = None, precision: Precision = "auto", fp16: Half = False, device: Device = "auto",
+    size: Size = None, tile: Tile = "auto", precision: Precision = "auto", fp16: Half = False, device: Device = "auto",
     devices: Devices = None, engine: EngineName = "auto", batch: Batch = "auto", save: Save = "color",
     colormap: Colormap = "Spectral_r", near: Near = "white", range_: RangeText = "auto", max_pixels: MaxPixels = 200,
     overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
@@ -72,7 +74,7 @@ def video(
     chosen = Chosen(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
         parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
-        parse_batch(batch),
+        parse_batch(batch), check_tile(tile),
     )  # fmt: skip
     span = (parse_time(start, "--start"), parse_time(end, "--end"))
     if max_fps is not None and max_fps <= 0:

@@ -39,10 +39,14 @@ class DepthAnything(nn.Module):
     `patch`: input sides are multiples of it. `native_size`: short side in pixels it was trained at. `align_corners`:
     how its published script resizes the prediction to the source. `last_layers`: the submodule that may stay in float32
     when the others are in half precision, so that the depth itself is not rounded to 8 or 11 bits.
+    `largest_pass`: short side up to which one pass keeps the structure, by the reports of its users.
+    `bytes_per_pixel`: what one pass holds at its peak in float32, fitted to the resident memory of vits (673) and vitb
+    (1232).
     """
 
     patch: int = PATCH
     native_size: int = PATCH * TABLE
+    largest_pass: int = 2 * PATCH * TABLE
     last_layers: str = "depth_head.scratch.output_conv2"
 
     def __init__(self, encoder: str, version: str = "v2", max_depth: float | None = None) -> None:
@@ -52,6 +56,8 @@ class DepthAnything(nn.Module):
         self.version = version
         self.max_depth = max_depth
         self.align_corners = version != "v1"
+        self.heads = row.heads
+        self.bytes_per_pixel = 100 + 9 * row.features
         self.pretrained = DINOv2(row.dim, row.blocks, row.heads, taps, row.swiglu)
         self.depth_head = DPT(row.dim, row.features, row.channels)
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 ENGINES = ("auto", "torch")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU per microseconds, or "max"
+MEMORY = Path("/proc/meminfo")
+LIMIT = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max", memory.current and memory.stat
 
 
 @dataclass(frozen=True)
@@ -111,3 +113,35 @@ def cores() -> int:
     except (OSError, ValueError):
         return allowed
     return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that an allocation on the device may take now, by the container's limit too; None if nobody says."""
+    import torch
+
+    if device.startswith("cuda"):
+        return (
+            torch.cuda.mem_get_info(device)[0]
+            + torch.cuda.memory_reserved(device)
+            - torch.cuda.memory_allocated(device)
+        )
+    if device == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return min((free for free in (of_machine(), of_container()) if free is not None), default=None)
+
+
+def of_machine() -> int | None:
+    try:
+        return 1024 * int(re.findall(r"MemAvailable:\s*(\d+) kB", MEMORY.read_text("ascii"))[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def of_container() -> int | None:
+    """What is left to the container; its cache of files makes room when memory is asked for."""
+    try:
+        limit, used = (int((LIMIT / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
+        cached = re.findall(r"^inactive_file (\d+)$", (LIMIT / "memory.stat").read_text("ascii"), re.MULTILINE)
+    except (OSError, ValueError):
+        return None
+    return max(0, limit - used + sum(map(int, cached)))

@@ -1,5 +1,8 @@
 """Measures of depth against truth; maps are float arrays [H, W] of inverse depth, 0 = infinitely far."""
 
+from collections.abc import Sequence
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +56,25 @@ def ordinal(prediction: Map, truth: Map, rng: np.random.Generator, pairs: int = 
     return float((1 + agree.mean()) / 2) if apart.any() else float("nan")
 
 
+def d3r(prediction: Map, truth: Map, points: int = 5000) -> float:
+    """Depth discontinuity disagreement ratio: mean |ord(t) − ord(p)| over neighbours with a depth ratio over 1.1.
+
+    ord is 1, −1 or 0 as the first of two points is over 1 % nearer, farther, or neither: from 0 (best) over 1 for a
+    flat map to 2 for an inverted one (Miangoleh et al. 2021). Neighbours are those of a square grid of about `points`
+    points instead of superpixels; NaN if the truth has no such pair.
+    """
+    step = max(1, round((truth.size / points) ** 0.5))
+    p, t = (np.maximum(d[step // 2 :: step, step // 2 :: step], 0) for d in (prediction, truth))
+    apart = order(t, 0.1) != 0
+    return float(np.abs(order(t, 0.01) - order(p, 0.01))[apart].mean()) if apart.any() else float("nan")
+
+
+def order(d: Map, tolerance: float) -> NDArray[np.int8]:
+    """Which of all upright and level neighbours is nearer by a ratio over 1 + tolerance: 1 the first, −1 the second."""
+    a, b = (np.concatenate([u.ravel(), v.ravel()]) for u, v in ((d[:, :-1], d[:-1]), (d[:, 1:], d[1:])))
+    return (a > (1 + tolerance) * b).astype(np.int8) - (b > (1 + tolerance) * a).astype(np.int8)
+
+
 def boundary_f1(prediction: Map, truth: Map) -> float:
     """F1 of occluding edges, d(p+1)/d(p) > t in four directions, weighted over t = 1.05 … 1.25 (Depth Pro, eq. 3–4).
 
@@ -62,14 +84,15 @@ def boundary_f1(prediction: Map, truth: Map) -> float:
     thresholds = np.linspace(1.05, 1.25, 10)
     floor = max(0.05 * float(truth.max()), 1e-30)
     p, t = np.maximum(prediction, floor), np.maximum(truth, floor)
-    scores = [edge_f1(p, t, threshold) for threshold in thresholds]
+    mine, theirs = steps(p), steps(t)
+    scores = [edge_f1(mine, theirs, threshold) for threshold in thresholds]
     return float((thresholds * scores).sum() / thresholds.sum())
 
 
-def edge_f1(prediction: Map, truth: Map, threshold: float) -> float:
-    """F1 of the edges over one threshold, precision and recall being means over the four directions."""
+def edge_f1(prediction: Sequence[Map], truth: Sequence[Map], threshold: float) -> float:
+    """F1 of the steps() over one threshold, precision and recall being means over the four directions."""
     precision, recall = [], []
-    for mine, theirs in zip(steps(prediction), steps(truth), strict=True):
+    for mine, theirs in zip(prediction, truth, strict=True):
         found, real = mine > threshold, theirs > threshold
         both = (found & real).sum()
         precision.append(both / max(found.sum(), 1))
@@ -82,3 +105,51 @@ def steps(d: Map) -> tuple[Map, Map, Map, Map]:
     """Ratios of neighbours in four directions: the left, the right, the upper and the lower one farther."""
     across, down = d[:, 1:] / d[:, :-1], d[1:] / d[:-1]
     return across, 1 / across, down, 1 / down
+
+
+def thin_contrast(prediction: Map, truth: Map, width: int) -> float:
+    """Median contrast of thin near structures with what lies beside them, as a share of the true one; NaN if none.
+
+    Thin is what stands out by a depth ratio over 1.1 from the grey opening of the truth with a disc `width` pixels
+    across (Serra 1982). The contrast at such a pixel is the mean over thin pixels less the mean over those that the
+    opening leaves as they are, in a window of three widths, where it is over 10 % in the truth: 1 for the truth or
+    more, 0 for a map that misses the structure. Maps are cut off at 5 % of the largest truth, as in boundary_f1.
+    """
+    floor = max(0.05 * float(truth.max()), 1e-30)
+    p, t = (np.maximum(d, floor).astype(np.float32) for d in (prediction, truth))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    opened = cv2.morphologyEx(t, cv2.MORPH_OPEN, disc)
+    thin, beside = t > 1.1 * opened, t <= 1.01 * opened
+    window = (3 * width, 3 * width)
+    mine, theirs = difference(p, thin, beside, window), difference(t, thin, beside, window)
+    seen = thin & (theirs > 0.1 * opened)
+    return float(np.median((mine[seen] / theirs[seen]).clip(0, 1))) if seen.any() else float("nan")
+
+
+def difference(d: Map, one: NDArray[np.bool_], other: NDArray[np.bool_], window: tuple[int, int]) -> Map:
+    """Mean of d over the pixels `one` less that over the pixels `other`, in a window about every pixel; or NaN."""
+    means = []
+    for some in (one, other):
+        total, count = (cv2.boxFilter(v, cv2.CV_64F, window, normalize=False) for v in (d * some, some * 1.0))
+        means.append(np.divide(total, count, out=np.full(d.shape, np.nan), where=count > 0.5))
+    return np.asarray(means[0] - means[1])
+
+
+def seam_index(prediction: Map, truth: Map, rows: Sequence[int], columns: Sequence[int]) -> float:
+    """Mean step of the error across tile borders over that 4 to 8 pixels beside them: 1 is invisible; NaN if no border.
+
+    A border stands before the pixel that it is named by. Pixels where the truth itself steps by over 1 % of its
+    largest value are left out.
+    """
+    at: list[Map] = []
+    near: list[Map] = []
+    for axis, borders in ((0, rows), (1, columns)):
+        error, edge = (np.abs(np.diff(d, axis=axis).swapaxes(0, axis)) for d in (prediction - truth, truth))
+        calm = edge < 0.01 * truth.max()
+        lines = np.asarray(borders, int) - 1
+        ring = lines[:, None] + [offset * side for offset in range(4, 9) for side in (-1, 1)]
+        for found, chosen in ((at, lines), (near, ring.ravel())):
+            inside = chosen[(chosen >= 0) & (chosen < len(error))]
+            found.append(error[inside][calm[inside]])
+    steps_at, steps_near = np.concatenate(at), np.concatenate(near)
+    return float(steps_at.mean() / steps_near.mean()) if len(steps_at) and len(steps_near) else float("nan")

@@ -12,6 +12,7 @@ from dacli.errors import UsageError
 
 if TYPE_CHECKING:
     from dacli.task import Style
+    from dacli.tiling import Mode
 
 Source = Annotated[
     str, typer.Argument(metavar="IN", help="A folder, @FILE or - (a list of paths), or a pattern such as 'in/*.jpg'.")
@@ -28,6 +29,9 @@ Model = Annotated[str, typer.Option(help="v2, v1: relative. indoor, outdoor: met
 Weights = Annotated[Path | None, typer.Option(metavar="FILE", help="An own checkpoint, .pth or .safetensors.")]
 Size = Annotated[
     int | None, typer.Option(metavar="PIXELS", help="Short side of what the network sees. [default: its own]")
+]
+Tile = Annotated[
+    str, typer.Option(help="auto: one pass while that is better, tiles above; on; off: one pass at any size.")
 ]
 Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Half = Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")]
@@ -75,6 +79,7 @@ class Chosen:
     max_pixels: int
     overwrite: bool
     batch: int | None = 1
+    tile: "Mode" = "auto"
 
 
 def check_size(size: int | None) -> int | None:
@@ -84,6 +89,13 @@ def check_size(size: int | None) -> int | None:
             f"--size {size} is not between 14 and 10000", "518 is what the published networks were trained at"
         )
     return size
+
+
+def check_tile(tile: str) -> "Mode":
+    """The mode that --tile names; raises UsageError for one that is none."""
+    if tile not in ("auto", "on", "off"):
+        raise UsageError(f"--tile {tile} is none of auto, on and off", "auto takes tiles where they are better")
+    return "auto" if tile == "auto" else "on" if tile == "on" else "off"
 
 
 def pixel_limit(megapixels: float) -> int:

@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli import render
-from dacli.device import Plan
+from dacli.device import Plan, free_memory
 from dacli.engine import Engine
 from dacli.errors import MemoryShortError
 from dacli.networks import Network
 from dacli.preprocess import network_size, prepare, to_source
-from dacli.tiling import plan, refine
+from dacli.tiling import Mode, Report, Tiling, filled, plan, refine, shrunk, unheard, wanted
 
 LARGEST_BATCH = 32
+TILES_TOGETHER = 8  # of one picture, on a GPU
 GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its time in half the batch
 
 
@@ -25,17 +26,19 @@ GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its
 class Prepared:
     """A picture as the network sees it, normalised float32 [3, h, w], and the (H, W) it had.
 
-    `rgb` is the picture itself where the network's input is larger than its native one: tiles of it need less memory.
+    `rgb` is the picture itself, not larger than `size`, where that is above the network's own: tiles are cut from it.
+    With a `tiling` it is made of tiles, and the tensor is the base's.
     """
 
     tensor: Tensor
     source: tuple[int, int]
     rgb: NDArray[np.uint8 | np.uint16] | None = None
+    tiling: Tiling | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(h, w) in pixels."""
-        return self.tensor.shape[1], self.tensor.shape[2]
+        """(h, w) in pixels of all that the network sees, in one pass or in tiles."""
+        return self.tiling.canvas if self.tiling else (self.tensor.shape[1], self.tensor.shape[2])
 
     @property
     def nbytes(self) -> int:
@@ -45,16 +48,12 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Raw:
-    """Finite depth [h, w] at the network's size, and how it was made; `note` says what had to be done otherwise.
-
-    Depth made of tiles has the source's size already; the network then saw a canvas of `size`.
-    """
+    """Finite depth [h, w] at the network's size, and how it was made; `note` says what had to be done otherwise."""
 
     tensor: Tensor
     source: tuple[int, int]
     precision: str
     note: str = ""
-    size: tuple[int, int] | None = None
     tiles: int = 0
 
     @property
@@ -77,18 +76,24 @@ class Prediction:
 class Predictor:
     """A network, an engine, an input size (short side in pixels, None: the network's own), and how many go together.
 
-    Its three steps may run in three threads; forward() in one at a time.
+    `tile` says whether pictures are made of tiles: auto is where that is better than one pass. `report(done, of)` is
+    called after every tile. Its three steps may run in three threads; forward() in one at a time.
     """
 
-    def __init__(self, network: Network, plan: Plan, size: int | None = None, batch: int = 1) -> None:
+    def __init__(
+        self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, tile: Mode = "auto"
+    ) -> None:
         self.patch, self.align_corners = network.patch, network.align_corners
         self.quantity: render.Quantity = "inverse depth" if network.max_depth is None else "metres"
-        self.max_depth = network.max_depth
-        self.native = network.native_size
+        self.native, self.max_depth = network.native_size, network.max_depth
+        self.heads, self.bytes_per_pixel = network.heads, network.bytes_per_pixel
         self.size = size or self.native
+        self.largest_pass = network.largest_pass
+        self.tiled = wanted(tile, self.size, self.largest_pass)
         self.engine = Engine(network, plan)
         self.exact: Engine | None = None
         self.batch = batch
+        self.report: Report = unheard
 
     def predict(self, pictures: Sequence[NDArray[np.uint8 | np.uint16]]) -> list[Prediction]:
         """Depth of RGB pictures [H, W, 3] of any sizes; those of one network size go through it together."""
@@ -102,38 +107,89 @@ class Predictor:
     def prepare(self, rgb: NDArray[np.uint8 | np.uint16]) -> Prepared:
         """An RGB picture [H, W, 3] resized and normalised for the network."""
         height, width = rgb.shape[:2]
-        tensor = prepare(rgb, network_size(height, width, self.size, self.patch))
-        return Prepared(tensor, (height, width), rgb if self.size > self.native else None)
+        if not self.tiled and self.size <= self.native:
+            return Prepared(prepare(rgb, network_size(height, width, self.size, self.patch)), (height, width))
+        tiling = plan(height, width, self.size, self.native, self.patch)
+        small = shrunk(rgb, tiling.canvas)
+        if self.tiled and tiling.count > 1:
+            return Prepared(prepare(small, tiling.base), (height, width), small, tiling)
+        return Prepared(prepare(rgb, tiling.canvas), (height, width), small)
 
     def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
         """What the network makes of pictures of one size, together; where memory is short, of fewer, then of tiles.
 
         Raises MemoryShortError if it does not suffice for a tile of one picture.
         """
+        cut = [(one, one.rgb) for one in batch if one.rgb is not None]
+        if batch[0].tiling is not None:
+            return [self.in_tiles(one, rgb) for one, rgb in cut]
         try:
-            raws = self.engine.forward(torch.stack([one.tensor for one in batch]))
-        except MemoryShortError:
-            if len(batch) == 1 and batch[0].rgb is None:
+            if cut:
+                self.check_memory(*batch[0].size)
+            raws = self.passes(torch.stack([one.tensor for one in batch]))
+        except MemoryShortError as error:
+            if not cut:
                 raise
-        else:
-            return [self.settle(one, raw) for one, raw in zip(batch, raws, strict=True)]
-        self.free()
-        if len(batch) == 1 and batch[0].rgb is not None:
-            return [self.in_tiles(batch[0], batch[0].rgb)]
-        half = len(batch) // 2
-        self.batch = min(self.batch, half)
-        return self.forward(batch[:half]) + self.forward(batch[half:])
+            return [self.in_tiles(one, rgb, error.message) for one, rgb in cut]
+        return [self.settle(one, raw) for one, raw in zip(batch, raws, strict=True)]
 
-    def in_tiles(self, picture: Prepared, rgb: NDArray[np.uint8 | np.uint16]) -> Raw:
-        """Depth of a picture that is too large for one pass."""
-        tiling = plan(*picture.source, self.size, self.native, self.patch)
-        metres = self.quantity == "metres"
-        made = refine(rgb, self.engine.forward, tiling, metres=metres, align_corners=self.align_corners)
-        note = f"memory did not suffice for one pass, so it was made of {tiling.count} tiles"
+    def check_memory(self, height: int, width: int) -> None:
+        """Raises MemoryShortError if one pass would take more memory than there is."""
+        needed, free = self.needs(height, width), free_memory(self.engine.plan.device)
+        if free is not None and needed > free:
+            fault = f"one pass over {height} × {width} pixels takes some {needed / 1e9:.1f} GB"
+            raise MemoryShortError(f"{fault} and {free / 1e9:.1f} GB are free", "try a smaller --size")
+
+    def needs(self, height: int, width: int) -> int:
+        """Bytes that one pass over a picture takes beside the weights, roughly.
+
+        Attention is fused on CPU and CUDA, so that memory grows with the pixels; on MPS all pairs of tokens are held.
+        """
+        tokens = height * width / self.patch**2
+        pairs = 4 * self.heads * tokens**2 if self.engine.plan.device == "mps" else 0
+        return round((self.bytes_per_pixel * height * width + pairs) * self.engine.plan.dtype.itemsize / 4)
+
+    def passes(self, pictures: Tensor) -> Tensor:
+        """What the engine makes of pictures [B, 3, h, w], of as many together as memory allows."""
+        try:
+            return self.engine.forward(pictures)
+        except MemoryShortError:
+            self.free()
+            if len(pictures) == 1:
+                raise
+        half = len(pictures) // 2
+        self.batch = min(self.batch, half)
+        return torch.cat([self.passes(pictures[:half]), self.passes(pictures[half:])])
+
+    def in_tiles(self, picture: Prepared, rgb: NDArray[np.uint8 | np.uint16], why: str = "") -> Raw:
+        """Depth of a picture by its tiles, with a note that says why if it was to go in one pass."""
+        tiling = picture.tiling or plan(*picture.source, self.size, self.native, self.patch)
+        seen = picture.tensor if picture.tiling else prepare(rgb, tiling.base)
+        redone = 0
+
+        def sound(pictures: Tensor) -> Tensor:
+            nonlocal redone
+            raws = list(self.passes(pictures))
+            for i, raw in enumerate(raws):
+                if self.engine.plan.precision != "fp32" and not bool(raw.isfinite().all()):
+                    raws[i], redone = self.in_float32(pictures[i]), redone + 1
+            return torch.stack(raws)
+
+        made = refine(
+            rgb, seen, sound, tiling, batch=self.batch if self.engine.plan.device == "cpu" else TILES_TOGETHER,
+            metres=self.quantity == "metres", align_corners=self.align_corners, report=self.report,
+        )  # fmt: skip
+        notes = [f"{why}, so it was made of {tiling.count} tiles"] if why else []
+        if redone:
+            notes.append(f"{self.engine.plan.precision} overflowed in {redone} passes, which were computed in fp32")
         if made.unsound:
-            note += f"; {made.unsound} passes gave numbers that are not finite"
-        depth, precision = torch.from_numpy(made.depth), self.engine.plan.precision
-        return Raw(depth, picture.source, precision, note, tiling.canvas, tiling.count)
+            notes.append(f"{made.unsound} of {tiling.count + 1} passes gave numbers that are not finite")
+        return Raw(made.depth, picture.source, self.engine.plan.precision, "; ".join(notes), tiling.count)
+
+    def in_float32(self, picture: Tensor) -> Tensor:
+        """Depth [h, w] of one picture [3, h, w], computed in float32."""
+        self.exact = self.exact or self.engine.in_float32()
+        return self.exact.forward(picture[None])[0]
 
     def free(self) -> None:
         if self.engine.plan.device.startswith("cuda"):
@@ -142,7 +198,7 @@ class Predictor:
     def finish(self, raw: Raw) -> Prediction:
         """Depth at the size of the source."""
         depth = to_source(raw.tensor, *raw.source, align_corners=self.align_corners)
-        height, width = raw.size or raw.tensor.shape
+        height, width = raw.tensor.shape
         return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
 
     def settle(self, picture: Prepared, raw: Tensor) -> Raw:
@@ -152,23 +208,12 @@ class Predictor:
             return Raw(raw, picture.source, precision)
         note = "the network gave numbers that are not finite"
         if precision != "fp32":
-            self.exact = self.exact or self.engine.in_float32()
-            raw, note = (
-                self.exact.forward(picture.tensor[None])[0],
-                f"{precision} overflowed, so it was computed in fp32",
-            )
+            raw, note = self.in_float32(picture.tensor), f"{precision} overflowed, so it was computed in fp32"
             if bool(raw.isfinite().all()):
                 return Raw(raw, picture.source, "fp32", note)
             note += ", which overflowed too"
-        return Raw(self.filled(raw), picture.source, "fp32", f"{note}; its depth is not to be trusted there")
-
-    def filled(self, raw: Tensor) -> Tensor:
-        """Depth with infinity set to the largest finite value and NaN to the farthest, or all 0 if none is finite."""
-        known = raw[raw.isfinite()]
-        if known.numel() == 0:
-            return torch.zeros_like(raw)
-        low, high = known.min().item(), known.max().item()
-        return raw.nan_to_num(nan=high if self.quantity == "metres" else low, posinf=high, neginf=low)
+        finite = filled(raw, metres=self.quantity == "metres")
+        return Raw(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
 
 
 def paying_batch(engine: Engine, size: tuple[int, int], clock: Callable[[], float] = time.perf_counter) -> int:

@@ -17,6 +17,7 @@ from dacli.pipeline import Work
 from dacli.predictor import Predictor
 from dacli.preprocess import network_size
 from dacli.task import Task, fingerprint, identity
+from dacli.tiling import Mode
 from dacli.voice import Voice
 
 SAMPLES = 3  # pictures that a dry run takes the time of
@@ -68,33 +69,44 @@ def prepare(chosen: Chosen, voice: Voice) -> tuple[list[Predictor], Task]:
     """The predictors for the options, one for each device, and what their pictures have in common."""
     look = style(chosen.colormap, chosen.near, chosen.range)
     choice = networks.choose(chosen.encoder, chosen.model, chosen.weights)
-    found = [open_one(choice, chosen.size, (d, chosen.precision, chosen.engine), voice) for d in chosen.devices]
+    machines = [(one, chosen.precision, chosen.engine) for one in chosen.devices]
+    found = [open_one(choice, chosen.size, machine, voice, chosen.tile) for machine in machines]
     ready = [predictor for predictor, _ in found]
     first, opened = found[0]
     for one in ready:
         one.batch = batch_for(one) if chosen.batch is None else chosen.batch
     return ready, Task(
         opened.encoder, opened.model, opened.weights, first.quantity, first.size, first.engine.plan, look,
-        chosen.max_pixels, chosen.overwrite,
+        chosen.max_pixels, chosen.overwrite, tiled=first.tiled,
     )  # fmt: skip
 
 
 def open_one(
-    choice: networks.Choice, size: int | None, machine: tuple[str, str, str], voice: Voice
+    choice: networks.Choice, size: int | None, machine: tuple[str, str, str], voice: Voice, tile: Mode = "auto"
 ) -> tuple[Predictor, Opened]:
     """The predictor for a device, and a line that says what was decided and why."""
     plan = device.resolve(*machine)
     opened = networks.open_network(choice, half=plan.half_weights, say=voice.note, progress=voice.download)
-    ready = Predictor(opened.network, plan, size)
+    ready = Predictor(opened.network, plan, size, tile=tile)
     why = f" ({plan.reason})" if plan.reason else ""
     voice.note(
-        f"{opened.encoder} {ready.quantity} at {ready.size} px on {plan.device}, {plan.engine} {plan.precision}{why}"
+        f"{opened.encoder} {ready.quantity} at {ready.size} px{in_tiles(ready)} on {plan.device}, {plan.engine} "
+        f"{plan.precision}{why}"
     )
     return ready, opened
 
 
+def in_tiles(ready: Predictor) -> str:
+    """What the line says of tiles, where they or one pass would be better; nothing where one pass is."""
+    best = ready.largest_pass
+    if ready.tiled:
+        return f" in tiles of {ready.native}" + (f" (one pass is better up to {best})" if ready.size <= best else "")
+    return f" in one pass (tiles are better above {best})" if ready.size > best else ""
+
+
 def batch_for(ready: Predictor) -> int:
-    return predictor.paying_batch(ready.engine, network_size(3, 4, ready.size, ready.patch))
+    size = min(ready.size, ready.native) if ready.tiled else ready.size
+    return predictor.paying_batch(ready.engine, network_size(3, 4, size, ready.patch))
 
 
 def go(planned: Sequence[Job], predictors: Sequence[Predictor], task: Task, voice: Voice) -> Tally:
@@ -103,6 +115,12 @@ def go(planned: Sequence[Job], predictors: Sequence[Predictor], task: Task, voic
     works = pipeline.run(planned, predictors, task)
     try:
         with contextlib.closing(works), voice.counting(len(planned)) as show:
+
+            def tell_tile(done: int, count: int) -> None:
+                show(tally.ended + done / count, tally.failed, tally.rate, f"tile {done} of {count}")
+
+            for one in predictors:
+                one.report = tell_tile
             for work in works:
                 tally.add(work)
                 report(work, task, voice)

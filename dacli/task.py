@@ -31,8 +31,8 @@ class Style:
 class Task:
     """What all pictures of a run have in common.
 
-    `weights` identifies the file, by name and SHA-256 or size; `size` is the network's short side in pixels. `journal`
-    and `out`, the folder that must not vanish, are those of a folder's run.
+    `weights` identifies the file, by name and SHA-256 or size; `size` is the network's short side in pixels, seen in
+    tiles if `tiled`. `journal` and `out`, the folder that must not vanish, are those of a folder's run.
     """
 
     encoder: str
@@ -46,11 +46,13 @@ class Task:
     overwrite: bool
     journal: Journal | None = None
     out: Path | None = None
+    tiled: bool = False
 
     @cached_property
     def settings(self) -> Mapping[str, object]:
         """All that decides the outputs' pixels besides the input."""
         how = {"encoder": self.encoder, "model": self.model, "weights": self.weights, "size": self.size}
+        how = {**how, "tiled": self.tiled}
         arithmetic = {"precision": self.plan.precision, "engine": self.plan.engine}
         return {**how, **arithmetic, "style": asdict(self.style), "version": __version__}
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise, product
-from typing import cast
+from typing import Literal, cast
 
 import cv2
 import numpy as np
@@ -22,17 +22,23 @@ from torch import Tensor
 
 from dacli.preprocess import network_size, prepare, to_source
 
+Mode = Literal["auto", "on", "off"]
 Map = NDArray[np.float32]
 Picture = NDArray[np.uint8 | np.uint16]
 Forward = Callable[[Tensor], Tensor]
+Report = Callable[[int, int], None]
 
 OVERLAP = 0.1  # share of a tile's side that the next one shares, at least
 LEAST = 0.85  # a tile's side is at least so much of the native one
-GRID = 64  # cells a side on which a tile is compared with the base
-SMOOTH = 0.04  # share of a tile's side over which an offset may vary: what varies more slowly is the base's
+GRID = 64  # cells a side, at most, on which a tile is compared with the base
+SMOOTH = 0.1  # share of a tile's side over which an offset may vary: what varies more slowly is the base's
 AGREEMENT = 0.2  # correlation with the base below which a tile contradicts it
 FLAT = 1e-5  # spread of a tile, as a share of its values, that may be nothing but rounding
 NEAREST = 1e-3  # metres
+
+
+def unheard(done: int, count: int) -> None:
+    """What a report() of tiles does where nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +59,21 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Refined:
-    """Depth [H, W] float32 at the source's size, in the base's units, and how it was made.
+    """Depth [H, W] float32 at the canvas' size, in the base's units, and how it was made.
 
     `used` of `tiling.count` tiles agree with the base. `unsound` passes, of tiles and base, gave numbers that are not
     finite: such a tile is left out, such a base has infinity set to its largest value and NaN to its farthest.
     """
 
-    depth: Map
+    depth: Tensor
     tiling: Tiling
     used: int
     unsound: int
+
+
+def wanted(mode: Mode, size: int, largest_pass: int) -> bool:
+    """Whether a picture is made of tiles that is to be seen at `size`, one pass being better up to `largest_pass`."""
+    return mode == "on" or (mode == "auto" and size > largest_pass)
 
 
 def plan(height: int, width: int, size: int, native: int, patch: int) -> Tiling:
@@ -73,7 +84,7 @@ def plan(height: int, width: int, size: int, native: int, patch: int) -> Tiling:
     """
     canvas = network_size(height, width, size, patch)
     (tall, rows), (wide, columns) = (cut(length, native, patch) for length in canvas)
-    return Tiling(network_size(height, width, native, patch), canvas, (tall, wide), rows, columns)
+    return Tiling(network_size(height, width, min(size, native), patch), canvas, (tall, wide), rows, columns)
 
 
 def cut(length: int, native: int, patch: int) -> tuple[int, tuple[int, ...]]:
@@ -88,38 +99,41 @@ def cut(length: int, native: int, patch: int) -> tuple[int, tuple[int, ...]]:
 
 def refine(
     rgb: Picture,
+    seen: Tensor,
     forward: Forward,
     tiling: Tiling,
     *,
     batch: int = 1,
     metres: bool = False,
     align_corners: bool = False,
+    report: Report = unheard,
 ) -> Refined:
-    """Depth of an RGB picture [H, W, 3] from its base and its tiles.
+    """Depth of a shrunk() RGB picture from its base and its tiles; `seen` is what the base sees of it, [3, h, w].
 
     `forward` gives depth [B, h, w] of normalised pictures [B, 3, h, w]: metres, or else inverse depth; it is called
-    with the base, then with at most `batch` tiles at a time.
+    with the base, then with at most `batch` tiles at a time. `report(done, of)` is called after every tile.
     """
-    raw = forward(prepare(rgb, tiling.base)[None])[0]
+    raw = forward(seen[None])[0]
     base = to_source(comparable(filled(raw, metres), metres), *tiling.canvas, align_corners)
     result, used, unsound = np.zeros_like(base), 0, int(not raw.isfinite().all())
     fades = [fade(starts, side) for starts, side in zip((tiling.rows, tiling.columns), tiling.tile, strict=True)]
-    for (i, j), depth in predicted(shrunk(rgb, tiling.canvas), forward, tiling, batch):
+    for number, ((i, j), depth) in enumerate(predicted(rgb, forward, tiling, batch), 1):
         window = area(tiling, i, j)
         finite = bool(depth.isfinite().all())
-        detail = aligned(comparable(depth, metres).numpy(), base[window]) if finite else None
+        detail = aligned(comparable(depth, metres).numpy(), base[window], cells(tiling)) if finite else None
         used, unsound = used + (detail is not None), unsound + (not finite)
         result[window] += fades[0][i][:, None] * fades[1][j] * (base[window] if detail is None else detail)
+        report(number, tiling.count)
     depth = torch.from_numpy(result)
-    depth = depth.exp_() if metres else depth.clamp_(min=0)
-    return Refined(to_source(depth, rgb.shape[0], rgb.shape[1], align_corners), tiling, used, unsound)
+    return Refined(depth.exp_() if metres else depth.clamp_(min=0), tiling, used, unsound)
 
 
 def shrunk(rgb: Picture, size: tuple[int, int]) -> Picture:
     """The picture averaged down to `size` (H, W) where it is larger: a cubic without antialias would miss fine bars."""
-    if rgb.shape[0] <= size[0] or rgb.shape[1] <= size[1]:
+    height, width = min(rgb.shape[0], size[0]), min(rgb.shape[1], size[1])
+    if (height, width) == rgb.shape[:2]:
         return rgb
-    return cast(Picture, cv2.resize(np.ascontiguousarray(rgb), size[::-1], interpolation=cv2.INTER_AREA))
+    return cast(Picture, cv2.resize(np.ascontiguousarray(rgb), (width, height), interpolation=cv2.INTER_AREA))
 
 
 def predicted(rgb: Picture, forward: Forward, tiling: Tiling, batch: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
@@ -136,20 +150,29 @@ def area(tiling: Tiling, i: int, j: int) -> tuple[slice, slice]:
     return slice(top, top + tall), slice(left, left + wide)
 
 
-def aligned(tile: Map, base: Map) -> Map | None:
+def cells(tiling: Tiling) -> tuple[int, int]:
+    """How many cells down and across a tile is compared with the base in: no more than the base has pixels there."""
+    tall, wide = (
+        max(1, min(GRID, side * small // large))
+        for side, small, large in zip(tiling.tile, tiling.base, tiling.canvas, strict=True)
+    )
+    return tall, wide
+
+
+def aligned(tile: Map, base: Map, grid: tuple[int, int]) -> Map | None:
     """The tile [h, w] with the contrast of the base there and its slow variation; None if it is flat or contradicts it.
 
     The offset is the difference of both, averaged with a Gaussian: any scale, shift or slow error of a tile vanishes.
     The contrast is matched by the standard deviation, not by least squares, which takes from it what the tile knows
-    better than the base.
+    better than the base; both are seen in a `grid` of cells (down, across) that holds what both can know.
     """
-    cells = min(GRID, tile.shape[1]), min(GRID, tile.shape[0])
-    t, b = (cv2.resize(v, cells, interpolation=cv2.INTER_AREA).astype(np.float64) for v in (tile, base))
+    tall, wide = grid
+    t, b = (cv2.resize(v, (wide, tall), interpolation=cv2.INTER_AREA).astype(np.float64) for v in (tile, base))
     spread = t.std()
     if spread <= FLAT * np.abs(t).max() or ((t - t.mean()) * (b - b.mean())).mean() < AGREEMENT * spread * b.std():
         return None
     scale = b.std() / spread
-    offset = cv2.GaussianBlur(b - scale * t, (0, 0), SMOOTH * cells[0], sigmaY=SMOOTH * cells[1])
+    offset = cv2.GaussianBlur(b - scale * t, (0, 0), SMOOTH * wide, sigmaY=SMOOTH * tall)
     slow = cv2.resize(offset.astype(np.float32), tile.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.float32(scale) * tile + slow)
 

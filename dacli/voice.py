@@ -15,7 +15,7 @@ from dacli.jobs import Job, shown
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
-Count = Callable[[int, int, float, str], None]
+Count = Callable[[float, int, float, str], None]
 EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
@@ -61,13 +61,15 @@ class Voice:
         with self.progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), name) as bar:
             task = bar.add_task("", total=total, failed=0, rate=0.0, file="")
 
-            def show(ended: int, failed: int, rate: float, file: str) -> None:
+            def show(ended: float, failed: int, rate: float, file: str) -> None:
                 nonlocal told
-                bar.update(task, completed=ended, failed=failed, rate=rate, file=shown(Path(file)))
+                bar.update(
+                    task, completed=max(ended, bar.tasks[0].completed), failed=failed, rate=rate, file=shown(Path(file))
+                )
                 if bar.disable and time.monotonic() - told >= EVERY:
                     told = time.monotonic()
                     left = (told - begun) / ended * (total - ended)
-                    stands = f"{ended} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
+                    stands = f"{int(ended)} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
                     self.note(f"{stands}, at {shown(Path(file))}")
 
             yield show

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dacli import __version__, checkpoints, jobs, networks, pictures, png, tiny
+from dacli import __version__, checkpoints, jobs, networks, pictures, png, predictor, tiny
 from dacli import files as whole_files
 from dacli.cli import main
-from dacli.errors import DacliError
+from dacli.errors import DacliError, StopError
 from dacli.tiny import Tiny
+from dacli.voice import Voice
 
 SMALL = ("--encoder", "tiny", "--size", "32")
 KINDS = ("color", "gray", "png16", "npy", "side")
@@ -355,6 +357,107 @@ def test_a_picture_above_max_pixels_is_refused(dacli: Run, home: Path) -> None:
     assert "24 pixels, more than the limit of 0.0001 megapixels: make it smaller or raise --max-pixels" in run.errors[0]
 
 
+# --- tiles ---
+
+TILED = ("--encoder", "tiny", "--size", "544", "--precision", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("options", "tiles", "told"),
+    [
+        ((), 12, " at 544 px in tiles of 256 on "),
+        (("--tile", "on"), 12, " at 544 px in tiles of 256 on "),
+        (("--tile", "off"), 0, " at 544 px in one pass (tiles are better above 256) on "),
+        (("--size", "256"), 0, " at 256 px on "),
+        (("--size", "320"), 4, " at 320 px in tiles of 256 on "),
+        (("--size", "32", "--tile", "on"), 0, " at 32 px in tiles of 256 (one pass is better up to 256) on "),
+    ],
+)
+def test_tiles_are_taken_where_they_are_better_or_as_one_says(
+    dacli: Run, home: Path, options: tuple[str, ...], tiles: int, told: str
+) -> None:
+    photo(home / "a.jpg")
+    run = dacli("image", "a.jpg", *TILED, *options, "--json", "--save", "npy,color")
+    (made,) = run.objects
+    assert (run.code, made["tiles"], len(run.err)) == (0, tiles, 1)
+    short = int(options[1]) if options[:1] == ("--size",) else 544
+    assert made["network_size"] == [short, {544: 832, 320: 480, 256: 384, 32: 64}[short]]
+    assert told in run.err[0]
+    assert np.load("a_depth.npy").shape == (24, 36)
+
+
+def test_a_picture_made_otherwise_is_made_again_with_tiles_and_then_not(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg")
+    dacli("image", "a.jpg", *TILED, "--tile", "off")
+    one = Path("a_color.png").read_bytes()
+    assert dacli("image", "a.jpg", *TILED, "--tile", "off", "--json").objects[0]["kept"]
+    assert not dacli("image", "a.jpg", *TILED, "--json").objects[0]["kept"]
+    assert Path("a_color.png").read_bytes() != one
+    assert dacli("image", "a.jpg", *TILED, "--tile", "on", "--json").objects[0]["kept"]
+
+
+def test_a_broken_photo_among_those_made_of_tiles_is_named_and_the_others_are_made(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg")
+    (home / "bad.jpg").write_bytes(cut_jpeg())
+    run = dacli("image", "bad.jpg", "a.jpg", *TILED, "--tile", "on")
+    assert (run.code, run.out, len(run.errors)) == (1, "a_color.png\n", 1)
+    assert "bad.jpg is truncated" in run.errors[0]
+
+
+def test_one_pass_that_memory_would_not_hold_is_told_and_made_of_tiles(
+    dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(home / "a.jpg")
+    monkeypatch.setattr(predictor, "free_memory", lambda _: 50_000_000)
+    run = dacli("image", "a.jpg", *TILED, "--tile", "off", "--json")
+    assert (run.code, run.objects[0]["tiles"]) == (0, 12)
+    assert run.err[1] == (
+        "a.jpg: one pass over 544 × 832 pixels takes some 0.1 GB and 0.1 GB are free, so it was made of 12 tiles"
+    )
+
+
+@pytest.mark.parametrize("tile", ["auto", "on", "off"])
+def test_where_memory_does_not_hold_a_single_tile_the_photo_is_named(
+    dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch, tile: str
+) -> None:
+    def hungry(_: Tiny, pictures: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError(f"CUDA out of memory for {len(pictures)}")
+
+    photo(home / "a.jpg")
+    monkeypatch.setattr(Tiny, "forward", hungry)
+    run = dacli("image", "a.jpg", *TILED, "--tile", tile)
+    assert (run.code, run.out, len(run.errors)) == (1, "", 1)
+    assert re.match(
+        r"error: a\.jpg: not enough memory on \w+ for 256 × \d+ pixels: try a smaller --size", run.errors[0]
+    )
+
+
+def test_a_full_disk_ends_a_run_of_tiles_at_once(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(home / "a.jpg")
+
+    def full(*_: object, **__: object) -> None:
+        raise StopError("cannot write a_color.png (the disk is full)", "make room")
+
+    monkeypatch.setattr(whole_files, "write", full)
+    run = dacli("image", "a.jpg", *TILED, "--tile", "on")
+    assert (run.code, run.out) == (1, "")
+    assert run.errors == ["error: cannot write a_color.png (the disk is full): make room"]
+    assert files(home) == ["a.jpg"]
+
+
+def test_progress_goes_on_with_every_tile(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[float, str]] = []
+
+    @contextmanager
+    def counting(_: Voice, __: int) -> Iterator[Callable[..., None]]:
+        yield lambda ended, failed, rate, file: shown.append((ended, file))  # noqa: ARG005
+
+    monkeypatch.setattr(Voice, "counting", counting)
+    photo(home / "a.jpg")
+    dacli("image", "a.jpg", *TILED)
+    assert shown == [*((n / 12, f"tile {n} of 12") for n in range(1, 13)), (1, "a.jpg")]
+
+
 # --- wrong usage: one line, exit 2, nothing done ---
 
 
@@ -369,6 +472,8 @@ def test_a_picture_above_max_pixels_is_refused(dacli: Run, home: Path) -> None:
         (("--size", "-5"), "--size -5 is not between"),
         (("--size", "13"), "--size 13 is not between"),
         (("--size", "10001"), "--size 10001 is not between"),
+        (("--tile", "yes"), "--tile yes is none of auto, on and off"),
+        (("--tile", ""), "--tile is none of auto, on and off"),
         (("--max-pixels", "nan"), "--max-pixels nan is no limit"),
         (("--max-pixels", "-1"), "--max-pixels -1 is no limit"),
         (("--colormap", "Spektral_r"), "there is no colormap 'Spektral_r': did you mean Spectral_r?"),
@@ -596,7 +701,18 @@ def test_an_interrupt_ends_with_130_and_no_scraps(
 # --- help, version, and whole processes ---
 
 OPTIONS = (
-    *("--encoder", "--model", "--weights", "--size", "--precision", "--fp16", "--device", "--engine", "--save"),
+    *(
+        "--encoder",
+        "--model",
+        "--weights",
+        "--size",
+        "--tile",
+        "--precision",
+        "--fp16",
+        "--device",
+        "--engine",
+        "--save",
+    ),
     *("--colormap", "--near", "--range", "-o", "--out", "--overwrite", "--json", "-q", "--quiet"),
 )
 

@@ -170,3 +170,43 @@ def test_cores_are_those_a_container_may_use(
     monkeypatch.setattr(device, "QUOTA", tmp_path / "cpu.max")
     device.QUOTA.write_text(quota)
     assert cores() == found
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder that holds what the machine and its container say of memory."""
+    monkeypatch.setattr(device, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(device, "LIMIT", tmp_path)
+    return tmp_path
+
+
+def test_free_memory_is_what_machine_and_container_both_have(memory: Path) -> None:
+    assert device.free_memory("cpu") is None
+    (memory / "meminfo").write_text("MemTotal:       24689732 kB\nMemFree:  5 kB\nMemAvailable:   23068672 kB\n")
+    assert device.free_memory("cpu") == 23068672 * 1024
+    (memory / "memory.current").write_text("3000000000\n")
+    (memory / "memory.stat").write_text("anon 5\ninactive_file 500000000\nactive_file 7\n")
+    (memory / "memory.max").write_text("4000000000\n")
+    assert device.free_memory("cpu") == 1_500_000_000
+    (memory / "memory.max").write_text("1000000000\n")
+    assert device.free_memory("cpu") == 0
+    for nothing in ("max\n", "", "?"):
+        (memory / "memory.max").write_text(nothing)
+        assert device.free_memory("cpu") == 23068672 * 1024
+    (memory / "meminfo").write_text("MemTotal: 1 kB\n")
+    assert device.free_memory("cpu") is None
+
+
+def test_free_memory_of_this_machine_is_less_than_it_has() -> None:
+    free = device.free_memory("cpu")
+    assert free is None or 0 < free < 1 << 45
+
+
+def test_free_memory_of_gpus_counts_what_torch_keeps_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: {"cuda:1": (1000, 8000)}[place])
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 300)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 100)
+    assert device.free_memory("cuda:1") == 1200
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 900)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 400)
+    assert device.free_memory("mps") == 500

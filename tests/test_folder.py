@@ -291,6 +291,7 @@ def test_a_rerun_redoes_only_what_a_change_asks_for(dacli: Run, home: Path, chan
 OTHER: dict[str, tuple[str, ...]] = {
     "size": ("--size", "64"), "colormap": ("--colormap", "gray"), "near": ("--near", "black"),
     "range": ("--range", "p2,p98"), "overwrite": ("--overwrite",), "precision": ("--precision", "fp32"),
+    "tile": ("--tile", "on"),
 }  # fmt: skip
 
 
@@ -531,6 +532,7 @@ WRONG: dict[tuple[str, ...], str] = {
     ("--device", "gpu"): "",
     ("--save", "colour"): "cannot save 'colour'",
     ("--size", "3"): "--size 3 is not between",
+    ("--tile", "518"): "--tile 518 is none of auto, on and off",
     ("--range", "9,1"): "",
     ("--near", "gray"): "--near gray",
     ("--colormap", "nocolors"): "",

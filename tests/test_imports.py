@@ -27,7 +27,7 @@ ROWS = (
     "segments frames",
     "film",
     "scenes train.augment train.losses",
-    "evaluation train.data moving",
+    "evaluation tile_evaluation train.data moving",
     "demonstration diagnosis bench steadiness train.loop",
     "bench_clips",
     "train.teacher voice options",

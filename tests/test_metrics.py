@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import ndimage, optimize, stats
 
 from dacli import metrics
 
@@ -151,3 +151,90 @@ def test_boundary_f1_is_published_recall_and_precision() -> None:
         p, r = np.mean(shares, 1)
         scores.append(2 * p * r / (p + r))
     assert metrics.boundary_f1(prediction, truth) == pytest.approx(np.average(scores, weights=thresholds))
+
+
+def test_d3r_of_hand_made_maps() -> None:
+    truth = np.array([[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]])  # two pairs apart, of seven neighbours
+    assert metrics.d3r(truth, truth, truth.size) == 0
+    assert metrics.d3r(np.ones((2, 3)), truth, truth.size) == 1
+    assert metrics.d3r(1 / truth, truth, truth.size) == 2
+    assert metrics.d3r(np.array([[1.0, 1.0, 2.0], [1.0, 2.0, 1.0]]), truth, truth.size) == 1  # one right, one inverted
+    assert metrics.d3r(np.array([[1.0, 1.0, 1.005], [1.0, 1.0, 1.02]]), truth, truth.size) == 0.5
+    assert np.isnan(metrics.d3r(truth, np.full((2, 3), 5.0), truth.size))
+
+
+def test_d3r_against_all_neighbours_one_by_one() -> None:
+    truth, prediction = RNG.uniform(0.5, 1, (90, 120)), RNG.uniform(0.5, 1, (90, 120))
+
+    def order(a: float, b: float, tolerance: float) -> int:
+        return 1 if a / b > 1 + tolerance else -1 if b / a > 1 + tolerance else 0
+
+    ys, xs = range(3, 90, 6), range(3, 120, 6)  # 300 points: every sixth
+    pairs = [((y, x), (y, x + 6)) for y in ys for x in xs if x + 6 in xs]
+    pairs += [((y, x), (y + 6, x)) for y in ys for x in xs if y + 6 in ys]
+    apart = [(a, b) for a, b in pairs if order(truth[a], truth[b], 0.1)]
+    wrong = [abs(order(truth[a], truth[b], 0.01) - order(prediction[a], prediction[b], 0.01)) for a, b in apart]
+    assert metrics.d3r(prediction, truth, 300) == pytest.approx(np.mean(wrong))
+
+
+def railing(contrast: float = 1.0, far: float = 0.5, step: int = 40) -> Map:
+    """Upright bars 3 pixels wide and as near as 1 before a wall, or with a share of that contrast."""
+    field = np.full((120, 200), far)
+    for x in range(20, 190, step):
+        field[:, x : x + 3] += contrast * (1 - far)
+    return field
+
+
+@pytest.mark.parametrize("contrast", [0.0, 0.25, 0.5, 1.0])
+def test_thin_contrast_is_the_share_of_the_bars_height_that_is_there(contrast: float) -> None:
+    assert metrics.thin_contrast(railing(contrast), railing(), 9) == pytest.approx(contrast, abs=1e-6)
+
+
+@pytest.mark.parametrize(("contrast", "share"), [(-0.5, 0.0), (1.7, 1.0)])
+def test_thin_contrast_is_a_share(contrast: float, share: float) -> None:
+    assert metrics.thin_contrast(railing(contrast), railing(), 9) == share
+
+
+def test_thin_contrast_counts_thin_and_near_things_only() -> None:
+    wide, hole = railing(), 1.5 - railing()
+    assert np.isnan(metrics.thin_contrast(wide, ndimage.grey_dilation(wide, (1, 15)), 9))
+    assert np.isnan(metrics.thin_contrast(hole, hole, 9))
+    assert np.isnan(metrics.thin_contrast(np.ones((50, 50)), np.ones((50, 50)), 9))
+    assert np.isnan(metrics.thin_contrast(railing(0.05), railing(0.05), 9))
+
+
+def test_thin_contrast_knows_no_shift_and_is_blind_to_what_lies_elsewhere() -> None:
+    level = railing() + 0.2 * (np.arange(200) > 100)
+    assert metrics.thin_contrast(level, railing(), 9) == pytest.approx(1, abs=0.05)
+    blurred = ndimage.gaussian_filter(railing(), 3)
+    assert 0.1 < metrics.thin_contrast(blurred, railing(), 9) < 0.6
+
+
+def tiled_error(step: float, borders: list[int], noise: float = 0.01) -> Map:
+    """Noise, and a step where each tile of rows begins."""
+    field: Map = SEEN.max() + np.random.default_rng(3).normal(0, noise, (90, 400))
+    for border in borders:
+        field[border:] += step
+    return field
+
+
+def test_seam_index_is_one_where_nothing_shows_and_grows_with_the_step() -> None:
+    truth = np.full((90, 400), 2.0)
+    assert metrics.seam_index(tiled_error(0, [30, 60]), truth, [30, 60], []) == pytest.approx(1, abs=0.05)
+    # |noise + step| / |noise| of normal differences: the step stands out of sqrt(2) sigma
+    folded = stats.foldnorm(0.05 / (2**0.5 * 0.01)).mean() / stats.halfnorm.mean()
+    found = metrics.seam_index(tiled_error(0.05, [30, 60]), truth, [30, 60], [])
+    assert found == pytest.approx(folded, rel=0.05)
+    turned = metrics.seam_index(tiled_error(0.05, [30, 60]).T, truth.T, [], [30, 60])
+    assert turned == pytest.approx(found)
+    assert metrics.seam_index(tiled_error(0.05, [31, 61]), truth, [30, 60], []) == pytest.approx(1, abs=0.05)
+
+
+def test_seam_index_leaves_out_the_edges_of_the_truth() -> None:
+    truth = np.full((90, 400), 2.0)
+    truth[30:, :200] = 1.0
+    prediction = tiled_error(0, [])
+    prediction[30:, :200] -= 1.5
+    assert metrics.seam_index(prediction, truth, [30], []) == pytest.approx(1, abs=0.1)
+    assert np.isnan(metrics.seam_index(prediction, truth, [], []))
+    assert np.isnan(metrics.seam_index(prediction[:1], truth[:1], [0], []))

@@ -57,3 +57,10 @@ def test_devices() -> None:
     for text in ("", "0,", "cuda:0", "a", "0;1"):
         with pytest.raises(UsageError, match="no list of CUDA devices"):
             options.parse_devices(text, "auto")
+
+
+def test_tiles() -> None:
+    assert [options.check_tile(mode) for mode in ("auto", "on", "off")] == ["auto", "on", "off"]
+    for text in ("", "yes", "AUTO", "518"):
+        with pytest.raises(UsageError, match="is none of auto, on and off"):
+            options.check_tile(text)

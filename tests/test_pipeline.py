@@ -701,6 +701,7 @@ class Narrow(nn.Module):
     """A network that predicts the mean of the channels, of `width` pictures at once at most; `faults` by mean."""
 
     patch, native_size, align_corners, last_layers, max_depth = 14, 28, True, "out", None
+    largest_pass, heads, bytes_per_pixel = 56, 2, 100
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,6 +1,8 @@
 """The one Predictor on its engine: batches, sizes, precision, memory, and results that are always finite."""
 
 import copy
+import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from dacli.device import Plan
 from dacli.engine import Engine
 from dacli.errors import DacliError
 from dacli.predictor import Predictor
+from dacli.preprocess import network_size, prepare, to_source
+from dacli.tiling import Mode
 from dacli.tiny import Tiny
 
 Pixels = npt.NDArray[np.uint8]
@@ -24,6 +28,7 @@ class Stub(nn.Module):
     """A network that predicts the mean of the channels times `factor`, or what `answer` makes of it."""
 
     patch, native_size, align_corners, last_layers = 14, 28, True, "out"
+    largest_pass, heads, bytes_per_pixel = 56, 2, 100
 
     def __init__(self, factor: float = 1.0, max_depth: float | None = None) -> None:
         super().__init__()
@@ -31,9 +36,11 @@ class Stub(nn.Module):
         self.out = nn.Linear(1, 1)
         self.max_depth = max_depth
         self.dtypes: list[torch.dtype] = []
+        self.pixels: list[int] = []
 
     def forward(self, images: Tensor) -> Tensor:
         self.dtypes.append(images.dtype)
+        self.pixels.append(images.shape[2] * images.shape[3])
         return self.answer(images.mean(1) * self.factor * self.factor).float()
 
     def answer(self, depth: Tensor) -> Tensor:
@@ -44,8 +51,8 @@ def plan(precision: str = "fp32") -> Plan:
     return Plan("cpu", "torch", precision, half_weights=False, reason="")
 
 
-def predictor(network: Any, precision: str = "fp32", size: int | None = None) -> Predictor:
-    return Predictor(network, plan(precision), size)
+def predictor(network: Any, precision: str = "fp32", size: int | None = None, tile: Mode = "auto") -> Predictor:
+    return Predictor(network, plan(precision), size, tile=tile)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Pixels:
@@ -268,31 +275,139 @@ def test_no_memory_in_half_precision_does_not_advise_half_precision() -> None:
 class Short(Stub):
     """A network whose memory suffices for so many pixels and no more."""
 
-    def __init__(self, pixels: float) -> None:
+    def __init__(self, most: float) -> None:
         super().__init__()
-        self.pixels = pixels
+        self.most = most
 
     def answer(self, depth: Tensor) -> Tensor:
-        if depth.numel() > self.pixels:
+        if depth.numel() > self.most:
             raise MemoryError
         return depth + 5
 
 
-def test_where_memory_is_short_for_one_pass_tiles_do_it() -> None:
-    rgb = np.linspace(0, 255, 300 * 400).reshape(300, 400).astype(np.uint8)[..., None].repeat(3, axis=2)
-    short, roomy = (predictor(network, size=112).predict([rgb])[0] for network in (Short(28 * 42), Short(1e9)))
+def shaded(height: int = 300, width: int = 400) -> Pixels:
+    return np.linspace(0, 255, height * width).reshape(height, width).astype(np.uint8)[..., None].repeat(3, axis=2)
+
+
+@pytest.mark.parametrize(("tile", "size"), [("off", 112), ("auto", 56)])
+def test_where_memory_is_short_for_one_pass_tiles_do_it(tile: Mode, size: int) -> None:
+    short, roomy = (predictor(one, size=size, tile=tile).predict([shaded()])[0] for one in (Short(28 * 42), Short(1e9)))
     assert (roomy.tiles, roomy.note) == (0, "")
     assert short.tiles > 1
-    assert short.network_size == roomy.network_size == (112, 154)
-    assert short.note == f"memory did not suffice for one pass, so it was made of {short.tiles} tiles"
-    assert relative_error(short.depth, roomy.depth) < 0.01
+    assert short.network_size == roomy.network_size == (size, 154 if size == 112 else 70)
+    words = f"{size} × {short.network_size[1]} pixels, so it was made of {short.tiles} tiles"
+    assert short.note == f"not enough memory on cpu for {words}"
+    assert relative_error(short.depth, roomy.depth) < 0.02
+
+
+def test_one_pass_that_would_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Stub()
+    monkeypatch.setattr("dacli.predictor.free_memory", lambda device: {"cpu": 112 * 154 * 100 - 1}[device])
+    (made,) = predictor(network, size=112, tile="off").predict([shaded()])
+    assert made.tiles > 1
+    assert made.note.startswith("one pass over 112 × 154 pixels takes some 0.0 GB and 0.0 GB are free, so it was made")
+    assert max(network.pixels) < 112 * 154
+    monkeypatch.setattr("dacli.predictor.free_memory", lambda _: 112 * 154 * 100)
+    assert predictor(network, size=112, tile="off").predict([shaded()])[0].tiles == 0
+    monkeypatch.setattr("dacli.predictor.free_memory", lambda _: None)
+    assert predictor(network, size=112, tile="off").predict([shaded()])[0].tiles == 0
+
+
+def test_what_one_pass_needs_grows_with_the_pixels_and_where_attention_is_not_fused_with_their_square() -> None:
+    network = Stub()
+    whole, half = predictor(network), predictor(network, "bf16")
+    assert (whole.needs(140, 280), half.needs(140, 280)) == (100 * 140 * 280, 50 * 140 * 280)
+    whole.engine.plan = dataclasses.replace(plan(), device="mps")
+    assert whole.needs(140, 280) == 100 * 140 * 280 + 4 * 2 * (10 * 20) ** 2
+
+
+def test_the_native_size_is_never_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dacli.predictor.free_memory", lambda _: 0)
+    assert predictor(Stub()).predict([picture(28, 40)])[0].tiles == 0
 
 
 def test_tiles_are_no_way_on_at_the_native_size() -> None:
     with pytest.raises(DacliError, match="not enough memory"):
         predictor(Hungry(MemoryError())).predict([picture(28, 28)])
-    with pytest.raises(DacliError, match="not enough memory"):
-        predictor(Hungry(MemoryError()), size=112).predict([picture(28, 28)])
+    for tile in ("auto", "on", "off"):
+        with pytest.raises(DacliError, match="not enough memory"):
+            predictor(Hungry(MemoryError()), size=112, tile=tile).predict([picture(28, 28)])
+
+
+@pytest.mark.parametrize(
+    ("tile", "size", "tiled"),
+    [
+        *(("auto", 28, False), ("auto", 56, False), ("auto", 70, True), ("auto", 14, False)),
+        *(("on", 14, False), ("on", 28, True), ("on", 42, True), ("off", 280, False)),
+    ],
+)
+def test_the_mode_decides_who_is_made_of_tiles(*, tile: Mode, size: int, tiled: bool) -> None:
+    (made,) = predictor(Stub(), size=size, tile=tile).predict([shaded(60, 90)])
+    assert (made.tiles > 0) is tiled
+    assert made.network_size == network_size(60, 90, size)
+    assert made.depth.shape == (60, 90)
+
+
+def test_off_is_one_pass_of_the_published_rule_at_any_size(exact: Predictor) -> None:
+    network = exact.engine.network
+    machine = predictor(network, size=168, tile="off")
+    machine.native = 56
+    rgb = picture(60, 90)
+    with torch.inference_mode():
+        raw = network(prepare(rgb, network_size(60, 90, 168))[None])[0]
+    expected = to_source(raw, 60, 90, align_corners=True)
+    assert relative_error(machine.predict([rgb])[0].depth, expected) < 1e-5
+
+
+def test_tiles_of_several_pictures_are_those_of_each_alone_and_are_told() -> None:
+    machine = predictor(Stub(), size=112)
+    told: list[tuple[int, int]] = []
+    machine.report = lambda done, count: told.append((done, count))
+    pictures = [shaded(), shaded()[::-1], shaded(400, 300)]
+    together = machine.predict(pictures)
+    tiles = together[0].tiles
+    assert told[:tiles] == [(n, tiles) for n in range(1, tiles + 1)]
+    assert len(told) == 3 * tiles
+    for batch in (1, 4):
+        machine.batch = batch
+        for one, alone in zip(together, pictures, strict=True):
+            assert np.array_equal(machine.predict([alone])[0].depth, one.depth)
+
+
+def test_the_picture_is_held_no_larger_than_the_canvas() -> None:
+    seen = predictor(Stub(), size=112).prepare(picture(1200, 1600))
+    assert seen.size == (112, 154)
+    assert seen.nbytes < 112 * 154 * 3 * 2
+    small = picture(50, 60)
+    assert predictor(Stub(), size=112).prepare(small).rgb is small
+    assert predictor(Stub(), size=28).prepare(small).rgb is None
+
+
+def test_tiles_that_overflow_are_computed_in_float32_with_a_note() -> None:
+    bright = np.full((300, 400, 3), 120, np.uint8)
+    bright[:100, :100] = 255  # 62500 times more than 1.05 overflows
+    (made,) = predictor(Stub(factor=250.0), "fp16", size=112).predict([bright])
+    (exact,) = predictor(Stub(factor=250.0), size=112).predict([bright])
+    assert re.fullmatch(r"fp16 overflowed in \d+ passes, which were computed in fp32", made.note)
+    assert exact.note == ""
+    assert relative_error(made.depth, exact.depth) < 5e-3
+
+
+def test_tiles_that_are_not_finite_are_told() -> None:
+    (made,) = predictor(Blind(), size=112).predict([shaded()])
+    assert np.array_equal(made.depth, np.zeros((300, 400), np.float32))
+    assert made.note == f"{made.tiles + 1} of {made.tiles + 1} passes gave numbers that are not finite"
+
+
+def test_metres_in_tiles_are_those_of_the_base() -> None:
+    class Metric(Stub):
+        def answer(self, depth: Tensor) -> Tensor:
+            return (depth + 3) * (1.5 if depth.shape[1:] != (28, 42) else 1)
+
+    (made,) = predictor(Metric(max_depth=20.0), size=112).predict([shaded()])
+    (one,) = predictor(Metric(max_depth=20.0), size=28).predict([shaded()])
+    assert made.tiles > 1
+    assert np.abs(np.log(made.depth / one.depth)).max() < 0.06
 
 
 def test_other_faults_of_torch_are_not_called_lack_of_memory() -> None:
