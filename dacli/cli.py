@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from dacli import __version__, files, inputs, jobs, stream
+from dacli.cli_judge import judge_app
 from dacli.cli_train import train_app
 from dacli.cli_video import video
 from dacli.cli_weights import weights_app
@@ -63,6 +63,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
+app.add_typer(judge_app)
 app.command(epilog="Example: dacli video clip.mp4 --save side,png16")(video)
 
 
@@ -174,27 +175,6 @@ def doctor() -> None:
     width = max(len(name) for name, _ in findings)
     for name, finding in findings:
         print(f"{name:<{width}}  {finding}")
-
-
-@app.command("eval", epilog="Example: dacli eval --encoder tiny --scenes 256")
-def evaluate(
-    encoder: Encoder = None, model: Model = "v2", weights: Weights = None, size: Size = None,
-    precision: Precision = "auto", device: Device = "auto", scenes: Annotated[int, typer.Option(min=1)] = 256,
-    seed: Annotated[int, typer.Option(help="The stream of scenes; training uses others.")] = 4242,
-    json_: Json = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
-    """Accuracy of a relative model on rendered scenes that it was never trained on."""
-    voice = Voice(json_, quiet)
-    check_size(size)
-    from dacli import evaluation, networks, session
-
-    predictor, _ = session.open_one(networks.choose(encoder, model, weights), size, (device, precision, "auto"), voice)
-    if predictor.quantity == "metres":
-        raise UsageError("eval compares relative depth", "leave --model out, or choose v2 or v1")
-    with voice.bar() as bar:
-        shown = bar.add_task("scenes", total=scenes)
-        scores = evaluation.on_scenes(predictor, scenes, seed, lambda done: bar.update(shown, completed=done))
-    print(json.dumps(asdict(scores)) if json_ else scores)
 
 
 def fail(error: DacliError) -> NoReturn:

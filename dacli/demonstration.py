@@ -36,7 +36,7 @@ def run(folder: Path, index: int) -> Demonstration:
     paths = {what: folder / f"demo_{what}.png" for what in shown}
     for what, path in paths.items():
         files.write(path, png.encode(shown[what]))
-    return Demonstration(paths, score(found.depth, truth, np.random.default_rng(index)))
+    return Demonstration(paths, score(found.depth, truth, index))
 
 
 def coloured(inverse_depth: render.Depth) -> render.Picture8:

@@ -1,21 +1,28 @@
-"""How well a predictor does on rendered scenes that were never trained on."""
+"""How well a network does on pictures of which more is known: their depth, or which of two points is nearer."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dacli import metrics
+from dacli import accuracy, labelled, metrics
+from dacli.errors import DacliError
+from dacli.labelled import Pair
 from dacli.predictor import Predictor
 from dacli.scenes import draw, scene
 
 HELD_OUT = 4242
 FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))
+NEAREST = 1e-6  # metres; a prediction is never nearer
+Marks = dict[str, tuple[float, float]]  # what was reached, and its weight, by the score's name
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Ordinal accuracy, δ1, absolute relative error and boundary F1 (see metrics); NaN where nothing counts.
+    """Ordinal accuracy, then errors after a fit (see metrics and accuracy); NaN where nothing counts.
 
     `ramp` is the ordinal accuracy, on the same pairs, of saying that lower in the picture is nearer.
     """
@@ -23,7 +30,12 @@ class Scores:
     ordinal: float
     ramp: float
     delta1: float
+    delta2: float
+    delta3: float
     abs_rel: float
+    rmse: float
+    log10: float
+    silog: float
     boundary_f1: float
 
     def __str__(self) -> str:
@@ -34,26 +46,110 @@ class Scores:
         )
 
 
-def score(prediction: metrics.Map, truth: metrics.Map, rng: np.random.Generator) -> Scores:
-    """The scores of one map of inverse depth [H, W]; all but the first after an affine fit to the truth."""
-    fitted, pairs = metrics.aligned(prediction, truth), int(rng.integers(1 << 32))
+@dataclass(frozen=True)
+class Sample:
+    """An RGB picture [H, W, 3], and what marks inverse depth [H, W] of it."""
+
+    rgb: NDArray[np.uint8 | np.uint16]
+    judge: Callable[[metrics.Map], Marks]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What networks are judged on: what it is called, its pictures' names, and what reads the one of an index.
+
+    `points` says that only the order of points is known, which needs no alignment.
+    """
+
+    title: str
+    names: Sequence[str]
+    read: Callable[[int], Sample]
+    points: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """Mean scores by name, of how many pictures, the network's seconds for one, and what could not be read."""
+
+    scores: dict[str, float]
+    pictures: int
+    seconds: float
+    faults: dict[str, DacliError]
+
+
+def score(prediction: metrics.Map, truth: metrics.Map, seed: int, align: str = "affine") -> Scores:
+    """The scores of one map of inverse depth [H, W]; all but the ordinal ones after the alignment to the truth.
+
+    The seed decides the point pairs.
+    """
+    fitted = accuracy.align(prediction, truth, align)
     ramp = np.indices(truth.shape)[0]
     return Scores(
-        metrics.ordinal(prediction, truth, np.random.default_rng(pairs)),
-        metrics.ordinal(ramp.astype(np.float32), truth, np.random.default_rng(pairs)),
+        metrics.ordinal(prediction, truth, np.random.default_rng(seed)),
+        metrics.ordinal(ramp.astype(np.float32), truth, np.random.default_rng(seed)),
         metrics.delta1(fitted, truth),
+        metrics.delta1(fitted, truth, 1.25**2),
+        metrics.delta1(fitted, truth, 1.25**3),
         metrics.abs_rel(fitted, truth),
+        accuracy.rmse(fitted, truth),
+        accuracy.log10(fitted, truth),
+        accuracy.silog(fitted, truth),
         metrics.boundary_f1(fitted, truth),
     )
 
 
-def on_scenes(predictor: Predictor, count: int, seed: int, report: Callable[[int], None]) -> Scores:
-    """Mean scores over `count` scenes of the stream `seed`, in four formats by turns."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for index in range(count):
+def rendered(count: int, seed: int, align: str) -> Data:
+    """The first scenes of the stream `seed`, in four formats by turns."""
+    names = [f"scene {index}" for index in range(count)]
+    seeds = np.random.default_rng(seed).integers(1 << 32, size=count)
+
+    def read(index: int) -> Sample:
         picture = draw([scene(seed, index)], *FORMATS[index % len(FORMATS)])
-        (found,) = predictor.predict([picture.rgb[0].permute(1, 2, 0).numpy()])
-        rows.append(score(found.depth, picture.inverse_depth[0].numpy(), rng))
+        truth = picture.inverse_depth[0].numpy()
+        return Sample(picture.rgb[0].permute(1, 2, 0).numpy(), partial(marked, truth, int(seeds[index]), align))
+
+    return Data(f"{count} rendered scenes of stream {seed}", names, read)
+
+
+def of_pairs(title: str, pairs: Sequence[Pair], align: str) -> Data:
+    """Pictures with depth in files."""
+
+    def read(index: int) -> Sample:
+        rgb, depth = labelled.read(pairs[index])
+        return Sample(rgb, partial(marked, 1 / depth, index, align))
+
+    return Data(f"{len(pairs)} pictures of {title}", [pair.name for pair in pairs], read)
+
+
+def marked(truth: metrics.Map, seed: int, align: str, prediction: metrics.Map) -> Marks:
+    """The scores of a prediction, each weighing 1; those that are NaN are left out."""
+    scores = score(prediction, truth, seed, align)
+    values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
+    return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
+
+
+def measure(predictor: Predictor, data: Data, report: Callable[[int], None]) -> Result:
+    """What the network reaches on all pictures that can be judged; `report` is told how many are done."""
+    reached: dict[str, list[tuple[float, float]]] = {}
+    faults: dict[str, DacliError] = {}
+    seconds = []
+    for index, name in enumerate(data.names):
+        try:
+            marks, taken = judged(predictor, data.read(index))
+            seconds.append(taken)
+            for key, mark in marks.items():
+                reached.setdefault(key, []).append(mark)
+        except DacliError as error:
+            faults[name] = error
         report(index + 1)
-    return Scores(*(float(np.nanmean([getattr(row, f.name) for row in rows])) for f in fields(Scores)))
+    scores = {name: sum(got for got, _ in marks) / sum(most for _, most in marks) for name, marks in reached.items()}
+    return Result(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, faults)
+
+
+def judged(predictor: Predictor, sample: Sample) -> tuple[Marks, float]:
+    """The marks of one picture and the seconds that the network took."""
+    begun = time.perf_counter()
+    (prediction,) = predictor.predict([sample.rgb])
+    taken = time.perf_counter() - begun
+    depth = prediction.depth
+    return sample.judge(depth if predictor.quantity == "inverse depth" else 1 / np.maximum(depth, NEAREST)), taken

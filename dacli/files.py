@@ -67,7 +67,8 @@ def write(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = Non
         try:
             unfinished.add(temporary)
             with temporary.open("xb") as file:
-                file.writelines([data] if isinstance(data, bytes) else data)
+                for piece in [data] if isinstance(data, bytes) else data:
+                    file.write(piece)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):

@@ -1,12 +1,16 @@
-"""Measures of depth against truth; maps are float arrays [H, W] of inverse depth, 0 = infinitely far."""
+"""Measures of depth against truth; maps are float arrays [H, W] of inverse depth, 0 = infinitely far.
 
-from collections.abc import Sequence
+Where the truth is NaN it is unknown, and nothing counts.
+"""
+
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Map = NDArray[np.floating]
+Fit = Callable[[Map, Map], tuple[float, float]]
 
 
 def affine_fit(prediction: Map, truth: Map) -> tuple[float, float]:
@@ -19,18 +23,22 @@ def affine_fit(prediction: Map, truth: Map) -> tuple[float, float]:
     return scale, float(t.mean() - scale * p.mean())
 
 
-def aligned(prediction: Map, truth: Map) -> Map:
-    """The prediction after the affine fit, no farther than the farthest finite truth."""
-    scale, shift = affine_fit(prediction, truth)
+def aligned(prediction: Map, truth: Map, fit: Fit = affine_fit) -> Map:
+    """The prediction after a fit to the known truth, no farther than the farthest finite truth."""
+    known = ~np.isnan(truth)
+    scale, shift = fit(prediction[known], truth[known])
     floor = truth[truth > 0].min() if (truth > 0).any() else 1e-6
     return np.maximum(scale * prediction.astype(np.float64) + shift, floor)
 
 
-def delta1(prediction: Map, truth: Map) -> float:
-    """Share of pixels of finite depth whose depth ratio to the truth is under 1.25 (Eigen et al. 2014); NaN if none."""
+def delta1(prediction: Map, truth: Map, limit: float = 1.25) -> float:
+    """Share of pixels of finite depth whose ratio to the true depth is under the limit; NaN if none is finite.
+
+    1.25, 1.25² and 1.25³ make δ1, δ2 and δ3 (Eigen et al. 2014).
+    """
     seen = truth > 0
     p, t = prediction[seen], truth[seen]
-    return float((np.maximum(p, t) < 1.25 * np.minimum(p, t)).mean()) if seen.any() else float("nan")
+    return float((np.maximum(p, t) < limit * np.minimum(p, t)).mean()) if seen.any() else float("nan")
 
 
 def abs_rel(prediction: Map, truth: Map) -> float:
@@ -82,8 +90,8 @@ def boundary_f1(prediction: Map, truth: Map) -> float:
     truth itself scores 1 only if it has edges over 1.25 in all four directions.
     """
     thresholds = np.linspace(1.05, 1.25, 10)
-    floor = max(0.05 * float(truth.max()), 1e-30)
-    p, t = np.maximum(prediction, floor), np.maximum(truth, floor)
+    floor = max(0.05 * float(np.nanmax(truth)), 1e-30)
+    p, t = np.maximum(np.where(np.isnan(truth), np.nan, prediction), floor), np.maximum(truth, floor)
     mine, theirs = steps(p), steps(t)
     scores = [edge_f1(mine, theirs, threshold) for threshold in thresholds]
     return float((thresholds * scores).sum() / thresholds.sum())

@@ -67,7 +67,12 @@ def read(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     Transparency is laid over white, of an animation the first frame is taken, floats must lie in 0 to 1 and become
     16-bit. Raises DacliError for what is no whole picture of at most `max_pixels`.
     """
-    data, name = contents(path), shown(path)
+    return decode(contents(path), path, max_pixels)
+
+
+def decode(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Return what read() returns for a file of these bytes; the path only gives errors their name."""
+    name = shown(path)
     image = _open(data, path)
     width, height = image.size
     if width * height > max_pixels:

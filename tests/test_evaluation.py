@@ -1,55 +1,115 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from dacli import demonstration, device, diagnosis, evaluation, scenes, tiny
+from dacli import demonstration, device, diagnosis, evaluation, png, scenes, tiny
 from dacli.cli import main
-from dacli.evaluation import FORMATS, HELD_OUT, on_scenes, score
+from dacli.errors import DacliError
+from dacli.evaluation import FORMATS, HELD_OUT, Data, Sample, rendered, score
+from dacli.labelled import Pair
 from dacli.predictor import Prediction, Predictor
 from dacli.train import teacher
 
 
 class Oracle(Predictor):
-    """Knows the scenes' depth, up to a scale and a shift."""
+    """Knows the depth of scenes by their pictures, up to a scale and a shift, or in metres up to 100."""
 
-    def __init__(self) -> None:
-        self.asked = 0
+    def __init__(self, seed: int, count: int, *, metres: bool = False) -> None:
+        self.quantity = "metres" if metres else "inverse depth"
+        self.known = {}
+        for index in range(count):
+            picture = scenes.draw([scenes.scene(seed, index)], *FORMATS[index % len(FORMATS)])
+            self.known[picture.rgb[0].permute(1, 2, 0).numpy().tobytes()] = picture.depth[0].numpy()
 
-    def predict(self, pictures: object) -> list[Prediction]:  # noqa: ARG002
-        size = FORMATS[self.asked % len(FORMATS)]
-        truth = scenes.draw([scenes.scene(7, self.asked)], *size).inverse_depth[0].numpy()
-        self.asked += 1
-        return [Prediction(3 * truth + 2, size, 0, "fp32")]
+    def predict(self, pictures: Any) -> list[Prediction]:
+        depth: Any = self.known[pictures[0].tobytes()]
+        given: Any = np.minimum(depth, 100) if self.quantity == "metres" else 3 / depth + 2
+        return [Prediction(given, (1, 1), 0, "fp32")]
 
 
 def test_who_knows_the_depth_scores_best() -> None:
     shown: list[int] = []
-    scores = on_scenes(Oracle(), 4, 7, shown.append)
-    assert (scores.ordinal, shown) == (1, [1, 2, 3, 4])
-    assert scores.delta1 == pytest.approx(1, abs=1e-3)
-    assert scores.abs_rel == pytest.approx(0, abs=1e-3)
+    found = evaluation.measure(Oracle(7, 4), rendered(4, 7, "affine"), shown.append)
+    assert (found.scores["ordinal"], found.pictures, shown) == (1, 4, [1, 2, 3, 4])
+    assert [found.scores[f"delta{n}"] for n in (1, 2, 3)] == pytest.approx([1, 1, 1], abs=1e-3)
+    assert [found.scores[name] for name in ("abs_rel", "log10")] == pytest.approx([0, 0], abs=1e-3)
+    assert found.seconds > 0
+
+
+def test_metres_need_no_fit_and_relative_depth_does() -> None:
+    metric = evaluation.measure(Oracle(7, 2, metres=True), rendered(2, 7, "none"), lambda _: None).scores
+    assert metric["delta1"] > 0.95
+    assert metric["abs_rel"] < 0.05
+    assert metric["ordinal"] > 0.98
+    relative = evaluation.measure(Oracle(7, 2), rendered(2, 7, "median"), lambda _: None).scores
+    assert relative["delta1"] < 0.85
+    assert relative["ordinal"] == 1
+
+
+def test_scores_are_means_over_pictures_and_what_is_unknown_is_left_out() -> None:
+    marks = [{"a": (1.0, 1.0)}, {"a": (0.0, 1.0), "b": (3.0, 4.0)}, {"b": (1.0, 4.0)}]
+    data = Data("three", "xyz", lambda index: Sample(np.zeros((2, 2, 3), np.uint8), lambda _: marks[index]))
+    found = evaluation.measure(Flat(), data, lambda _: None)
+    assert found.scores == {"a": 0.5, "b": 0.5}
+
+
+class Flat(Predictor):
+    def __init__(self) -> None:
+        self.quantity = "inverse depth"
+
+    def predict(self, pictures: Any) -> list[Prediction]:
+        return [Prediction(np.ones(pictures[0].shape[:2], np.float32), (1, 1), 0, "fp32")]
+
+
+def test_of_a_sky_nothing_is_known_and_that_is_no_score() -> None:
+    marks = evaluation.marked(np.zeros((20, 20)), 0, "affine", np.ones((20, 20)))
+    assert set(marks) == {"boundary_f1"}
+
+
+def test_a_picture_that_cannot_be_judged_is_named_and_the_others_go_on() -> None:
+    def read(index: int) -> Sample:
+        if index == 1:
+            raise DacliError("b is empty", "check it")
+        return Sample(np.zeros((2, 2, 3), np.uint8), lambda _: {"a": (1.0, 1.0)})
+
+    found = evaluation.measure(Flat(), Data("three", "abc", read), lambda _: None)
+    assert (found.pictures, found.scores) == (2, {"a": 1})
+    assert {name: str(fault) for name, fault in found.faults.items()} == {"b": "b is empty: check it"}
+
+
+def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) -> None:
+    rgb, depth = np.zeros((30, 40, 3), np.uint8), np.random.default_rng(0).uniform(1, 9, (30, 40))
+    (tmp_path / "a.png").write_bytes(png.encode(rgb))
+    np.save(tmp_path / "a.npy", depth)
+    pairs = [Pair("a", tmp_path / "a.png", tmp_path / "a.npy")]
+    scores = evaluation.measure(Flat(), evaluation.of_pairs("x", pairs, "affine"), lambda _: None).scores
+    far = 1 / (1 / depth).mean()
+    assert scores["rmse"] == pytest.approx(np.sqrt(((far - depth) ** 2).mean()))
+    assert scores["abs_rel"] == pytest.approx((np.abs(far - depth) / depth).mean())
+    assert scores["delta2"] == pytest.approx((np.maximum(far / depth, depth / far) < 1.25**2).mean())
+    assert scores["ordinal"] == 0.5
+    assert scores["boundary_f1"] == 0
 
 
 def test_the_bundled_model_sees_more_than_that_below_is_near() -> None:
     predictor = Predictor(tiny.load(), device.resolve("cpu", "fp32"))
-    rng = np.random.default_rng(0)
     found = []
     for index in range(12):
         picture = scenes.draw([scenes.scene(HELD_OUT, index)], 256, 256)
         (prediction,) = predictor.predict([picture.rgb[0].permute(1, 2, 0).numpy()])
-        found.append(score(prediction.depth, picture.inverse_depth[0].numpy(), rng))
+        found.append(score(prediction.depth, picture.inverse_depth[0].numpy(), index))
     assert np.nanmean([s.ordinal for s in found]) > 0.85 > np.nanmean([s.ramp for s in found]) + 0.05
 
 
 def test_the_ramp_is_right_where_lower_is_nearer_and_wrong_where_higher_is() -> None:
     floor = np.repeat(1.0 + np.arange(64)[:, None], 48, 1)
-    rng = np.random.default_rng(0)
-    assert score(floor, floor, rng).ramp == 1
-    assert score(floor, floor[::-1].copy(), rng).ramp == 0
+    assert score(floor, floor, 0).ramp == 1
+    assert score(floor, floor[::-1].copy(), 0).ramp == 0
 
 
 def test_the_bundled_file_is_small_half_precision_and_says_what_made_it() -> None:
@@ -87,21 +147,6 @@ def test_demo_into_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
     (line,) = capsys.readouterr().err.splitlines()
     assert (end.value.code, line.startswith("error: cannot write")) == (1, True)
     assert (tmp_path / "out").read_text() == "here first"
-
-
-def test_eval_prints_what_it_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "FORMATS", ((64, 64),))
-    with pytest.raises(SystemExit) as end:
-        main(["eval", "--encoder", "tiny", "--size", "64", "--scenes", "2", "--json", "-q"])
-    assert end.value.code == 0
-    assert set(json.loads(capsys.readouterr().out)) == {"ordinal", "ramp", "delta1", "abs_rel", "boundary_f1"}
-
-
-def test_eval_of_metres_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["eval", "--encoder", "tiny", "--model", "indoor"])
-    assert end.value.code == 2
-    assert capsys.readouterr().err.startswith("error: tiny has no indoor model")
 
 
 def test_doctor_names_device_reason_ffmpeg_and_settings(

@@ -1,0 +1,147 @@
+"""dacli eval, compare and scenes: how right networks are, how far two runs differ, and pictures with known depth."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dacli.errors import DacliError, UsageError
+from dacli.options import Device, EngineName, Json, Model, Overwrite, Quiet, Target
+from dacli.voice import Voice
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+judge_app = typer.Typer()
+
+Folder = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write CSV, JSON and a picture there.")]
+Judged = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATA",
+        help="da2k (fetched), DA-2K.zip or its folder, a folder of dacli scenes, or a list of pictures and depths. "
+        "[default: rendered scenes]",
+    ),
+]
+Encoders = Annotated[str | None, typer.Option("--encoder", metavar="A,B", help="One or several, as tiny,vits.")]
+Files = Annotated[list[Path] | None, typer.Option("--weights", metavar="FILE", help="An own checkpoint; repeatable.")]
+Sizes = Annotated[
+    str | None, typer.Option("--size", metavar="PIXELS", help="Short sides of what the network sees, as 256,518.")
+]
+Precisions = Annotated[str, typer.Option("--precision", help="One or several of auto,fp32,fp16,bf16.")]
+Align = Annotated[
+    str | None,
+    typer.Option(help="Fit of inverse depth: none, median, scale, affine. [default: affine; in metres none]"),
+]
+Unit = Annotated[str | None, typer.Option(help="What one step of a depth file means: m, cm, mm or metres as 0.001.")]
+Motion = Annotated[
+    str | None, typer.Option("--clip", metavar="MOTION", help="still, pan, dolly, truck, hand-held or passer.")
+]
+
+
+@judge_app.command("eval", epilog="Example: dacli eval da2k --encoder vits,vitb --precision fp32,bf16 -o scores")
+def evaluate(
+    data: Judged = None, encoder: Encoders = None, model: Model = "v2", weights: Files = None, size: Sizes = None,
+    precision: Precisions = "auto", device: Device = "auto", engine: EngineName = "auto", align: Align = None,
+    unit: Unit = None,
+    scenes: Annotated[int, typer.Option(min=1, help="How many, where DATA is left out.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="The stream of scenes; training uses others.")] = 4242,
+    out: Folder = None, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Accuracy of one or several networks on DA-2K, on pictures with known depth, or on rendered scenes."""
+    from dacli import checkpoints, labelled, tables, trials
+
+    voice = Voice(json_, quiet)
+    sizes, step = trials.parse_sizes(size), labelled.parse_unit(unit)
+    choices = trials.choose(encoder, model, weights or ())
+    how = trials.alignment(align, checkpoints.ALIASES.get(model, model))
+    todo = trials.setups(choices, sizes, precision, device, engine)
+    trials.check_room(out, list(trials.FILES.values()), overwrite=overwrite)
+    judged_on = trials.open_data(data, scenes, seed, how, step, voice)
+    records, whole = [], True
+    for record, complete in trials.run(todo, judged_on, how, voice):
+        records.append(record)
+        whole = whole and complete
+        if json_:
+            voice.result(tables.as_json(record))
+    title = trials.title(judged_on, how)
+    if not json_:
+        show(title, tables.table(records, trials.scores_of(records)))
+    if out is not None:
+        tell(trials.save(out, records, title), voice)
+    raise typer.Exit(0 if whole else 1)
+
+
+@judge_app.command(epilog="Example: dacli compare out-fp32 out-bf16 --align none -o differences")
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run, with npy or png16.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="That of another run over the same pictures.")],
+    align: Annotated[str, typer.Option(help="Fit of B to A: none, median, scale or affine.")] = "affine",
+    out: Folder = None, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """How much the depths of two runs over the same pictures differ, and where."""
+    from dacli import accuracy, comparison, tables, trials
+
+    voice = Voice(json_, quiet)
+    if align not in accuracy.FITS:
+        raise UsageError(f"--align {align} is no alignment", f"choose one of {', '.join(accuracy.FITS)}")
+    trials.check_room(out, list(comparison.FILES.values()), overwrite=overwrite)
+    first, second = comparison.outputs(a), comparison.outputs(b)
+    names, lacking = comparison.pair(first, second)
+    for line in lacking:
+        voice.insist(line)
+    found, faults = comparison.compare(names, first, second, align)
+    for fault in faults:
+        voice.fault(fault)
+    if not found:
+        raise DacliError("no picture could be compared", "each is named above")
+    for record in comparison.records(found) if json_ else ():
+        voice.result(tables.as_json(record))
+    if not json_:
+        show(comparison.title(align), tables.table(comparison.rows(found), comparison.SCORES, comparison.text))
+    if out is not None:
+        tell(comparison.save(out, found, first, second, align), voice)
+    raise typer.Exit(1 if lacking or faults else 0)
+
+
+@judge_app.command(epilog="Example: dacli scenes 100 rooms --seed 7 --save npy,png16")
+def scenes(
+    count: Annotated[int, typer.Argument(metavar="N", min=1, help="How many scenes, or clips.")],
+    out: Target,
+    seed: Annotated[int, typer.Option(min=0, help="The stream of scenes.")] = 1,
+    width: Annotated[int, typer.Option(metavar="PIXELS", help="Of the pictures.")] = 640,
+    height: Annotated[int, typer.Option(metavar="PIXELS", help="Of the pictures.")] = 480,
+    save: Annotated[str, typer.Option(help="Depth as npy, png16 or both, in metres.")] = "npy",
+    clip: Motion = None,
+    frames: Annotated[int, typer.Option(min=1, help="Of a clip.")] = 60,
+    fps: Annotated[float, typer.Option(help="Frames per second of a clip.")] = 30.0,
+    overwrite: Overwrite = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Rendered pictures with exact depth, intrinsics and camera; clips as one folder of frames each."""
+    from dacli import scene_files, trials
+
+    voice = Voice(quiet=quiet)
+    kinds = trials.parse_list(save)
+    order = scene_files.Order(seed, (height, width), kinds, clip, frames if clip else 1, fps)
+    scene_files.check(order)
+    with voice.bar() as bar:
+        task = bar.add_task("scenes", total=count * order.frames)
+        for index in range(count):
+            for path in scene_files.make(out, order, index, overwrite=overwrite):
+                voice.result(str(path))
+                bar.advance(task)
+
+
+def show(title: str, table: "Table") -> None:
+    """Print a table on stdout, in a pipe as wide as it is."""
+    from rich.console import Console
+
+    print(title)
+    Console(width=None if sys.stdout.isatty() else 240).print(table)
+
+
+def tell(paths: Sequence[Path], voice: Voice) -> None:
+    for path in paths:
+        voice.note(f"wrote {path}")

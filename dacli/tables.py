@@ -1,0 +1,118 @@
+"""Results as people and programs read them: a table, CSV, JSON and bars."""
+
+import csv
+import io
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+Record = Mapping[str, object]
+Show = Callable[[str, float], str]
+HEADS = {
+    "ordinal": "order", "ramp": "lower is nearer", "delta1": "δ1", "delta2": "δ2", "delta3": "δ3", "abs_rel": "AbsRel",
+    "rmse": "RMSE m", "log10": "log10", "silog": "SILog", "boundary_f1": "boundary F1",
+}  # fmt: skip
+NUMBERS = frozenset({"abs_rel", "rmse", "log10", "silog", "boundary_f1"})  # the other scores are shares
+
+
+def head(score: str) -> str:
+    """What people call a score; the names of scenes are their own."""
+    return HEADS.get(score, score.replace("_", " "))
+
+
+def shown(score: str, value: float) -> str:
+    """A score as people read it: a share in percent, another with three digits after the point."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if score in NUMBERS else f"{100 * value:.1f} %"
+
+
+def table(records: Sequence[Record], scores: Sequence[str], show: Show = shown) -> "Table":
+    """The records as a table; before the scores stand the first field and those in which the records differ."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD)
+    setup = [key for key in records[0] if key not in scores]
+    told = [key for key in setup if key == setup[0] or len({str(record[key]) for record in records}) > 1]
+    for key in told:
+        made.add_column(key.replace("_", " "))
+    for name in scores:
+        made.add_column(head(name), justify="right")
+    for record in records:
+        numbers = [show(name, number(record.get(name))) for name in scores]
+        made.add_row(*(str(record[key]) for key in told), *numbers)
+    return made
+
+
+def number(found: object) -> float:
+    return float(found) if isinstance(found, int | float) else math.nan
+
+
+def as_csv(records: Sequence[Record]) -> bytes:
+    """The records as a CSV file, in full precision, with the names of all their fields in the first line."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return file.getvalue().encode("utf-8", "surrogateescape")
+
+
+def as_json(record: Record) -> str:
+    """The record in one line of JSON; what is no finite number is null."""
+    return json.dumps({key: None if is_lost(found) else found for key, found in record.items()}, allow_nan=False)
+
+
+def is_lost(found: object) -> bool:
+    return isinstance(found, float) and not math.isfinite(found)
+
+
+def bars(records: Sequence[Record], scores: Sequence[str], labels: Sequence[str], title: str) -> bytes:
+    """A PNG of bars: one panel for all shares, below it one for each other score, a colour for each record."""
+    from matplotlib.figure import Figure
+
+    shares, others = [name for name in scores if name not in NUMBERS], [name for name in scores if name in NUMBERS]
+    panels = {name: [name] for name in others} | ({"%": shares} if shares else {})
+    rows: list[Any] = [row for row in (["%"] * max(1, len(others)) if shares else [], others) if row]
+    width = max(7.0, 1.5 + max(len(shares), len(others)) * (0.5 + 0.3 * len(records)))
+    figure = Figure(figsize=(width, 1.2 + 2.6 * len(rows)), layout="constrained")
+    for name, axes in figure.subplot_mosaic(rows).items():
+        panel(axes, records, panels[name], percent=name == "%")
+    figure.suptitle(plain(title), fontsize=9)
+    handles: list[Any] = figure.axes[0].containers
+    figure.legend(handles, [plain(label) for label in labels], loc="outside lower center", ncols=4, fontsize=8)
+    return as_png(figure)
+
+
+def panel(axes: "Axes", records: Sequence[Record], scores: Sequence[str], *, percent: bool) -> None:
+    """Bars of some scores, those of one score side by side, each with its number."""
+    step, factor = 0.8 / len(records), 100 if percent else 1
+    for row, record in enumerate(records):
+        heights = [factor * number(record.get(name)) for name in scores]
+        drawn = axes.bar([x + row * step for x in range(len(scores))], heights, step)
+        axes.bar_label(drawn, fmt="%.1f" if percent else "%.3g", fontsize=6)
+    axes.set_xticks([x + 0.4 - step / 2 for x in range(len(scores))], [plain(head(name)) for name in scores])
+    axes.tick_params(labelsize=8)
+    axes.set_ylabel("%" if percent else "")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def plain(text: str) -> str:
+    """The text such that Matplotlib sees no formula in it."""
+    return text.replace("$", r"\$")
+
+
+def as_png(figure: "Figure") -> bytes:
+    """The PNG file of a figure; characters that Matplotlib's font lacks are boxes, without a word about it."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(file, format="png", dpi=130)
+    return file.getvalue()
