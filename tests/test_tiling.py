@@ -153,7 +153,7 @@ def test_detail_comes_back_that_the_base_misses() -> None:
     bars, between = np.s_[45:95, 70:130:10], np.s_[45:95, 75:130:10]
     assert (base[bars] - base[between]).mean() < 0.7 * (truth[bars] - truth[between]).mean()
     assert (found[bars] - found[between]).mean() > 0.8 * (truth[bars] - truth[between]).mean()
-    assert np.abs(found - truth).mean() < 0.4 * np.abs(base - truth).mean()
+    assert np.abs(found - truth).mean() < 0.6 * np.abs(base - truth).mean()
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0, 40.0])
