@@ -85,7 +85,7 @@ def image(
     planned = jobs.plan(photos, out, kinds)
     from dacli import session
 
-    predictors, task = session.prepare(chosen, voice)
+    predictors, task = session.prepare(chosen, voice, len(planned))
     tally = session.go(planned, predictors, task, voice)
     raise typer.Exit(1 if tally.failed else 0)
 

@@ -27,6 +27,7 @@ def examine() -> list[tuple[str, str]]:
         ("cores", f"{device.cores()} of {os.cpu_count()} usable"),
         ("memory", memory()),
         *compute(),
+        ("OpenVINO", openvino()),
         ("ffmpeg", ffmpeg()),
         ("HEIC", "can be read" if found("pillow_heif") else "cannot be read: pip install 'dacli[heic]'"),
         ("cache", f"{checkpoints.cache_dir()}{'' if checkpoints.cache_dir().exists() else ' (not made yet)'}"),
@@ -64,6 +65,13 @@ def compute() -> list[tuple[str, str]]:
         ("precision", plan.precision),
         ("because", plan.reason),
     ]
+
+
+def openvino() -> str:
+    """The version of OpenVINO, or how to get it."""
+    if device.has_openvino():
+        return installed("openvino")
+    return "missing: pip install 'dacli[openvino]', the faster engine on a CPU"
 
 
 def ffmpeg() -> str:

@@ -37,13 +37,13 @@ class DINOv2(nn.Module):
         patches = self.patch_embed(images)  # [B, D, h, w]
         if position is None:
             position = self.position_embedding(*patches.shape[-2:])
-        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches.flatten(2).mT], dim=1)
+        tokens = torch.cat([self.cls_token.expand(images.shape[0], -1, -1), patches.flatten(2).transpose(1, 2)], dim=1)
         tokens = tokens + position.to(tokens.dtype)  # [B, 1 + h w, D]
         maps = []
         for index, block in enumerate(self.blocks):
             tokens = block(tokens)
             if index in self.taps:
-                maps.append(self.norm(tokens[:, 1:]).mT.reshape(patches.shape))
+                maps.append(self.norm(tokens[:, 1:]).transpose(1, 2).reshape(patches.shape))
         return maps
 
     def position_embedding(self, height: int, width: int) -> Tensor:

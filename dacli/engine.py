@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from dacli.device import Plan, cores
 from dacli.errors import MemoryShortError
 
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # in torch's words
+NO_MEMORY = (  # in the words of torch and OpenVINO
+    *("out of memory", "can't allocate memory", "not enough memory", "Failed to allocate", "bad_alloc"),
+)
 
 
 class Engine:
@@ -46,7 +48,7 @@ class Engine:
 
 @contextmanager
 def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
-    """Turn torch's several ways to say that memory ran out into one error that names a way on."""
+    """Turn the engines' several ways to say that memory ran out into one error that names a way on."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError

@@ -36,7 +36,7 @@ Tile = Annotated[
 Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Half = Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-EngineName = Annotated[str, typer.Option("--engine", help="auto or torch.")]
+EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]
 Save = Annotated[str, typer.Option(help="Any of color,gray,png16,npy,side.")]
 Colormap = Annotated[str, typer.Option(help="Any Matplotlib name, for color and side.")]
 Near = Annotated[str, typer.Option(help="Which end of gray and png16 is near: white or black.")]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +13,15 @@ from torch import Tensor
 from dacli import render
 from dacli.device import Plan, free_memory
 from dacli.engine import Engine
-from dacli.errors import MemoryShortError
+from dacli.errors import DacliError, MemoryShortError
 from dacli.networks import Network
 from dacli.preprocess import network_size, prepare, to_source
 from dacli.tiling import Mode, Report, Tiling, filled, plan, refine, shrunk, unheard, wanted
+
+if TYPE_CHECKING:
+    from dacli.openvino_engine import OpenVINOEngine
+
+    AnyEngine = Engine | OpenVINOEngine
 
 LARGEST_BATCH = 32
 TILES_TOGETHER = 8  # of one picture, on a GPU
@@ -81,8 +87,9 @@ class Predictor:
     """
 
     def __init__(
-        self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, tile: Mode = "auto"
-    ) -> None:
+        self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, streams: int = 1,
+        tile: Mode = "auto",
+    ) -> None:  # fmt: skip
         self.patch, self.align_corners = network.patch, network.align_corners
         self.quantity: render.Quantity = "inverse depth" if network.max_depth is None else "metres"
         self.native, self.max_depth = network.native_size, network.max_depth
@@ -90,8 +97,8 @@ class Predictor:
         self.size = size or self.native
         self.largest_pass = network.largest_pass
         self.tiled = wanted(tile, self.size, self.largest_pass)
-        self.engine = Engine(network, plan)
-        self.exact: Engine | None = None
+        self.engine = start(network, plan, streams)
+        self.exact: AnyEngine | None = None
         self.batch = batch
         self.report: Report = unheard
 
@@ -143,11 +150,12 @@ class Predictor:
     def needs(self, height: int, width: int) -> int:
         """Bytes that one pass over a picture takes beside the weights, roughly.
 
-        Attention is fused on CPU and CUDA, so that memory grows with the pixels; on MPS all pairs of tokens are held.
+        Attention is fused by torch on CPU and CUDA, so that memory grows with the pixels; on MPS and by OpenVINO all
+        pairs of tokens are held.
         """
-        tokens = height * width / self.patch**2
-        pairs = 4 * self.heads * tokens**2 if self.engine.plan.device == "mps" else 0
-        return round((self.bytes_per_pixel * height * width + pairs) * self.engine.plan.dtype.itemsize / 4)
+        plan, tokens = self.engine.plan, height * width / self.patch**2
+        pairs = 4 * self.heads * tokens**2 if plan.device == "mps" or plan.engine == "openvino" else 0
+        return round((self.bytes_per_pixel * height * width + pairs) * plan.dtype.itemsize / 4)
 
     def passes(self, pictures: Tensor) -> Tensor:
         """What the engine makes of pictures [B, 3, h, w], of as many together as memory allows."""
@@ -216,7 +224,18 @@ class Predictor:
         return Raw(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
 
 
-def paying_batch(engine: Engine, size: tuple[int, int], clock: Callable[[], float] = time.perf_counter) -> int:
+def start(network: Network, plan: Plan, streams: int) -> "AnyEngine":
+    """The engine of the plan; raises DacliError if it cannot be loaded."""
+    if plan.engine == "torch":
+        return Engine(network, plan)
+    try:
+        from dacli.openvino_engine import OpenVINOEngine
+    except ImportError as error:
+        raise DacliError(f"OpenVINO cannot be loaded ({error})", "install it again, or use --engine torch") from error
+    return OpenVINOEngine(network, plan, streams)
+
+
+def paying_batch(engine: "AnyEngine", size: tuple[int, int], clock: Callable[[], float] = time.perf_counter) -> int:
     """The batch up to which a picture of (h, w) pixels takes less time the more go together, and that fits in memory.
 
     On a CPU that is 1: one picture of vits at 518 keeps all cores busy (1, 2 and 4 together took 0.54, 0.53 and 0.54 s
@@ -236,7 +255,7 @@ def paying_batch(engine: Engine, size: tuple[int, int], clock: Callable[[], floa
     return best
 
 
-def seconds_each(engine: Engine, size: tuple[int, int], count: int, clock: Callable[[], float]) -> float:
+def seconds_each(engine: "AnyEngine", size: tuple[int, int], count: int, clock: Callable[[], float]) -> float:
     """Seconds for one picture of a batch, the least of three after one to warm up."""
     pictures = torch.zeros(count, 3, *size)
     engine.forward(pictures)

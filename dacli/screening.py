@@ -21,7 +21,7 @@ def screen(planned: Sequence[Job], chosen: Chosen, showing: Showing, voice: Voic
     opened = [(job, clip) for job in planned if (clip := opened_or_told(job, chosen, showing, voice))]
     failed = len(planned) - len(opened)
     if opened:
-        predictors, task = session.prepare(chosen, voice)
+        predictors, task = session.prepare(chosen, voice, sum(len(clip.pts) for _, clip in opened))
         failed += sum(not shoot(job, clip, predictors, task, showing, voice) for job, clip in opened)
     return 1 if failed else 0
 

@@ -1,6 +1,7 @@
 """One run of a command: the network opened, the work done, each result told."""
 
 import contextlib
+import copy
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -65,16 +66,17 @@ class Tally:
         return text
 
 
-def prepare(chosen: Chosen, voice: Voice) -> tuple[list[Predictor], Task]:
-    """The predictors for the options, one for each device, and what their pictures have in common."""
+def prepare(chosen: Chosen, voice: Voice, pictures: int = 1) -> tuple[list[Predictor], Task]:
+    """The predictors for so many pictures, one for each that is computed at a time, and what the pictures share."""
     look = style(chosen.colormap, chosen.near, chosen.range)
     choice = networks.choose(chosen.encoder, chosen.model, chosen.weights)
     machines = [(one, chosen.precision, chosen.engine) for one in chosen.devices]
-    found = [open_one(choice, chosen.size, machine, voice, chosen.tile) for machine in machines]
+    found = [open_one(choice, chosen.size, machine, voice, pictures, chosen.tile) for machine in machines]
     ready = [predictor for predictor, _ in found]
     first, opened = found[0]
     for one in ready:
         one.batch = batch_for(one) if chosen.batch is None else chosen.batch
+    ready = [copy.copy(one) for one in ready for _ in range(device.streams(one.engine.plan, pictures))]
     return ready, Task(
         opened.encoder, opened.model, opened.weights, first.quantity, first.size, first.engine.plan, look,
         chosen.max_pixels, chosen.overwrite, tiled=first.tiled,
@@ -82,12 +84,17 @@ def prepare(chosen: Chosen, voice: Voice) -> tuple[list[Predictor], Task]:
 
 
 def open_one(
-    choice: networks.Choice, size: int | None, machine: tuple[str, str, str], voice: Voice, tile: Mode = "auto"
+    choice: networks.Choice,
+    size: int | None,
+    machine: tuple[str, str, str],
+    voice: Voice,
+    pictures: int = 1,
+    tile: Mode = "auto",
 ) -> tuple[Predictor, Opened]:
     """The predictor for a device, and a line that says what was decided and why."""
     plan = device.resolve(*machine)
     opened = networks.open_network(choice, half=plan.half_weights, say=voice.note, progress=voice.download)
-    ready = Predictor(opened.network, plan, size, tile=tile)
+    ready = Predictor(opened.network, plan, size, streams=device.streams(plan, pictures), tile=tile)
     why = f" ({plan.reason})" if plan.reason else ""
     voice.note(
         f"{opened.encoder} {ready.quantity} at {ready.size} px{in_tiles(ready)} on {plan.device}, {plan.engine} "
@@ -142,7 +149,7 @@ def fill_folder(
         if not todo:
             voice.note("nothing to do: no input failed" if only_failed else "nothing to do in this part")
             return 0
-        predictors, task = prepare(chosen, voice)
+        predictors, task = prepare(chosen, voice, len(todo))
         log.begin(task.settings)
         log.sweep({job.folder for job in mine})
         try:

@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dacli import __version__, checkpoints, jobs, networks, pictures, png, predictor, tiny
+from dacli import __version__, checkpoints, device, jobs, networks, pictures, png, predictor, tiny
 from dacli import files as whole_files
 from dacli.cli import main
 from dacli.errors import DacliError, StopError
@@ -60,8 +60,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where OpenVINO's networks are kept: to compile one for each test would take longer than the tests."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user with nothing but the package and one folder, in which the commands run."""
     for name in list(os.environ):
         if name.lower().startswith(("hf_", "dacli_", "huggingface_", "xdg_")):
@@ -70,6 +76,8 @@ def home(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(tiny, "BUNDLED", weights)
+    checkpoints.cache_dir().mkdir(parents=True, exist_ok=True)
+    (checkpoints.cache_dir() / "openvino").symlink_to(compiled)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"
@@ -107,7 +115,7 @@ def test_a_photo_gets_its_depth_beside_it_and_the_path_on_stdout(dacli: Run, hom
     assert (run.code, run.out) == (0, "photo_color.png\n")
     assert pictures.read(Path("photo_color.png")).shape == (24, 36, 3)
     assert len(run.err) == 1
-    assert re.match(r"tiny inverse depth at 32 px on (cpu|cuda|mps), torch \w+ \(.+\)$", run.err[0])
+    assert re.match(r"tiny inverse depth at 32 px on (cpu|cuda|mps), (torch|openvino) \w+ \(.+\)$", run.err[0])
 
 
 def test_all_kinds_come_from_one_pass_under_the_names_of_the_contract(dacli: Run, home: Path) -> None:
@@ -127,7 +135,20 @@ def test_json_has_one_object_per_input_in_order_and_nothing_else(dacli: Run, hom
     for number in range(3):
         photo(home / f"{number}.jpg", number, (24, 24 + 12 * number))
     (home / "1.jpg").write_bytes(b"")
-    run = dacli("image", "2.jpg", "1.jpg", "0.jpg", *SMALL, "--save", "color,npy", "--json", "--precision", "fp32")
+    run = dacli(
+        "image",
+        "2.jpg",
+        "1.jpg",
+        "0.jpg",
+        *SMALL,
+        "--save",
+        "color,npy",
+        "--json",
+        "--precision",
+        "fp32",
+        "--engine",
+        "torch",
+    )
     wide, bad, square = run.objects
     assert run.code == 1
     assert [each["input"] for each in run.objects] == ["2.jpg", "1.jpg", "0.jpg"]
@@ -144,6 +165,34 @@ def test_json_has_one_object_per_input_in_order_and_nothing_else(dacli: Run, hom
     assert wide["device"].partition(":")[0] in ("cpu", "cuda", "mps")
     depth = np.load("2_depth.npy")
     assert wide["range"] == [depth.min(), depth.max()]
+
+
+def test_both_engines_give_the_same_depth_and_say_which_they_are(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg")
+    depth = []
+    for engine in ("torch", "openvino"):
+        how = ("--device", "cpu", "--engine", engine, "--precision", "fp32")
+        run = dacli("image", "a.jpg", *SMALL, *how, "-o", engine, "--save", "npy", "--json")
+        assert run.objects[0]["engine"] == engine
+        assert f"on cpu, {engine} fp32" in run.err[0]
+        depth.append(np.load(f"{engine}/a_depth.npy"))
+    assert not np.array_equal(*depth)
+    assert np.linalg.norm(depth[1] - depth[0]) <= 1e-3 * np.linalg.norm(depth[0])
+
+
+def test_another_engine_redoes_what_the_first_one_made(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg")
+    runs = [dacli("image", "a.jpg", *SMALL, "--engine", name, "--json") for name in ("torch", "openvino", "openvino")]
+    assert [run.objects[0]["kept"] for run in runs] == [False, False, True]
+
+
+def test_an_engine_that_is_not_installed_is_one_line(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(home / "a.jpg")
+    monkeypatch.setattr(device, "has_openvino", lambda: False)
+    run = dacli("image", "a.jpg", *SMALL, "--engine", "openvino")
+    assert (run.code, run.out) == (1, "")
+    assert run.err == ["error: OpenVINO is not installed: pip install 'dacli[openvino]', or use --engine torch"]
+    assert ", torch " in dacli("image", "a.jpg", *SMALL, "--device", "cpu").err[0]
 
 
 def test_an_explicit_range_is_what_is_reported(dacli: Run, home: Path) -> None:

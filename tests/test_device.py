@@ -1,7 +1,9 @@
 """Device, engine and precision on every kind of machine, by torch's answers put in its mouth."""
 
 import os
-from dataclasses import dataclass
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,20 @@ from dacli.errors import DacliError, UsageError
 
 @dataclass
 class Machine:
-    """What torch says of a machine: its CUDA devices, MPS, and the CPU's ways to multiply bf16."""
+    """What torch says of a machine: its CUDA devices, MPS, its CPU's ways to multiply bf16; is OpenVINO there?."""
 
     monkeypatch: pytest.MonkeyPatch
 
-    def has(self, *, cuda: int = 0, mps: bool = False, amx: bool = False, avx512: bool = False) -> None:
+    def has(
+        self, *, cuda: int = 0, mps: bool = False, amx: bool = False, avx512: bool = False, openvino: bool = False
+    ) -> None:
         patch = self.monkeypatch.setattr
         patch(torch.cuda, "is_available", lambda: cuda > 0)
         patch(torch.cuda, "device_count", lambda: cuda)
         patch(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
         patch(torch.backends.mps, "is_available", lambda: mps)
         patch(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        patch(device, "has_openvino", lambda: openvino)
         patch(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
 
 
@@ -101,6 +106,82 @@ def test_float32_needs_no_reason(machine: Machine) -> None:
     plan = resolve("cpu", "fp32", "torch")
     assert plan == Plan("cpu", "torch", "fp32", half_weights=False, reason="")
     assert plan.dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
+def test_openvino_is_taken_on_a_cpu_where_it_is_installed(machine: Machine, precision: str) -> None:
+    machine.has(avx512=True, openvino=True)
+    plan = resolve(precision=precision)
+    assert (plan.device, plan.engine) == ("cpu", "openvino")
+    assert "OpenVINO is faster than torch on a CPU" in plan.reason
+    assert resolve(precision=precision, engine="torch") == replace(
+        plan, engine="torch", reason=plan.reason.replace("; OpenVINO is faster than torch on a CPU", "")
+    )
+    assert "OpenVINO" not in resolve("cpu", precision, "openvino").reason
+
+
+def test_openvino_is_not_taken_for_a_gpu(machine: Machine) -> None:
+    machine.has(cuda=1, openvino=True)
+    assert resolve().engine == "torch"
+    machine.has(mps=True, openvino=True)
+    assert resolve().engine == "torch"
+
+
+def test_asked_for_openvino_means_the_cpu(machine: Machine) -> None:
+    machine.has(cuda=1, mps=True, amx=True, openvino=True)
+    assert resolve(engine="openvino") == Plan("cpu", "openvino", "bf16", half_weights=False, reason="this CPU has AMX")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+def test_openvino_on_a_gpu_is_refused(machine: Machine, name: str) -> None:
+    machine.has(cuda=1, mps=True, openvino=True)
+    with pytest.raises(DacliError, match="OpenVINO computes on the CPU here, not on") as caught:
+        resolve(name, engine="openvino")
+    assert caught.value.hint == "use --device cpu or --engine torch"
+
+
+def test_openvino_that_is_missing_is_refused_with_the_way_to_get_it(machine: Machine) -> None:
+    machine.has(avx512=True)
+    with pytest.raises(DacliError, match="OpenVINO is not installed") as caught:
+        resolve("cpu", engine="openvino")
+    assert "pip install 'dacli[openvino]'" in caught.value.hint
+
+
+def test_bf16_that_the_cpu_emulates_is_torchs_alone(machine: Machine) -> None:
+    machine.has(openvino=True)
+    assert resolve("cpu", "bf16").engine == "torch"
+    assert resolve("cpu", "fp16").engine == resolve("cpu").engine == "openvino"
+    with pytest.raises(DacliError, match="no bf16 on this CPU"):
+        resolve("cpu", "bf16", "openvino")
+
+
+def test_to_ask_for_openvino_does_not_load_it() -> None:
+    code = "import sys; from dacli import device; print(device.has_openvino(), 'openvino' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout == "True False\n"
+
+
+@pytest.mark.parametrize(
+    ("engine", "pictures", "threads", "expected"),
+    [("openvino", 9, 4, 4), ("openvino", 3, 4, 3), ("openvino", 1, 4, 1), ("openvino", 0, 4, 1), ("torch", 9, 4, 1)],
+)
+def test_streams_are_no_more_than_pictures_and_threads(
+    monkeypatch: pytest.MonkeyPatch, engine: str, pictures: int, threads: int, expected: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    plan = Plan("cpu", engine, "fp32", half_weights=False, reason="")
+    assert device.streams(plan, pictures) == expected
+
+
+@pytest.mark.parametrize(("said", "expected"), [("3", 3), ("", 7), ("0", 7), ("many", 7), ("2,1", 7), (None, 7)])
+def test_threads_are_those_of_omp_num_threads_or_all_cores(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(device, "cores", lambda: 7)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert device.threads() == expected
 
 
 @pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "cuda:01"])

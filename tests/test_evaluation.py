@@ -1,4 +1,5 @@
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,14 @@ def test_doctor_names_device_reason_ffmpeg_and_settings(
     assert lines["precision"] in {"fp32", "fp16", "bf16"}
     assert "DACLI_ENCODER=vitl" in lines["settings"]
     assert Path(lines["ffmpeg"].partition(" at ")[2]).is_file()
+
+
+def test_doctor_recommends_openvino_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dict(diagnosis.examine())["OpenVINO"] == version("openvino")
+    monkeypatch.setattr(device, "has_openvino", lambda: False)
+    found = dict(diagnosis.examine())
+    assert "pip install 'dacli[openvino]'" in found["OpenVINO"]
+    assert found["engine"] == "torch"
 
 
 def test_doctor_tells_of_an_ffmpeg_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from test_cli import KINDS, SMALL, Result, Run, photo
 
 from dacli import voice
 
-dacli, home, weights = test_cli.dacli, test_cli.home, test_cli.weights
+dacli, home, weights, compiled = test_cli.dacli, test_cli.home, test_cli.weights, test_cli.compiled
 HANG = 120  # seconds after which a process counts as hanging
 
 

@@ -21,7 +21,7 @@ ROWS = (
     "depth_anything shading parts accuracy flicker matching",
     "loading plants",
     "networks furnishing preprocess engine render pictures ffmpeg steady",
-    "tiling task clips labelled",
+    "tiling task clips labelled openvino_engine",
     "predictor decoding encoding",
     "pipeline muxing",
     "segments frames",
@@ -38,7 +38,7 @@ ROWS = (
     "__main__",
 )
 FLOOR = {name: floor for floor, row in enumerate(ROWS) for name in row.split()} | {"": -1, "train": -1}
-HEAVY = ("torch", "cv2", "numpy", "matplotlib", "PIL", "safetensors", "rich.progress", "rich.table")
+HEAVY = ("torch", "cv2", "numpy", "matplotlib", "PIL", "safetensors", "openvino", "rich.progress", "rich.table")
 
 
 def modules() -> dict[str, Path]:

@@ -1,0 +1,168 @@
+"""One forward pass on OpenVINO, the faster engine on a CPU: the torch network, converted once and kept on disk."""
+
+import contextlib
+import hashlib
+import inspect
+import queue
+import re
+import struct
+import sys
+import tempfile
+import threading
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from isal import isal_zlib
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dacli import __version__, checkpoints, files
+from dacli.depth_anything import DepthAnything
+from dacli.device import Plan, threads
+from dacli.engine import enough_memory
+from dacli.errors import DacliError
+from dacli.networks import Network
+
+# When it is imported, OpenVINO tells its makers so over the network, unless the package for that is missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
+from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
+
+Properties = dict[str, str | int]
+HINTS: dict[str, Properties] = {
+    "fp32": {"INFERENCE_PRECISION_HINT": "f32"},
+    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
+}
+# The residual stream adds up many small terms, so it and what normalises it stay in float32 under every hint.
+STREAM = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|attention)\.\d+/aten::add/Add)[^"]*" [^>]*>')
+PRECISE = '<rt_info><attribute name="precise" version="0" /></rt_info>'
+
+
+class OpenVINOEngine:
+    """A network compiled for a plan, which `streams` threads may use at a time, each on its share of the cores.
+
+    What comes out does not depend on the number of streams.
+    """
+
+    def __init__(self, network: Network, plan: Plan, streams: int = 1) -> None:
+        self.plan, self.streams = plan, streams
+        self.network = network.eval().requires_grad_(requires_grad=False).float()
+        how: Properties = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads()}
+        self.compiled, self.content = compiled(self.network, HINTS[plan.precision] | how)
+        self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+        for _ in range(streams):
+            self.idle.put(self.compiled.create_infer_request())
+        self.one_at_a_time = threading.Lock()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Depth [B, H, W] in float32 of normalised pictures [B, 3, H, W].
+
+        Raises MemoryShortError if memory does not suffice.
+        """
+        inputs = [each.contiguous().numpy() for each in (pictures.float(), *self.position(pictures))]
+        request = self.idle.get()
+        try:
+            with enough_memory(pictures, self.plan):
+                return torch.from_numpy(request.infer(inputs, share_inputs=True)[0])
+        finally:
+            self.idle.put(request)
+
+    def position(self, pictures: Tensor) -> list[Tensor]:
+        """What the converted network takes besides pictures [B, 3, H, W]."""
+        if not isinstance(self.network, DepthAnything):
+            return []
+        height, width = (side // self.network.patch for side in pictures.shape[2:])
+        with self.one_at_a_time:
+            return [self.network.pretrained.position_embedding(height, width)]
+
+    def in_float32(self) -> "OpenVINOEngine":
+        """The same network computing in float32: for what overflowed."""
+        return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
+
+
+def compiled(network: Network, how: Properties) -> tuple[openvino.CompiledModel, NDArray[np.uint8] | None]:
+    """The network compiled with OpenVINO's properties `how`, and memory that must stay as long as it is in use.
+
+    It comes from dacli's cache, where one file serves all sizes, precisions and streams, or is put there; a damaged
+    file is replaced. Raises DacliError if a temporary file cannot be written.
+    """
+    core = openvino.Core()
+    path = place(network, core)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        content = checked(path)
+        return core.import_model(openvino.Tensor(content, shared_memory=True), "CPU", how), content
+    made = core.compile_model(precise(convert(network), core), "CPU", how)
+    with contextlib.suppress(DacliError):  # without a cache it takes a second more each time
+        keep(made.export_model().getvalue(), path)
+    return made, None
+
+
+def checked(path: Path) -> NDArray[np.uint8]:
+    """What keep() wrote, memory-mapped; raises OSError or ValueError if it is not there or not whole."""
+    content = np.memmap(path, np.uint8, "c")
+    if checksum(content[:-4]) != content[-4:].tobytes():
+        raise ValueError(f"{path} is damaged")
+    return content[:-4]
+
+
+def keep(model: bytes, path: Path) -> None:
+    """Put a compiled network into the cache, in the place of what other versions made of the same weights."""
+    files.write(path, model + checksum(model))
+    for old in path.parent.glob(f"{path.name.partition('-')[0]}-*"):
+        if old != path:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+
+def checksum(content: "bytes | NDArray[np.uint8]") -> bytes:
+    return struct.pack("<I", isal_zlib.crc32(content))
+
+
+def place(network: Network, core: openvino.Core) -> Path:
+    """Where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
+    weights = hashlib.sha256(f"{getattr(network, 'version', '')} {network.max_depth}".encode())
+    for name, value in network.state_dict().items():
+        content = checksum(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        weights.update(f"{name} {list(value.shape)} {content.hex()}\n".encode())
+    versions = [__version__, openvino.__version__, torch.__version__, core.get_property("CPU", "FULL_DEVICE_NAME")]
+    code = hashlib.sha256("\n".join(versions).encode())
+    for source in sorted({__file__} | {inspect.getfile(type(part)) for part in network.modules()}):
+        code.update(Path(source).read_bytes())
+    return checkpoints.cache_dir() / "openvino" / f"{weights.hexdigest()[:16]}-{code.hexdigest()[:16]}.blob"
+
+
+def convert(network: Network) -> openvino.Model:
+    """The network as OpenVINO reads it, for pictures of any number and size.
+
+    A position embedding is an input, so that its resize is torch's. openvino.convert_model would take four times as
+    long.
+    """
+    example, shapes = [torch.zeros(1, 3, 3 * network.patch, 5 * network.patch)], [[-1, 3, -1, -1]]
+    if isinstance(network, DepthAnything):
+        example.append(network.pretrained.position_embedding(3, 5))
+        shapes.append([1, -1, example[1].shape[-1]])
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # about sizes that a trace would fix, and about tracing
+        traced = torch.jit.trace(network, tuple(example), check_trace=False)  # type: ignore[no-untyped-call]
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced)  # what load() returns does not keep it alive
+    model = frontend.load(decoder)
+    for given, shape in zip(model.get_inputs(), shapes, strict=True):
+        model.set_partial_shape(given, openvino.PartialShape(shape))
+    return frontend.convert(model)
+
+
+def precise(model: openvino.Model, core: openvino.Core) -> openvino.Model:
+    """The same model with its residual stream marked as float32, which only the text of a saved model can say."""
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+            text, weights = Path(name, "model.xml"), Path(name, "model.bin")
+            openvino.serialize(model, text, weights)
+            text.write_text(STREAM.sub(rf"\g<0>{PRECISE}", text.read_text("utf-8")), "utf-8")
+            return core.read_model(text, weights)
+    except (OSError, RuntimeError) as error:
+        raise DacliError(f"cannot convert the network for OpenVINO ({error})", "use --engine torch") from error
