@@ -26,6 +26,7 @@ CLIP_KINDS: Mapping[str, str] = {
     "side": "_side.mp4",
 }
 FRAME_KINDS: Mapping[str, str] = {kind: os.path.splitext(suffix)[0] for kind, suffix in CLIP_KINDS.items()}
+LABELS: Mapping[str, str] = {"half": "_depth.npy"}  # pseudo-labels, float16
 RECORD_KEYWORD = "dacli"
 _STEM_BYTES = 230
 

@@ -103,7 +103,7 @@ def read_depth16(path: Path) -> tuple[npt.NDArray[np.uint16], dict[str, str]]:
     return values.astype(np.uint16, copy=False), text
 
 
-def npy(array: npt.NDArray[np.float32]) -> bytes:
+def npy(array: npt.NDArray[np.float16 | np.float32]) -> bytes:
     """Return the .npy file of an array."""
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)

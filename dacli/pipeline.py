@@ -252,12 +252,21 @@ def describe(work: Work, depth: render.Depth, network_size: tuple[int, int], tas
     )  # fmt: skip
 
 
+def half(depth: render.Depth) -> NDArray[np.float16]:
+    """The depth in half the bytes; raises DacliError where float16 has no such numbers."""
+    if depth.max() > np.finfo(np.float16).max:
+        raise DacliError(f"its depth reaches {depth.max():g}, beyond float16", "choose another network")
+    return depth.astype(np.float16)
+
+
 def encode(
     kind: str, rgb: NDArray[np.uint8 | np.uint16] | None, depth: render.Depth, made: render.Record, style: Style
 ) -> bytes:
     """The file of one kind of output; only side needs the picture itself."""
     if kind == "npy":
         return pictures.npy(depth)
+    if kind == "half":
+        return pictures.npy(half(depth))
     low, high, quantity = made.low, made.high, made.quantity
     scale = render.scale16(low, high, quantity, style.near, auto=kind == "png16" and style.range == render.AUTO)
     text = replace(made, black=scale.black, white=scale.white, near=scale.near, unit=scale.unit).text()

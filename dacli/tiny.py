@@ -65,14 +65,14 @@ class Tiny(nn.Module):
     patch = 32
     native_size = 256
     largest_pass = 256  # at 320 the share δ1 of one pass is 0.04 less than that of tiles
-    max_depth: float | None = None
     align_corners = False
     heads = HEADS
     bytes_per_pixel = 218  # what one pass holds at its peak in float32, measured at 1024
     last_layers = "out"
 
-    def __init__(self) -> None:
+    def __init__(self, max_depth: float | None = None) -> None:
         super().__init__()
+        self.max_depth = max_depth
         w, f = WIDTHS, FUSED
         self.stem = nn.Sequential(nn.Conv2d(3, w[0], 3, 2, 1, bias=False), nn.BatchNorm2d(w[0]), nn.ReLU())
         self.stages = nn.ModuleList(stage(w[i], w[i + 1], DEPTHS[i]) for i in range(4))
@@ -83,7 +83,10 @@ class Tiny(nn.Module):
         self.out = nn.Sequential(nn.Conv2d(f[0], f[0], 3, 1, 1), nn.ReLU(), nn.Conv2d(f[0], 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Inverse depth [B, H, W] > 0 of normalised pictures [B, 3, H, W], near = large, of no fixed scale."""
+        """Depth [B, H, W] of normalised pictures [B, 3, H, W].
+
+        Inverse depth > 0, near = large, of no fixed scale; with `max_depth` metres from 0 to that.
+        """
         maps = [self.stem(x)]
         for layer in self.stages:
             maps.append(layer(maps[-1]))
@@ -92,7 +95,8 @@ class Tiny(nn.Module):
             y = F.interpolate(self.down[i](y), size=maps[i].shape[-2:], mode="bilinear", align_corners=False)
             y = self.fuse[i](y + self.lateral[i](maps[i]))
         raw = self.out(y.to(self.out[0].weight.dtype))
-        return F.softplus(F.interpolate(raw, size=x.shape[-2:], mode="bilinear", align_corners=False)[:, 0])
+        full = F.interpolate(raw, size=x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+        return F.softplus(full) if self.max_depth is None else full.sigmoid() * self.max_depth
 
     def look_around(self, x: Tensor) -> Tensor:
         """The coarsest map [B, C, h, w] after attention among all its places."""
@@ -122,11 +126,12 @@ def load(path: Path = BUNDLED) -> Tiny:
     try:
         with safe_open(path, "pt") as file:
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - it is no mapping
+            max_depth = (file.metadata() or {}).get("max_depth")
     except (OSError, SafetensorError) as error:
         raise DacliError(
             f"{path} cannot be read as weights of tiny ({error})", "give a file that dacli train wrote"
         ) from error
-    network = Tiny()
+    network = Tiny(None if max_depth is None else float(max_depth))
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in expected.items()}:
         raise DacliError(f"{path.name} does not hold the network tiny", "leave --encoder out, or give another file")

@@ -185,3 +185,52 @@ def test_random_numbers_come_from_the_generator_and_go_where_the_picture_is() ->
         found = [augment.augment(rgb, depth, random) for _ in range(4)]
         picture, truth = view(*canvas, 64, 64, random)
     assert {t.device.type for t in (*found, picture, truth)} == {"cpu"}
+
+
+def test_views_without_zoom_keep_the_lens() -> None:
+    rgb, depth = ramps(128, 128)
+    for seed in range(10):
+        picture, truth = view(rgb, depth, 64, 64, seeded(seed), zoom=0)
+        assert float(picture[1].diff(dim=0).mean() * 63) == pytest.approx(1, abs=0.02)
+        assert float(truth.max() - truth.min()) == pytest.approx(11, abs=0.3)
+
+
+def test_hues_turn_as_colorsys_has_it_for_a_third_of_the_circle() -> None:
+    rgb = rendered()[0]
+    turned = augment.hue(rgb, torch.full((4, 1, 1, 1), 1 / 3))  # red becomes green, green blue, blue red
+    torch.testing.assert_close(turned, rgb[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
+    part = augment.hue(rgb, torch.full((4, 1, 1, 1), 0.1))
+    torch.testing.assert_close(part.mean(1), rgb.mean(1))
+    torch.testing.assert_close(part.std(1), rgb.std(1), atol=1e-5, rtol=1e-4)
+
+
+def test_strong_perturbation_stays_in_range_and_is_strong() -> None:
+    rgb = rendered()[0]
+    first, again = (augment.strong(rgb, seeded(3)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert 0 <= first.min() <= first.max() <= 1
+    mild = np.mean([(augment.colour(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
+    hard = np.mean([(augment.strong(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
+    assert hard > mild / 2
+    soft = [augment.strong(rgb[:1], seeded(n)).diff(dim=3).abs().mean().item() for n in range(40)]
+    assert min(soft) < 0.6 * rgb[:1].diff(dim=3).abs().mean().item()
+
+
+def test_cut_mix_puts_a_rectangle_of_one_picture_and_its_depth_into_another() -> None:
+    first = (torch.zeros(3, 40, 60), torch.full((40, 60), 5.0))
+    second = (torch.ones(3, 40, 60), torch.full((40, 60), 7.0))
+    shares = []
+    for seed in range(300):
+        rgb, truth = augment.cut_mix(first, second, seeded(seed))
+        inside = rgb[0] == 1
+        assert torch.equal(truth[0].isnan(), inside)
+        assert torch.equal(truth[1].isnan(), ~inside)
+        assert set(truth[0][~inside].tolist()) <= {5.0}
+        assert set(truth[1][inside].tolist()) <= {7.0}
+        rows, columns = inside.any(1), inside.any(0)
+        assert torch.equal(inside, rows[:, None] & columns)  # a rectangle
+        shares.append(inside.float().mean().item())
+    # U, an even share, cut off at the borders: of sides √U about an even middle, E = ∫ (√u − u / 4)² du = 17 / 60 … 1/2
+    side = np.sqrt(np.linspace(0, 1, 100_001))
+    kept = side - side**2 / 4
+    assert np.mean(shares) == pytest.approx((kept**2).mean(), abs=0.05)

@@ -14,7 +14,7 @@ from dacli.errors import DacliError
 from dacli.evaluation import FORMATS, HELD_OUT, Data, Sample, rendered, score
 from dacli.labelled import Pair
 from dacli.predictor import Prediction, Predictor
-from dacli.train import teacher
+from dacli.train.recipes import SCHEDULES
 
 
 class Oracle(Predictor):
@@ -118,7 +118,7 @@ def test_the_bundled_file_is_small_half_precision_and_says_what_made_it() -> Non
     with safe_open(tiny.BUNDLED, "np") as file:
         made, kinds = file.metadata(), {str(file.get_tensor(key).dtype) for key in file.keys()}  # noqa: SIM118
     assert kinds == {"float16"}
-    assert json.loads(made["cycles"]) == teacher.plain(teacher.CYCLES)
+    assert json.loads(made["cycles"]) == SCHEDULES["tiny", "scratch"].plain()
     assert made["seed"].isdecimal()
 
 

@@ -1,9 +1,10 @@
-"""What cameras, lenses and files do to a picture; batches [B, 3, H, W] of float RGB in 0…1 on any device.
+"""What cameras, lenses and files do to a picture, and worse; batches [B, 3, H, W] of float RGB in 0…1 on any device.
 
 Random numbers come from the generator's own device and go to the picture's: the two need not be the same.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -22,11 +23,16 @@ QUANTISATION = (
 )  # luminance table of ITU-T T.81, annex K
 
 
-def view(rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Generator) -> tuple[Tensor, Tensor]:
-    """A random part of one canvas [3, h, w] and its inverse depth [h, w], at height × width, mirrored half the time."""
+def view(
+    rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Generator, zoom: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """A random part of one canvas [3, h, w] and its inverse depth [h, w], at height × width, mirrored half the time.
+
+    The part is the largest that fits, or smaller, down to 1 - `zoom` of it.
+    """
     h, w = inverse_depth.shape
     whole = min(h / height, w / width)
-    part = whole * (1 - 0.5 * float(chance(random)) ** 2)
+    part = whole * (1 - zoom * float(chance(random)) ** 2)
     ch, cw = max(8, int(height * part)), max(8, int(width * part))
     top, left = (int(torch.randint(n + 1, (), generator=random, device=random.device)) for n in (h - ch, w - cw))
     picture = rgb[None, :, top : top + ch, left : left + cw].float() / 255
@@ -40,13 +46,52 @@ def view(rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Ge
 
 def augment(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
     """Pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
-    rgb = sometimes(0.2, rgb, defocus(rgb, inverse_depth, random), random)
+    rgb = sometimes(0.2, rgb, lambda: defocus(rgb, inverse_depth, random), random)
     rgb = colour(rgb, random)
-    rgb = sometimes(0.25, rgb, blur(rgb, float(chance(random)) * 1.2 + 0.4), random)
+    rgb = sometimes(0.25, rgb, lambda: blur(rgb, float(chance(random)) * 1.2 + 0.4), random)
     strength = uniform(rgb, random, 0, 0.05) * (uniform(rgb, random, 0, 1) < 0.5)
     noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
     rgb = rgb + strength * noise
-    return sometimes(0.35, rgb, jpeg(rgb, uniform(rgb, random, 0.3, 3.0)), random).clamp(0, 1)
+    return sometimes(0.35, rgb, lambda: jpeg(rgb, uniform(rgb, random, 0.3, 3.0)), random).clamp(0, 1)
+
+
+def strong(rgb: Tensor, random: Generator) -> Tensor:
+    """Pictures with colour jitter and, half of them, Gaussian blur, as Depth Anything (section 3.2) has it."""
+    turned = hue(rgb, uniform(rgb, random, -0.25, 0.25))
+    gray = turned.mean(1, keepdim=True)
+    rgb = gray + uniform(rgb, random, 0.5, 1.5) * (turned - gray)
+    middle = rgb.mean((1, 2, 3), keepdim=True)
+    rgb = (middle + uniform(rgb, random, 0.5, 1.5) * (rgb - middle)) * uniform(rgb, random, 0.5, 1.5)
+    return sometimes(0.5, rgb, lambda: blur(rgb, float(chance(random)) * 1.9 + 0.1), random).clamp(0, 1)
+
+
+def hue(rgb: Tensor, turns: Tensor) -> Tensor:
+    """Colours turned about the gray axis by turns [B, 1, 1, 1] of a whole circle (Rodrigues' formula)."""
+    cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
+    gray = rgb.mean(1, keepdim=True)
+    crossed = (rgb.roll(1, 1) - rgb.roll(-1, 1)) / math.sqrt(3)
+    return gray + cos * (rgb - gray) + sin * crossed
+
+
+def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random: Generator) -> tuple[Tensor, Tensor]:
+    """The first picture with a rectangle of the second one, and what is known of each, [3, H, W] and [2, H, W].
+
+    Both are a picture [3, H, W] and its inverse depth [H, W]; the size of the rectangle is that of CutMix with α = 1
+    (Yun et al. 2019, section 3.1), cut off at the borders.
+    """
+    height, width = first[1].shape
+    cut = (1 - float(chance(random))) ** 0.5
+    rows, columns = (span(size, cut, random) for size in (height, width))
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    inside[rows, columns] = True
+    truth = torch.stack([torch.where(inside, torch.nan, first[1]), torch.where(inside, second[1], torch.nan)])
+    return torch.where(inside, second[0], first[0]), truth
+
+
+def span(size: int, share: float, random: Generator) -> slice:
+    """A share of 0 … size about a random middle."""
+    middle, half = float(chance(random)) * size, share * size / 2
+    return slice(max(0, round(middle - half)), min(size, round(middle + half)))
 
 
 def chance(random: Generator) -> Tensor:
@@ -54,9 +99,10 @@ def chance(random: Generator) -> Tensor:
     return torch.rand((), generator=random, device=random.device)
 
 
-def sometimes(share: float, plain: Tensor, changed: Tensor, random: Generator) -> Tensor:
-    """Each sample either changed, by that chance, or plain."""
-    return torch.where(uniform(plain, random, 0, 1) < share, changed, plain)
+def sometimes(share: float, plain: Tensor, change: Callable[[], Tensor], random: Generator) -> Tensor:
+    """Each sample either changed, by that chance, or plain; nothing is computed for none."""
+    chosen = uniform(plain, random, 0, 1) < share
+    return torch.where(chosen, change(), plain) if chosen.any() else plain
 
 
 def uniform(like: Tensor, random: Generator, low: float, high: float, channels: int = 1) -> Tensor:
@@ -67,8 +113,8 @@ def uniform(like: Tensor, random: Generator, low: float, high: float, channels: 
 
 def colour(rgb: Tensor, random: Generator) -> Tensor:
     """Gain and offset per channel, contrast, saturation (down to gray), gamma, and swapped channels now and then."""
-    swapped = rgb[:, torch.randperm(3, generator=random, device=random.device).to(rgb.device)]
-    rgb = sometimes(0.1, rgb, swapped, random)
+    order = torch.randperm(3, generator=random, device=random.device).to(rgb.device)
+    rgb = sometimes(0.1, rgb, lambda: rgb[:, order], random)
     gray = (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
     saturation = uniform(rgb, random, 0, 1.7) * (uniform(rgb, random, 0, 1) > 0.08)
     rgb = gray + saturation * (rgb - gray)

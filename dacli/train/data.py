@@ -1,20 +1,31 @@
-"""An endless, seeded stream of rendered training batches."""
+"""The batches of a training: an endless sequence in which number n is always the same, whoever makes it."""
 
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from dacli.errors import DacliError
 from dacli.preprocess import MEAN, STD
-from dacli.scenes import draw, scene
-from dacli.train.augment import augment, view
+from dacli.scenes import Layout, draw
+from dacli.train import pairs
+from dacli.train.augment import augment, chance, cut_mix, strong, view
+from dacli.train.pairs import Pair
+
+Sample = tuple[Tensor, Tensor]
 
 FORMATS = ((1.0, 1.0), (1.0, 1.0), (1.0, 4 / 3), (1.0, 1.5), (1.0, 16 / 9), (4 / 3, 1.0), (1.5, 1.0))
-KEPT = 2500
+GRAIN = 32  # sides are multiples of this, or of the network's patch
+KEPT = 1024  # rendered scenes that new views are taken of
+LANES = 4  # batches of one lane share their scenes, so that 2 or 4 workers need not render those of each other
+ZOOM = 0.5  # views show down to this share of what fits
+WATCHED = 16  # samples that are held out to watch the training by
 
 
 @dataclass(frozen=True)
@@ -29,57 +40,196 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Stream(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches first … last of one stage. Each renders `fresh` new scenes; the rest are new views of recent ones.
+class Scenes:
+    """Rendered scenes: `fresh` new ones a batch, the other samples are new views of those of recent batches.
 
-    Each of W workers makes every W-th batch, from recent scenes of its own. A stream starts without any, so a run that
-    was resumed sees the same new scenes as one that never stopped, but other older ones beside them.
+    A training that goes on renders the recent ones again when it comes to them.
+    """
+
+    seed: int
+    make: Callable[[int, int], Layout]
+
+    def pick(self, stage: Stage, past: int, number: int, slot: int, random: Generator) -> int:
+        """Which scene fills a slot of batch `number`, the stage having `past` batches before it."""
+        reach = min(past // LANES, KEPT // (LANES * stage.fresh))
+        back = int(torch.randint(reach + 1, (), generator=random)) if slot >= stage.fresh else 0
+        first = past - LANES * back < LANES  # of its lane: there are no earlier ones, so all of its samples are new
+        return (number - LANES * back) * 1000 + (slot if first else slot % stage.fresh)
+
+    def canvas(self, item: int, stage: Stage) -> Sample:
+        """RGB [3, h, w] uint8 and inverse depth [h, w] float16 of a scene."""
+        picture = draw([self.make(self.seed, item)], stage.canvas, stage.canvas)
+        return picture.rgb[0], picture.inverse_depth[0].half()
+
+    def watched(self) -> list[tuple["Scenes", int]]:
+        """Scenes that are held out, of another stream."""
+        return [(replace(self, seed=self.seed + 1_000_000), index) for index in range(WATCHED)]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Pictures with depth in files, in an order of its own in every epoch."""
+
+    seed: int
+    pairs: tuple[Pair, ...]
+
+    @property
+    def held(self) -> int:
+        """How many pairs at the end of the list are held out."""
+        return min(WATCHED, max(1, len(self.pairs) // 50))
+
+    def pick(self, stage: Stage, _past: int, number: int, slot: int, random: Generator) -> int:  # noqa: ARG002
+        """Which pair fills a slot of batch `number`."""
+        count = len(self.pairs) - self.held
+        epoch, place = divmod(number * stage.batch + slot, count)
+        return int(order(self.seed, epoch, count)[place])
+
+    def canvas(self, item: int, _stage: Stage) -> Sample:
+        """RGB [3, h, w] uint8 and inverse depth [h, w] float32, NaN where it is not known."""
+        rgb, depth = pairs.read(self.pairs[item])
+        return torch.from_numpy(rgb).permute(2, 0, 1), torch.from_numpy(depth)
+
+    def watched(self) -> list[tuple["Listed", int]]:
+        """The pairs that are held out."""
+        return [(self, len(self.pairs) - 1 - index) for index in range(self.held)]
+
+
+Source = Scenes | Listed
+
+
+@lru_cache(maxsize=2)
+def order(seed: int, epoch: int, count: int) -> Tensor:
+    """The numbers below `count` in the order of an epoch."""
+    return torch.randperm(count, generator=seeded(seed, epoch))
+
+
+def seeded(*numbers: int) -> Generator:
+    """A generator that depends on all of the numbers, which are not negative, and on how many there are."""
+    state = np.random.SeedSequence([len(numbers), *numbers]).generate_state(1, np.uint64)
+    return Generator().manual_seed(int(state[0] >> 1))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a stage is taught with: sides are multiples of `patch`; `strong`: perturbed as students are (augment).
+
+    `metric`: pictures stay square and of the lens that they are of, which tells what a metre is.
     """
 
     stage: Stage
+    source: Source
     seed: int
+    patch: int = GRAIN
+    strong: bool = False
+    metric: bool = False
+
+    def picture_size(self, number: int) -> tuple[int, int]:
+        """Height and width of the pictures of batch `number`."""
+        if self.metric:
+            return picture_size(self.stage.size, None, self.patch)
+        return picture_size(self.stage.size, seeded(self.seed, number), self.patch)
+
+    def view(self, canvas: Sample, height: int, width: int, random: Generator) -> Sample:
+        """A random view of a canvas."""
+        return view(*canvas, height, width, random, zoom=0 if self.metric else ZOOM)
+
+
+@dataclass
+class Stream(IterableDataset[Sample | DacliError]):
+    """Batches first … last of a lesson whose first one is `begin`; a process of several makes the slots of its rank.
+
+    Batch number n depends on the lesson and n alone, so a training that was broken off goes on as if nothing had been.
+    Each of W workers makes every W-th batch. A fault in a file is given instead of the batch: it is told elsewhere.
+    """
+
+    lesson: Lesson
+    begin: int
     first: int
     last: int
+    rank: int = 0
+    ranks: int = 1
+    canvases: OrderedDict[int, Sample] = field(default_factory=OrderedDict)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised pictures [B, 3, H, W] and inverse depth [B, H, W]; the same for the same first, last and seed."""
+    def __iter__(self) -> Iterator[Sample | DacliError]:
+        """Normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W], NaN where not known, R regions a sample."""
         worker = get_worker_info()
         if worker:
             torch.set_num_threads(1)
         offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        recent: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT)
         for number in range(self.first + offset, self.last, stride):
-            wanted = self.stage.fresh if recent else 2 * self.stage.batch
-            recent.extend(self.rendered(number, wanted))
-            yield self.batch(number, recent)
+            try:
+                yield self.batch(number)
+            except DacliError as error:
+                yield error
 
-    def rendered(self, number: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """New scenes of batch `number`: RGB [3, h, w] uint8 and inverse depth [h, w] float16."""
-        for k in range(count):
-            picture = draw([scene(self.seed, number * 1000 + k)], self.stage.canvas, self.stage.canvas)
-            yield picture.rgb[0], picture.inverse_depth[0].half()
+    def batch(self, number: int) -> Sample:
+        """Batch `number`, or the part of it that falls to the rank."""
+        lesson = self.lesson
+        height, width = lesson.picture_size(number)
+        slots = range(self.rank, lesson.stage.batch, self.ranks)
+        rgb, truth = zip(*(self.sample(number, slot, height, width) for slot in slots), strict=True)
+        return normal(torch.stack(rgb)), torch.stack(truth)
 
-    def batch(self, number: int, recent: deque[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Batch `number`: the newest scenes, and random older ones."""
-        random = Generator().manual_seed(self.seed * 1_000_003 + number)
-        height, width = picture_size(self.stage.size, random)
-        older = torch.randint(0, len(recent), (self.stage.batch - self.stage.fresh,), generator=random).tolist()
-        newest = range(len(recent) - self.stage.fresh, len(recent))
-        views = [view(*recent[i], height, width, random) for i in (*newest, *older)]
-        rgb, truth = (torch.stack(part) for part in zip(*views, strict=True))
-        rgb = augment(rgb, truth, random)
-        mean, std = (torch.tensor(v).float().view(1, 3, 1, 1) for v in (MEAN, STD))
-        return (rgb - mean) / std, truth
+    def sample(self, number: int, slot: int, height: int, width: int) -> Sample:
+        """RGB [3, h, w] in 0…1 and inverse depth [R, h, w] of one slot."""
+        lesson, past = self.lesson, number - self.begin
+        random = seeded(lesson.seed, number, slot)
+        rgb, truth = self.seen(number, past, slot, height, width, random)
+        rgb = augment(rgb[None], truth.nan_to_num(0)[None], random)[0]
+        if not lesson.strong:
+            return rgb, truth[None]
+        rgb = strong(rgb[None], random)[0]
+        if chance(random) < 0.5:
+            other, behind = self.seen(number, past, (slot + 1) % lesson.stage.batch, height, width, random)
+            return cut_mix((rgb, truth), (strong(other[None], random)[0], behind), random)
+        return rgb, torch.stack([truth, torch.full_like(truth, torch.nan)])
+
+    def seen(self, number: int, past: int, slot: int, height: int, width: int, random: Generator) -> Sample:
+        """A random view of what fills the slot."""
+        item = self.lesson.source.pick(self.lesson.stage, past, number, slot, random)
+        return self.lesson.view(self.canvas(item), height, width, random)
+
+    def canvas(self, item: int) -> Sample:
+        """What is to be seen, kept for later views if it had to be rendered."""
+        source, stage = self.lesson.source, self.lesson.stage
+        if isinstance(source, Listed):
+            return source.canvas(item, stage)
+        if item not in self.canvases:
+            self.canvases[item] = source.canvas(item, stage)
+            if len(self.canvases) > KEPT + LANES * stage.batch:
+                self.canvases.popitem(last=False)
+        return self.canvases[item]
 
 
-def picture_size(size: int, random: Generator) -> tuple[int, int]:
-    """A random format about as large as size × size, with sides that are multiples of 32."""
-    rows, columns = FORMATS[int(torch.randint(0, len(FORMATS), (), generator=random))]
+def normal(rgb: Tensor) -> Tensor:
+    """Pictures [B, 3, H, W] in 0…1 as networks see them."""
+    mean, std = (torch.tensor(v).float().view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (rgb - mean) / std
+
+
+def watched(lesson: Lesson) -> Sample:
+    """Held-out samples, square and plain: normalised pictures [B, 3, S, S] and inverse depth [B, 1, S, S]."""
+    height, width = picture_size(lesson.stage.size, None, lesson.patch)
+    samples = [
+        lesson.view(source.canvas(item, lesson.stage), height, width, seeded(0, item))
+        for source, item in lesson.source.watched()
+    ]
+    rgb, truth = zip(*samples, strict=True)
+    return normal(torch.stack(rgb)), torch.stack(truth)[:, None]
+
+
+def picture_size(size: int, random: Generator | None, patch: int = GRAIN) -> tuple[int, int]:
+    """A random format about as large as size × size, with sides that are multiples of the patch; None: the square."""
+    rows, columns = FORMATS[int(torch.randint(0, len(FORMATS), (), generator=random))] if random else (1.0, 1.0)
     scale = size / (rows * columns) ** 0.5
-    return round(rows * scale / 32) * 32, round(columns * scale / 32) * 32
+    height, width = (max(1, round(side * scale / patch)) * patch for side in (rows, columns))
+    return height, width
 
 
-def loader(stage: Stage, seed: int, first: int, last: int, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """The stream's batches, made by `workers` processes ahead of need (0: in this process)."""
+def batches(stream: Stream, workers: int) -> Iterator[Sample]:
+    """The stream's batches, made by `workers` processes ahead of need (0: in this process); raises their DacliError."""
     ahead: dict[str, Any] = {"prefetch_factor": 6, "multiprocessing_context": "forkserver"} if workers else {}
-    return DataLoader(Stream(stage, seed, first, last), batch_size=None, num_workers=workers, **ahead)
+    for item in DataLoader(stream, batch_size=None, num_workers=workers, **ahead):
+        if isinstance(item, DacliError):
+            raise item
+        yield item
