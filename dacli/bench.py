@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -151,30 +152,48 @@ def photos(folder: Path, count: int, *, width: int = 1632, height: int = 1224) -
 
 
 def streaming(folder: Path) -> list[str]:
-    """Pictures per second of the whole run beside those of the bare network over the same tensors, in turns."""
+    """Pictures per second of the whole run beside those of the bare network over the same tensors, in turns.
+
+    The bare network takes one picture at a time with all cores, and then as many at a time as the run does.
+    """
     sources = photos(folder / "stream", STREAMED)
-    lines = []
+    lines, plan = [], device.resolve("cpu")
+    streams = device.streams(plan, len(sources))
     for name, network in (("tiny", tiny.load(tiny.BUNDLED)), ("vits", DepthAnything("vits"))):
-        ready = Predictor(network, device.resolve("cpu"), 518, tile="off")
-        task = Task(name, "v2", "", ready.quantity, 518, ready.engine.plan, Style(), 10**9, overwrite=True)
+        single = start(copy.deepcopy(network), plan, 1)
+        ready = Predictor(network, plan, 518, tile="off", streams=streams)
+        task = Task(name, "v2", "", ready.quantity, 518, plan, Style(), 10**9, overwrite=True)
         planned = jobs.plan(sources, folder / "streamed", ("color", "png16"), root=folder / "stream")
-        seen = ready.prepare(pictures.read(sources[0])).tensor[None]
-
-        def bare(ready: Predictor = ready, seen: torch.Tensor = seen) -> None:
-            for _ in sources:
-                ready.engine.forward(seen)
-
-        def whole(ready: Predictor = ready, task: Task = task, planned: tuple[Job, ...] = planned) -> None:
-            if any(work.error for work in pipeline.run(planned, [ready], task)):
-                raise SystemExit("a picture failed")
-
-        alone, run = turns(bare, whole, count=3)
-        share = statistics.median(a / b for a, b in zip(alone, run, strict=True))
+        seen = [ready.prepare(pictures.read(sources[0])).tensor[None]] * STREAMED
+        workers = [copy.copy(ready) for _ in range(streams)]
+        runs = (
+            partial(one_by_one, single.forward, seen),
+            partial(together, ready.engine.forward, seen, streams),
+            partial(whole, planned, workers, task),
+        )
+        *bare, run = turns(*runs, count=3)
+        alone, many = (statistics.median(a / b for a, b in zip(each, run, strict=True)) for each in bare)
         rate = STREAMED / statistics.median(run)
         lines.append(
-            f"{name} at 518, 2 megapixels, color + png16: {rate:.2f} pictures/s, {share:.2f} of the bare network"
+            f"{name} at 518, {plan.engine} {plan.precision}, 2 megapixels, color + png16: {rate:.2f} pictures/s, "
+            f"{alone:.2f} of the bare network's one at a time, {many:.2f} of its {streams} at a time"
         )
     return lines
+
+
+def one_by_one(run: Callable[[torch.Tensor], object], seen: list[torch.Tensor]) -> None:
+    for picture in seen:
+        run(picture)
+
+
+def together(run: Callable[[torch.Tensor], object], seen: list[torch.Tensor], count: int) -> None:
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(run, seen))
+
+
+def whole(planned: tuple[Job, ...], workers: list[Predictor], task: Task) -> None:
+    if any(work.error for work in pipeline.run(planned, workers, task)):
+        raise SystemExit("a picture failed")
 
 
 def planning(folder: Path) -> list[str]:

@@ -1,10 +1,12 @@
 """Measured figures of clips on this machine: python -m dacli.bench_clips. Ratios are of turns in one run."""
 
+import copy
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,15 +14,15 @@ import numpy as np
 import torch
 
 from dacli import device, film, jobs
-from dacli.bench import turns
+from dacli.bench import one_by_one, together, turns
 from dacli.decoding import ignore
 from dacli.depth_anything import DepthAnything
 from dacli.ffmpeg import run
-from dacli.predictor import Predictor
+from dacli.predictor import Predictor, start
 from dacli.steady import Steadier
 from dacli.task import Style, Task
 
-FRAMES = 24  # of a turn
+FRAMES = 48  # of a turn
 FEW, MANY = 100, 3000
 
 
@@ -56,25 +58,29 @@ def steadying(_: Path) -> list[str]:
 
 
 def speed(folder: Path) -> list[str]:
-    """Frames per second of the whole run, beside those of the bare network over the same tensor, in turns."""
-    ready = Predictor(DepthAnything("vits"), device.resolve("cpu"), 518)
-    task = Task("vits", "v2", "", ready.quantity, 518, ready.engine.plan, Style(), 10**9, overwrite=True)
+    """Frames per second of the whole run, beside those of the bare network over the same tensors, in turns."""
+    plan, network = device.resolve("cpu"), DepthAnything("vits")
+    streams = device.streams(plan, FRAMES)
+    single = start(copy.deepcopy(network), plan, 1)
+    ready = Predictor(network, plan, 518, streams=streams)
+    task = Task("vits", "v2", "", ready.quantity, 518, plan, Style(), 10**9, overwrite=True)
     showing = film.Showing()
     (job,) = jobs.plan([footage(folder, FRAMES)], folder / "out", ("color", "png16"), suffixes=jobs.CLIP_KINDS)
     clip = film.open_clip(job.source, showing, 10**9)
-    seen = ready.prepare(np.zeros((1080, 1920, 3), np.uint8)).tensor[None]
-
-    def bare() -> None:
-        for _ in range(FRAMES):
-            ready.engine.forward(seen)
-
-    def whole() -> None:
-        film.develop(job, clip, [ready], task, showing, ignore, lambda *_: None)
-
-    alone, made = turns(bare, whole, count=3)
-    share = statistics.median(a / b for a, b in zip(alone, made, strict=True))
+    seen = [ready.prepare(np.zeros((1080, 1920, 3), np.uint8)).tensor[None]] * FRAMES
+    workers = [copy.copy(ready) for _ in range(streams)]
+    runs = (
+        partial(one_by_one, single.forward, seen),
+        partial(together, ready.engine.forward, seen, streams),
+        partial(film.develop, job, clip, workers, task, showing, ignore, lambda *_: None),
+    )
+    *bare, made = turns(*runs, count=3)
+    alone, many = (statistics.median(a / b for a, b in zip(each, made, strict=True)) for each in bare)
     rate = FRAMES / statistics.median(made)
-    return [f"vits at 518, 1080p, color + png16: {rate:.2f} frames/s, {share:.2f} of the bare network"]
+    return [
+        f"vits at 518, {plan.engine} {plan.precision}, 1080p, color + png16: {rate:.2f} frames/s, {alone:.2f} of the "
+        f"bare network's one at a time, {many:.2f} of its {streams} at a time"
+    ]
 
 
 def memory(folder: Path) -> list[str]:
