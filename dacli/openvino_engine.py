@@ -49,6 +49,8 @@ class OpenVINOEngine:
     """
 
     def __init__(self, network: Network, plan: Plan, streams: int = 1) -> None:
+        # Torch's threads, which still resize, would spin for work between two calls, on the cores that OpenVINO needs.
+        torch.set_num_threads(1)
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
         how: Properties = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads()}
