@@ -474,7 +474,7 @@ def test_where_memory_does_not_hold_a_single_tile_the_photo_is_named(
 
     photo(home / "a.jpg")
     monkeypatch.setattr(Tiny, "forward", hungry)
-    run = dacli("image", "a.jpg", *TILED, "--tile", tile)
+    run = dacli("image", "a.jpg", *TILED, "--tile", tile, "--engine", "torch")
     assert (run.code, run.out, len(run.errors)) == (1, "", 1)
     assert re.match(
         r"error: a\.jpg: not enough memory on \w+ for 256 × \d+ pixels: try a smaller --size", run.errors[0]

@@ -24,7 +24,7 @@ from test_muxing import rich
 from dacli import networks, png
 from dacli.tiny import Tiny
 
-dacli, home, weights = test_cli.dacli, test_cli.home, test_cli.weights
+dacli, home, weights, compiled = test_cli.dacli, test_cli.home, test_cli.weights, test_cli.compiled
 HANG = 60  # seconds after which a process counts as hanging
 EXACT = (*SMALL, "--precision", "fp32")
 HDR = "format=yuv420p10le,setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
@@ -269,15 +269,9 @@ def test_metres_stay_metres(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPa
     """A network in metres: what it says goes as millimetres into the clip, whatever steadying does to the look."""
     make(home / "a.mp4", *H264, frames=6)
 
-    class Metric(Tiny):
-        max_depth = 20.0
-
-        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            return super().forward(pictures).sigmoid() * 20
-
-    opened = networks.Opened(Metric(), "tiny", "indoor", "x")
+    opened = networks.Opened(Tiny(20.0), "tiny", "indoor", "x")
     monkeypatch.setattr(networks, "open_network", lambda *_, **__: opened)
-    assert dacli("video", "a.mp4", *EXACT, "--save", "png16,npy,gray").code == 0
+    assert dacli("video", "a.mp4", *EXACT, "--save", "png16,npy,gray", "--engine", "torch").code == 0
     metres = floats(home / "a_depth")
     deep = footage.pixels(home / "a_depth16.mkv", "gray16le")
     assert 0 < metres.min() <= metres.max() < 20
@@ -487,7 +481,7 @@ def test_a_network_that_fails_ends_the_clip_and_not_the_run(
         return whole(self, pictures)
 
     monkeypatch.setattr(Tiny, "forward", forward)
-    run = dacli("video", "a.mp4", "b.mp4", *SMALL)
+    run = dacli("video", "a.mp4", "b.mp4", *SMALL, "--engine", "torch")
     assert run.code == 1
     assert [line for line in run.errors if "cosmic ray" in line and "a.mp4" in line] == run.errors
     assert files(home) == ["a.mp4", "b.mp4", "b_color.mp4"]
