@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacli.errors import DacliError, UsageError
-from dacli.options import Device, EngineName, Json, Model, Overwrite, Quiet, Target
+from dacli.options import DepthUnit, Device, EngineName, Json, Model, Overwrite, Quiet, Target
 from dacli.voice import Voice
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ Judged = Annotated[
     str | None,
     typer.Argument(
         metavar="DATA",
-        help="da2k (fetched), DA-2K.zip or its folder, a folder of dacli scenes, or a list of pictures and depths. "
-        "[default: rendered scenes]",
+        help="da2k (fetched), DA-2K.zip or its folder; a folder of dacli scenes, Hypersim or Virtual KITTI 2; or lines "
+        "of picture, tab, depth. [default: rendered scenes]",
     ),
 ]
 Encoders = Annotated[str | None, typer.Option("--encoder", metavar="A,B", help="One or several, as tiny,vits.")]
@@ -35,7 +35,6 @@ Align = Annotated[
     str | None,
     typer.Option(help="Fit of inverse depth: none, median, scale, affine. [default: affine; in metres none]"),
 ]
-Unit = Annotated[str | None, typer.Option(help="What one step of a depth file means: m, cm, mm or metres as 0.001.")]
 Motion = Annotated[
     str | None, typer.Option("--clip", metavar="MOTION", help="still, pan, dolly, truck, hand-held or passer.")
 ]
@@ -45,21 +44,22 @@ Motion = Annotated[
 def evaluate(
     data: Judged = None, encoder: Encoders = None, model: Model = "v2", weights: Files = None, size: Sizes = None,
     precision: Precisions = "auto", device: Device = "auto", engine: EngineName = "auto", align: Align = None,
-    unit: Unit = None,
+    unit: DepthUnit = None,
     scenes: Annotated[int, typer.Option(min=1, help="How many, where DATA is left out.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The stream of scenes; training uses others.")] = 4242,
     out: Folder = None, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Accuracy of one or several networks on DA-2K, on pictures with known depth, or on rendered scenes."""
-    from dacli import checkpoints, labelled, tables, trials
+    from dacli import checkpoints, depthfiles, tables, trials
 
     voice = Voice(json_, quiet)
-    sizes, step = trials.parse_sizes(size), labelled.parse_unit(unit)
+    sizes, step = trials.parse_sizes(size), depthfiles.parse_unit(unit)
     choices = trials.choose(encoder, model, weights or ())
-    how = trials.alignment(align, checkpoints.ALIASES.get(model, model))
+    kind = checkpoints.ALIASES.get(model, model)
+    how = trials.alignment(align, kind)
     todo = trials.setups(choices, sizes, precision, device, engine)
     trials.check_room(out, list(trials.FILES.values()), overwrite=overwrite)
-    judged_on = trials.open_data(data, scenes, seed, how, step, voice)
+    judged_on = trials.rendered(scenes, seed, how, kind) if data is None else trials.open_data(data, how, step, voice)
     records, whole = [], True
     for record, complete in trials.run(todo, judged_on, how, voice):
         records.append(record)

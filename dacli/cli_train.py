@@ -14,6 +14,7 @@ from dacli.errors import DacliError, UsageError
 from dacli.options import (
     Batch,
     Chosen,
+    DepthUnit,
     Device,
     Devices,
     Encoder,
@@ -54,11 +55,11 @@ Folder = Annotated[
 Pairs = Annotated[
     Path | None,
     typer.Option(
-        metavar="LIST|FOLDER", help="Lines of picture, tab, depth; or Hypersim, Virtual KITTI 2. [default: rendered]"
+        metavar="LIST|FOLDER",
+        help="Lines of picture, tab, depth; or Hypersim, Virtual KITTI 2, dacli scenes. [default: rendered]",
     ),
 ]
 Labels = Annotated[Path, typer.Argument(metavar="LABELS", help="What dacli train label made of IN.")]
-Unit = Annotated[str | None, typer.Option(help="Of a list's depth: m, cm, mm, or 1/m for inverse depth.")]
 Taught = Annotated[
     str | None, typer.Option("--encoder", help="vits, vitb, vitl, vitg or tiny. [default: tiny, or that of --init]")
 ]
@@ -77,16 +78,17 @@ Minutes = Annotated[float, typer.Option(min=0, help="Between two checkpoints.")]
 
 @train_app.command("teacher", epilog="Example: dacli train teacher runs/tiny --seed 1")
 def train_teacher(
-    folder: Folder, data: Pairs = None, unit: Unit = None, encoder: Taught = None, init: Init = None, seed: Seed = 1,
-    steps: Steps = None, batch: BatchSize = None, size: Side = None, rate: Rate = None, precision: Arithmetic = "auto",
-    device: Device = "auto", workers: Workers = 2, minutes: Minutes = 5, quiet: Quiet = False,
+    folder: Folder, data: Pairs = None, unit: DepthUnit = None, encoder: Taught = None, init: Init = None,
+    seed: Seed = 1, steps: Steps = None, batch: BatchSize = None, size: Side = None, rate: Rate = None,
+    precision: Arithmetic = "auto", device: Device = "auto", workers: Workers = 2, minutes: Minutes = 5,
+    quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train on exact depth: rendered scenes, or pictures with depth; the weights end up in DIR."""
     from dacli.scenes import scene
     from dacli.train import recipes, teach
 
     wanted = teach.Wanted(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = labelled(data, unit, seed) if data else rendered(seed, scene)
+    given = from_files(data, unit, seed) if data else rendered(seed, scene)
     go(wanted, "teacher", recipes.TEACHER, given, device, Voice(quiet=quiet))
 
 
@@ -132,21 +134,22 @@ def train_student(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train on pictures and their pseudo-labels; the weights end up in DIR."""
-    from dacli.train import pairs, recipes, teach
+    from dacli import labelled
+    from dacli.train import recipes, teach
     from dacli.train.data import Listed
 
     voice = Voice(quiet=quiet)
-    found, without = pairs.labelled(source, labels)
+    found, without = labelled.of_labels(source, labels)
     if without:
         voice.note(f"{without} pictures have no label and are left out")
     wanted = teach.Wanted(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = Listed(seed, tuple(found)), pairs.digest(found, labels)
+    given = Listed(seed, found), labelled.digest(found, labels)
     go(wanted, "student", recipes.STUDENT, given, device, voice, strong=strong)
 
 
 @train_app.command("metric", epilog="Example: dacli train metric runs/metres --encoder tiny --model indoor")
 def train_metric(
-    folder: Folder, data: Pairs = None, unit: Unit = None, encoder: Taught = None, init: Init = None,
+    folder: Folder, data: Pairs = None, unit: DepthUnit = None, encoder: Taught = None, init: Init = None,
     model: Annotated[str, typer.Option(help="indoor, to 20 m, or outdoor, to 80 m.")] = "indoor", seed: Seed = 1,
     steps: Steps = None, batch: BatchSize = None, size: Side = None, rate: Rate = None, precision: Arithmetic = "auto",
     device: Device = "auto", workers: Workers = 2, minutes: Minutes = 5, quiet: Quiet = False,
@@ -160,10 +163,10 @@ def train_metric(
     if init is None and encoder not in (None, "tiny"):
         raise UsageError("metres are learned from a relative checkpoint", "name one of this encoder with --init")
     if unit == "1/m":
-        raise UsageError("inverse depth of any scale tells no metres", "--unit takes m, cm or mm")
+        raise UsageError("inverse depth of any scale tells no metres", "give depth in m, cm, mm or a number of metres")
     first = init or tiny.BUNDLED
     wanted = teach.Wanted(folder, encoder, first, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = labelled(data, unit, seed) if data else rendered(seed, recipes.PLACES[model])
+    given = from_files(data, unit, seed) if data else rendered(seed, recipes.PLACES[model])
     go(wanted, "metric", recipes.metric(model), given, device, Voice(quiet=quiet))
 
 
@@ -174,13 +177,13 @@ def rendered(seed: int, make: Callable[[int, int], Any]) -> tuple["Data", str]:
     return Scenes(seed, make), f"rendered {make.__name__}"
 
 
-def labelled(data: Path, unit: str | None, seed: int) -> tuple["Data", str]:
+def from_files(data: Path, unit: str | None, seed: int) -> tuple["Data", str]:
     """Pictures with depth, and what tells them from other data."""
-    from dacli.train import pairs
+    from dacli import depthfiles, labelled
     from dacli.train.data import Listed
 
-    found = pairs.find(data, unit)
-    return Listed(seed, tuple(found)), pairs.digest(found, data.parent if data.is_file() else data)
+    found = labelled.to_learn_from(data, depthfiles.parse_unit(unit))
+    return Listed(seed, found), labelled.digest(found, data.parent if data.is_file() else data)
 
 
 def refuse_metres(model: str, weights: Path | None) -> None:

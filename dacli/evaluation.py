@@ -12,11 +12,12 @@ from dacli import accuracy, labelled, metrics
 from dacli.errors import DacliError
 from dacli.labelled import Pair
 from dacli.predictor import Predictor
-from dacli.scenes import draw, scene
+from dacli.scenes import Layout, draw, scene
 
 HELD_OUT = 4242
 FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))
 NEAREST = 1e-6  # metres; a prediction is never nearer
+Make = Callable[[int, int], Layout]  # of the stream and the number in it
 Marks = dict[str, tuple[float, float]]  # what was reached, and its weight, by the score's name
 
 
@@ -98,27 +99,30 @@ def score(prediction: metrics.Map, truth: metrics.Map, seed: int, align: str = "
     )
 
 
-def rendered(count: int, seed: int, align: str) -> Data:
-    """The first scenes of the stream `seed`, in four formats by turns."""
+def rendered(
+    count: int, seed: int, align: str, what: str = "scenes", make: Make = scene, reach: float = np.inf
+) -> Data:
+    """The first scenes of the stream `seed`, in four formats by turns; what lies beyond `reach` metres is unknown."""
     names = [f"scene {index}" for index in range(count)]
     seeds = np.random.default_rng(seed).integers(1 << 32, size=count)
 
     def read(index: int) -> Sample:
-        picture = draw([scene(seed, index)], *FORMATS[index % len(FORMATS)])
-        truth = picture.inverse_depth[0].numpy()
+        picture = draw([make(seed, index)], *FORMATS[index % len(FORMATS)])
+        inverse = picture.inverse_depth[0].numpy()
+        truth = np.where(inverse >= 1 / reach, inverse, np.nan)
         return Sample(picture.rgb[0].permute(1, 2, 0).numpy(), partial(marked, truth, int(seeds[index]), align))
 
-    return Data(f"{count} rendered scenes of stream {seed}", names, read)
+    return Data(f"{count} rendered {what} of stream {seed}", names, read)
 
 
 def of_pairs(title: str, pairs: Sequence[Pair], align: str) -> Data:
     """Pictures with depth in files."""
 
     def read(index: int) -> Sample:
-        rgb, depth = labelled.read(pairs[index])
-        return Sample(rgb, partial(marked, 1 / depth, index, align))
+        rgb, inverse = labelled.read(pairs[index])
+        return Sample(rgb, partial(marked, inverse, index, align))
 
-    return Data(f"{len(pairs)} pictures of {title}", [pair.name for pair in pairs], read)
+    return Data(f"{len(pairs)} pictures of {title}", [str(pair.picture) for pair in pairs], read)
 
 
 def marked(truth: metrics.Map, seed: int, align: str, prediction: metrics.Map) -> Marks:

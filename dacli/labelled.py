@@ -1,65 +1,79 @@
-"""Pictures with known depth: found in a list of pairs or in a folder that `dacli scenes` made, and read."""
+"""Pictures with known depth: which file belongs to which, and both read."""
 
-import io
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dacli import files, pictures, render
+from dacli import depthfiles, files, inputs, jobs, pictures
+from dacli.depthfiles import CHOICES, HYPERSIM, LABEL, UNITS, Map, Unit
 from dacli.errors import DacliError, UsageError
-from dacli.jobs import RECORD_KEYWORD, shown
+from dacli.jobs import shown
 
-Metres = NDArray[np.float64]
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 NAMED = 10  # missing files that an error names
+FEWEST = 2  # to train: one to learn from and one to watch
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture and the file of its depth; the unit is what one step of that means in metres, None: the file tells."""
+    """A picture and the file of its depth, whose numbers are in `unit`; None: metres, or what a PNG says of itself."""
 
-    name: str
     picture: Path
     depth: Path
-    unit: float | None = None
+    unit: Unit | None = None
 
 
-def parse_unit(text: str | None) -> float | None:
-    """What one step means in metres; raises UsageError for what is neither a unit nor a number above 0."""
-    if text is None:
-        return None
-    try:
-        unit = UNITS[text] if text in UNITS else float(text)
-    except ValueError:
-        unit = 0.0
-    if not 0 < unit < 1e6:
-        raise UsageError(f"--unit {text} is no length", "give m, cm, mm, or what one step means in metres, as 0.001")
-    return unit
+def find(source: Path, unit: Unit | None = None) -> tuple[Pair, ...]:
+    """The pairs of a list, or of a folder of Hypersim, Virtual KITTI 2 or dacli scenes, in a stable order.
 
-
-def find(path: Path, unit: float | None = None) -> tuple[Pair, ...]:
-    """The pairs below a folder or in a list, in a stable order.
-
-    Raises DacliError if there are none, or if files that a list names are missing: it names them, up to ten.
+    The first two of these have a unit of their own. Raises DacliError if there are no pairs, or if files of them are
+    missing: it names them, up to ten.
     """
-    pairs = tuple(below(path, unit) if path.is_dir() else listed(path, unit))
-    if not pairs:
-        hint = "name a folder that dacli scenes made, or a list with a picture and its depth in each line"
-        raise DacliError(f"no pictures with depth in {shown(path)}", hint)
-    missing = [file for pair in pairs for file in (pair.picture, pair.depth) if not file.is_file()]
+    found = in_folder(source, unit) if source.is_dir() else tuple(listed(source, unit))
+    if not found:
+        hint = "name a folder of dacli scenes, Hypersim or Virtual KITTI 2, or a list: picture, tab, depth"
+        raise DacliError(f"no pictures with depth in {shown(source)}", hint)
+    missing = [file for pair in found for file in (pair.picture, pair.depth) if not file.is_file()]
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         names = ", ".join(shown(file) for file in missing[:NAMED])
-        raise DacliError(f"{shown(path)} names {len(missing)} files that are not there: {names}{more}", "check them")
-    return pairs
+        fault = f"{len(missing)} files of {shown(source)} are missing: {names}{more}"
+        raise DacliError(fault, "put them there, or take their lines out")
+    return found
 
 
-def listed(path: Path, unit: float | None) -> Iterator[Pair]:
+def to_learn_from(source: Path, unit: Unit | None) -> tuple[Pair, ...]:
+    """What find() gives, for a training: it demands the unit of a list, and two pairs at least.
+
+    Raises UsageError without the unit, for depth that is taken for another is not noticed in a training.
+    """
+    if unit is None and not source.is_dir():
+        raise UsageError(f"the list {shown(source)} needs the unit of its depth", f"--unit takes {CHOICES}")
+    found = find(source, unit)
+    if len(found) < FEWEST:
+        raise DacliError(f"{shown(source)} names {len(found)} pairs", f"training needs {FEWEST} at least")
+    return found
+
+
+def of_labels(source: str, labels: Path) -> tuple[tuple[Pair, ...], int]:
+    """The pictures that IN names with the labels that dacli train label made of them, and how many have none.
+
+    Raises DacliError if hardly any has.
+    """
+    found = inputs.gather(source, labels)
+    planned = jobs.plan(found.files, labels, tuple(jobs.LABELS), root=found.root, suffixes=jobs.LABELS)
+    pairs = tuple(Pair(job.source, job.outputs["half"], LABEL) for job in planned if jobs.present(job))
+    if len(pairs) < FEWEST:
+        fault = f"{shown(labels)} holds labels of {len(pairs)} of the {len(planned)} pictures in {source}"
+        raise DacliError(fault, f"make them with dacli train label {source} {shown(labels)}")
+    return pairs, len(planned) - len(pairs)
+
+
+def listed(path: Path, unit: Unit | None) -> Iterator[Pair]:
     """The pairs of a list: a picture and its depth in each line, with a tab, a comma or spaces between.
 
     Paths start from the list's folder; empty lines and those that begin with # are passed over.
@@ -67,40 +81,58 @@ def listed(path: Path, unit: float | None) -> Iterator[Pair]:
     try:
         lines = files.contents(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise DacliError(f"{shown(path)} is no list of pairs", "give a text file, a folder or DA-2K.zip") from None
+        raise DacliError(f"{shown(path)} is no list of pairs", "give a text file or a folder") from None
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
             between = next((mark for mark in "\t," if mark in line), None)
             fields = [field.strip() for field in line.split(between)]
             if len(fields) != 2 or not all(fields):
-                fault = f"line {number} of {shown(path)} has {len(fields)} fields"
-                raise DacliError(fault, "give a picture and its depth, with a tab, a comma or a space between")
-            yield Pair(fields[0], path.parent / fields[0], path.parent / fields[1], unit)
+                fault = f"line {number} of {shown(path)} holds {len(fields)} names instead of 2"
+                raise DacliError(fault, "write picture, tab, depth; with a tab names may hold spaces and commas")
+            yield Pair(path.parent / fields[0], path.parent / fields[1], unit)
 
 
-def below(folder: Path, unit: float | None) -> Iterator[Pair]:
+def in_folder(root: Path, unit: Unit | None) -> tuple[Pair, ...]:
+    return tuple(hypersim(root)) or tuple(virtual_kitti(root)) or tuple(described(root, unit))
+
+
+def hypersim(root: Path) -> Iterator[Pair]:
+    """Tone-mapped pictures and distances of ROOT/ai_001_001/images/scene_cam_00_final_preview and _geometry_hdf5."""
+    for depth in sorted(root.glob("**/images/scene_cam_*_geometry_hdf5/frame.*.depth_meters.hdf5")):
+        folder = depth.parent.name.replace("_geometry_hdf5", "_final_preview")
+        name = depth.name.replace("depth_meters.hdf5", "tonemap.jpg")
+        yield Pair(depth.parents[1] / folder / name, depth, HYPERSIM)
+
+
+def virtual_kitti(root: Path) -> Iterator[Pair]:
+    """Pictures and depth of ROOT/Scene01/clone/frames/rgb/Camera_0 and depth/Camera_0."""
+    for depth in sorted(root.glob("**/frames/depth/Camera_*/depth_*.png")):
+        name = re.sub(r"^depth_(\d+)\.png$", r"rgb_\1.jpg", depth.name)
+        yield Pair(depth.parents[2] / "rgb" / depth.parent.name / name, depth, UNITS["cm"])
+
+
+def described(folder: Path, unit: Unit | None) -> Iterator[Pair]:
     """The pairs that JSON files below a folder name by `picture` and `depth`, a file or several of the same depth."""
     for path in sorted(folder.rglob("*.json")):
-        found = described(path)
+        found = from_json(path)
         if isinstance(found, dict) and isinstance(found.get("picture"), str) and "depth" in found:
             depth = found["depth"]
             one = next(iter(depth.values()), None) if isinstance(depth, dict) else depth
             if not isinstance(one, str):
                 raise DacliError(f"{shown(path)} names no file of depth", "make it again with dacli scenes")
-            picture = path.parent / found["picture"]
-            yield Pair(picture.relative_to(folder).as_posix(), picture, path.parent / one, unit)
+            yield Pair(path.parent / found["picture"], path.parent / one, unit)
 
 
-def described(path: Path) -> Any:
+def from_json(path: Path) -> Any:
     try:
         return json.loads(files.contents(path))
     except (ValueError, RecursionError) as error:
         raise DacliError(f"{shown(path)} is no JSON ({error})", "make it again, or move it away") from None
 
 
-def read(pair: Pair, max_pixels: int = pictures.MAX_PIXELS) -> tuple[pictures.Picture, Metres]:
-    """The picture [H, W, 3] and its depth [H, W] in metres; raises DacliError if one is bad or their sizes differ."""
-    rgb, depth = pictures.read(pair.picture, max_pixels), read_depth(pair.depth, pair.unit)
+def read(pair: Pair) -> tuple[pictures.Picture, Map]:
+    """The picture [H, W, 3] and its inverse depth [H, W]; raises DacliError if one is bad or their sizes differ."""
+    rgb, depth = pictures.read(pair.picture), depthfiles.read(pair.depth, pair.unit)
     if rgb.shape[:2] != depth.shape:
         mine, other = (f"{shape[1]} × {shape[0]}" for shape in (rgb.shape, depth.shape))
         fault = f"{shown(pair.picture)} has {mine} pixels, its depth {shown(pair.depth)} {other}"
@@ -108,44 +140,7 @@ def read(pair: Pair, max_pixels: int = pictures.MAX_PIXELS) -> tuple[pictures.Pi
     return rgb, depth
 
 
-def read_depth(path: Path, unit: float | None) -> Metres:
-    """Depth [H, W] in metres of an NPY or a 16-bit PNG: infinite in the sky, NaN where it is not known.
-
-    Unknown is what is not above 0, and the sky 65535 in a PNG. An NPY holds metres unless a unit is given, a PNG of
-    dacli's says what it holds. Raises DacliError if that is not known, or no pixel has a finite depth.
-    """
-    depth = from_npy(path, unit) if path.suffix.lower() == ".npy" else from_png(path, unit)
-    depth[~(depth > 0)] = np.nan
-    if not np.isfinite(depth).any():
-        raise DacliError(f"{shown(path)} has no finite depth above 0", "check what made it")
-    return depth
-
-
-def from_npy(path: Path, unit: float | None) -> Metres:
-    try:
-        values = np.load(io.BytesIO(files.contents(path)), allow_pickle=False)
-        flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
-        depth: Metres = flat.astype(np.float64, casting="same_kind") * (unit or 1)
-    except (ValueError, EOFError, TypeError) as error:
-        raise DacliError(f"{shown(path)} is no NPY of numbers ({error})", "check what made it") from None
-    if depth.ndim != 2:
-        raise DacliError(f"{shown(path)} holds an array of {values.shape}", "give depth as H × W")
-    return depth
-
-
-def from_png(path: Path, unit: float | None) -> Metres:
-    values, text = pictures.read_depth16(path)
-    scale = render.Scale(0, render.TOP16 * unit) if unit else scale_in(text, shown(path))
-    depth = scale.decode(values).astype(np.float64)
-    depth[values == render.TOP16] = np.inf
-    depth[values == 0] = np.nan
-    return depth
-
-
-def scale_in(text: dict[str, str], name: str) -> render.Scale:
-    if RECORD_KEYWORD not in text:
-        raise DacliError(f"{name} does not say its unit", "give it with --unit: m, cm, mm, or what one step means")
-    record = render.parse_record(text[RECORD_KEYWORD], name)
-    if record.quantity != "metres":
-        raise DacliError(f"{name} holds {record.quantity} of no known scale", "the truth has to be in metres")
-    return record.scale
+def digest(pairs: Sequence[Pair], root: Path) -> str:
+    """What tells these pairs from others: how many there are, and a hash of their names below the root."""
+    text = "\n".join(f"{os.path.relpath(p.picture, root)}\t{os.path.relpath(p.depth, root)}\t{p.unit}" for p in pairs)
+    return f"{len(pairs)} pairs {hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"

@@ -94,7 +94,7 @@ def own(path: Path, choice: Choice) -> Opened:
         small = tiny.load(path)
         if choice.encoder not in (None, "tiny"):
             raise DacliError(f"{path.name} holds tiny, not {choice.encoder}", "use --encoder tiny")
-        if choice.model != "v2":
+        if choice.model != "v2" and (small.max_depth is None or small.max_depth != MODELS[choice.model]):
             raise DacliError(f"{path.name} holds tiny, which has no {choice.model} model", "leave --model out")
         return Opened(small, "tiny", "tiny", identity(path))
     published = next((row for row in checkpoints.manifest() if row.file == path.name), None)

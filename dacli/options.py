@@ -57,6 +57,10 @@ Shard = Annotated[
 ]
 Devices = Annotated[str | None, typer.Option(metavar="0,1", help="CUDA devices that share the work.")]
 Batch = Annotated[str, typer.Option(metavar="N", help="Pictures that go through the network together: auto or N.")]
+DepthUnit = Annotated[
+    str | None,
+    typer.Option("--unit", help="Of a depth file's numbers: m, cm, mm, 1/m (inverse depth), or metres as 0.001."),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Redo what is already there.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on stdout.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.")]

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from dacli import accuracy, da2k, device, evaluation, files, labelled, networks, session, tables
+from dacli import accuracy, da2k, depthfiles, device, evaluation, files, labelled, networks, session, tables
+from dacli.depthfiles import Unit
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import Data, Result
 from dacli.jobs import shown
 from dacli.networks import Choice, Opened
 from dacli.options import check_size
 from dacli.predictor import Predictor
+from dacli.train import recipes
 from dacli.voice import Voice
 
 FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png"}
@@ -73,10 +75,21 @@ def alignment(how: str | None, model: str) -> str:
     return how
 
 
-def open_data(text: str | None, scenes: int, seed: int, align: str, unit: float | None, voice: Voice) -> Data:
-    """What DATA names: nothing is rendered scenes, else DA-2K or pictures with depth; raises DacliError for neither."""
-    if text is None:
-        return evaluation.rendered(scenes, seed, align)
+def rendered(count: int, seed: int, align: str, model: str) -> Data:
+    """Rendered scenes; for a model in metres those that metres are learned with, as far as it reaches."""
+    if model not in recipes.PLACES:
+        return evaluation.rendered(count, seed, align)
+    return evaluation.rendered(count, seed, align, f"{model} scenes", recipes.PLACES[model], recipes.RANGES[model])
+
+
+def open_data(text: str, align: str, unit: Unit | None, voice: Voice) -> Data:
+    """What DATA names: DA-2K or pictures with depth; raises DacliError for neither.
+
+    Raises UsageError if inverse depth of any scale is to judge metres.
+    """
+    if unit == depthfiles.INVERSE and align == "none":
+        hint = "choose --align median, scale or affine"
+        raise UsageError("--align none judges metres, and inverse depth of any scale tells none", hint)
     path = Path(text)
     if text.lower() in (PUBLISHED, "da-2k") and not path.exists():
         return da2k.open_data(da2k.fetch(voice.note, voice.download))

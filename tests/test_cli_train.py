@@ -78,6 +78,13 @@ def test_a_teacher_of_pictures_with_depth(dacli: Run, photos: Path) -> None:
     assert (code, out) == (0, ["run/tiny.safetensors"])
 
 
+def test_a_teacher_of_scenes_that_were_written(dacli: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["scenes", "2", "rooms", "--width", "96", "--height", "72", "--save", "png16", "-q"])
+    capsys.readouterr()
+    assert dacli("teacher", "run", "--data", "rooms", *SHORT)[:2] == (0, ["run/tiny.safetensors"])
+
+
 def test_labels_go_through_the_folder_pipeline(dacli: Run, photos: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"no picture")
     label = ("label", "photos", "labels", "--encoder", "tiny", "--size", "64", "-q")
@@ -177,8 +184,9 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
     ("arguments", "code", "fault"),
     [
         (("teacher", "run", "--data", "list.txt"), 2, "needs the unit of its depth"),
-        (("teacher", "run", "--data", "none.txt", "--unit", "m"), 1, "none.txt cannot be read"),
-        (("teacher", "run", "--data", "photos"), 1, "neither Hypersim nor Virtual KITTI 2"),
+        (("teacher", "run", "--data", "list.txt", "--unit", "miles"), 2, "--unit miles is no unit of depth"),
+        (("teacher", "run", "--data", "none.txt", "--unit", "m"), 1, "none.txt does not exist"),
+        (("teacher", "run", "--data", "photos"), 1, "no pictures with depth in photos"),
         (("teacher", "run", "--encoder", "vitx"), 2, "unknown encoder 'vitx'"),
         (("teacher", "run", "--precision", "fp16"), 2, "cannot train in precision 'fp16'"),
         (("teacher", "run", "--device", "cuda:77"), 1, "torch sees no cuda:77"),
@@ -213,7 +221,7 @@ def test_a_list_with_a_bad_pair_ends_in_its_line(dacli: Run, photos: Path) -> No
     code, out, err = dacli("teacher", "run", "--data", "list.txt", "--unit", "mm", *SHORT)
     assert (code, out) == (1, [])
     (line,) = err
-    assert "holds no depth" in line or "a pair needs one size" in line
+    assert "holds no depth" in line or "give depth of the picture's size" in line
 
 
 def test_a_run_with_other_settings_is_named(dacli: Run) -> None:

@@ -10,10 +10,10 @@ from torch import Generator, Tensor
 
 from dacli import preprocess
 from dacli.errors import DacliError
+from dacli.labelled import Pair
 from dacli.scenes import Layout, scene
 from dacli.train import data
 from dacli.train.data import Lesson, Listed, Scenes, Stage, Stream, batches, picture_size, watched
-from dacli.train.pairs import Pair
 
 STAGE = Stage(steps=6, size=64, batch=4, fresh=2, canvas=64)
 STD, MEAN = (torch.tensor(v).view(3, 1, 1) for v in (preprocess.STD, preprocess.MEAN))
@@ -162,9 +162,19 @@ def test_pictures_and_depth_of_a_list_stay_together(tmp_path: Path, monkeypatch:
         np.testing.assert_allclose(gray / 10, truth[:, 0, 0, 0] - 1, atol=1e-2)
 
 
+def test_pictures_of_16_bits_lose_the_lower_eight(tmp_path: Path) -> None:
+    values = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2700
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", np.ones((4, 6)))
+    rgb, truth = Listed(1, (Pair(tmp_path / "a.png", tmp_path / "a.npy", 0.5),)).canvas(0, STAGE)
+    assert (rgb.dtype, truth.dtype) == (torch.uint8, torch.float32)
+    np.testing.assert_array_equal(rgb, (values // 256)[None].repeat(3, 0))
+    assert (truth == 2).all()
+
+
 def test_a_tenth_of_a_list_at_most_is_held_out() -> None:
     def held(count: int) -> int:
-        return len(Listed(1, (Pair(Path("a"), Path("b"), "m"),) * count).watched())
+        return len(Listed(1, (Pair(Path("a"), Path("b")),) * count).watched())
 
     assert [held(count) for count in (2, 49, 100, 500, 10_000)] == [1, 1, 2, 10, 16]
 

@@ -87,7 +87,7 @@ def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) 
     rgb, depth = np.zeros((30, 40, 3), np.uint8), np.random.default_rng(0).uniform(1, 9, (30, 40))
     (tmp_path / "a.png").write_bytes(png.encode(rgb))
     np.save(tmp_path / "a.npy", depth)
-    pairs = [Pair("a", tmp_path / "a.png", tmp_path / "a.npy")]
+    pairs = [Pair(tmp_path / "a.png", tmp_path / "a.npy")]
     scores = evaluation.measure(Flat(), evaluation.of_pairs("x", pairs, "affine"), lambda _: None).scores
     far = 1 / (1 / depth).mean()
     assert scores["rmse"] == pytest.approx(np.sqrt(((far - depth) ** 2).mean()))
@@ -95,6 +95,16 @@ def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) 
     assert scores["delta2"] == pytest.approx((np.maximum(far / depth, depth / far) < 1.25**2).mean())
     assert scores["ordinal"] == 0.5
     assert scores["boundary_f1"] == 0
+
+
+def test_what_lies_beyond_the_reach_counts_for_nothing() -> None:
+    depth = scenes.draw([scenes.scene(7, 0)], *FORMATS[0]).depth[0].numpy()
+    reach = float(np.median(depth))
+    wrong_far: Any = np.where(depth <= reach, 1 / depth, 1)
+    for beyond, error in ((reach, 0), (np.inf, 1)):
+        marks = rendered(1, 7, "none", reach=beyond).read(0).judge(wrong_far)
+        assert (marks["abs_rel"][0] > 0.1) == error
+        assert (marks["ordinal"][0] < 1) == error
 
 
 def test_the_bundled_model_sees_more_than_that_below_is_near() -> None:

@@ -19,7 +19,9 @@ from dacli import device, evaluation, pictures, png, session, tiny, trials
 from dacli.cli import main
 from dacli.networks import Choice, Opened
 from dacli.predictor import Prediction, Predictor
+from dacli.scenes import draw
 from dacli.tiny import Tiny
+from dacli.train import recipes
 
 SMALL = ("--encoder", "tiny", "--size", "32")
 SCORES = [
@@ -152,6 +154,27 @@ def test_scenes_that_were_written_score_as_those_that_were_not(dacli: Run, home:
     assert scaled["rmse"] == pytest.approx(drawn["rmse"] / 100, rel=1e-6)
 
 
+@pytest.mark.parametrize(("model", "alias", "reach"), [("indoor", "hypersim", 20), ("outdoor", "vkitti", 80)])
+def test_models_in_metres_are_judged_without_a_fit_on_what_metres_are_learned_with(
+    dacli: Run, home: Path, model: str, alias: str, reach: int
+) -> None:
+    torch.manual_seed(reach)
+    (home / "own.safetensors").write_bytes(tiny.to_bytes(Tiny(reach), {"max_depth": str(reach)}))
+    options = ("--weights", "own.safetensors", "--size", 32, "--precision", "fp32", "--scenes", 2, "--seed", 9, "-q")
+    run = dacli("eval", "--model", model, *options, "--json")
+    (found,) = run.objects
+    assert (run.code, found["align"], found["pictures"]) == (0, "none", 2)
+    predictor = Predictor(tiny.load(home / "own.safetensors"), device.resolve("cpu", "fp32"), 32)
+    expected = []
+    for index, size in enumerate(evaluation.FORMATS):
+        drawn = draw([recipes.PLACES[model](9, index)], *size)
+        depth, truth = predictor.predict([drawn.rgb[0].permute(1, 2, 0).numpy()])[0].depth, drawn.depth[0].numpy()
+        expected.append(np.abs(depth / truth - 1)[truth <= reach].mean())
+    assert found["abs_rel"] == pytest.approx(np.mean(expected), rel=1e-4)
+    title = f"2 rendered {model} scenes of stream 9; δ1 and all after it without an alignment"
+    assert title in dacli("eval", "--model", alias, *options).out
+
+
 class Red(Predictor):
     """Sees in a pixel's red how near it is."""
 
@@ -213,7 +236,10 @@ def test_one_bad_pair_of_a_list_is_named_and_the_others_count(dacli: Run, home: 
     np.save(home / "s/scene_000001_depth.npy", np.zeros((48, 64)))
     run = dacli("eval", "s", *SMALL, "--json", "-o", "out")
     assert (run.code, run.objects[0]["pictures"]) == (1, 1)
-    assert run.errors == ["error: s/scene_000001_depth.npy has no finite depth above 0: check what made it"]
+    assert run.errors == [
+        "error: s/scene_000001_depth.npy holds no depth: all of it is 0, infinite or not a number: "
+        "check what made it, or leave it out"
+    ]
     assert files(home / "out") == ["eval.csv", "eval.json", "eval.png"]
 
 
@@ -249,11 +275,12 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
         (["--encoder", "tiny", "--size", "256,9"], 2, "--size 9 is not between 14 and 10000"),
         (["--encoder", "tiny", "--precision", "fp32,fp8"], 2, "unknown precision 'fp8'"),
         (["--encoder", "tiny", "--device", "tpu"], 2, "unknown device 'tpu'"),
-        (["--encoder", "tiny", "--unit", "yards"], 2, "--unit yards is no length"),
+        (["--encoder", "tiny", "--unit", "yards"], 2, "--unit yards is no unit of depth: give m, cm, mm, 1/m or what"),
         (["nowhere", "--encoder", "tiny"], 1, "nowhere does not exist: give a folder, a list of pairs, DA-2K.zip"),
         (["empty", "--encoder", "tiny"], 1, "no pictures with depth in empty"),
         (["text.zip", "--encoder", "tiny"], 1, "text.zip is no whole ZIP archive"),
-        (["list.txt", "--encoder", "tiny"], 1, "list.txt names 2 files that are not there: a.png, a.npy"),
+        (["list.txt", "--encoder", "tiny"], 1, "2 files of list.txt are missing: a.png, a.npy: put them there"),
+        (["list.txt", "--model", "indoor", "--unit", "1/m"], 2, "--align none judges metres, and inverse depth of any"),
         (["da2k", "--encoder", "tiny"], 1, "cannot download DA-2K.zip (HF_HUB_OFFLINE is set): fetch https://"),
         (["--encoder", "tiny", "-o", "text.zip"], 1, "cannot write text.zip/eval.csv"),
     ],

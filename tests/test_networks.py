@@ -152,7 +152,17 @@ def test_an_encoder_that_does_not_fit_the_file_is_named(files: Path) -> None:
     assert refusal(Choice("vitb", "v2", small)) == "small.safetensors holds tiny, not vitb: use --encoder tiny"
     assert "own.safetensors does not hold the network tiny" in refusal(Choice("tiny", "v2", files / "own.safetensors"))
     assert "own.pth cannot be read as weights of tiny" in refusal(Choice("tiny", "v2", own))
-    assert "holds tiny, which has no indoor model" in refusal(Choice(None, "indoor", small))
+    for model in ("v1", "indoor"):
+        assert f"holds tiny, which has no {model} model" in refusal(Choice(None, model, small))
+
+
+def test_a_tiny_that_gives_metres_is_the_model_of_its_reach(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(tiny.to_bytes(tiny.Tiny(20.0), {"max_depth": "20.0"}))
+    for model in ("v2", "indoor"):
+        assert opened(choose(None, model, path)).network.max_depth == 20
+    for model in ("v1", "outdoor"):
+        assert f"own.safetensors holds tiny, which has no {model} model" in refusal(Choice(None, model, path))
 
 
 @pytest.mark.parametrize("encoder", [None, "vits", "tiny"])

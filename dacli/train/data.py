@@ -11,12 +11,12 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from dacli import labelled
 from dacli.errors import DacliError
+from dacli.labelled import Pair
 from dacli.preprocess import MEAN, STD
 from dacli.scenes import Layout, draw
-from dacli.train import pairs
 from dacli.train.augment import augment, chance, cut_mix, strong, view
-from dacli.train.pairs import Pair
 
 Sample = tuple[Tensor, Tensor]
 
@@ -86,8 +86,9 @@ class Listed:
 
     def canvas(self, item: int, _stage: Stage) -> Sample:
         """RGB [3, h, w] uint8 and inverse depth [h, w] float32, NaN where it is not known."""
-        rgb, depth = pairs.read(self.pairs[item])
-        return torch.from_numpy(rgb).permute(2, 0, 1), torch.from_numpy(depth)
+        rgb, depth = labelled.read(self.pairs[item])
+        eight = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
+        return torch.from_numpy(eight).permute(2, 0, 1), torch.from_numpy(depth)
 
     def watched(self) -> list[tuple["Listed", int]]:
         """The pairs that are held out."""
