@@ -54,7 +54,7 @@ class OpenVINOEngine:
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
         how: Properties = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads()}
-        self.compiled, self.content = compiled(self.network, HINTS[plan.precision] | how)
+        self.compiled = compiled(self.network, HINTS[plan.precision] | how)
         self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams):
             self.idle.put(self.compiled.create_infer_request())
@@ -86,8 +86,8 @@ class OpenVINOEngine:
         return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
 
 
-def compiled(network: Network, how: Properties) -> tuple[openvino.CompiledModel, NDArray[np.uint8] | None]:
-    """The network compiled with OpenVINO's properties `how`, and memory that must stay as long as it is in use.
+def compiled(network: Network, how: Properties) -> openvino.CompiledModel:
+    """The network compiled with OpenVINO's properties `how`.
 
     It comes from dacli's cache, where one file serves all sizes, precisions and streams, or is put there; a damaged
     file is replaced. Raises DacliError if a temporary file cannot be written.
@@ -95,18 +95,17 @@ def compiled(network: Network, how: Properties) -> tuple[openvino.CompiledModel,
     core = openvino.Core()
     path = place(network, core)
     with contextlib.suppress(OSError, ValueError, RuntimeError):
-        content = checked(path)
-        return core.import_model(openvino.Tensor(content, shared_memory=True), "CPU", how), content
+        return core.import_model(checked(path), "CPU", how)
     made = core.compile_model(precise(convert(network), core), "CPU", how)
     with contextlib.suppress(DacliError):  # without a cache it takes a second more each time
         keep(made.export_model().getvalue(), path)
-    return made, None
+    return made
 
 
-def checked(path: Path) -> NDArray[np.uint8]:
-    """What keep() wrote, memory-mapped; raises OSError or ValueError if it is not there or not whole."""
-    content = np.memmap(path, np.uint8, "c")
-    if checksum(content[:-4]) != content[-4:].tobytes():
+def checked(path: Path) -> bytes:
+    """What keep() wrote; raises OSError or ValueError if it is not there or not whole."""
+    content = path.read_bytes()
+    if checksum(memoryview(content)[:-4]) != content[-4:]:
         raise ValueError(f"{path} is damaged")
     return content[:-4]
 
@@ -120,7 +119,7 @@ def keep(model: bytes, path: Path) -> None:
                 old.unlink()
 
 
-def checksum(content: "bytes | NDArray[np.uint8]") -> bytes:
+def checksum(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
     return struct.pack("<I", isal_zlib.crc32(content))
 
 
