@@ -34,7 +34,7 @@ def main() -> None:
     """Print all figures, one line each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plain = (start_up, one_pass, engines, memory, streaming, planning, rerun, folder_memory, tiles, tile_memory)
+        plain = (start_up, one_pass, memory, streaming, planning, rerun, folder_memory, tiles, tile_memory)
         for measure in plain:
             for line in measure(folder):
                 sys.stdout.write(line + "\n")
@@ -85,41 +85,6 @@ def one_pass(_: Path) -> list[str]:
             f"({statistics.median(loop):.3f} s), {device.cores()} cores"
         )
     return lines
-
-
-def engines(_: Path) -> list[str]:
-    """One picture of vits at 518 × 686 through each engine and precision, beside OpenVINO's own forward pass.
-
-    The ratio of each is to the last one, turn by turn. Raises DacliError where OpenVINO is not installed.
-    """
-    picture, network = torch.rand(1, 3, 518, 686), DepthAnything("vits")
-    runs: dict[str, Callable[[], object]] = {}
-    for name in ("torch", "openvino"):
-        for precision in ("fp32", "bf16"):
-            engine = start(copy.deepcopy(network), device.resolve("cpu", precision, name), 1)
-            runs[f"{name} {precision}"] = partial(engine.forward, picture)
-    runs["plain OpenVINO"] = plain_openvino(network, picture)
-    seconds = turns(*runs.values())
-    ratios = [statistics.median(a / b for a, b in zip(each, seconds[-1], strict=True)) for each in seconds]
-    return [
-        f"vits 518 × 686, {name}: {statistics.median(each):.3f} s, {ratio:.2f} of plain OpenVINO's"
-        for name, each, ratio in zip(runs, seconds, ratios, strict=True)
-    ]
-
-
-def plain_openvino(network: DepthAnything, picture: torch.Tensor) -> Callable[[], object]:
-    """OpenVINO as it is without dacli: converted for this one size, compiled with its defaults for one picture."""
-    import openvino
-
-    from dacli.openvino_engine import convert
-
-    grid = [side // network.patch for side in picture.shape[2:]]
-    inputs = [picture.numpy(), network.pretrained.position_embedding(*grid).detach().numpy()]
-    model = convert(network)
-    model.reshape({number: openvino.PartialShape(each.shape) for number, each in enumerate(inputs)})
-    how = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": device.threads()}
-    request = openvino.Core().compile_model(model, "CPU", how).create_infer_request()
-    return lambda: request.infer(inputs, share_inputs=True)
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dacli import __version__, files, inputs, jobs, stream
+from dacli.cli_bench import bench_app
 from dacli.cli_judge import judge_app
 from dacli.cli_train import train_app
 from dacli.cli_video import video
@@ -64,6 +65,7 @@ app = typer.Typer(
 app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
 app.add_typer(judge_app)
+app.add_typer(bench_app)
 app.command(epilog="Example: dacli video clip.mp4 --save side,png16")(video)
 
 

@@ -17,7 +17,8 @@ Record = Mapping[str, object]
 Show = Callable[[str, float], str]
 HEADS = {
     "ordinal": "order", "ramp": "lower is nearer", "delta1": "δ1", "delta2": "δ2", "delta3": "δ3", "abs_rel": "AbsRel",
-    "rmse": "RMSE m", "log10": "log10", "silog": "SILog", "boundary_f1": "boundary F1",
+    "rmse": "RMSE m", "log10": "log10", "silog": "SILog", "boundary_f1": "boundary F1", "peak_gib": "peak GiB",
+    "times_pipeline": "× pipeline", "times_pipeline_folder": "× pipeline, folder", "times_openvino": "× plain OpenVINO",
 }  # fmt: skip
 NUMBERS = frozenset({"abs_rel", "rmse", "log10", "silog", "boundary_f1"})  # the other scores are shares
 

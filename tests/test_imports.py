@@ -33,8 +33,11 @@ ROWS = (
     "train.loop train.watch",
     "train.teach train.measure voice options",
     "bench session cli_weights",
-    "bench_clips screening trials",
+    "bench_clips screening trials rivals machine subjects",
+    "benchmark",
+    "contact_sheet",
     "cli_train cli_video cli_judge",
+    "cli_bench",
     "cli",
     "__main__",
 )
