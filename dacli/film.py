@@ -121,7 +121,8 @@ def steadying(
     if showing.steady == "on":
         steadier = Steadier(metric=metric)
         for state in writer.states():
-            steadier.restore(json.loads(state)["steadier"])
+            if (before := json.loads(state)["steadier"]) is not None:  # the last segment's is None: nothing follows it
+                steadier.restore(before)
         return partial(frames.one_pass, steadier=steadier, time_base=clip.time_base, keeps=writer.ends_segment)
     survey = Survey(metric=metric)
     tell(f"{shown(clip.path)}: the first of two passes, which takes as long as the second")
@@ -167,17 +168,23 @@ class Director:
 
     def write(self, work: Generator[Frame, None, None], writer: ClipWriter, show: Show) -> None:
         """Write every frame, after those that a job before has written."""
-        self.rows = [Row(*row) for state in writer.states() for row in json.loads(state)["rows"]]
+        for state in map(json.loads, writer.states()):
+            self.rows += [Row(*row) for row in state["rows"]]
+            self.network_size, self.source_size, self.tiles = *map(tuple, state["sizes"]), state["tiles"]
         begun, before, kept = time.perf_counter(), len(self.rows), len(self.rows)
         with contextlib.closing(work):
             for frame in work:
                 gauge = frame.gauge or AS_IT_IS
                 self.rows.append(Row(frame.pts, gauge.scale, gauge.shift, gauge.scene, *frame.span))
-                state = json.dumps({"steadier": frame.state, "rows": self.rows[kept:]})
-                writer.write(frame.pts, frame.pictures, state)
+                writer.write(frame.pts, frame.pictures, self.state(frame, self.rows[kept:]))
                 kept = len(self.rows) if writer.ends_segment(frame.number) else kept
                 self.network += frame.network
                 show(len(self.rows), (len(self.rows) - before) / (time.perf_counter() - begun))
+
+    def state(self, frame: Frame, rows: Sequence[Row]) -> str:
+        """What a job that goes on after this frame has to know; the rows are those of its segment."""
+        sizes = [self.network_size, self.source_size]
+        return json.dumps({"steadier": frame.state, "rows": rows, "sizes": sizes, "tiles": self.tiles})
 
     def picture(self, kind: str, frame: Frame, depth: render.Depth, tones: render.Depth | None) -> NDArray[Any] | bytes:
         """One kind of output: a picture for video, the bytes of a file for a folder."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from test_cli import SMALL, Run, files
 from test_muxing import rich
 
-from dacli import networks, png
+from dacli import muxing, networks, png
 from dacli.tiny import Tiny
 
 dacli, home, weights, compiled = test_cli.dacli, test_cli.home, test_cli.weights, test_cli.compiled
@@ -358,6 +358,27 @@ def test_a_job_that_was_stopped_goes_on_without_encoding_again(home: Path, weigh
     np.testing.assert_array_equal(floats(home / "out/a_depth"), floats(home / "whole/a_depth"))
     assert sidecar(home / "out/a_depth16.json") == sidecar(home / "whole/a_depth16.json")
     assert [path.name for path in (home / "out").iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_job_that_was_stopped_at_its_very_end_has_only_to_be_joined(
+    dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(home / "a.mp4", *H264, frames=9)
+    ask = ("video", "a.mp4", *EXACT, "--save", "png16,npy")
+    assert dacli(*ask, "-o", "whole").code == 0
+    whole = muxing.join
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(muxing, "join", interrupted)
+    assert dacli(*ask, "-o", "out").code == 130
+    monkeypatch.setattr(muxing, "join", whole)
+    run = dacli(*ask, "-o", "out", "--resume", "--json")
+    assert (run.code, run.errors) == (0, [])
+    assert run.objects[0]["network_size"] == [32, 64]
+    assert sidecar(home / "out/a_depth16.json") == sidecar(home / "whole/a_depth16.json")
+    np.testing.assert_array_equal(floats(home / "out/a_depth"), floats(home / "whole/a_depth"))
 
 
 def wait_for_children() -> None:
