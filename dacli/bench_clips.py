@@ -1,9 +1,7 @@
 """Measured figures of clips on this machine: python -m dacli.bench_clips. Ratios are of turns in one run."""
 
 import copy
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 
 from dacli import device, film, jobs
-from dacli.bench import one_by_one, together, turns
+from dacli.bench import one_by_one, peak, together, turns
 from dacli.decoding import ignore
 from dacli.depth_anything import DepthAnything
 from dacli.ffmpeg import run
@@ -89,10 +87,8 @@ def memory(folder: Path) -> list[str]:
     for frames in (FEW, MANY):
         clip = footage(folder, frames)
         saved = ["--save", "color,png16", "--encoder", "tiny", "-o", str(folder / str(frames)), "-q"]
-        command = [sys.executable, "-m", "dacli", "video", str(clip), *saved]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
-            peak = os.wait4(process.pid, 0)[2].ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
-        lines.append(f"dacli video, tiny, 1080p, {frames} frames: at most {peak:.3f} GiB resident")
+        taken = peak("video", str(clip), *saved)
+        lines.append(f"dacli video, tiny, 1080p, {frames} frames: at most {taken:.3f} GiB resident")
     return lines
 
 

@@ -1,12 +1,9 @@
 """Measured tables of this machine: seconds, pictures per second, memory and error of networks, engines and sizes."""
 
 import copy
-import importlib.util
 import json
 import math
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dacli import device, jobs, networks, pictures, pipeline, rivals, session, tables
-from dacli.bench import photos, turns
+from dacli.bench import peak, photos, turns
 from dacli.depth_anything import DepthAnything
 from dacli.device import Plan
 from dacli.errors import DacliError
@@ -37,13 +34,6 @@ ENCODERS = "vits,tiny"
 PICTURES = 16  # of a folder
 FEW = 4  # of a folder where each is made of tiles
 FEWER_TURNS = 3  # of folders and tiles, at most
-# To Linux what a process held before it became another program counts, so the command is started by a small one.
-WATCHED = """
-import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(code)
-"""
 SCORES = (
     *("seconds", "network_seconds", "pictures_per_second", "peak_gib", "relative_error"),
     *("times_pipeline", "times_pipeline_folder", "times_openvino"),
@@ -125,7 +115,7 @@ class Group:
         setup = {"encoder": self.given.encoder, "weights": self.given.weights, "size": self.size}
         seconds = timed(runners, min(self.turns, FEWER_TURNS) if count else self.turns)
         for one, record in zip(ready, told, strict=True):
-            record["peak_gib"] = peak(self.given, one.engine.plan, self.size, self.sources[0], self.folder)
+            record["peak_gib"] = memory(self.given, one.engine.plan, self.size, self.sources[0], self.folder)
         times = summaries(runners, seconds, len(files))
         told += [{"relative_error": math.nan, "peak_gib": math.nan}] * (len(runners) - len(told))
         return [
@@ -203,22 +193,10 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values) if values else math.nan
 
 
-def peak(given: Subject, plan: Plan, size: int, photo: Path, folder: Path) -> float:
-    """Peak resident memory in GiB of `dacli image` on a photo, NaN where the system does not tell it.
-
-    Raises DacliError if the command fails.
-    """
-    if importlib.util.find_spec("resource") is None:
-        return math.nan
-    command = [sys.executable, "-m", "dacli", "image", str(photo), "-o", str(folder / "peak"), "--overwrite", "-q"]
+def memory(given: Subject, plan: Plan, size: int, photo: Path, folder: Path) -> float:
+    """Peak resident memory in GiB of `dacli image` on a photo, as bench.peak."""
     how = ["--device", plan.device, "--engine", plan.engine, "--precision", plan.precision, "--size", str(size)]
-    ended = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", WATCHED, *command, *how, *given.options], capture_output=True, text=True, check=False
-    )
-    if ended.returncode:
-        fault = ended.stderr.strip().rpartition("\n")[2]
-        raise DacliError(f"dacli image, run for its memory, ended with {ended.returncode}", fault)
-    return int(ended.stdout) / (2**20 if sys.platform != "darwin" else 2**30)
+    return peak("image", str(photo), "-o", str(folder / "peak"), "--overwrite", "-q", *how, *given.options)
 
 
 def table(records: Sequence[Record]) -> "Table":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dacli import render, tables
 from dacli.bench import turns
-from dacli.benchmark import Group, Setup, median, peak
+from dacli.benchmark import Group, Setup, median, memory
 from dacli.device import Plan
 from dacli.errors import DacliError
 from dacli.pictures import Picture
@@ -56,12 +56,12 @@ def cell(group: Group, plan: Plan, rgb: Picture) -> Cell:
     ready = group.predictor(plan)
     (seconds,) = turns(lambda: ready.predict([rgb]), count=group.turns)
     (found,) = ready.predict([rgb])
-    memory = peak(group.given, plan, group.size, group.sources[0], group.folder)
+    taken = memory(group.given, plan, group.size, group.sources[0], group.folder)
     row = f"{group.given.encoder}\n{plan.engine} {plan.precision}"
     row += "\nrandom weights" if group.given.weights == "random" else ""
     low, high = render.limits(found.depth)
     shown = render.color(small(found.depth), low, high, ready.quantity)
-    return Cell(row, group.size, found.tiles, median(seconds), memory, shown)
+    return Cell(row, group.size, found.tiles, median(seconds), taken, shown)
 
 
 def small(picture: NDArray[np.float32]) -> NDArray[np.float32]:

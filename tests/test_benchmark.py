@@ -173,16 +173,16 @@ def test_turns_are_shared_and_folders_get_fewer(monkeypatch: pytest.MonkeyPatch)
 def test_memory_is_the_commands_own(home: Path) -> None:
     ballast = bytearray(os.urandom(1 << 20)) * 500
     code = "import os; x = bytearray(os.urandom(1 << 20)) * 200"
-    command = [sys.executable, "-c", benchmark.WATCHED, sys.executable, "-c", code]
+    command = [sys.executable, "-c", bench.WATCHED, sys.executable, "-c", code]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert len(ballast) == 500 << 20
     assert 200 < int(told) / (1 << 10 if sys.platform != "darwin" else 1 << 20) < 300
     plan = device.resolve("cpu", "fp32", "torch")
     given = Subject(Tiny(), "tiny", "tiny", ("--encoder", "tiny"))
     (source,) = bench.photos(home, 1, width=48, height=36)
-    assert 0.1 < benchmark.peak(given, plan, 32, source, home) < 0.45
+    assert 0.1 < benchmark.memory(given, plan, 32, source, home) < 0.45
     with pytest.raises(DacliError, match=r"dacli image, run for its memory, ended with 1: .*none\.png"):
-        benchmark.peak(given, plan, 32, home / "none.png", home)
+        benchmark.memory(given, plan, 32, home / "none.png", home)
 
 
 # --- networks whose weights are not here ---
