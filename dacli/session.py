@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dacli import device, jobs, journal, networks, pipeline, predictor
+from dacli import device, jobs, journal, memory, networks, pipeline, predictor
 from dacli.errors import DacliError
 from dacli.jobs import Job
 from dacli.journal import Entry, Journal
@@ -68,6 +68,7 @@ class Tally:
 
 def prepare(chosen: Chosen, voice: Voice, pictures: int = 1) -> tuple[list[Predictor], Task]:
     """The predictors for so many pictures, one for each that is computed at a time, and what the pictures share."""
+    memory.few_heaps()
     look = style(chosen.colormap, chosen.near, chosen.range)
     choice = networks.choose(chosen.encoder, chosen.model, chosen.weights)
     machines = [(one, chosen.precision, chosen.engine) for one in chosen.devices]

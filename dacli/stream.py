@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
+from dacli.memory import Heaps
+
 T = TypeVar("T")
 Made = TypeVar("Made")
 AHEAD = 32 << 20  # bytes that may wait between two stages, for each picture of a batch: more only hold more memory
@@ -147,8 +149,11 @@ def close(stages: list[Prefetch[Any, Any]], patience: float = PATIENCE) -> bool:
 
 def taking(stages: list[Prefetch[Any, Any]], last: Iterator[Made]) -> Generator[Made, None, None]:
     """What comes out at the end of stages; however it ends, all of them are closed."""
+    heaps = Heaps()
     try:
-        yield from last
+        for made in last:
+            yield made
+            heaps.give_back()
     finally:
         close(stages)
 

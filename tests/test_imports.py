@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "dacli"
 # The house, ground floor first: a module may import what stands on a lower row, and nothing else of dacli.
 ROWS = (
     "errors",
-    "hub png jobs locks",
+    "hub png jobs locks memory",
     "download files inputs stream timing",
     "journal",
     "checkpoints",
