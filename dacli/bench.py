@@ -131,17 +131,16 @@ def streaming(folder: Path) -> list[str]:
     """
     sources = photos(folder / "stream", STREAMED)
     lines, plan = [], device.resolve("cpu")
-    streams = device.streams(plan, len(sources))
     for name, network in (("tiny", tiny.load(tiny.BUNDLED)), ("vits", DepthAnything("vits"))):
         single = start(copy.deepcopy(network), plan, 1)
-        ready = Predictor(network, plan, 518, tile="off", streams=streams)
+        ready = Predictor(network, plan, 518, tile="off", pictures=STREAMED)
         task = Task(name, "v2", "", ready.quantity, 518, plan, Style(), 10**9, overwrite=True)
         planned = jobs.plan(sources, folder / "streamed", ("color", "png16"), root=folder / "stream")
         seen = [ready.prepare(pictures.read(sources[0])).tensor[None]] * STREAMED
-        workers = [copy.copy(ready) for _ in range(streams)]
+        workers = ready.shared()
         runs = (
             partial(one_by_one, single.forward, seen),
-            partial(together, ready.engine.forward, seen, streams),
+            partial(together, ready.engine.forward, seen, len(workers)),
             partial(whole, planned, workers, task),
         )
         *bare, run = turns(*runs, count=3)
@@ -149,7 +148,7 @@ def streaming(folder: Path) -> list[str]:
         rate = STREAMED / statistics.median(run)
         lines.append(
             f"{name} at 518, {plan.engine} {plan.precision}, 2 megapixels, color + png16: {rate:.2f} pictures/s, "
-            f"{alone:.2f} of the bare network's one at a time, {many:.2f} of its {streams} at a time"
+            f"{alone:.2f} of the bare network's one at a time, {many:.2f} of its {len(workers)} at a time"
         )
     return lines
 

@@ -58,18 +58,17 @@ def steadying(_: Path) -> list[str]:
 def speed(folder: Path) -> list[str]:
     """Frames per second of the whole run, beside those of the bare network over the same tensors, in turns."""
     plan, network = device.resolve("cpu"), DepthAnything("vits")
-    streams = device.streams(plan, FRAMES)
     single = start(copy.deepcopy(network), plan, 1)
-    ready = Predictor(network, plan, 518, streams=streams)
+    ready = Predictor(network, plan, 518, pictures=FRAMES)
     task = Task("vits", "v2", "", ready.quantity, 518, plan, Style(), 10**9, overwrite=True)
     showing = film.Showing()
     (job,) = jobs.plan([footage(folder, FRAMES)], folder / "out", ("color", "png16"), suffixes=jobs.CLIP_KINDS)
     clip = film.open_clip(job.source, showing, 10**9)
     seen = [ready.prepare(np.zeros((1080, 1920, 3), np.uint8)).tensor[None]] * FRAMES
-    workers = [copy.copy(ready) for _ in range(streams)]
+    workers = ready.shared()
     runs = (
         partial(one_by_one, single.forward, seen),
-        partial(together, ready.engine.forward, seen, streams),
+        partial(together, ready.engine.forward, seen, len(workers)),
         partial(film.develop, job, clip, workers, task, showing, ignore, lambda *_: None),
     )
     *bare, made = turns(*runs, count=3)
@@ -77,7 +76,7 @@ def speed(folder: Path) -> list[str]:
     rate = FRAMES / statistics.median(made)
     return [
         f"vits at 518, {plan.engine} {plan.precision}, 1080p, color + png16: {rate:.2f} frames/s, {alone:.2f} of the "
-        f"bare network's one at a time, {many:.2f} of its {streams} at a time"
+        f"bare network's one at a time, {many:.2f} of its {len(workers)} at a time"
     ]
 
 

@@ -123,14 +123,13 @@ class Group:
             for each, time, more in zip(runners, times, told, strict=True)
         ]
 
-    def predictor(self, plan: Plan, streams: int = 1) -> Predictor:
-        return Predictor(copy.deepcopy(self.given.network), plan, self.size, streams=streams)
+    def predictor(self, plan: Plan, pictures: int = 1) -> Predictor:
+        return Predictor(copy.deepcopy(self.given.network), plan, self.size, pictures=pictures)
 
     def runner(self, ready: Predictor, rgb: NDArray[np.uint8 | np.uint16], files: Sequence[Path]) -> Runner:
         """What of dacli itself is timed with the plan of a predictor."""
         plan, seen = ready.engine.plan, ready.prepare(rgb)
-        streams = device.streams(plan, len(files))
-        many = self.predictor(plan, streams)
+        many = self.predictor(plan, len(files))
         many.batch = session.batch_for(many)
         planned = jobs.plan(files, self.folder / "out", ("gray",))
         task = Task("", "", "", many.quantity, self.size, plan, Style(), pictures.MAX_PIXELS, overwrite=True)
@@ -139,7 +138,7 @@ class Group:
             plan.precision,
             whole=partial(ready.predict, [rgb]),
             network=None if seen.tiling else partial(ready.engine.forward, seen.tensor[None]),
-            folder=partial(fill, planned, [copy.copy(many) for _ in range(streams)], task),
+            folder=partial(fill, planned, many.shared(), task),
         )
 
 

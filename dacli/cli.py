@@ -17,7 +17,7 @@ from dacli.cli_judge import judge_app
 from dacli.cli_train import train_app
 from dacli.cli_video import video
 from dacli.cli_weights import weights_app
-from dacli.errors import DacliError, UsageError
+from dacli.errors import DacliError, UsageError, unforeseen
 from dacli.options import (
     Batch,
     Chosen,
@@ -232,8 +232,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         fail(error)
     except KeyboardInterrupt:
         leave(130)
-    except Exception as error:
-        if os.environ.get("DACLI_DEBUG") == "1":
-            raise
-        fail(DacliError(f"{type(error).__name__}: {error}", "this is a fault of dacli's; DACLI_DEBUG=1 shows where"))
+    except Exception as error:  # noqa: BLE001 - it is told, or raised for who looks for it
+        fail(unforeseen(error))
     sys.exit(0)

@@ -18,14 +18,14 @@ NO_MEMORY = (  # in the words of torch and OpenVINO
 
 
 class Engine:
-    """A network laid out for a plan: half precision inside, its last convolutions in float32.
+    """A network laid out for a plan, for one thread: half precision inside, its last convolutions in float32.
 
     Half precision keeps 8 or 11 bits. In the last layers those would be all the depth there is, in steps that a 16-bit
     picture shows; the layers before them may round, because the last ones average over many channels and places.
     """
 
     def __init__(self, network: nn.Module, plan: Plan) -> None:
-        self.plan = plan
+        self.plan, self.streams = plan, 1
         self.network = lay_out(network, plan.device, plan.dtype)
         if plan.device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(cores())

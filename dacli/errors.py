@@ -1,3 +1,8 @@
+"""What goes wrong, as its user is told."""
+
+import os
+
+
 class DacliError(Exception):
     """What went wrong and what to do about it, each in one line for the user; the command ends with exit code 1."""
 
@@ -13,6 +18,16 @@ class UsageError(DacliError):
 
 class StopError(DacliError):
     """A DacliError after which nothing else can succeed either (a full disk): it ends the run, not one input."""
+
+
+def unforeseen(error: Exception, name: str = "") -> DacliError:
+    """What an error that nobody foresaw is to the user; with DACLI_DEBUG=1 it is raised as it is."""
+    if os.environ.get("DACLI_DEBUG") == "1":
+        raise error
+    about = f"{name}: " if name else ""
+    return DacliError(
+        f"{about}{type(error).__name__}: {error}", "this is a fault of dacli's; DACLI_DEBUG=1 shows where"
+    )
 
 
 class MemoryShortError(DacliError):

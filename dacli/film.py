@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -23,7 +23,7 @@ from dacli.jobs import RECORD_KEYWORD, Job, shown
 from dacli.predictor import Predictor
 from dacli.segments import FRAMES, ClipWriter
 from dacli.steady import Gauge, Steadier, Survey
-from dacli.task import Task, identity, recorded_name
+from dacli.task import Task, identity, record_in, recorded_name
 
 Steady = Literal["on", "off", "two-pass"]
 Tell = Callable[[str], None]
@@ -251,25 +251,16 @@ def recorded(job: Job, settings: str) -> render.Record | None:
 
     Raises DacliError for one that dacli did not make, or made from a clip of another name.
     """
-    found = [record_in(path, job) for path in job.outputs.values() if path.exists()]
+    found = [record_in(path, job, texts) for path in job.outputs.values() if path.exists()]
     whole = len(found) == len(job.outputs) and all(path.is_file() for path in sidecars(job))
     return found[0] if whole and all(record.settings == settings for record in found) else None
 
 
-def record_in(path: Path, job: Job) -> render.Record:
-    name = shown(path)
-    try:
-        text = (
-            decoding.tags(path)[RECORD_KEYWORD] if path.is_file() else json.dumps(told(path / FRAMES)[RECORD_KEYWORD])
-        )
-        record = render.parse_record(text, name)
-    except (DacliError, KeyError):
-        fault = f"{name} is there and is nothing whole that dacli made"
-        raise DacliError(fault, "move it away, or replace it with --overwrite") from None
-    if record.source != recorded_name(job):
-        fault = f"{name} is there and was made from {shown(Path(record.source))}"
-        raise DacliError(fault, "choose another folder with -o, or replace it with --overwrite")
-    return record
+def texts(path: Path) -> Mapping[str, str]:
+    """What a clip, or the sidecar of a folder of frames, says about itself."""
+    if path.is_file():
+        return decoding.tags(path)
+    return {key: json.dumps(value) for key, value in told(path / FRAMES).items()}
 
 
 def told(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The only loop over work: read, infer and write overlap in bounded queues."""
 
-import os
 import queue
 import time
 import zlib
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from dacli import __version__, files, pictures, png, render
 from dacli.device import cores
-from dacli.errors import DacliError, StopError
+from dacli.errors import DacliError, StopError, unforeseen
 from dacli.jobs import Job, shown
 from dacli.journal import Entry
 from dacli.predictor import Predictor, Prepared, Raw
@@ -165,11 +164,8 @@ def own_fault(work: Work) -> Iterator[None]:
         work.error = DacliError(message, error.hint)
     except MemoryError:
         work.error = DacliError(f"{name}: not enough memory", "make the picture smaller, or save fewer kinds at once")
-    except Exception as error:
-        if os.environ.get("DACLI_DEBUG") == "1":
-            raise
-        fault = f"{name}: {type(error).__name__}: {error}"
-        work.error = DacliError(fault, "this is a fault of dacli's; DACLI_DEBUG=1 shows where")
+    except Exception as error:  # noqa: BLE001 - it is told, or raised for who looks for it
+        work.error = unforeseen(error, name)
 
 
 def read(index: int, job: Job, predictor: Predictor, task: Task) -> Work:

@@ -1,5 +1,7 @@
 """From pictures to depth at their own size: the one Predictor."""
 
+import copy
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli import render
-from dacli.device import Plan, free_memory
+from dacli.device import Plan, free_memory, streams
 from dacli.engine import Engine
 from dacli.errors import DacliError, MemoryShortError
 from dacli.networks import Network
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 LARGEST_BATCH = 32
 TILES_TOGETHER = 8  # of one picture, on a GPU
+MOST = 64  # tiles of one picture at a time
 GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its time in half the batch
 
 
@@ -83,11 +86,12 @@ class Predictor:
     """A network, an engine, an input size (short side in pixels, None: the network's own), and how many go together.
 
     `tile` says whether pictures are made of tiles: auto is where that is better than one pass. `report(done, of)` is
-    called after every tile. Its three steps may run in three threads; forward() in one at a time.
+    called after every tile. Its three steps may run in three threads; forward() in one at a time. So many `pictures`
+    are to come, of which the engine takes several at a time where that pays: by the predictors shared().
     """
 
     def __init__(
-        self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, streams: int = 1,
+        self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, pictures: int = 1,
         tile: Mode = "auto",
     ) -> None:  # fmt: skip
         self.patch, self.align_corners = network.patch, network.align_corners
@@ -97,10 +101,20 @@ class Predictor:
         self.size = size or self.native
         self.largest_pass = network.largest_pass
         self.tiled = wanted(tile, self.size, self.largest_pass)
-        self.engine = start(network, plan, streams)
-        self.exact: AnyEngine | None = None
+        self.cut = self.tiled and self.size > self.native
+        self.workers = streams(plan, pictures)
+        self.engine = start(network, plan, streams(plan, MOST) if self.cut else self.workers)
+        self.exact: list[AnyEngine] = []
+        self.making = threading.Lock()
         self.batch = batch
         self.report: Report = unheard
+
+    def shared(self) -> list["Predictor"]:
+        """The same predictor for each of so many threads as keep the engine busy with pictures of their own.
+
+        Where all streams work on the tiles of one picture, a second one fills the gaps.
+        """
+        return [copy.copy(self) for _ in range(min(2, self.workers) if self.cut else self.workers)]
 
     def predict(self, pictures: Sequence[NDArray[np.uint8 | np.uint16]]) -> list[Prediction]:
         """Depth of RGB pictures [H, W, 3] of any sizes; those of one network size go through it together."""
@@ -173,31 +187,35 @@ class Predictor:
         """Depth of a picture by its tiles, with a note that says why if it was to go in one pass."""
         tiling = picture.tiling or plan(*picture.source, self.size, self.native, self.patch)
         seen = picture.tensor if picture.tiling else prepare(rgb, tiling.base)
-        redone = 0
+        redone: list[Tensor] = []
 
         def sound(pictures: Tensor) -> Tensor:
-            nonlocal redone
             raws = list(self.passes(pictures))
             for i, raw in enumerate(raws):
                 if self.engine.plan.precision != "fp32" and not bool(raw.isfinite().all()):
-                    raws[i], redone = self.in_float32(pictures[i]), redone + 1
+                    raws[i] = self.in_float32(pictures[i])
+                    redone.append(raws[i])
             return torch.stack(raws)
 
         made = refine(
             rgb, seen, sound, tiling, batch=self.batch if self.engine.plan.device == "cpu" else TILES_TOGETHER,
-            metres=self.quantity == "metres", align_corners=self.align_corners, report=self.report,
+            streams=self.engine.streams, metres=self.quantity == "metres", align_corners=self.align_corners,
+            report=self.report,
         )  # fmt: skip
         notes = [f"{why}, so it was made of {tiling.count} tiles"] if why else []
         if redone:
-            notes.append(f"{self.engine.plan.precision} overflowed in {redone} passes, which were computed in fp32")
+            precision = self.engine.plan.precision
+            notes.append(f"{precision} overflowed in {len(redone)} passes, which were computed in fp32")
         if made.unsound:
             notes.append(f"{made.unsound} of {tiling.count + 1} passes gave numbers that are not finite")
         return Raw(made.depth, picture.source, self.engine.plan.precision, "; ".join(notes), tiling.count)
 
     def in_float32(self, picture: Tensor) -> Tensor:
         """Depth [h, w] of one picture [3, h, w], computed in float32."""
-        self.exact = self.exact or self.engine.in_float32()
-        return self.exact.forward(picture[None])[0]
+        with self.making:
+            if not self.exact:
+                self.exact.append(self.engine.in_float32())
+        return self.exact[0].forward(picture[None])[0]
 
     def free(self) -> None:
         if self.engine.plan.device.startswith("cuda"):

@@ -1,17 +1,16 @@
 """A run over clips: each made or failed by itself, and each result told."""
 
 import json
-import os
 from collections.abc import Sequence
 
 from dacli import film, session
 from dacli.clips import Clip
-from dacli.errors import DacliError
+from dacli.errors import DacliError, unforeseen
 from dacli.film import Developed, Showing
 from dacli.jobs import Job, shown
 from dacli.options import Chosen
 from dacli.predictor import Predictor
-from dacli.task import Task
+from dacli.task import Made, Task
 from dacli.voice import Voice
 
 
@@ -52,11 +51,8 @@ def shoot(job: Job, clip: Clip, predictors: Sequence[Predictor], task: Task, sho
         raise
     except DacliError as error:
         fail(job, error, voice)
-    except Exception as error:
-        if os.environ.get("DACLI_DEBUG") == "1":
-            raise
-        fault = f"{shown(job.source)}: {type(error).__name__}: {error}"
-        fail(job, DacliError(fault, "this is a fault of dacli's; DACLI_DEBUG=1 shows where"), voice)
+    except Exception as error:  # noqa: BLE001 - it is told, or raised for who looks for it
+        fail(job, unforeseen(error, shown(job.source)), voice)
     else:
         tell(job, made, clip, task, voice)
         return True
@@ -78,22 +74,6 @@ def tell(job: Job, made: Developed, clip: Clip, task: Task, voice: Voice) -> Non
             voice.result(str(path))
         return
     record = made.record
-    found = {
-        "input": str(job.source),
-        "ok": True,
-        "outputs": {kind: str(path) for kind, path in job.outputs.items()},
-        "encoder": task.encoder,
-        "model": task.model,
-        "quantity": task.quantity,
-        "network_size": record.network_size,
-        "tiles": made.tiles,
-        "device": task.plan.device,
-        "engine": task.plan.engine,
-        "precision": task.plan.precision,
-        "seconds": round(made.network, 4),
-        "range": [record.low, record.high],
-        "frames": made.count,
-        "fps": float(clip.rate),
-        "kept": made.kept,
-    }
-    voice.result(json.dumps(found))
+    size, limits = record.network_size, (record.low, record.high)
+    done = task.told(job, Made(size, limits), made.network, made.tiles, kept=made.kept)
+    voice.result(json.dumps(done | {"frames": made.count, "fps": float(clip.rate)}))

@@ -1,7 +1,6 @@
 """One run of a command: the network opened, the work done, each result told."""
 
 import contextlib
-import copy
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -77,7 +76,7 @@ def prepare(chosen: Chosen, voice: Voice, pictures: int = 1) -> tuple[list[Predi
     first, opened = found[0]
     for one in ready:
         one.batch = batch_for(one) if chosen.batch is None else chosen.batch
-    ready = [copy.copy(one) for one in ready for _ in range(device.streams(one.engine.plan, pictures))]
+    ready = [each for one in ready for each in one.shared()]
     return ready, Task(
         opened.encoder, opened.model, opened.weights, first.quantity, first.size, first.engine.plan, look,
         chosen.max_pixels, chosen.overwrite, tiled=first.tiled,
@@ -95,7 +94,7 @@ def open_one(
     """The predictor for a device, and a line that says what was decided and why."""
     plan = device.resolve(*machine)
     opened = networks.open_network(choice, half=plan.half_weights, say=voice.note, progress=voice.download)
-    ready = Predictor(opened.network, plan, size, streams=device.streams(plan, pictures), tile=tile)
+    ready = Predictor(opened.network, plan, size, pictures=pictures, tile=tile)
     why = f" ({plan.reason})" if plan.reason else ""
     voice.note(
         f"{opened.encoder} {ready.quantity} at {ready.size} px{in_tiles(ready)} on {plan.device}, {plan.engine} "
@@ -238,20 +237,6 @@ def report(work: Work, task: Task, voice: Voice) -> None:
 
 def as_json(work: Work, task: Task) -> dict[str, object]:
     """The object of one input, as the contract has it."""
-    found: dict[str, object] = {"input": str(work.job.source), "ok": work.error is None}
     if work.error is not None or work.made is None:
-        return found | {"error": str(work.error)}
-    return found | {
-        "outputs": {kind: str(path) for kind, path in work.job.outputs.items()},
-        "encoder": task.encoder,
-        "model": task.model,
-        "quantity": task.quantity,
-        "network_size": work.made.network_size,
-        "tiles": work.tiles,
-        "device": task.plan.device,
-        "engine": task.plan.engine,
-        "precision": work.precision or task.plan.precision,
-        "seconds": round(work.network, 4),
-        "range": list(work.made.range),
-        "kept": work.kept,
-    }
+        return {"input": str(work.job.source), "ok": False, "error": str(work.error)}
+    return task.told(work.job, work.made, work.network, work.tiles, work.precision, kept=work.kept)

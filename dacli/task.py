@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,27 @@ class Task:
         arithmetic = {"precision": self.plan.precision, "engine": self.plan.engine}
         return {**how, **arithmetic, "style": asdict(self.style), "version": __version__}
 
+    def told(
+        self, job: Job, made: "Made", seconds: float, tiles: int, precision: str = "", *, kept: bool
+    ) -> dict[str, object]:
+        """The object of an input that was done, as the contract has it; the precision is the plan's if none is told."""
+        return {
+            "input": str(job.source),
+            "ok": True,
+            "outputs": {kind: str(path) for kind, path in job.outputs.items()},
+            "encoder": self.encoder,
+            "model": self.model,
+            "quantity": self.quantity,
+            "network_size": made.network_size,
+            "tiles": tiles,
+            "device": self.plan.device,
+            "engine": self.plan.engine,
+            "precision": precision or self.plan.precision,
+            "seconds": round(seconds, 4),
+            "range": list(made.range),
+            "kept": kept,
+        }
+
 
 @dataclass(frozen=True)
 class Made:
@@ -93,7 +114,8 @@ def recorded(job: Job, settings: str) -> Made | None:
     make, or made from a picture of another name.
     """
     outputs = job.outputs
-    known = [record_in(path, job) for path in outputs.values() if path.suffix == ".png" and path.exists()]
+    pictures = [path for path in outputs.values() if path.suffix == ".png" and path.exists()]
+    known = [record_in(path, job, lambda path: png.text(files.contents(path), shown(path))) for path in pictures]
     if not known or not present(job):
         return None
     wanted = settings_with(settings, checksum_in(outputs["npy"])) if "npy" in outputs else settings
@@ -102,12 +124,13 @@ def recorded(job: Job, settings: str) -> Made | None:
     return Made(known[0].network_size, (known[0].low, known[0].high))
 
 
-def record_in(path: Path, job: Job) -> render.Record:
+def record_in(path: Path, job: Job, texts: Callable[[Path], Mapping[str, str]]) -> render.Record:
+    """The record among an output's texts; raises DacliError for a file of somebody else's, or of another source."""
     name = shown(path)
     try:
-        record = render.parse_record(png.text(files.contents(path), name)[RECORD_KEYWORD], name)
+        record = render.parse_record(texts(path)[RECORD_KEYWORD], name)
     except (DacliError, KeyError):
-        fault = f"{name} is there and is no whole picture that dacli made"
+        fault = f"{name} is there and is nothing whole that dacli made"
         raise DacliError(fault, "move it away, or replace it with --overwrite") from None
     if record.source != recorded_name(job):
         fault = f"{name} is there and was made from {shown(Path(record.source))}"

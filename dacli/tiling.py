@@ -8,10 +8,11 @@ all but detail, which fades from one into the other. Relative depth is compared 
 logarithm: what a crop hides from a metric network, the focal length, scales its metres.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise, product
+from itertools import chain, islice, pairwise, product
 from typing import Literal, cast
 
 import cv2
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli.preprocess import network_size, prepare, to_source
+from dacli.stream import Prefetch
 
 Mode = Literal["auto", "on", "off"]
 Map = NDArray[np.float32]
@@ -104,6 +106,7 @@ def refine(
     tiling: Tiling,
     *,
     batch: int = 1,
+    streams: int = 1,
     metres: bool = False,
     align_corners: bool = False,
     report: Report = unheard,
@@ -111,13 +114,22 @@ def refine(
     """Depth of a shrunk() RGB picture from its base and its tiles; `seen` is what the base sees of it, [3, h, w].
 
     `forward` gives depth [B, h, w] of normalised pictures [B, 3, h, w]: metres, or else inverse depth; it is called
-    with the base, then with at most `batch` tiles at a time. `report(done, of)` is called after every tile.
+    with the base, then with at most `batch` tiles at a time, by so many threads as there are `streams`.
+    `report(done, of)` is called after every tile.
     """
-    raw = forward(seen[None])[0]
+    with contextlib.closing(predicted(rgb, seen, forward, tiling, batch, streams)) as passes:
+        return assembled(passes, tiling, metres=metres, align_corners=align_corners, report=report)
+
+
+def assembled(
+    passes: Iterator[Tensor], tiling: Tiling, *, metres: bool, align_corners: bool, report: Report
+) -> Refined:
+    """Depth from what the network gives of the base, which comes first, and of each tile."""
+    raw = next(passes)
     base = to_source(comparable(filled(raw, metres), metres), *tiling.canvas, align_corners)
     result, used, unsound = np.zeros_like(base), 0, int(not raw.isfinite().all())
     fades = [fade(starts, side) for starts, side in zip((tiling.rows, tiling.columns), tiling.tile, strict=True)]
-    for number, ((i, j), depth) in enumerate(predicted(rgb, forward, tiling, batch), 1):
+    for number, ((i, j), depth) in enumerate(zip(places(tiling), passes, strict=True), 1):
         window = area(tiling, i, j)
         finite = bool(depth.isfinite().all())
         detail = aligned(comparable(depth, metres).numpy(), base[window], cells(tiling)) if finite else None
@@ -136,12 +148,28 @@ def shrunk(rgb: Picture, size: tuple[int, int]) -> Picture:
     return cast(Picture, cv2.resize(np.ascontiguousarray(rgb), (width, height), interpolation=cv2.INTER_AREA))
 
 
-def predicted(rgb: Picture, forward: Forward, tiling: Tiling, batch: int) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    """Each tile's row and column among the tiles, and its depth [h, w] as the network gives it."""
-    places = iter(product(range(len(tiling.rows)), range(len(tiling.columns))))
-    while some := list(islice(places, batch)):
+def predicted(
+    rgb: Picture, seen: Tensor, forward: Forward, tiling: Tiling, batch: int, streams: int
+) -> Generator[Tensor, None, None]:
+    """Depth [h, w] as the network gives it, of the base and then of each tile, those of several streams ahead."""
+
+    def one(some: list[tuple[int, int]]) -> Tensor:
         crops = [prepare(rgb, tiling.canvas, *area(tiling, i, j)) for i, j in some]
-        yield from zip(some, forward(torch.stack(crops)), strict=True)
+        return forward(torch.stack(crops) if crops else seen[None])
+
+    left = iter(places(tiling))
+    passes = chain([[]], iter(lambda: list(islice(left, batch)), []))
+    ahead = Prefetch(passes, one, lambda made: made.nbytes, streams)
+    try:
+        for made in ahead if streams > 1 else map(one, passes):
+            yield from made
+    finally:
+        ahead.close()
+
+
+def places(tiling: Tiling) -> Iterator[tuple[int, int]]:
+    """Each tile's row and column among the tiles."""
+    return product(range(len(tiling.rows)), range(len(tiling.columns)))
 
 
 def area(tiling: Tiling, i: int, j: int) -> tuple[slice, slice]:

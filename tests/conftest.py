@@ -1,12 +1,20 @@
 """Set before torch is imported: its threads spin while they wait, and more of them than idle cores cost five times."""
 
 import os
-import signal
-from collections.abc import Iterator
-
-import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from commands import Result, Run
+
+from dacli import checkpoints, tiny
+from dacli.cli import main
+from dacli.tiny import Tiny
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +23,50 @@ def no_handler_of_ended_children() -> Iterator[None]:
     yield
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny of random weights: what it sees does not matter to the command line."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    torch.manual_seed(0)
+    path.write_bytes(tiny.to_bytes(Tiny(), {}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where OpenVINO's networks are kept: to compile one for each test would take longer than the tests."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+@pytest.fixture
+def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user with nothing but the package, no network and one folder, in which the commands run."""
+    for name in list(os.environ):
+        if name.lower().startswith(("hf_", "dacli_", "huggingface_", "xdg_")):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(tiny, "BUNDLED", weights)
+    checkpoints.cache_dir().mkdir(parents=True, exist_ok=True)
+    (checkpoints.cache_dir() / "openvino").symlink_to(compiled)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def dacli(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process."""
+
+    def run(*arguments: object) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return Result(int(ended.value.code or 0), out, err.splitlines())
+
+    return run

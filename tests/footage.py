@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from hanging import PATIENCE
 from numpy.typing import NDArray
 
 FFMPEG = str(imageio_ffmpeg.get_ffmpeg_exe())
-PATIENCE = 30.0  # seconds after which a test calls something hung
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-threads", "2")
 # Times that no constant rate has, in ticks of 1/24000 s.
 VARIABLE = tuple(n * 1001 + n // 5 * 700 + n % 3 * 97 for n in range(30))
@@ -93,26 +93,6 @@ def said(path: Path) -> str:
 def hashes(path: Path, stream: str) -> bytes:
     """The checksum of a stream's packets."""
     return ffmpeg("-i", path, "-map", stream, "-c", "copy", "-f", "streamhash", "-")
-
-
-def in_time(action: Callable[[], Any]) -> Any:
-    """What the action returns or raises; a failed test, and not a hung one, if it takes too long."""
-    found: list[Any] = []
-
-    def act() -> None:
-        try:
-            found.append((action(), None))
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            found.append((None, error))
-
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert not thread.is_alive(), "it hangs"
-    result, error = found[0]
-    if error is not None:
-        raise error
-    return result
 
 
 def impostor(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from commands import Run, image
 
-from dacli import __version__, bench, benchmark, device, loading, machine, rivals, subjects, tiny
-from dacli.cli import main
+from dacli import __version__, bench, benchmark, device, loading, machine, rivals, subjects
 from dacli.depth_anything import DepthAnything
 from dacli.errors import DacliError
 from dacli.rivals import Given, Runner
@@ -29,56 +28,18 @@ SMALL = ("--encoder", "tiny", "--size", "32", "--turns", "1")
 MADE = ("--engine", "torch", "--precision", "fp32")
 
 
-@dataclass
-class Result:
-    """Exit code, standard output, lines of standard error."""
-
-    code: int
-    out: str
-    err: list[str]
-
-
-Run = Callable[..., Result]
-
-
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user with nothing but the package and one folder; a folder to be timed has two small pictures."""
-    for name in list(os.environ):
-        if name.lower().startswith(("hf_", "dacli_", "huggingface_", "xdg_")):
-            monkeypatch.delenv(name)
-    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    weights = tmp_path / "tiny.safetensors"
-    torch.manual_seed(0)
-    weights.write_bytes(tiny.to_bytes(Tiny(), {}))
-    monkeypatch.setattr(tiny, "BUNDLED", weights)
+def little(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the fixture works by its name
+    """A folder to be timed has two small pictures."""
     monkeypatch.setattr(benchmark, "PICTURES", 2)
     monkeypatch.setattr(benchmark, "photos", partial(bench.photos, width=48, height=36))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
 
 
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command is run for its memory."""
-    monkeypatch.setattr(benchmark, "peak", lambda *_: 0.25)
-    monkeypatch.setattr("dacli.contact_sheet.peak", lambda *_: 0.25)
-
-
-@pytest.fixture
-def dacli(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return Result(int(ended.value.code or 0), out, err.splitlines())
-
-    return run
+    monkeypatch.setattr(benchmark, "memory", lambda *_: 0.25)
+    monkeypatch.setattr("dacli.contact_sheet.memory", lambda *_: 0.25)
 
 
 @pytest.fixture
@@ -88,12 +49,6 @@ def photo(home: Path) -> Path:
     picture = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8).repeat(30, 0).repeat(30, 1)
     path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
     return path
-
-
-def image(path: Path) -> Any:
-    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert found is not None
-    return found
 
 
 # --- the table ---
@@ -322,7 +277,7 @@ def test_what_fails_leaves_its_place_in_the_sheet_empty(
             raise DacliError("it is full")
         return 1.0
 
-    monkeypatch.setattr("dacli.contact_sheet.peak", failing)
+    monkeypatch.setattr("dacli.contact_sheet.memory", failing)
     options = (*SMALL, "--size", "32,64", "--engine", "torch", "--precision", "fp32,bf16", "--json", "-q")
     run = dacli("bench", *options, "--sheet", photo, "-o", "s.png")
     assert (run.code, json.loads(run.out), run.err) == (1, {"sheet": "s.png"}, ["error: it is full"])
@@ -340,7 +295,7 @@ def test_what_fails_is_told_and_the_rest_is_measured(dacli: Run, monkeypatch: py
             raise DacliError("dacli image, run for its memory, ended with 1", "not enough memory")
         return 1.0
 
-    monkeypatch.setattr(benchmark, "peak", failing)
+    monkeypatch.setattr(benchmark, "memory", failing)
     run = dacli("bench", *SMALL, *MADE, "--size", "64,32", "--json", "-q")
     assert run.code == 1
     assert run.err == ["error: dacli image, run for its memory, ended with 1: not enough memory"]

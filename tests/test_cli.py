@@ -10,7 +10,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,92 +17,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from commands import KINDS, SMALL, Run, files, photo
 from safetensors.torch import save_file
 
-from dacli import __version__, checkpoints, device, jobs, networks, pictures, png, predictor, tiny
+from dacli import __version__, checkpoints, device, jobs, networks, pictures, png, predictor
 from dacli import files as whole_files
 from dacli.cli import main
 from dacli.errors import DacliError, StopError
 from dacli.tiny import Tiny
 from dacli.voice import Voice
 
-SMALL = ("--encoder", "tiny", "--size", "32")
-KINDS = ("color", "gray", "png16", "npy", "side")
-
-
-@dataclass
-class Result:
-    """What a command left behind: exit code, standard output, lines of standard error."""
-
-    code: int
-    out: str
-    err: list[str]
-
-    @property
-    def errors(self) -> list[str]:
-        return [line for line in self.err if line.startswith("error:")]
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny of random weights: what it sees does not matter here."""
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    torch.manual_seed(0)
-    path.write_bytes(tiny.to_bytes(Tiny(), {}))
-    return path
-
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where OpenVINO's networks are kept: to compile one for each test would take longer than the tests."""
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user with nothing but the package and one folder, in which the commands run."""
-    for name in list(os.environ):
-        if name.lower().startswith(("hf_", "dacli_", "huggingface_", "xdg_")):
-            monkeypatch.delenv(name)
-    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(tiny, "BUNDLED", weights)
-    checkpoints.cache_dir().mkdir(parents=True, exist_ok=True)
-    (checkpoints.cache_dir() / "openvino").symlink_to(compiled)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def dacli(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return Result(int(ended.value.code or 0), out, err.splitlines())
-
-    return run
-
-
-def photo(path: Path, seed: int = 0, shape: tuple[int, int] = (24, 36)) -> Path:
-    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
-    return path
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 # --- what is asked for is made ---
@@ -393,7 +317,7 @@ def test_a_picture_that_is_not_dacli_s_is_left_alone(dacli: Run, home: Path) -> 
     before = photo(home / "a_color.png", 3).read_bytes()
     run = dacli("image", "a.jpg", *SMALL)
     assert run.code == 1
-    assert run.errors[0].startswith("error: a.jpg: a_color.png is there and is no whole picture that dacli made")
+    assert run.errors[0].startswith("error: a.jpg: a_color.png is there and is nothing whole that dacli made")
     assert (home / "a_color.png").read_bytes() == before
     assert dacli("image", "a.jpg", *SMALL, "--overwrite").code == 0
     assert (home / "a_color.png").read_bytes() != before

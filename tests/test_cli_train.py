@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import commands
 import numpy as np
 import pytest
 import torch
@@ -31,14 +32,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def dacli(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Exit code and the lines of both streams."""
+def dacli(dacli: commands.Run) -> Run:
+    """Exit code and the lines of both streams of dacli train."""
 
     def run(*arguments: object) -> tuple[int, list[str], list[str]]:
-        with pytest.raises(SystemExit) as ended:
-            main(["train", *map(str, arguments)])
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out.splitlines(), shown.err.splitlines()
+        found = dacli("train", *arguments)
+        return found.code, found.out.splitlines(), found.err
 
     return run
 

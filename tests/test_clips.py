@@ -14,7 +14,8 @@ import cv2
 import footage
 import numpy as np
 import pytest
-from footage import H264, VARIABLE, VARY, in_time, make
+from footage import H264, VARIABLE, VARY, make
+from hanging import in_time
 
 from dacli import clips, ffmpeg
 from dacli.clips import Track

@@ -12,7 +12,8 @@ import cv2
 import footage
 import numpy as np
 import pytest
-from footage import H264, VARY, in_time, make
+from footage import H264, VARY, make
+from hanging import in_time
 from numpy.typing import NDArray
 
 from dacli import clips, decoding, ffmpeg

@@ -11,7 +11,8 @@ from typing import Any
 import footage
 import numpy as np
 import pytest
-from footage import VARIABLE, in_time
+from footage import VARIABLE
+from hanging import in_time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

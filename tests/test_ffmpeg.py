@@ -10,7 +10,7 @@ from pathlib import Path
 import footage
 import numpy as np
 import pytest
-from footage import in_time
+from hanging import in_time
 
 from dacli import ffmpeg
 from dacli.errors import DacliError

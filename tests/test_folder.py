@@ -20,14 +20,13 @@ from typing import Any
 import hostile
 import numpy as np
 import pytest
-import test_cli
 import torch
+from commands import KINDS, SMALL, Result, Run, photo
 from PIL import Image, ImageOps
-from test_cli import KINDS, SMALL, Result, Run, photo
 
 from dacli import voice
 
-dacli, home, weights, compiled = test_cli.dacli, test_cli.home, test_cli.weights, test_cli.compiled
+pytestmark = pytest.mark.usefixtures("home")
 HANG = 120  # seconds after which a process counts as hanging
 
 
@@ -468,7 +467,7 @@ def test_a_picture_of_the_users_where_an_output_should_be_stays(dacli: Run, home
     before = (home / "out/a_color.png").read_bytes()
     run = dacli("folder", "in", "out", *SMALL)
     assert (run.code, run.out) == (1, "out/b_color.png\n")
-    assert run.errors[0].startswith("error: in/a.jpg: out/a_color.png is there and is no whole picture that dacli made")
+    assert run.errors[0].startswith("error: in/a.jpg: out/a_color.png is there and is nothing whole that dacli made")
     assert (home / "out/a_color.png").read_bytes() == before
     assert dacli("folder", "in", "out", *SMALL, "--overwrite").code == 0
 

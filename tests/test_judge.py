@@ -2,18 +2,15 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from commands import SMALL, Run, files, image
 
 from dacli import device, evaluation, pictures, png, session, tiny, trials
 from dacli.cli import main
@@ -23,77 +20,18 @@ from dacli.scenes import draw
 from dacli.tiny import Tiny
 from dacli.train import recipes
 
-SMALL = ("--encoder", "tiny", "--size", "32")
 SCORES = [
     *("ordinal", "ramp", "delta1", "delta2", "delta3", "abs_rel", "rmse", "log10", "silog", "boundary_f1"),
 ]
 
 
-@dataclass
-class Result:
-    """Exit code, standard output, lines of standard error."""
-
-    code: int
-    out: str
-    err: list[str]
-
-    @property
-    def errors(self) -> list[str]:
-        return [line for line in self.err if line.startswith("error:")]
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    torch.manual_seed(0)
-    path.write_bytes(tiny.to_bytes(Tiny(), {}))
-    return path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user with nothing but the package, no network and one folder, in which the commands run."""
-    for name in list(os.environ):
-        if name.lower().startswith(("hf_", "dacli_", "huggingface_", "xdg_")):
-            monkeypatch.delenv(name)
-    for name in ("HOME", "USERPROFILE", "LOCALAPPDATA"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(tiny, "BUNDLED", weights)
+def few_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenes are rendered small."""
     monkeypatch.setattr(evaluation, "FORMATS", ((48, 64), (64, 48)))
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return tmp_path / "work"
-
-
-@pytest.fixture
-def dacli(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> Result:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return Result(int(ended.value.code or 0), out, err.splitlines())
-
-    return run
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def image(path: Path) -> Any:
-    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert found is not None
-    return found
 
 
 # --- eval ---

@@ -9,7 +9,8 @@ from pathlib import Path
 import footage
 import numpy as np
 import pytest
-from footage import H264, VARIABLE, VARY, in_time, make
+from footage import H264, VARIABLE, VARY, make
+from hanging import in_time
 
 from dacli import clips, decoding, ffmpeg, muxing
 from dacli.clips import Clip

@@ -30,6 +30,7 @@ from dacli.preprocess import prepare
 from dacli.tiny import Tiny
 
 SIZES = ((42, 70), (98, 56), (112, 112))
+BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="this CPU has no bf16")
 
 
 def plan(precision: str = "fp32", engine: str = "openvino") -> Plan:
@@ -116,7 +117,7 @@ def test_the_large_encoders_agree_with_torch(encoder: str) -> None:
     check_equality(named(encoder), bf16=0.02 if encoder == "vitl" else 0.03)
 
 
-@pytest.mark.skipif(not has_fast_bf16(), reason="this CPU has no bf16")
+@BF16
 def test_bf16_is_nearer_to_float32_than_torchs_bf16() -> None:
     network, x = named("vits"), pictures(112, 154)
     exact = by_torch(network, x)
@@ -150,10 +151,8 @@ def test_training_weights_do_not_disturb(small: Tiny) -> None:
 # --- streams ---
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=BF16)])
 def test_streams_and_repetition_change_no_bit(precision: str) -> None:
-    if precision == "bf16" and not has_fast_bf16():
-        return
     network, x = named("vits"), [pictures(70, 98), pictures(98, 56), pictures(42, 70)] * 4
     alone = OpenVINOEngine(network, plan(precision))
     shared = OpenVINOEngine(network, plan(precision), streams=3)
@@ -227,7 +226,7 @@ def test_a_network_is_converted_once_for_all_precisions_and_streams(
     assert len(conversions) == len(kept(cache)) == 1
 
 
-@pytest.mark.skipif(not has_fast_bf16(), reason="this CPU has no bf16")
+@BF16
 def test_the_cache_changes_no_bit_of_bf16_whoever_wrote_it(small: Tiny, conversions: list[Any], cache: Path) -> None:
     x = pictures(64, 96)
     converted = OpenVINOEngine(small, plan("bf16")).forward(x)

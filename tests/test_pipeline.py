@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hanging import in_time
 from numpy.typing import NDArray
-from test_stream import FaultError, in_time, no_thread_is_left, until  # noqa: F401 - the fixture works by its name
+from test_stream import FaultError, no_thread_is_left, until  # noqa: F401 - the fixture works by its name
 from torch import Tensor, nn
 
 from dacli import files, jobs, pictures, pipeline, png, render, stream

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import torch
 from test_depth_anything import build, weights_of
 from torch import Tensor, nn
 
+import dacli.predictor as predictor_module
 from dacli.depth_anything import DepthAnything
 from dacli.device import Plan
 from dacli.engine import Engine
@@ -372,6 +373,34 @@ def test_tiles_of_several_pictures_are_those_of_each_alone_and_are_told() -> Non
         machine.batch = batch
         for one, alone in zip(together, pictures, strict=True):
             assert np.array_equal(machine.predict([alone])[0].depth, one.depth)
+
+
+@pytest.mark.parametrize(
+    ("engine", "size", "pictures", "streams", "shared"),
+    [
+        ("openvino", 28, 1, 1, 1),
+        ("openvino", 28, 3, 3, 3),
+        ("openvino", 28, 9, 4, 4),
+        ("openvino", 100, 1, 4, 1),  # tiles keep all streams busy
+        ("openvino", 100, 9, 4, 2),
+        ("torch", 28, 9, 1, 1),
+        ("torch", 100, 9, 1, 1),
+    ],
+)
+def test_pictures_share_the_engine_or_tiles_do(
+    monkeypatch: pytest.MonkeyPatch, engine: str, size: int, pictures: int, streams: int, shared: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    asked: list[int] = []
+
+    def start(_: Any, __: Any, count: int) -> Engine:
+        asked.append(count)
+        return Engine(Stub(), plan())
+
+    monkeypatch.setattr(predictor_module, "start", start)
+    made = Predictor(cast(Any, Stub()), dataclasses.replace(plan(), engine=engine), size, pictures=pictures, tile="auto")
+    assert asked == [streams]
+    assert len({id(each) for each in made.shared()}) == shared
 
 
 def test_the_picture_is_held_no_larger_than_the_canvas() -> None:

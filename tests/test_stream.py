@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from hanging import PATIENCE, in_time
 
 import dacli.stream as streams
 from dacli.stream import Prefetch, busy, close, taking
 
-PATIENCE = 20.0  # seconds after which a test calls something hung
 SOON = 0.05  # seconds to wait for a thread that is known not to come
 FEW_AND_MANY = pytest.mark.parametrize("threads", [1, 3])
 
@@ -31,26 +31,6 @@ def no_thread_is_left() -> Iterator[None]:
     for thread in left:
         thread.join(PATIENCE)  # one that is about to end may do so; one that hangs is a fault
     assert not any(thread.is_alive() for thread in left)
-
-
-def in_time(action: Callable[[], Any]) -> Any:
-    """What the action returns or raises; a failed test, and not a hung one, if it takes too long."""
-    found: list[Any] = []
-
-    def act() -> None:
-        try:
-            found.append((action(), None))
-        except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt is one of the endings
-            found.append((None, error))
-
-    thread = threading.Thread(target=act, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert not thread.is_alive(), "it hangs"
-    result, error = found[0]
-    if error is not None:
-        raise error
-    return result
 
 
 def wait(event: threading.Event) -> None:

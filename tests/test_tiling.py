@@ -1,5 +1,6 @@
 """Depth from a base and tiles: what is known of a tile only up to scale and shift leaves no trace."""
 
+import threading
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hanging import in_time
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from dacli import tiling
 from dacli.preprocess import MEAN, STD, network_size, prepare, to_source
+from dacli.stream import busy
 from dacli.tiling import plan, refine
 
 Map = NDArray[np.float64]
@@ -180,9 +183,42 @@ def test_batches_change_nothing(batch: int) -> None:
 
 
 def test_the_order_of_tiles_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, predicted = refined(seen), tiling.predicted
-    monkeypatch.setattr(tiling, "predicted", lambda *arguments: reversed(list(predicted(*arguments))))
+    expected, places = refined(seen), tiling.places
+    monkeypatch.setattr(tiling, "places", lambda tiles: reversed(list(places(tiles))))
     np.testing.assert_allclose(refined(seen), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_streams_work_at_the_same_time_and_change_no_bit(batch: int) -> None:
+    together = threading.Barrier(3)
+    waiting = iter(range(3))
+
+    def network(pictures: Tensor) -> Tensor:
+        if next(waiting, None) is not None:
+            together.wait(20)  # broken, if two others do not come here meanwhile
+        return seen(pictures)
+
+    rgb, told = picture(scene()), []
+    expected = made(rgb, seen, batch=batch)
+    found = in_time(lambda: made(rgb, network, batch=batch, streams=3, report=lambda *step: told.append(step)))
+    assert torch.equal(found.depth, expected.depth)
+    assert told == [(n, found.tiling.count) for n in range(1, found.tiling.count + 1)]
+    assert not busy()
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("fails", [0, 1, 5])
+def test_a_network_that_fails_ends_all_streams(streams: int, fails: int) -> None:
+    number = iter(range(1000))
+
+    def network(pictures: Tensor) -> Tensor:
+        if next(number) == fails:
+            raise MemoryError("no more")
+        return seen(pictures)
+
+    with pytest.raises(MemoryError, match="no more"):
+        in_time(lambda: made(picture(scene()), network, streams=streams))
+    assert not busy()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])

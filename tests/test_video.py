@@ -14,17 +14,16 @@ import cv2
 import footage
 import numpy as np
 import pytest
-import test_cli
 import torch
+from commands import SMALL, Result, Run, files, photo
 from footage import H264, VARY, make
 from numpy.typing import NDArray
-from test_cli import SMALL, Run, files
 from test_muxing import rich
 
 from dacli import muxing, networks, png
 from dacli.tiny import Tiny
 
-dacli, home, weights, compiled = test_cli.dacli, test_cli.home, test_cli.weights, test_cli.compiled
+pytestmark = pytest.mark.usefixtures("home")
 HANG = 60  # seconds after which a process counts as hanging
 EXACT = (*SMALL, "--precision", "fp32")
 HDR = "format=yuv420p10le,setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
@@ -389,7 +388,7 @@ def wait_for_children() -> None:
 # --- what a user is told ---
 
 
-def fails(run: test_cli.Result, *words: str) -> None:
+def fails(run: Result, *words: str) -> None:
     assert run.code == 1
     (line,) = run.errors
     assert all(word in line for word in words), line
@@ -410,7 +409,7 @@ def test_one_bad_clip_does_not_stop_the_others(dacli: Run, home: Path) -> None:
 
 def test_clips_that_are_none(dacli: Run, home: Path) -> None:
     footage.ffmpeg("-f", "lavfi", "-i", "sine=d=1", home / "sound.mp4")
-    test_cli.photo(home / "picture.png").rename(home / "picture.mp4")
+    photo(home / "picture.png").rename(home / "picture.mp4")
     (home / "empty.mp4").touch()
     (home / "folder").mkdir()
     (home / "page.mp4").write_text("<html>404</html>")
@@ -526,8 +525,8 @@ def test_what_dacli_did_not_make_is_not_replaced(dacli: Run, home: Path) -> None
 
 def test_frames_of_several_sizes(dacli: Run, home: Path) -> None:
     (home / "frames").mkdir()
-    test_cli.photo(home / "frames/1.png")
-    test_cli.photo(home / "frames/2.png", shape=(30, 40))
+    photo(home / "frames/1.png")
+    photo(home / "frames/2.png", shape=(30, 40))
     fails(dacli("video", "frames", *SMALL), "2.png", "40 × 30 pixels and the first frame 36 × 24")
 
 

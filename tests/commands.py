@@ -1,0 +1,51 @@
+"""What tests of commands share: what a command left behind, and what its user had."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SMALL = ("--encoder", "tiny", "--size", "32")
+KINDS = ("color", "gray", "png16", "npy", "side")
+
+
+@dataclass
+class Result:
+    """What a command left behind: exit code, standard output, lines of standard error."""
+
+    code: int
+    out: str
+    err: list[str]
+
+    @property
+    def errors(self) -> list[str]:
+        return [line for line in self.err if line.startswith("error:")]
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Run = Callable[..., Result]
+
+
+def photo(path: Path, seed: int = 0, shape: tuple[int, int] = (24, 36)) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
+    return path
+
+
+def image(path: Path) -> NDArray[Any]:
+    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert found is not None
+    return found
+
+
+def files(folder: Path) -> list[str]:
+    """The names of all that lies below a folder, folders too."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
