@@ -59,14 +59,16 @@ from dacli.options import (
 from dacli.voice import Voice
 
 app = typer.Typer(
-    help="Depth of pictures with Depth Anything V2, in batches.", no_args_is_help=True, pretty_exceptions_enable=False,
-    rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+    help="Depth of pictures and clips with Depth Anything V2, in batches.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
 app.add_typer(judge_app)
 app.add_typer(bench_app)
-app.command(epilog="Example: dacli video clip.mp4 --save side,png16")(video)
 
 
 @app.command(epilog="Example: dacli image photo.jpg --encoder tiny --save color,png16 -o depth")
@@ -125,6 +127,9 @@ def folder(
         raise typer.Exit
     names = [job.name for job in planned]
     raise typer.Exit(session.fill_folder(mine, names, out, chosen, voice, only_failed=retry_failed))
+
+
+app.command(epilog="Example: dacli video clip.mp4 --save side,png16")(video)
 
 
 @app.command(epilog="Example: dacli decode photo_depth16.png -o depth.npy")
@@ -194,7 +199,7 @@ def show_version(wanted: bool) -> None:
 def options(
     version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Depth of pictures with Depth Anything V2, in batches."""
+    """Depth of pictures and clips with Depth Anything V2, in batches."""
 
 
 def leave(code: int) -> NoReturn:

@@ -390,7 +390,7 @@ def test_what_scenes_cannot_do_is_one_line(
     if why is not None:
         (line,) = run.err
         assert line.startswith(f"error: {why}")
-    assert files(home) == ["file", "other/scene_000000.json"]
+    assert files(home) == ["file", "other", "other/scene_000000.json"]
 
 
 @pytest.mark.parametrize("command", ["eval", "compare", "scenes"])

@@ -398,7 +398,8 @@ def test_pictures_share_the_engine_or_tiles_do(
         return Engine(Stub(), plan())
 
     monkeypatch.setattr(predictor_module, "start", start)
-    made = Predictor(cast(Any, Stub()), dataclasses.replace(plan(), engine=engine), size, pictures=pictures, tile="auto")
+    how = dataclasses.replace(plan(), engine=engine)
+    made = Predictor(cast(Any, Stub()), how, size, pictures=pictures, tile="auto")
     assert asked == [streams]
     assert len({id(each) for each in made.shared()}) == shared
 
