@@ -32,6 +32,10 @@ import openvino  # noqa: E402
 from openvino.frontend import FrontEndManager  # noqa: E402
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
 
+# The first to ask makes OpenVINO's table of types. Two threads that do so at once would wait for each other for ever:
+# the one holds Python's lock and wants C++'s, the other the other way round.
+openvino.Type.f32.to_dtype()
+
 Properties = dict[str, str | int]
 HINTS: dict[str, Properties] = {
     "fp32": {"INFERENCE_PRECISION_HINT": "f32"},

@@ -172,6 +172,24 @@ def test_streams_and_repetition_change_no_bit(precision: str) -> None:
         assert torch.equal(made, alone.forward(seen))
 
 
+FIRST = """
+import sys, threading
+from dacli.openvino_engine import openvino
+together = threading.Barrier(8)
+def ask():
+    together.wait()
+    openvino.Type.f32.to_dtype()
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other() -> None:
+    subprocess.run([sys.executable, "-c", FIRST], check=True, timeout=60)
+
+
 def test_results_are_the_callers_own(small: Tiny) -> None:
     engine = OpenVINOEngine(small, plan())
     first, second = engine.forward(pictures(64, 64)), pictures(64, 96)
