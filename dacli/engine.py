@@ -41,6 +41,11 @@ class Engine:
             depth: Tensor = self.network(x)
             return depth.float().cpu()
 
+    def free(self) -> None:
+        """Give back the memory that passes of a GPU have left; on a CPU none is kept."""
+        if self.plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
     def in_float32(self) -> "Engine":
         """A copy of this engine, with the same rounded weights, that computes in float32: for what overflowed."""
         return Engine(copy.deepcopy(self.network), replace(self.plan, precision="fp32"))

@@ -20,8 +20,13 @@ class Heaps:
     def give_back(self) -> None:
         """Give back what is free, if it is time."""
         if time.monotonic() - self.last >= EVERY:
-            call("malloc_trim", 0)
+            give_back()
             self.last = time.monotonic()
+
+
+def give_back() -> None:
+    """Give back what is free."""
+    call("malloc_trim", 0)
 
 
 def few_heaps() -> None:

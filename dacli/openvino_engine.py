@@ -19,7 +19,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dacli import __version__, checkpoints, files
+from dacli import __version__, checkpoints, files, memory
 from dacli.depth_anything import DepthAnything
 from dacli.device import Plan, threads
 from dacli.engine import enough_memory
@@ -76,6 +76,11 @@ class OpenVINOEngine:
                 return torch.from_numpy(request.infer(inputs, share_inputs=True)[0])
         finally:
             self.idle.put(request)
+
+    def free(self) -> None:
+        """Give back the memory that passes have left, as soon as none is under way; the next one takes it again."""
+        self.compiled.release_memory()
+        memory.give_back()
 
     def position(self, pictures: Tensor) -> list[Tensor]:
         """What the converted network takes besides pictures [B, 3, H, W]."""

@@ -28,7 +28,7 @@ def encode(array: npt.NDArray[np.uint8 | np.uint16], text: Mapping[str, str] | N
 
 def _filtered(array: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uint8]:
     """Rows of bytes, each less the one above it (PNG 3rd ed., 9.2, filter 2), which suits smooth depth."""
-    rows = array.astype(array.dtype.newbyteorder(">"), order="C").view(np.uint8).reshape(len(array), -1)
+    rows = array.astype(array.dtype.newbyteorder(">"), order="C", copy=False).view(np.uint8).reshape(len(array), -1)
     filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = 2
     filtered[0, 1:] = rows[0]

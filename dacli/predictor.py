@@ -176,7 +176,7 @@ class Predictor:
         try:
             return self.engine.forward(pictures)
         except MemoryShortError:
-            self.free()
+            self.engine.free()
             if len(pictures) == 1:
                 raise
         half = len(pictures) // 2
@@ -202,6 +202,7 @@ class Predictor:
             streams=self.engine.streams, metres=self.quantity == "metres", align_corners=self.align_corners,
             report=self.report,
         )  # fmt: skip
+        self.engine.free()  # a large picture now needs memory for its outputs
         notes = [f"{why}, so it was made of {tiling.count} tiles"] if why else []
         if redone:
             precision = self.engine.plan.precision
@@ -216,10 +217,6 @@ class Predictor:
             if not self.exact:
                 self.exact.append(self.engine.in_float32())
         return self.exact[0].forward(picture[None])[0]
-
-    def free(self) -> None:
-        if self.engine.plan.device.startswith("cuda"):
-            torch.cuda.empty_cache()
 
     def finish(self, raw: Raw) -> Prediction:
         """Depth at the size of the source."""
