@@ -59,10 +59,10 @@ def setups(
     Raises UsageError for names that do not exist, DacliError for what this machine does not have.
     """
     choices = [networks.choose(name, "v2", None) for name in parse_list(encoders) or parse_list(ENCODERS)]
-    usual = device.resolve(place)
-    of_engines = parse_list(engines) or ["torch", usual.engine]
-    of_precisions = parse_list(precisions) or ["fp32", usual.precision]
-    plans = [device.resolve(place, precision, engine) for engine, precision in product(of_engines, of_precisions)]
+    of_precisions = parse_list(precisions)
+    usual = device.resolve(place, "int8" if "int8" in of_precisions and not engines else "auto")
+    pairs = product(parse_list(engines) or ["torch", usual.engine], of_precisions or ["fp32", usual.precision])
+    plans = [device.resolve(place, each, by) for by, each in pairs if engines or (by, each) != ("torch", "int8")]
     distinct = {(plan.engine, plan.precision): plan for plan in plans}
     return [Setup(str(choice.encoder), size, plan) for choice, size, plan in product(choices, sizes, distinct.values())]
 

@@ -24,7 +24,7 @@ bench_app = typer.Typer()
 Encoders = Annotated[str | None, typer.Option("--encoder", metavar="A,B", help="One or several. [default: vits,tiny]")]
 Precisions = Annotated[
     str | None,
-    typer.Option("--precision", metavar="A,B", help="Of fp32,fp16,bf16. [default: fp32 and what auto takes]"),
+    typer.Option("--precision", metavar="A,B", help="Of fp32,fp16,bf16,int8. [default: fp32 and what auto takes]"),
 ]
 Engines = Annotated[
     str | None, typer.Option("--engine", metavar="A,B", help="Of torch,openvino. [default: torch and what auto takes]")

@@ -30,7 +30,7 @@ Files = Annotated[list[Path] | None, typer.Option("--weights", metavar="FILE", h
 Sizes = Annotated[
     str | None, typer.Option("--size", metavar="PIXELS", help="Short sides of what the network sees, as 256,518.")
 ]
-Precisions = Annotated[str, typer.Option("--precision", help="One or several of auto,fp32,fp16,bf16.")]
+Precisions = Annotated[str, typer.Option("--precision", help="One or several of auto,fp32,fp16,bf16,int8.")]
 Align = Annotated[
     str | None,
     typer.Option(help="Fit of inverse depth: none, median, scale, affine. [default: affine; in metres none]"),

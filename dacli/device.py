@@ -12,7 +12,7 @@ from dacli.errors import DacliError, UsageError
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 ENGINES = ("auto", "torch", "openvino")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU per microseconds, or "max"
 MEMORY = Path("/proc/meminfo")
@@ -31,10 +31,11 @@ class Plan:
 
     @property
     def dtype(self) -> "torch.dtype":
-        """The torch type of the arithmetic."""
+        """The torch type of the arithmetic; with int8, of what is not quantised."""
         import torch
 
-        return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+        types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+        return types[("bf16" if has_fast_bf16() else "fp32") if self.precision == "int8" else self.precision]
 
 
 def resolve(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Plan:
@@ -53,6 +54,8 @@ def resolve(device: str = "auto", precision: str = "auto", engine: str = "auto")
 
 def choose_engine(wanted: str, kind: str, precision: str) -> tuple[str, str]:
     """Engine and why; OpenVINO, where it is installed, is some twice as fast as torch on a CPU."""
+    if precision == "int8":
+        return engine_for_int8(wanted, kind)
     emulated = precision == "bf16" and not has_fast_bf16()
     if wanted == "openvino":
         if kind != "cpu":
@@ -67,9 +70,25 @@ def choose_engine(wanted: str, kind: str, precision: str) -> tuple[str, str]:
     return "torch", ""
 
 
+def engine_for_int8(wanted: str, kind: str) -> tuple[str, str]:
+    """The one engine that computes in 8 bits, and why; raises DacliError where it, or what quantises, is not."""
+    if kind != "cpu" or wanted == "torch":
+        hint = "use --device cpu --engine openvino, or another --precision"
+        raise DacliError("int8 needs the OpenVINO engine on a CPU", hint)
+    missing = [name for name, there in (("OpenVINO", has_openvino()), ("NNCF", has_nncf())) if not there]
+    if missing:
+        raise DacliError(f"int8 needs {' and '.join(missing)}, not installed here", "pip install 'dacli[int8]'")
+    return "openvino", "" if wanted == "openvino" else "int8 is OpenVINO's alone"
+
+
 def has_openvino() -> bool:
     """Whether OpenVINO is installed; it is not loaded."""
     return importlib.util.find_spec("openvino") is not None
+
+
+def has_nncf() -> bool:
+    """Whether NNCF, which quantises for OpenVINO, is installed; it is not loaded."""
+    return importlib.util.find_spec("nncf") is not None
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
@@ -116,7 +135,7 @@ def on_cpu(wanted: str) -> tuple[str, str]:
     if wanted == "fp16":
         chosen = "bf16" if fast else "fp32"
         return chosen, f"on a CPU fp16 means half-size weights, computed in {chosen}"
-    return wanted, "" if wanted == "fp32" or fast else "this CPU emulates bf16, which is slow"
+    return wanted, "" if wanted != "bf16" or fast else "this CPU emulates bf16, which is slow"
 
 
 def has_fast_bf16() -> str:

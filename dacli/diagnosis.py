@@ -28,6 +28,10 @@ def examine() -> list[tuple[str, str]]:
         ("memory", memory()),
         *compute(),
         ("OpenVINO", openvino()),
+        (
+            "NNCF",
+            installed("nncf") if device.has_nncf() else "missing: pip install 'dacli[int8]' for --precision int8",
+        ),
         ("ffmpeg", ffmpeg()),
         ("HEIC", "can be read" if found("pillow_heif") else "cannot be read: pip install 'dacli[heic]'"),
         ("cache", f"{checkpoints.cache_dir()}{'' if checkpoints.cache_dir().exists() else ' (not made yet)'}"),

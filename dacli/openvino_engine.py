@@ -11,6 +11,7 @@ import tempfile
 import threading
 import warnings
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dacli import __version__, checkpoints, files, memory
+from dacli import __version__, checkpoints, files, memory, quantisation
 from dacli.depth_anything import DepthAnything
 from dacli.device import Plan, threads
+from dacli.download import Say
 from dacli.engine import enough_memory
 from dacli.errors import DacliError
 from dacli.networks import Network
@@ -37,9 +39,9 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noq
 openvino.Type.f32.to_dtype()
 
 Properties = dict[str, str | int]
-HINTS: dict[str, Properties] = {
-    "fp32": {"INFERENCE_PRECISION_HINT": "f32"},
-    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
+HINTS: dict[torch.dtype, Properties] = {
+    torch.float32: {"INFERENCE_PRECISION_HINT": "f32"},
+    torch.bfloat16: {"INFERENCE_PRECISION_HINT": "bf16"},
 }
 # The residual stream adds up many small terms, so it and what normalises it stay in float32 under every hint.
 STREAM = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|attention)\.\d+/aten::add/Add)[^"]*" [^>]*>')
@@ -49,16 +51,16 @@ PRECISE = '<rt_info><attribute name="precise" version="0" /></rt_info>'
 class OpenVINOEngine:
     """A network compiled for a plan, which `streams` threads may use at a time, each on its share of the cores.
 
-    What comes out does not depend on the number of streams.
+    What comes out does not depend on the number of streams. `say` is told what takes long.
     """
 
-    def __init__(self, network: Network, plan: Plan, streams: int = 1) -> None:
+    def __init__(self, network: Network, plan: Plan, streams: int = 1, say: Say = lambda _: None) -> None:
         # Torch's threads, which still resize, would spin for work between two calls, on the cores that OpenVINO needs.
         torch.set_num_threads(1)
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
-        how: Properties = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads()}
-        self.compiled = compiled(self.network, HINTS[plan.precision] | how)
+        how = HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads()}
+        self.compiled = compiled(self.network, how, say, quantised=plan.precision == "int8")
         self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams):
             self.idle.put(self.compiled.create_infer_request())
@@ -69,7 +71,8 @@ class OpenVINOEngine:
 
         Raises MemoryShortError if memory does not suffice.
         """
-        inputs = [each.contiguous().numpy() for each in (pictures.float(), *self.position(pictures))]
+        with self.one_at_a_time:
+            inputs = inputs_of(self.network, pictures)
         request = self.idle.get()
         try:
             with enough_memory(pictures, self.plan):
@@ -82,31 +85,36 @@ class OpenVINOEngine:
         self.compiled.release_memory()
         memory.give_back()
 
-    def position(self, pictures: Tensor) -> list[Tensor]:
-        """What the converted network takes besides pictures [B, 3, H, W]."""
-        if not isinstance(self.network, DepthAnything):
-            return []
-        height, width = (side // self.network.patch for side in pictures.shape[2:])
-        with self.one_at_a_time:
-            return [self.network.pretrained.position_embedding(height, width)]
-
     def in_float32(self) -> "OpenVINOEngine":
         """The same network computing in float32: for what overflowed."""
         return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
 
 
-def compiled(network: Network, how: Properties) -> openvino.CompiledModel:
+def inputs_of(network: Network, pictures: Tensor) -> list[NDArray[np.float32]]:
+    """What the converted network takes: pictures [B, 3, H, W], and a position embedding of their size."""
+    inputs = [pictures.float()]
+    if isinstance(network, DepthAnything):
+        inputs.append(network.pretrained.position_embedding(*(side // network.patch for side in pictures.shape[2:])))
+    return [each.contiguous().numpy() for each in inputs]
+
+
+def compiled(network: Network, how: Properties, say: Say, *, quantised: bool) -> openvino.CompiledModel:
     """The network compiled with OpenVINO's properties `how`.
 
-    It comes from dacli's cache, where one file serves all sizes, precisions and streams, or is put there; a damaged
-    file is replaced. Raises DacliError if a temporary file cannot be written.
+    It comes from dacli's cache, where one file serves all sizes, precisions (but int8, which has its own) and streams,
+    or is put there; a damaged file is replaced. `say` is told of a quantisation. Raises DacliError if a temporary file
+    cannot be written.
     """
     core = openvino.Core()
-    path = place(network, core)
+    path = place(network, core, quantised=quantised)
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         return core.import_model(checked(path), "CPU", how)
-    made = core.compile_model(precise(convert(network), core), "CPU", how)
-    with contextlib.suppress(DacliError):  # without a cache it takes a second more each time
+    model = convert(network)
+    if quantised:
+        say("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
+        model = quantisation.quantise(model, [inputs_of(network, each) for each in quantisation.pictures(network)])
+    made = core.compile_model(precise(model, core), "CPU", how)
+    with contextlib.suppress(DacliError):  # without a cache it is made each time
         keep(made.export_model().getvalue(), path)
     return made
 
@@ -132,17 +140,22 @@ def checksum(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
     return struct.pack("<I", isal_zlib.crc32(content))
 
 
-def place(network: Network, core: openvino.Core) -> Path:
+def place(network: Network, core: openvino.Core, *, quantised: bool = False) -> Path:
     """Where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
     weights = hashlib.sha256(f"{getattr(network, 'version', '')} {network.max_depth}".encode())
     for name, value in network.state_dict().items():
         content = checksum(value.contiguous().reshape(-1).view(torch.uint8).numpy())
         weights.update(f"{name} {list(value.shape)} {content.hex()}\n".encode())
     versions = [__version__, openvino.__version__, torch.__version__, core.get_property("CPU", "FULL_DEVICE_NAME")]
+    sources = {__file__} | {inspect.getfile(type(part)) for part in network.modules()}
+    if quantised:
+        versions.append(version("nncf"))
+        sources.add(quantisation.__file__)
     code = hashlib.sha256("\n".join(versions).encode())
-    for source in sorted({__file__} | {inspect.getfile(type(part)) for part in network.modules()}):
+    for source in sorted(sources):
         code.update(Path(source).read_bytes())
-    return checkpoints.cache_dir() / "openvino" / f"{weights.hexdigest()[:16]}-{code.hexdigest()[:16]}.blob"
+    name = f"{weights.hexdigest()[:16]}{'_int8' if quantised else ''}-{code.hexdigest()[:16]}.blob"
+    return checkpoints.cache_dir() / "openvino" / name
 
 
 def convert(network: Network) -> openvino.Model:

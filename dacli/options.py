@@ -33,7 +33,7 @@ Size = Annotated[
 Tile = Annotated[
     str, typer.Option(help="auto: one pass while that is better, tiles above; on; off: one pass at any size.")
 ]
-Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, fp16, bf16 or, by OpenVINO, int8.")]
 Half = Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 EngineName = Annotated[str, typer.Option("--engine", help="auto, torch or openvino.")]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dacli import render
 from dacli.device import Plan, free_memory, streams
+from dacli.download import Say
 from dacli.engine import Engine
 from dacli.errors import DacliError, MemoryShortError
 from dacli.networks import Network
@@ -87,12 +88,13 @@ class Predictor:
 
     `tile` says whether pictures are made of tiles: auto is where that is better than one pass. `report(done, of)` is
     called after every tile. Its three steps may run in three threads; forward() in one at a time. So many `pictures`
-    are to come, of which the engine takes several at a time where that pays: by the predictors shared().
+    are to come, of which the engine takes several at a time where that pays: by the predictors shared(). `say` is told
+    what takes long before the first.
     """
 
     def __init__(
         self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, pictures: int = 1,
-        tile: Mode = "auto",
+        tile: Mode = "auto", say: Say = lambda _: None,
     ) -> None:  # fmt: skip
         self.patch, self.align_corners = network.patch, network.align_corners
         self.quantity: render.Quantity = "inverse depth" if network.max_depth is None else "metres"
@@ -103,7 +105,7 @@ class Predictor:
         self.tiled = wanted(tile, self.size, self.largest_pass)
         self.cut = self.tiled and self.size > self.native
         self.workers = streams(plan, pictures)
-        self.engine = start(network, plan, streams(plan, MOST) if self.cut else self.workers)
+        self.engine = start(network, plan, streams(plan, MOST) if self.cut else self.workers, say)
         self.exact: list[AnyEngine] = []
         self.making = threading.Lock()
         self.batch = batch
@@ -239,7 +241,7 @@ class Predictor:
         return Raw(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
 
 
-def start(network: Network, plan: Plan, streams: int) -> "AnyEngine":
+def start(network: Network, plan: Plan, streams: int, say: Say = lambda _: None) -> "AnyEngine":
     """The engine of the plan; raises DacliError if it cannot be loaded."""
     if plan.engine == "torch":
         return Engine(network, plan)
@@ -247,7 +249,7 @@ def start(network: Network, plan: Plan, streams: int) -> "AnyEngine":
         from dacli.openvino_engine import OpenVINOEngine
     except ImportError as error:
         raise DacliError(f"OpenVINO cannot be loaded ({error})", "install it again, or use --engine torch") from error
-    return OpenVINOEngine(network, plan, streams)
+    return OpenVINOEngine(network, plan, streams, say)
 
 
 def paying_batch(engine: "AnyEngine", size: tuple[int, int], clock: Callable[[], float] = time.perf_counter) -> int:

@@ -94,7 +94,7 @@ def open_one(
     """The predictor for a device, and a line that says what was decided and why."""
     plan = device.resolve(*machine)
     opened = networks.open_network(choice, half=plan.half_weights, say=voice.note, progress=voice.download)
-    ready = Predictor(opened.network, plan, size, pictures=pictures, tile=tile)
+    ready = Predictor(opened.network, plan, size, pictures=pictures, tile=tile, say=voice.note)
     why = f" ({plan.reason})" if plan.reason else ""
     voice.note(
         f"{opened.encoder} {ready.quantity} at {ready.size} px{in_tiles(ready)} on {plan.device}, {plan.engine} "

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,13 +17,14 @@ from dacli.errors import DacliError, UsageError
 
 @dataclass
 class Machine:
-    """What torch says of a machine: its CUDA devices, MPS, its CPU's ways to multiply bf16; is OpenVINO there?."""
+    """What torch says of a machine: its CUDA devices, MPS, its CPU's ways to multiply bf16; OpenVINO, NNCF."""
 
     monkeypatch: pytest.MonkeyPatch
 
     def has(
-        self, *, cuda: int = 0, mps: bool = False, amx: bool = False, avx512: bool = False, openvino: bool = False
-    ) -> None:
+        self, *, cuda: int = 0, mps: bool = False, amx: bool = False, avx512: bool = False, openvino: bool = False,
+        nncf: bool = False,
+    ) -> None:  # fmt: skip
         patch = self.monkeypatch.setattr
         patch(torch.cuda, "is_available", lambda: cuda > 0)
         patch(torch.cuda, "device_count", lambda: cuda)
@@ -30,6 +32,7 @@ class Machine:
         patch(torch.backends.mps, "is_available", lambda: mps)
         patch(torch.cpu, "_is_amx_tile_supported", lambda: amx)
         patch(device, "has_openvino", lambda: openvino)
+        patch(device, "has_nncf", lambda: nncf)
         patch(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
 
 
@@ -155,8 +158,37 @@ def test_bf16_that_the_cpu_emulates_is_torchs_alone(machine: Machine) -> None:
         resolve("cpu", "bf16", "openvino")
 
 
-def test_to_ask_for_openvino_does_not_load_it() -> None:
-    code = "import sys; from dacli import device; print(device.has_openvino(), 'openvino' in sys.modules)"
+@pytest.mark.parametrize(("fast", "rest"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_int8_is_openvinos_on_a_cpu_and_the_rest_is_computed_as_fast_as_there_can_be(
+    machine: Machine, fast: bool, rest: torch.dtype
+) -> None:
+    machine.has(avx512=fast, openvino=True, nncf=True)
+    plan = resolve("cpu", "int8")
+    assert plan == Plan("cpu", "openvino", "int8", half_weights=False, reason="int8 is OpenVINO's alone")
+    assert plan.dtype == rest
+    assert resolve("cpu", "int8", "openvino") == replace(plan, reason="")
+
+
+@pytest.mark.parametrize("has", [{"avx512": True}, {"amx": True}, {}, {"cuda": 1}, {"mps": True}])
+def test_nobody_gets_int8_unasked(machine: Machine, has: dict[str, Any]) -> None:
+    machine.has(openvino=True, nncf=True, **has)
+    for wanted in ("auto", "fp32", "fp16", "bf16"):
+        assert resolve(precision=wanted).precision != "int8"
+
+
+@pytest.mark.parametrize(
+    ("place", "engine"), [("cuda", "auto"), ("cuda:0", "openvino"), ("mps", "auto"), ("auto", "auto"), ("cpu", "torch")]
+)
+def test_int8_elsewhere_is_refused(machine: Machine, place: str, engine: str) -> None:
+    machine.has(cuda=1, mps=True, openvino=True, nncf=True)
+    with pytest.raises(DacliError, match="int8 needs the OpenVINO engine on a CPU") as caught:
+        resolve(place, "int8", engine)
+    assert caught.value.hint == "use --device cpu --engine openvino, or another --precision"
+
+
+@pytest.mark.parametrize("name", ["openvino", "nncf"])
+def test_to_ask_for_openvino_or_nncf_does_not_load_it(name: str) -> None:
+    code = f"import sys; from dacli import device; print(device.has_{name}(), '{name}' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout == "True False\n"
 

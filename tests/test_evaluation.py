@@ -181,6 +181,12 @@ def test_doctor_recommends_openvino_where_it_is_missing(monkeypatch: pytest.Monk
     assert found["engine"] == "torch"
 
 
+def test_doctor_tells_whether_int8_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dict(diagnosis.examine())["NNCF"] == version("nncf")
+    monkeypatch.setattr(device, "has_nncf", lambda: False)
+    assert dict(diagnosis.examine())["NNCF"] == "missing: pip install 'dacli[int8]' for --precision int8"
+
+
 def test_doctor_tells_of_an_ffmpeg_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
     assert diagnosis.ffmpeg().startswith("does not work (")

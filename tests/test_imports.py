@@ -21,12 +21,14 @@ ROWS = (
     "depth_anything shading parts accuracy flicker matching",
     "loading plants",
     "networks furnishing preprocess engine render pictures ffmpeg steady",
-    "tiling task clips depthfiles openvino_engine",
+    "tiling task clips depthfiles scenes",
+    "quantisation",
+    "openvino_engine",
     "predictor decoding encoding labelled",
     "pipeline muxing",
     "segments frames",
     "film",
-    "scenes train.augment train.losses train.starting train.parallel comparison",
+    "train.augment train.losses train.starting train.parallel comparison",
     "evaluation tile_evaluation moving",
     "train.data demonstration diagnosis steadiness da2k scene_files",
     "train.recipes",
@@ -42,7 +44,7 @@ ROWS = (
     "__main__",
 )
 FLOOR = {name: floor for floor, row in enumerate(ROWS) for name in row.split()} | {"": -1, "train": -1}
-HEAVY = ("torch", "cv2", "numpy", "matplotlib", "PIL", "safetensors", "openvino", "rich.progress", "rich.table")
+HEAVY = ("torch", "cv2", "numpy", "matplotlib", "PIL", "safetensors", "openvino", "nncf", "rich.progress", "rich.table")
 
 
 def modules() -> dict[str, Path]:

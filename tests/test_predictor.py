@@ -393,7 +393,7 @@ def test_pictures_share_the_engine_or_tiles_do(
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     asked: list[int] = []
 
-    def start(_: Any, __: Any, count: int) -> Engine:
+    def start(_: Any, __: Any, count: int, ___: Any) -> Engine:
         asked.append(count)
         return Engine(Stub(), plan())
 
