@@ -81,9 +81,16 @@ class OpenVINOEngine:
             self.idle.put(request)
 
     def free(self) -> None:
-        """Give back the memory that passes have left, as soon as none is under way; the next one takes it again."""
-        self.compiled.release_memory()
-        memory.give_back()
+        """Give back the memory that passes have left, unless one is under way; the next one takes it again."""
+        held = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                held.append(self.idle.get_nowait())
+        if len(held) == self.streams:
+            self.compiled.release_memory()
+            memory.give_back()
+        for request in held:
+            self.idle.put(request)
 
     def in_float32(self) -> "OpenVINOEngine":
         """The same network computing in float32: for what overflowed."""

@@ -190,6 +190,20 @@ def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other()
     subprocess.run([sys.executable, "-c", FIRST], check=True, timeout=60)
 
 
+def test_memory_is_given_back_between_passes_and_never_in_one(small: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, x, released = OpenVINOEngine(small, plan(), streams=2), pictures(64, 96), []
+    expected, whole = engine.forward(x), engine.compiled.release_memory
+    monkeypatch.setattr(engine.compiled, "release_memory", lambda: released.append(whole()))
+    under_way = engine.idle.get()
+    engine.free()  # OpenVINO would raise
+    assert not released
+    engine.idle.put(under_way)
+    engine.free()
+    assert len(released) == 1
+    assert torch.equal(engine.forward(x), expected)
+    assert engine.idle.qsize() == 2
+
+
 def test_results_are_the_callers_own(small: Tiny) -> None:
     engine = OpenVINOEngine(small, plan())
     first, second = engine.forward(pictures(64, 64)), pictures(64, 96)
