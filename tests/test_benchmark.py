@@ -310,7 +310,7 @@ def test_what_fails_is_told_and_the_rest_is_measured(dacli: Run, monkeypatch: py
         (["--encoder", "tiny,vitx"], 2, "unknown encoder 'vitx'"),
         (["--size", "518,big"], 2, "--size big is no number of pixels"),
         (["--size", "5"], 2, "--size 5 is not between 14 and 10000"),
-        (["--precision", "fp32,int8"], 2, "unknown precision 'int8'"),
+        (["--precision", "fp32,int4"], 2, "unknown precision 'int4'"),
         (["--engine", "onnx"], 2, "unknown engine 'onnx'"),
         (["--device", "tpu"], 2, "unknown device 'tpu'"),
         (["--turns", "0"], 2, None),
