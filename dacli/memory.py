@@ -12,7 +12,7 @@ EVERY = 0.25  # seconds between two times of giving back
 
 
 class Heaps:
-    """Gives back at most every quarter of a second: looking for what is free takes milliseconds."""
+    """Gives back at most every quarter of a second, for that looks through all of the heaps."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()

@@ -195,4 +195,5 @@ def precise(model: openvino.Model, core: openvino.Core) -> openvino.Model:
             text.write_text(STREAM.sub(rf"\g<0>{PRECISE}", text.read_text("utf-8")), "utf-8")
             return core.read_model(text, weights)
     except (OSError, RuntimeError) as error:
-        raise DacliError(f"cannot convert the network for OpenVINO ({error})", "use --engine torch") from error
+        hint = "make room where temporary files go (TMPDIR), or use --engine torch"
+        raise DacliError(f"cannot convert the network for OpenVINO ({error})", hint) from error

@@ -114,7 +114,8 @@ class Predictor:
     def shared(self) -> list["Predictor"]:
         """The same predictor for each of so many threads as keep the engine busy with pictures of their own.
 
-        Where all streams work on the tiles of one picture, a second one fills the gaps.
+        They share the engines, also the one in float32, which the first to need it makes. Where all streams work on the
+        tiles of one picture, a second one fills the gaps.
         """
         return [copy.copy(self) for _ in range(min(2, self.workers) if self.cut else self.workers)]
 

@@ -30,7 +30,7 @@ Picture = NDArray[np.uint8 | np.uint16]
 Forward = Callable[[Tensor], Tensor]
 Report = Callable[[int, int], None]
 
-OVERLAP = 0.1  # share of a tile's side that the next one shares, at least
+OVERLAP = 0.25  # share of a tile's side that the next one shares, at least
 LEAST = 0.85  # a tile's side is at least so much of the native one
 GRID = 64  # cells a side, at most, on which a tile is compared with the base
 SMOOTH = 0.1  # share of a tile's side over which an offset may vary: what varies more slowly is the base's

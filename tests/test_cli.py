@@ -342,7 +342,7 @@ TILED = ("--encoder", "tiny", "--size", "544", "--precision", "fp32")
         (("--tile", "on"), 12, " at 544 px in tiles of 256 on "),
         (("--tile", "off"), 0, " at 544 px in one pass (tiles are better above 256) on "),
         (("--size", "256"), 0, " at 256 px on "),
-        (("--size", "320"), 4, " at 320 px in tiles of 256 on "),
+        (("--size", "320"), 6, " at 320 px in tiles of 256 on "),
         (("--size", "32", "--tile", "on"), 0, " at 32 px in tiles of 256 (one pass is better up to 256) on "),
     ],
 )

@@ -94,7 +94,7 @@ def test_tiles_cover_the_canvas_and_overlap(height: int, width: int, more: int, 
         assert (starts[0], starts[-1] + side) == (0, length)
         assert side % patch == 0
         assert 0.85 * native <= side <= native
-        assert all(0 < there - here <= 0.9 * side + 1 for here, there in pairwise(starts))
+        assert all(0 < there - here <= 0.75 * side + 1 for here, there in pairwise(starts))
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_tiles_cover_the_canvas_and_overlap(height: int, width: int, more: int, 
         (256, (266, 336), (266, 336), 1),
         (518, (518, 686), (518, 448), 2),
         (532, (532, 714), (448, 448), 4),
-        (1036, (1036, 1386), (448, 504), 9),
-        (1600, (1610, 2128), (448, 476), 20),
-        (2400, (2408, 3206), (448, 504), 42),
+        (1036, (1036, 1386), (448, 448), 12),
+        (1600, (1610, 2128), (504, 448), 24),
+        (2400, (2408, 3206), (518, 518), 48),
     ],
 )
 def test_tiles_of_the_published_networks(size: int, canvas: tuple[int, int], tile: tuple[int, int], count: int) -> None:
@@ -119,7 +119,7 @@ def test_a_strip_of_eight_to_one_is_cut_like_any_other(height: int, width: int) 
     found = plan(height, width, 1600, 518, 14)
     rows, columns = (found.rows, found.columns) if width > height else (found.columns, found.rows)
     assert sorted(found.canvas) == [1610, 12880]
-    assert (len(rows), len(columns)) == (4, 28)
+    assert (len(rows), len(columns)) == (4, 33)
 
 
 @pytest.mark.parametrize("arguments", [(0, 10, 900), (10, 0, 900), (10, 10, 0), (10, 10, -900)])
@@ -168,10 +168,10 @@ def test_a_scale_and_a_shift_of_single_tiles_vanish(factor: float) -> None:
 
 
 def test_what_varies_slowly_is_the_bases() -> None:
-    bow = 0.3 * (torch.linspace(-1, 1, 56)[:, None] ** 2 + torch.linspace(-1, 1, 64))
+    bow = 0.3 * (torch.linspace(-1, 1, 64)[:, None] ** 2 + torch.linspace(-1, 1, 64))
     assert plan(150, 210, 150, NATIVE, PATCH).tile == bow.shape
     change = refined(but_base(lambda depth, _: depth + bow)) - refined(seen)
-    assert ndimage.gaussian_filter(change, 15).std() < 0.005
+    assert ndimage.gaussian_filter(change, 15).std() < 0.05 * float(bow.std())
     truth = scene()
     slow = ndimage.gaussian_filter(refined(seen) - base_only(truth), 8)
     assert np.sqrt((slow**2).mean()) < 0.005 * np.ptp(truth)
