@@ -1,6 +1,7 @@
 """Tiles against one pass on rendered scenes with exact depth: python -m dacli.tile_evaluation prints the table."""
 
 import multiprocessing
+import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -185,7 +186,6 @@ def subjects() -> list[Subject]:
 
 def on_scene(index: int) -> dict[tuple[str, str], Figures]:
     """The measures of all subjects on one scene, by their name and the way that was gone."""
-    torch.set_num_threads(1)
     rendering = drawn(index, SIZE)
     return {(each.name, way): figures for each in subjects() for way, figures in ways(each, rendering)}
 
@@ -203,6 +203,7 @@ def table(found: list[dict[tuple[str, str], Figures]]) -> Iterator[str]:
 def main() -> None:
     """Print the table; what is being measured goes to stderr."""
     found = []
+    os.environ["OMP_NUM_THREADS"] = "1"  # of each process: more would wait for each other's cores
     with ProcessPoolExecutor(max(1, device.cores() - 1), multiprocessing.get_context("spawn")) as pool:
         for figures in pool.map(on_scene, range(COUNT)):
             found.append(figures)
