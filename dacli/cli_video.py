@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dacli import jobs
+from dacli import inputs, jobs
 from dacli.errors import UsageError
 from dacli.options import (
     Batch,
@@ -85,7 +85,9 @@ def video(
 
     showing = film.Showing(*span, max_fps, pace, mode, crf, frames, resume, allow_truncated)
     with contextlib.ExitStack() as stack:
-        sources = [Path(clip) for clip in clips if clip != "-"]
+        sources, left_out = inputs.foreign([Path(clip) for clip in clips if clip != "-"], film.made_by_dacli)
+        if left_out:
+            voice.note(left_out)
         if "-" in clips:
             sources.append(stack.enter_context(media.spooled(sys.stdin.buffer)))
             out = out or Path()

@@ -19,7 +19,7 @@ from dacli import __version__, clips, decoding, files, frames, pictures, png, re
 from dacli.clips import Clip
 from dacli.errors import DacliError
 from dacli.frames import Frame
-from dacli.jobs import RECORD_KEYWORD, Job, shown
+from dacli.jobs import CLIP_KINDS, RECORD_KEYWORD, Job, shown
 from dacli.predictor import Predictor
 from dacli.segments import FRAMES, ClipWriter
 from dacli.steady import Gauge, Steadier, Survey
@@ -254,6 +254,11 @@ def recorded(job: Job, settings: str) -> render.Record | None:
     found = [record_in(path, job, texts) for path in job.outputs.values() if path.exists()]
     whole = len(found) == len(job.outputs) and all(path.is_file() for path in sidecars(job))
     return found[0] if whole and all(record.settings == settings for record in found) else None
+
+
+def made_by_dacli(path: str) -> bool:
+    """Whether a clip is one that dacli made, by its name and what it says about itself."""
+    return path.endswith(tuple(CLIP_KINDS.values())) and RECORD_KEYWORD in decoding.tags(Path(path))
 
 
 def texts(path: Path) -> Mapping[str, str]:

@@ -54,6 +54,21 @@ def gather(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[
     raise DacliError(f"{shown(path)} does not exist", "name a folder, @FILE, - or a pattern such as 'in/*.jpg'")
 
 
+def foreign(paths: Sequence[Path], own: Callable[[str], bool]) -> tuple[list[Path], str]:
+    """Return the files without dacli's `own` ones, which a shell's `*.png` names too, and a note on what was left out.
+
+    Raises DacliError if nothing remains.
+    """
+    left = {path for path in paths if own(str(path))}
+    if not left:
+        return list(paths), ""
+    kept, first = [path for path in paths if path not in left], shown(min(left))
+    if not kept:
+        raise DacliError(f"{first} is an output of dacli", "name what it was made of")
+    many = f"{len(left)} outputs of dacli are left out, as {first}"
+    return kept, many if len(left) > 1 else f"{first} is left out: it is an output of dacli"
+
+
 def matching(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
     """Return whether a path below the root is wanted: it matches one of `include`, if there are any, and no exclude."""
     taken, left = patterns(include), patterns(exclude)

@@ -172,6 +172,27 @@ def test_the_same_photo_twice_is_done_once(dacli: Run, home: Path) -> None:
     assert (run.code, run.out) == (0, "a_color.png\n")
 
 
+def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home: Path) -> None:
+    photo(home / "a.png"), photo(home / "b_color.png", 1)
+    made = ["a_color.png", "a_depth16.png", "b_color_color.png", "b_color_depth16.png"]
+    how = (*SMALL, "--save", "color,png16", "--json")
+    assert dacli("image", "a.png", "b_color.png", *how).code == 0
+    assert files(home) == sorted(["a.png", "b_color.png", *made])
+    again = dacli("image", *(path.name for path in sorted(home.glob("*.png"))), *how)
+    assert again.code == 0
+    assert [(each["input"], each["kept"]) for each in again.objects] == [("a.png", True), ("b_color.png", True)]
+    assert "4 outputs of dacli are left out, as a_color.png" in again.err
+    assert files(home) == sorted(["a.png", "b_color.png", *made])
+
+
+def test_an_output_alone_is_refused(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg")
+    dacli("image", "a.jpg", *SMALL)
+    run = dacli("image", "a_color.png", *SMALL)
+    told = ["error: a_color.png is an output of dacli: name what it was made of"]
+    assert (run.code, run.out, run.err) == (1, "", told)
+
+
 def test_photos_that_differ_in_the_extension_get_names_of_their_own(dacli: Run, home: Path) -> None:
     photo(home / "a.jpg"), photo(home / "a.png", 1)
     run = dacli("image", "a.jpg", "a.png", *SMALL)

@@ -307,6 +307,20 @@ def test_what_is_done_is_not_done_again(dacli: Run, home: Path) -> None:
     assert not set(third[:3]) & set(nodes()[:3])
 
 
+def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home: Path) -> None:
+    make(home / "a.mp4", *H264, frames=2)
+    make(home / "b_color.mp4", *H264, frames=2)
+    assert dacli("video", "a.mp4", *SMALL).code == 0
+    run = dacli("video", "a.mp4", "a_color.mp4", "b_color.mp4", *SMALL, "--json")
+    assert [(run.code, each["input"], each["kept"]) for each in run.objects] == [
+        *((0, "a.mp4", True), (0, "b_color.mp4", False)),
+    ]
+    assert "a_color.mp4 is left out: it is an output of dacli" in run.err
+    assert files(home) == ["a.mp4", "a_color.mp4", "b_color.mp4", "b_color_color.mp4"]
+    refused = dacli("video", "a_color.mp4", *SMALL)
+    assert (refused.code, refused.errors) == (1, ["error: a_color.mp4 is an output of dacli: name what it was made of"])
+
+
 def test_a_clip_from_a_pipe(home: Path, weights: Path) -> None:
     data = make(home.parent / "a.mkv", *H264, frames=5).read_bytes()
     run = subprocess.run(
