@@ -187,9 +187,10 @@ def doctor() -> None:
         print(f"{name:<{width}}  {finding}")
 
 
-def fail(error: DacliError) -> NoReturn:
+def fail(error: DacliError) -> int:
+    """Tell the error; the exit code that it means."""
     Voice().fault(error)
-    sys.exit(2 if isinstance(error, UsageError) else 1)
+    return 2 if isinstance(error, UsageError) else 1
 
 
 def show_version(wanted: bool) -> None:
@@ -206,7 +207,10 @@ def options(
 
 
 def leave(code: int) -> NoReturn:
-    """End now: a thread may be in a forward pass that lasts for a minute, and no one may interrupt it."""
+    """End now: a thread may be in a forward pass that lasts for a minute, and no one may interrupt it.
+
+    Were Python to end first, such a thread would end the process by a crash when it comes back.
+    """
     files.abandon()
     if not stream.busy():
         sys.exit(code)
@@ -232,14 +236,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, stream.interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # what runs in the background ignores Ctrl-C
         signal.signal(signal.SIGINT, stream.interrupt)
+    leave(ending(arguments))
+
+
+def ending(arguments: Sequence[str] | None) -> int:
+    """Run a command; its exit code."""
     try:
         app(arguments, prog_name="dacli")
+    except SystemExit as ended:  # Typer ends so in any case, also when it is interrupted
+        return int(ended.code or 0)
     except DacliError as error:
         if os.environ.get("DACLI_DEBUG") == "1":
             raise
-        fail(error)
+        return fail(error)
     except KeyboardInterrupt:
-        leave(130)
+        return 130
     except Exception as error:  # noqa: BLE001 - it is told, or raised for who looks for it
-        fail(unforeseen(error))
-    sys.exit(0)
+        return fail(unforeseen(error))
+    return 0

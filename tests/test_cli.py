@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -164,6 +165,35 @@ def test_the_environment_chooses_the_encoder(dacli: Run, home: Path, monkeypatch
 def test_own_weights_tell_their_encoder(dacli: Run, home: Path, weights: Path) -> None:
     photo(home / "a.jpg")
     assert dacli("image", "a.jpg", "--weights", weights, "--size", "32", "--json").objects[0]["encoder"] == "tiny"
+
+
+BUSY = """
+import atexit, signal, time
+from dacli import engine
+from dacli.cli import main
+
+def forward(engine, pictures):
+    print("busy", flush=True)
+    time.sleep(60)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background has none
+atexit.register(print, "python ended")
+engine.Engine.forward = forward
+main(["image", "a.jpg", "--encoder", "tiny", "--size", "32", "--engine", "torch"])
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_whose_network_is_busy_without_waiting_for_it(home: Path, sent: signal.Signals) -> None:
+    photo(home / "a.jpg")
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"busy\n"
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, b"")  # Python's own end would crash if the network were OpenVINO's
+    assert b"interrupted after 0 of 1" in err
+    assert files(home) == ["a.jpg"]
 
 
 def test_the_same_photo_twice_is_done_once(dacli: Run, home: Path) -> None:
