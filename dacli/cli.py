@@ -86,10 +86,10 @@ def image(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16), [device], engine, colormap,
         near, range_, pixel_limit(max_pixels), overwrite, tile=check_tile(tile),
     )  # fmt: skip
-    files, left_out = inputs.foreign(photos, inputs.made_by_dacli)
+    named, left_out = inputs.foreign(photos, inputs.made_by_dacli)
     if left_out:
         voice.note(left_out)
-    planned = jobs.plan(files, out, kinds)
+    planned = jobs.plan(named, out, kinds)
     from dacli import session
 
     predictors, task = session.prepare(chosen, voice, len(planned))

@@ -19,7 +19,7 @@ from dacli import __version__, clips, decoding, files, frames, pictures, png, re
 from dacli.clips import Clip
 from dacli.errors import DacliError
 from dacli.frames import Frame
-from dacli.jobs import CLIP_KINDS, RECORD_KEYWORD, Job, shown
+from dacli.jobs import CLIP_KINDS, FRAME_KINDS, RECORD_KEYWORD, Job, shown
 from dacli.predictor import Predictor
 from dacli.segments import FRAMES, ClipWriter
 from dacli.steady import Gauge, Steadier, Survey
@@ -257,8 +257,10 @@ def recorded(job: Job, settings: str) -> render.Record | None:
 
 
 def made_by_dacli(path: str) -> bool:
-    """Whether a clip is one that dacli made, by its name and what it says about itself."""
-    return path.endswith(tuple(CLIP_KINDS.values())) and RECORD_KEYWORD in decoding.tags(Path(path))
+    """Whether a clip or a folder of frames is one that dacli made, by its name and what it says about itself."""
+    with contextlib.suppress(DacliError):
+        return path.endswith((*CLIP_KINDS.values(), *FRAME_KINDS.values())) and RECORD_KEYWORD in texts(Path(path))
+    return False
 
 
 def texts(path: Path) -> Mapping[str, str]:

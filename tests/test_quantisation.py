@@ -15,7 +15,7 @@ import pytest
 import torch
 from commands import SMALL, Run, photo
 from test_depth_anything import build, weights_of
-from torch import Tensor
+from test_openvino_engine import by_torch, relative_error
 
 from dacli import benchmark, device, evaluation, openvino_engine, quantisation, tiny
 from dacli.depth_anything import DepthAnything
@@ -90,16 +90,6 @@ def executed(engine: OpenVINOEngine) -> Counter[str]:
     infos = [layer.get_rt_info() for layer in engine.compiled.get_runtime_model().get_ordered_ops()]
     work = [info for info in infos if info["layerType"].astype(str) in ("Convolution", "FullyConnected")]
     return Counter(info["runtimePrecision"].astype(str) for info in work)
-
-
-def relative_error(made: Tensor, expected: Tensor) -> float:
-    return float((made - expected).norm() / expected.norm())
-
-
-@torch.inference_mode()
-def by_torch(network: Any, x: Tensor) -> Tensor:
-    depth: Tensor = network(x)
-    return depth
 
 
 def kept(cache: Path) -> list[str]:

@@ -317,6 +317,10 @@ def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home
     ]
     assert "a_color.mp4 is left out: it is an output of dacli" in run.err
     assert files(home) == ["a.mp4", "a_color.mp4", "b_color.mp4", "b_color_color.mp4"]
+    assert dacli("video", "a.mp4", *SMALL, "--frames").code == 0
+    frames = dacli("video", "a.mp4", "a_color", *SMALL, "--json")
+    assert [each["input"] for each in frames.objects] == ["a.mp4"]
+    assert "a_color is left out: it is an output of dacli" in frames.err
     refused = dacli("video", "a_color.mp4", *SMALL)
     assert (refused.code, refused.errors) == (1, ["error: a_color.mp4 is an output of dacli: name what it was made of"])
 
