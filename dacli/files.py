@@ -55,15 +55,13 @@ def contents(path: Path) -> bytes:
 def write(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, mark: str = "") -> None:
     """Write a whole file or none, from bytes or pieces of them, through a temporary one beside it.
 
-    Makes the folder and replaces what is there. `below` is a folder that must be there still; `mark` begins the
-    temporary name. Raises DacliError that says why not: no permission, a folder in the way and the like; StopError for
-    a full disk or one that is gone.
+    Makes the folder and replaces what is there. `below` is a folder above it that must be there still; `mark` begins
+    the temporary name. Raises DacliError that says why not: no permission, a folder in the way and the like; StopError
+    for a full disk or one that is gone.
     """
     temporary = path.with_name(f".{mark}{secrets.token_hex(8)}{PART}")
     try:
-        if below is not None and not below.is_dir():
-            raise StopError(f"the output folder {shown(below)} is gone", "bring it back; the same command then goes on")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, below)
         try:
             unfinished.add(temporary)
             with temporary.open("xb") as file:
@@ -75,7 +73,20 @@ def write(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = Non
                 temporary.unlink(missing_ok=True)
             unfinished.discard(temporary)
     except OSError as error:
+        if below is not None and not below.is_dir():
+            fault = f"the output folder {shown(below)} is gone"
+            raise StopError(fault, "bring it back; the same command then goes on") from error
         raise unwritten(path, error) from error
+
+
+def make_folder(folder: Path, below: Path | None) -> None:
+    """Make a folder and what is missing above it, but not `below`: where that is gone, a disk may be."""
+    if below is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    depth = len(folder.relative_to(below).parts)
+    for each in reversed([folder, *folder.parents][:depth]):
+        each.mkdir(exist_ok=True)
 
 
 def abandon() -> None:

@@ -154,10 +154,12 @@ def fill_folder(
         log.sweep({job.folder for job in mine})
         try:
             tally = go(todo, predictors, replace(task, journal=log, out=out), voice)
-        finally:
+        except BaseException:
             with contextlib.suppress(DacliError):  # what went wrong before says more
-                failures = log.write_failures(names)
+                log.write_failures(names)
+            raise
         voice.note(str(tally))
+        failures = log.write_failures(names)
         if tally.failed:
             tell_failures(log.entries, [job.name for job in todo], voice)
             voice.insist(f"listed in {failures}")

@@ -684,6 +684,22 @@ def test_a_disk_that_fails_in_the_middle_stops_the_run_with_one_line(dacli: Run,
     assert scraps(home) == []
 
 
+def test_a_disk_that_fails_at_the_list_of_what_failed_is_told_after_what_failed(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.jpg", "b.jpg")
+    (home / "in/c.jpg").write_bytes(b"no picture")
+
+    def refuse() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with on_file(2, refuse):
+        run = dacli("folder", "in", "out", *SMALL)
+    assert (run.code, len(run.errors)) == (1, 2)
+    assert "in/c.jpg" in run.errors[0]
+    assert run.errors[1].startswith("error: cannot write out/failures.jsonl (the disk is full)")
+    assert sorted(tree(Path("out"))) == ["a_color.png", "b_color.png"]
+    assert scraps(home) == []
+
+
 def test_a_journal_that_the_disk_does_not_take_stops_the_run(
     dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

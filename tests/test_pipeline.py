@@ -481,6 +481,24 @@ def test_a_vanished_output_folder_ends_the_run_and_is_not_made_anew(tmp_path: Pa
     assert not scraps(tmp_path)
 
 
+@pytest.mark.parametrize("made", ["sub", "sub/deep"])
+def test_an_output_folder_that_vanishes_just_before_one_below_it_is_made_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    out, original = tmp_path / "out", Path.mkdir
+    out.mkdir()
+
+    def mkdir(self: Path, *args: Any, **kwargs: Any) -> None:
+        if out.exists():
+            out.rename(tmp_path / "gone")
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(StopError, match=r"the output folder .*out is gone"):
+        files.write(out / made / "a.png", b"", below=out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["gone"]
+
+
 # --- batches ---
 
 
