@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from dacli import scenes
+from dacli.dwellings import EYE
 from dacli.raycast import ROOM
 from dacli.train import recipes
 from dacli.train.recipes import PLACES, SCHEDULES, metric
@@ -60,7 +61,7 @@ def test_metres_are_told_of_inverse_depth_as_far_as_they_are_learned() -> None:
 def test_metres_are_learned_through_one_lens_at_one_height(name: str) -> None:
     for index in range(12):
         layout = PLACES[name](3, index)
-        assert layout.position[1] == recipes.EYE
+        assert layout.position[1] == EYE
         assert layout.field_of_view == pytest.approx(np.radians(60))
         again = PLACES[name](3, index)
         assert all(np.array_equal(rows, again.solids[key]) for key, rows in layout.solids.items())

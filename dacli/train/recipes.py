@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dacli.dwellings import EYE, dwelling
 from dacli.parts import Array
 from dacli.raycast import ROOM
-from dacli.scenes import Layout, landscape, room, street
+from dacli.scenes import Layout, landscape, street
 from dacli.train.data import Stage
 from dacli.train.losses import Loss, pseudo_labelled, relative_depth, scale_invariant_log
 
@@ -133,12 +134,11 @@ def metric(model: str) -> Objective:
 
 
 LENS = np.pi / 3  # field of view of the one camera that metres are learned with
-EYE = 1.5  # its height over the floor
 
 
 def rooms(seed: int, index: int) -> Layout:
     """Room number `index` of the stream `seed`, through one lens at one height, which tell what a metre is."""
-    return steadied(room(np.random.default_rng([seed, index])))
+    return steadied(dwelling(np.random.default_rng([seed, index])))
 
 
 def outdoors(seed: int, index: int) -> Layout:
