@@ -22,7 +22,7 @@ ROWS = (
     "loading plants",
     "networks furnishing preprocess engine render pictures ffmpeg steady",
     "tiling task clips depthfiles scenes",
-    "quantisation",
+    "quantisation dwellings",
     "openvino_engine",
     "predictor decoding encoding labelled",
     "pipeline muxing",
