@@ -93,9 +93,10 @@ def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor,
     """Colour [3, n] of two textures laid on the solid along its most facing axis, filtered to the pixel's footprint."""
     half = pick(solids.half.T, index)
     metres = local * half
-    axis = (normal / half).abs().argmax(0)
-    u = torch.where(axis == 0, metres[2], metres[0])
-    v = torch.where(axis == 1, metres[2], metres[1])
+    x, y, z = (normal / half).abs()
+    sideways = (x >= y) & (x >= z)
+    u = torch.where(sideways, metres[2], metres[0])
+    v = torch.where((y >= z) & ~sideways, metres[2], metres[1])
     first, second, over = pick(solids.colours.permute(1, 2, 0), index).unbind()
     values = []
     for layer in (0, 1):
