@@ -1,6 +1,11 @@
 """dacli train as users type it."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +13,7 @@ import commands
 import numpy as np
 import pytest
 import torch
+from hanging import in_time
 from PIL import Image
 
 from dacli import networks, pipeline, tiny
@@ -239,3 +245,42 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
     code, _, err = dacli("teacher", "run", *SHORT)
     assert (code, Path("run").exists()) == (1, False)
     assert "a batch of 2 has no equal parts for 3 processes" in err[0]
+
+
+def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "dacli",
+        "train",
+        "teacher",
+        "run",
+        "--batch",
+        "2",
+        "--size",
+        "64",
+        "--workers",
+        "1",
+    ]
+    log = Path("run/log.jsonl")
+
+    def until(ready: Callable[[], bool]) -> None:
+        while not ready():
+            time.sleep(0.05)
+
+    def alone() -> bool:
+        try:
+            os.killpg(training.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as training:
+        try:
+            in_time(lambda: until(lambda: log.exists() and "loss" in log.read_text()))
+            training.kill()
+            training.wait()
+            in_time(lambda: until(alone))
+        finally:
+            if not alone():
+                os.killpg(training.pid, signal.SIGKILL)

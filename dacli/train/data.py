@@ -1,5 +1,9 @@
 """The batches of a training: an endless sequence in which number n is always the same, whoever makes it."""
 
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -230,9 +234,26 @@ def picture_size(size: int, random: Generator | None, patch: int = GRAIN) -> tup
     return height, width
 
 
+def follow_parent(_worker: int) -> None:
+    """End this process as soon as the training does, though it be killed.
+
+    PyTorch's workers look whether the process that forked them lives; that is the fork server, which waits for them.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            multiprocessing.connection.wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def batches(stream: Stream, workers: int) -> Iterator[Sample]:
     """The stream's batches, made by `workers` processes ahead of need (0: in this process); raises their DacliError."""
-    ahead: dict[str, Any] = {"prefetch_factor": 6, "multiprocessing_context": "forkserver"} if workers else {}
+    ahead: dict[str, Any] = {}
+    if workers:
+        ahead = {"prefetch_factor": 6, "multiprocessing_context": "forkserver", "worker_init_fn": follow_parent}
     for item in DataLoader(stream, batch_size=None, num_workers=workers, **ahead):
         if isinstance(item, DacliError):
             raise item
