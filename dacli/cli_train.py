@@ -166,15 +166,15 @@ def train_metric(
         raise UsageError("inverse depth of any scale tells no metres", "give depth in m, cm, mm or a number of metres")
     first = init or tiny.BUNDLED
     wanted = teach.Wanted(folder, encoder, first, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = from_files(data, unit, seed) if data else rendered(seed, recipes.PLACES[model])
+    given = from_files(data, unit, seed) if data else rendered(seed, recipes.PLACES[model], whole=True)
     go(wanted, "metric", recipes.metric(model), given, device, Voice(quiet=quiet))
 
 
-def rendered(seed: int, make: Callable[[int, int], Any]) -> tuple["Data", str]:
+def rendered(seed: int, make: Callable[[int, int], Any], *, whole: bool = False) -> tuple["Data", str]:
     """Scenes without end, and what tells them from other data."""
     from dacli.train.data import Scenes
 
-    return Scenes(seed, make), f"rendered {make.__name__}"
+    return Scenes(seed, make, whole), f"rendered {make.__name__}"
 
 
 def from_files(data: Path, unit: str | None, seed: int) -> tuple["Data", str]:

@@ -23,8 +23,10 @@ from dacli.scenes import Layout, draw
 from dacli.train.augment import augment, chance, cut_mix, strong, view
 
 Sample = tuple[Tensor, Tensor]
+Format = tuple[float, float]  # rows to columns
 
 FORMATS = ((1.0, 1.0), (1.0, 1.0), (1.0, 4 / 3), (1.0, 1.5), (1.0, 16 / 9), (4 / 3, 1.0), (1.5, 1.0))
+WHOLE = ((1.0, 1.0), (1.0, 4 / 3), (1.0, 16 / 9), (4 / 3, 1.0))  # of pictures that are shown whole, one for each lane
 GRAIN = 32  # sides are multiples of this, or of the network's patch
 KEPT = 1024  # rendered scenes that new views are taken of
 LANES = 4  # batches of one lane share their scenes, so that 2 or 4 workers need not render those of each other
@@ -47,11 +49,13 @@ class Stage:
 class Scenes:
     """Rendered scenes: `fresh` new ones a batch, the other samples are new views of those of recent batches.
 
-    A training that goes on renders the recent ones again when it comes to them.
+    A training that goes on renders the recent ones again when it comes to them. `whole`: rendered in the format of
+    their batch, for views that show all that the lens sees.
     """
 
     seed: int
     make: Callable[[int, int], Layout]
+    whole: bool = False
 
     def pick(self, stage: Stage, past: int, number: int, slot: int, random: Generator) -> int:
         """Which scene fills a slot of batch `number`, the stage having `past` batches before it."""
@@ -62,8 +66,13 @@ class Scenes:
 
     def canvas(self, item: int, stage: Stage) -> Sample:
         """RGB [3, h, w] uint8 and inverse depth [h, w] float16 of a scene."""
-        picture = draw([self.make(self.seed, item)], stage.canvas, stage.canvas)
+        rows, columns = self.format(item // 1000)
+        picture = draw([self.make(self.seed, item)], round(rows * stage.canvas), round(columns * stage.canvas))
         return picture.rgb[0], picture.inverse_depth[0].half()
+
+    def format(self, number: int) -> Format:
+        """Of the canvases of batch `number`, the shorter side 1."""
+        return WHOLE[number % LANES] if self.whole else WHOLE[0]
 
     def watched(self) -> list[tuple["Scenes", int]]:
         """Scenes that are held out, of another stream."""
@@ -94,6 +103,10 @@ class Listed:
         eight = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
         return torch.from_numpy(eight).permute(2, 0, 1), torch.from_numpy(depth)
 
+    def format(self, _number: int) -> Format:
+        """The square, which holds all of the shorter side of a picture of any format."""
+        return WHOLE[0]
+
     def watched(self) -> list[tuple["Listed", int]]:
         """The pairs that are held out."""
         return [(self, len(self.pairs) - 1 - index) for index in range(self.held)]
@@ -118,8 +131,8 @@ def seeded(*numbers: int) -> Generator:
 class Lesson:
     """What a stage is taught with: sides are multiples of `patch`; `strong`: perturbed as students are (augment).
 
-    `metric`: pictures stay square and of the lens that they are of, which tells what a metre is, and are no more than
-    mirrored, as Depth Anything V2 fine-tunes.
+    `metric`: the shorter side stays whole, for the lens tells what a metre is, and pictures are no more than mirrored,
+    as Depth Anything V2 fine-tunes.
     """
 
     stage: Stage
@@ -132,7 +145,7 @@ class Lesson:
     def picture_size(self, number: int) -> tuple[int, int]:
         """Height and width of the pictures of batch `number`."""
         if self.metric:
-            return picture_size(self.stage.size, None, self.patch)
+            return whole_size(self.stage.size, self.source.format(number), self.patch)
         return picture_size(self.stage.size, seeded(self.seed, number), self.patch)
 
     def view(self, canvas: Sample, height: int, width: int, random: Generator) -> Sample:
@@ -217,7 +230,7 @@ def normal(rgb: Tensor) -> Tensor:
 
 def watched(lesson: Lesson) -> Sample:
     """Held-out samples, square and plain: normalised pictures [B, 3, S, S] and inverse depth [B, 1, S, S]."""
-    height, width = picture_size(lesson.stage.size, None, lesson.patch)
+    height, width = whole_size(lesson.stage.size, WHOLE[0], lesson.patch)
     samples = [
         lesson.view(source.canvas(item, lesson.stage), height, width, seeded(0, item))
         for source, item in lesson.source.watched()
@@ -226,11 +239,15 @@ def watched(lesson: Lesson) -> Sample:
     return normal(torch.stack(rgb)), torch.stack(truth)[:, None]
 
 
-def picture_size(size: int, random: Generator | None, patch: int = GRAIN) -> tuple[int, int]:
-    """A random format about as large as size × size, with sides that are multiples of the patch; None: the square."""
-    rows, columns = FORMATS[int(torch.randint(0, len(FORMATS), (), generator=random))] if random else (1.0, 1.0)
-    scale = size / (rows * columns) ** 0.5
-    height, width = (max(1, round(side * scale / patch)) * patch for side in (rows, columns))
+def picture_size(size: int, random: Generator, patch: int = GRAIN) -> tuple[int, int]:
+    """A random format about as large as size × size, with sides that are multiples of the patch."""
+    rows, columns = FORMATS[int(torch.randint(0, len(FORMATS), (), generator=random))]
+    return whole_size(size / (rows * columns) ** 0.5, (rows, columns), patch)
+
+
+def whole_size(size: float, shape: Format, patch: int = GRAIN) -> tuple[int, int]:
+    """Height and width of a format whose side of 1 is as long as `size`, in multiples of the patch."""
+    height, width = (max(1, round(side * size / patch)) * patch for side in shape)
     return height, width
 
 
