@@ -84,8 +84,8 @@ SCHEDULES = {
             (
                 1e-3,
                 (
-                    Stage(steps=4000, size=128, batch=16, fresh=2, canvas=192),
-                    Stage(steps=2000, size=256, batch=16, fresh=2, canvas=384),
+                    Stage(steps=2000, size=128, batch=16, fresh=2, canvas=192),
+                    Stage(steps=1000, size=256, batch=16, fresh=2, canvas=384),
                 ),
             ),
         )
