@@ -140,6 +140,10 @@ def load(path: Path = BUNDLED) -> Tiny:
 
 
 def to_bytes(network: nn.Module, metadata: dict[str, str]) -> bytes:
-    """The safetensors file, float16, of a trained network, with what made it."""
-    state = {key: value.half().contiguous() for key, value in network.state_dict().items() if value.is_floating_point()}
-    return save(state, metadata)
+    """The safetensors file of a trained network, with what made it: weights in float16, batch statistics in float32.
+
+    Variances of deep layers exceed 65504, where float16 ends; an infinite one would silence its channel.
+    """
+    weights = {key: value.half().contiguous() for key, value in network.named_parameters()}
+    statistics = {key: value for key, value in network.named_buffers() if value.is_floating_point()}
+    return save(weights | statistics, metadata)

@@ -1,3 +1,4 @@
+import copy
 import json
 import struct
 from collections.abc import Callable
@@ -87,21 +88,30 @@ def test_an_engine_finds_what_it_needs() -> None:
     assert sum(p.numel() for p in network().parameters()) < 10_000_000
 
 
-def test_saved_weights_are_float16_by_rounding(tmp_path: Path) -> None:
-    path = tmp_path / "own.safetensors"
-    path.write_bytes(to_bytes(network(), {"seed": "4"}))
+def test_weights_are_saved_in_float16_by_rounding_and_statistics_as_they_are(tmp_path: Path) -> None:
+    path, saved = tmp_path / "own.safetensors", copy.deepcopy(network())
+    saved.get_buffer("lateral.4.1.running_var")[:3] = torch.tensor([65519.0, 1e5, 1e-9])  # float16 ends at 65504
+    path.write_bytes(to_bytes(saved, {"seed": "4"}))
     stored = load_numpy(path.read_bytes())
     again = tiny.load(path)
     assert not again.training
-    for key, value in network().state_dict().items():
+    kinds = {np.float16: 0, np.float32: 0}
+    for key, value in saved.state_dict().items():
         if not value.is_floating_point():
             continue
-        assert stored[key].dtype == np.float16
-        np.testing.assert_array_equal(stored[key], value.numpy().astype(np.float16))
-        np.testing.assert_array_equal(again.state_dict()[key], value.numpy().astype(np.float16).astype(np.float32))
+        kind = np.float32 if key.endswith(("running_mean", "running_var")) else np.float16
+        kinds[kind] += 1
+        assert stored[key].dtype == kind
+        np.testing.assert_array_equal(stored[key], value.numpy().astype(kind))
+        np.testing.assert_array_equal(again.state_dict()[key], value.numpy().astype(kind).astype(np.float32))
+    assert min(kinds.values()) > 30
     head = path.read_bytes()
     assert json.loads(head[8 : 8 + struct.unpack("<Q", head[:8])[0]])["__metadata__"] == {"seed": "4"}
     assert path.stat().st_size < 2.1 * sum(v.numel() for v in network().state_dict().values()) + 50_000
+
+
+def test_the_bundled_weights_are_numbers() -> None:
+    assert all(np.isfinite(values).all() for values in load_numpy(tiny.BUNDLED.read_bytes()).values())
 
 
 def test_loaded_weights_give_nearly_the_same_depth(tmp_path: Path) -> None:
