@@ -18,10 +18,11 @@ NO_MEMORY = (  # in the words of torch and OpenVINO
 
 
 class Engine:
-    """A network laid out for a plan, for one thread: half precision inside, its last convolutions in float32.
+    """A network laid out for a plan, for one thread: half precision inside, its last layers and batch norms in float32.
 
     Half precision keeps 8 or 11 bits. In the last layers those would be all the depth there is, in steps that a 16-bit
-    picture shows; the layers before them may round, because the last ones average over many channels and places.
+    picture shows; the layers before them may round, because the last ones average over many channels and places. And
+    variances of deep layers exceed what float16 holds.
     """
 
     def __init__(self, network: nn.Module, plan: Plan) -> None:
@@ -66,10 +67,14 @@ def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
 
 
 def lay_out(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
-    network = network.eval().requires_grad_(requires_grad=False).to(device, dtype)
-    network.get_submodule(str(network.last_layers)).float()
+    precise = set(network.get_submodule(str(network.last_layers)).modules())
+    for module in network.eval().requires_grad_(requires_grad=False).modules():
+        kept = module in precise or isinstance(module, nn.BatchNorm2d)
+        for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if value.is_floating_point():
+                value.data = value.to(torch.float32 if kept else dtype)
     channels_last(network)
-    return network
+    return network.to(device)
 
 
 def channels_last(network: nn.Module) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import dacli.predictor as predictor_module
 from dacli.depth_anything import DepthAnything
 from dacli.device import Plan
-from dacli.engine import Engine
+from dacli.engine import Engine, lay_out
 from dacli.errors import DacliError
 from dacli.predictor import Predictor
 from dacli.preprocess import network_size, prepare, to_source
@@ -463,6 +463,16 @@ def test_an_engine_computes_in_its_precision_except_in_the_last_layers() -> None
     assert network.out.weight.dtype == torch.float32
     assert depth.dtype == torch.float32
     assert not depth.requires_grad
+
+
+def test_variances_beyond_float16_do_not_silence_their_channels() -> None:
+    network = Tiny()
+    network.get_buffer("lateral.4.1.running_var").fill_(1e6)
+    norm = lay_out(network, "cpu", torch.float16).get_submodule("lateral.4.1")
+    x = 1000 * torch.linspace(-3, 3, 96 * 4).view(1, 96, 2, 2)
+    found = norm(x.half())
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), x / 1000, atol=2e-3, rtol=2e-3)
 
 
 def test_weights_of_convolutions_lie_channels_last(exact: Predictor) -> None:
