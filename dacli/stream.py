@@ -138,7 +138,8 @@ def close(stages: list[Prefetch[Any, Any]], patience: float = PATIENCE) -> bool:
     until = time.monotonic() + patience
     threads = [thread for stage in stages for thread in stage.threads]
     for thread in threads:
-        thread.join(max(0, until - time.monotonic()))
+        if thread.is_alive():  # an interrupt may come between the starts of two
+            thread.join(max(0, until - time.monotonic()))
     if any(thread.is_alive() for thread in threads):
         return False
     for stage in stages:

@@ -664,3 +664,21 @@ def test_other_threads_do_not_hear_of_an_interrupt(monkeypatch: pytest.MonkeyPat
     thread.join(30)
     assert found == [0, 1, 2]
     assert inner.close()
+
+
+@pytest.mark.parametrize("started", [0, 1, 2])
+def test_an_interrupt_between_the_starts_of_threads_is_what_is_told(
+    started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, left = threading.Thread.start, iter(range(started))
+
+    def start(thread: threading.Thread) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        original(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    stage = Prefetch(iter(range(9)), same, one, threads=3)
+    with pytest.raises(KeyboardInterrupt):
+        list(taking([stage], stage))
+    assert stage.close()
