@@ -173,10 +173,7 @@ def step(
 
 @torch.no_grad()
 def follow(run: Run) -> None:
-    """Move the running average of the weights and of the batch statistics, faster while it is young.
-
-    The model's own statistics are of its last twenty batches: such few pictures put metres off by a tenth.
-    """
+    """Move the running average of the weights and of the batch statistics, faster while it is young."""
     keep = min(AVERAGING, (1 + run.done) / (10 + run.done))
     torch._foreach_lerp_(moving(run.average), moving(run.model), 1 - keep)
 
