@@ -248,20 +248,8 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
 
 
 def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "dacli",
-        "train",
-        "teacher",
-        "run",
-        "--batch",
-        "2",
-        "--size",
-        "64",
-        "--workers",
-        "1",
-    ]
+    options = ("--batch", "2", "--size", "64", "--workers", "1")
+    command = (sys.executable, "-m", "dacli", "train", "teacher", "run", *options)
     log = Path("run/log.jsonl")
 
     def until(ready: Callable[[], bool]) -> None:
