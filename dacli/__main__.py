@@ -1,3 +1,3 @@
-from dacli.cli import main
+from dacli.cli.main import main
 
 main()

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import Result, Run
 
-from dacli import checkpoints, tiny
-from dacli.cli import main
-from dacli.tiny import Tiny
+from dacli import paths
+from dacli.cli.main import main
+from dacli.models import tiny
+from dacli.models.tiny import Tiny
+from tests.support.commands import Result, Run
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +51,8 @@ def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(tiny, "BUNDLED", weights)
-    checkpoints.cache_dir().mkdir(parents=True, exist_ok=True)
-    (checkpoints.cache_dir() / "openvino").symlink_to(compiled)
+    paths.cache_folder().mkdir(parents=True, exist_ok=True)
+    (paths.cache_folder() / "openvino").symlink_to(compiled)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "work"

@@ -28,9 +28,9 @@ def test_python_m_dacli_starts() -> None:
 
 
 def test_the_command_is_the_main_of_the_command_line() -> None:
-    from dacli.cli import main
+    from dacli.cli.main import main
 
-    assert PROJECT["project"]["scripts"] == {"dacli": "dacli.cli:main"}
+    assert PROJECT["project"]["scripts"] == {"dacli": "dacli.cli.main:main"}
     (command,) = entry_points(group="console_scripts", name="dacli")
     assert command.load() is main
 

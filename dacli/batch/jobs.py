@@ -1,0 +1,150 @@
+"""Which file is made of which: names that never meet, in a stable way."""
+
+import hashlib
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dacli.errors import DacliError
+from dacli.outputs.formats import KINDS
+from dacli.paths import display_path
+
+_STEM_BYTES = 230
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One input and the files to make of it; `name` is the input's path below the root of the run, with slashes."""
+
+    source: Path
+    name: str
+    folder: Path
+    stem: str
+    suffixes: Mapping[str, str]
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """The files to make, by kind."""
+        return {kind: self.folder / (self.stem + suffix) for kind, suffix in self.suffixes.items()}
+
+
+def plan(
+    sources: Sequence[Path],
+    out: Path | None,
+    kinds: Sequence[str],
+    *,
+    root: Path | None = None,
+    suffixes: Mapping[str, str] = KINDS,
+) -> tuple[Job, ...]:
+    """Return one job per distinct source, in their order, such that no file is written twice and no source at all.
+
+    Outputs stand beside their source, or in `out`; with `root`, in the same tree below `out`. Sources that would share
+    a name (also one that differs only in case or Unicode form) all take a longer one, whatever their order: with the
+    extension, then with the parent folder, then with a hash of the path. Raises DacliError for a source outside `root`.
+    """
+    chosen = {kind: suffixes[kind] for kind in kinds}
+    files = _distinct(sources)
+    top = os.path.realpath(root) if root is not None else None
+    places = {parent: _Place(parent, source, out, root, top) for (parent, _), source in files.items()}
+    stems = _stems(list(files), {parent: place.home for parent, place in places.items()}, tuple(chosen.values()))
+    return tuple(
+        Job(source, places[parent].below + name, places[parent].folder, stem, chosen)
+        for ((parent, name), source), stem in zip(files.items(), stems, strict=True)
+    )
+
+
+def shard(planned: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
+    """Return the jobs of one of `count` machines: a hash of the name decides, so no machine need know of another."""
+    return tuple(job for job in planned if int(_digest(job.name)[:15], 16) % count == index)
+
+
+def present(job: Job) -> bool:
+    """Return whether every output of the job is there; files are written whole, so each is complete."""
+    return all(path.is_file() for path in job.outputs.values())
+
+
+class _Place:
+    """Where the outputs of one folder's files go: as it is shown, as it really is, and its path below the root."""
+
+    def __init__(self, real: str, source: Path, out: Path | None, root: Path | None, top: str | None) -> None:
+        self.below = "" if root is None or top is None else _below(real, source, root, top)
+        self.folder = source.parent if out is None else out / self.below
+        self.home = os.path.realpath(self.folder)
+
+
+def _below(real: str, source: Path, root: Path, top: str) -> str:
+    path = os.path.relpath(real, top)
+    if path == os.pardir or path.startswith(os.pardir + os.sep):
+        raise DacliError(f"{display_path(source)} is not below {display_path(root)}", "name files below the folder")
+    return "" if path == os.curdir else path.replace(os.sep, "/") + "/"
+
+
+def _distinct(sources: Sequence[Path]) -> dict[tuple[str, str], Path]:
+    real: dict[str, str] = {}
+    files: dict[tuple[str, str], Path] = {}
+    for source in sources:
+        parent, name = os.path.split(str(source))
+        if parent not in real:
+            real[parent] = os.path.realpath(parent)
+        files.setdefault((real[parent], name), source)
+    return files
+
+
+def _stems(keys: Sequence[tuple[str, str]], homes: Mapping[str, str], suffixes: Sequence[str]) -> list[str]:
+    """Two outputs of different kinds never meet, for no suffix of a kind ends in another: stems are enough."""
+    taken = {_folded(f"{parent}{os.sep}{name}") for parent, name in keys}
+    ends = tuple(suffix for suffix in suffixes if any(name.endswith(suffix) for name in taken))
+    heads = {parent: _folded(home + os.sep) for parent, home in homes.items()}
+    levels = [0] * len(keys)
+    stems = [_stem(parent, name, 0) for parent, name in keys]
+    marks = [heads[parent] + _folded(stem) for (parent, _), stem in zip(keys, stems, strict=True)]
+    while clashing := _clashing(marks, taken, ends):
+        for index in clashing:
+            parent, name = keys[index]
+            levels[index] += 1
+            stems[index] = _stem(parent, name, levels[index])
+            marks[index] = heads[parent] + _folded(stems[index])
+    return stems
+
+
+def _clashing(marks: Sequence[str], taken: set[str], ends: Sequence[str]) -> list[int]:
+    count = Counter(marks)
+    return [i for i, mark in enumerate(marks) if count[mark] > 1 or any(mark + end in taken for end in ends)]
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _stem(parent: str, name: str, level: int) -> str:
+    stem, suffix = os.path.splitext(name)
+    if level == 0:
+        return _fitting(stem)
+    parts = [stem, suffix.removeprefix(".")]
+    if level >= 2:
+        parts.insert(0, os.path.basename(parent))
+    if level >= 3:
+        parts.append(_digest(os.path.join(parent, name))[: 8 * (level - 2)])
+    return _fitting("_".join(filter(None, parts)))
+
+
+def _fitting(stem: str) -> str:
+    if len(stem) * 4 <= _STEM_BYTES or len(_bytes(stem)) <= _STEM_BYTES:
+        return stem
+    mark = "_" + _digest(stem)[:12]
+    while len(_bytes(stem + mark)) > _STEM_BYTES:
+        stem = stem[:-1]
+    return stem + mark
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(_bytes(text)).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,182 @@
+"""What was made below an output folder and what failed: one line for each input, appended as it happens."""
+
+import contextlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+from dacli.batch.jobs import Job
+from dacli.errors import DacliError
+from dacli.io import files
+from dacli.io.locks import lock
+
+FOLDER = ".dacli"
+FAILURES = "failures.jsonl"
+_FILE = "journal-"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What became of one input: its outputs, or the error.
+
+    `settings` is the fingerprint of the input and of all that decides the outputs; `outputs` has size in bytes and time
+    of change in nanoseconds by kind; `network_size` and `range` are what the run said of it.
+    """
+
+    name: str
+    size: int = -1
+    mtime_ns: int = -1
+    settings: str = ""
+    error: str = ""
+    outputs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    network_size: tuple[int, int] = (0, 0)
+    range: tuple[float, float] = (0.0, 0.0)
+    at: float = 0.0
+
+
+class Journal:
+    """The journals below `out`, read, and one of them held open to be written; end with close().
+
+    Every process at work in the folder holds a file of its own, locked for as long as it lives. A file that nobody
+    holds is taken over; what its last holder left half-written is known by `marks` and swept away.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        folder = out / FOLDER
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.held = list(holdable(folder)) or [anew(folder)]
+        except OSError as error:
+            raise files.unwritten(folder, error) from error
+        self.file = self.held[0]
+        self.marks = [mark_of(file) for file in self.held]
+        self.entries = read(out)
+        mend(self.file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self.held:
+            file.close()
+
+    @property
+    def mark(self) -> str:
+        """What the names of this process's temporary files start with."""
+        return self.marks[0]
+
+    def sweep(self, folders: Iterable[Path]) -> None:
+        """Delete the temporary files that killed processes left in these folders."""
+        starts = tuple(f".{mark}" for mark in self.marks)
+        for folder in {self.out, *folders}:
+            with contextlib.suppress(OSError), os.scandir(folder) as found:
+                for name in [e.name for e in found if e.name.startswith(starts) and e.name.endswith(files.PART)]:
+                    (folder / name).unlink(missing_ok=True)
+
+    def add(self, entry: Entry) -> None:
+        """Append what became of an input, in one write; raises DacliError if the disk does not take it."""
+        row = {name: getattr(entry, name) for name in Entry.__slots__ if name != "error" or entry.error}
+        self.append(row | {"at": time.time()})
+        self.entries[entry.name] = entry
+
+    def begin(self, settings: Mapping[str, object]) -> None:
+        """Append a line that says how the inputs after it are done."""
+        self.append({"settings": settings, "at": time.time()})
+
+    def append(self, row: Mapping[str, object]) -> None:
+        try:
+            os.write(self.file.fileno(), (json.dumps(row) + "\n").encode())
+        except OSError as error:
+            raise files.unwritten(Path(self.file.name), error) from error
+
+    def write_failures(self, names: Iterable[str]) -> Path | None:
+        """Write failures.jsonl anew: which of `names` failed last, whoever tried; None if there are none."""
+        known, path = read(self.out) | self.entries, self.out / FAILURES
+        rows = [known[name] for name in names if name in known and known[name].error]
+        if not rows:
+            path.unlink(missing_ok=True)
+            return None
+        lines = [json.dumps({"input": row.name, "error": row.error}) + "\n" for row in rows]
+        files.write(path, "".join(lines).encode(), below=self.out, mark=self.mark)
+        return path
+
+
+def read(out: Path) -> dict[str, Entry]:
+    """The last entry of every input in all journals below `out`; lines that a kill cut short are left out."""
+    entries: dict[str, Entry] = {}
+    for path in sorted((out / FOLDER).glob(f"{_FILE}*.jsonl")):
+        for entry in lines_of(path):
+            known = entries.get(entry.name)
+            if known is None or known.at <= entry.at:
+                entries[entry.name] = entry
+    return entries
+
+
+def done(entries: Mapping[str, Entry], job: Job, settings: str) -> Entry | None:
+    """What is known of a job whose outputs were made with these settings and are still as they were."""
+    entry = entries.get(job.name)
+    if entry is None or entry.error or entry.settings != settings:
+        return None
+    for kind, path in job.outputs.items():
+        try:
+            found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, for each file of a folder
+        except OSError:
+            return None
+        if entry.outputs.get(kind) != (found.st_size, found.st_mtime_ns):
+            return None
+    return entry
+
+
+def lines_of(path: Path) -> Iterator[Entry]:
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, TypeError, AttributeError):
+                    yield parse(json.loads(line))
+    except OSError as error:
+        fault = f"the journal {path} cannot be read ({files.reason(error)})"
+        raise DacliError(fault, "check its permissions, or move it away") from error
+
+
+def parse(row: dict[str, Any]) -> Entry:
+    outputs = {kind: (int(size), int(time)) for kind, (size, time) in row.pop("outputs", {}).items()}
+    for name in ("network_size", "range"):
+        if name in row:
+            row[name] = tuple(row[name])
+    return Entry(outputs=outputs, **row)
+
+
+def holdable(folder: Path) -> Iterator[IO[bytes]]:
+    """The journals that no living process holds, locked."""
+    for path in sorted(folder.glob(f"{_FILE}*.jsonl")):
+        file = path.open("ab", buffering=0)
+        if lock(file):
+            yield file
+        else:
+            file.close()
+
+
+def anew(folder: Path) -> IO[bytes]:
+    file = (folder / f"{_FILE}{secrets.token_hex(4)}.jsonl").open("xb", buffering=0)
+    lock(file)
+    return file
+
+
+def mark_of(file: IO[bytes]) -> str:
+    return Path(file.name).stem.removeprefix(_FILE) + "-"
+
+
+def mend(file: IO[bytes]) -> None:
+    """End a line that a kill cut short, so that the next one stands alone."""
+    path = Path(file.name)
+    if path.stat().st_size:
+        with path.open("rb") as reading:
+            reading.seek(-1, os.SEEK_END)
+            if reading.read(1) != b"\n":
+                os.write(file.fileno(), b"\n")

@@ -1,0 +1,101 @@
+"""One picture seen by several networks, precisions and sizes: a sheet of depth maps with their time and memory."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dacli.bench.measure import turns
+from dacli.bench.subjects import subject
+from dacli.bench.table import Group, Setup, median, memory
+from dacli.cli.console import Voice
+from dacli.errors import DacliError
+from dacli.evaluation import tables
+from dacli.inference.device import Plan
+from dacli.outputs import drawing
+from dacli.types import ImageArray
+
+WIDTH = 360  # pixels of a map
+HEAD, SIDE, BELOW, GAP = 60, 190, 28, 8  # pixels above all maps, left of them, below and around each
+DPI = 130  # at which tables.as_png draws
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A depth map in colour, [H, W, 3], and what it took: seconds (median) and peak memory in GiB."""
+
+    row: str
+    size: int
+    tiles: int
+    seconds: float
+    peak_gib: float
+    shown: NDArray[np.uint8]
+
+
+def cells(todo: Sequence[Setup], photo: Path, rgb: ImageArray, count: int, voice: Voice) -> Iterator[Cell | None]:
+    """What each setup makes of a photo, timed in `count` turns; None for what failed, which is told."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        for encoder in dict.fromkeys(setup.encoder for setup in todo):
+            with subject(encoder, Path(name), voice) as given:
+                for setup in (setup for setup in todo if setup.encoder == encoder):
+                    group = Group(given, setup.size or given.network.native_size, [photo], Path(name), count)
+                    voice.note(f"{encoder} at {group.size} px, {setup.plan.engine} {setup.plan.precision}")
+                    made: Cell | None = None
+                    try:
+                        made = cell(group, setup.plan, rgb)
+                    except DacliError as error:
+                        voice.fault(error)
+                    yield made
+
+
+def cell(group: Group, plan: Plan, rgb: ImageArray) -> Cell:
+    """What a plan makes of a picture; raises DacliError."""
+    ready = group.predictor(plan)
+    (seconds,) = turns(lambda: ready.predict([rgb]), count=group.turns)
+    (found,) = ready.predict([rgb])
+    taken = memory(group.given, plan, group.size, group.sources[0], group.folder)
+    row = f"{group.given.encoder}\n{plan.engine} {plan.precision}"
+    row += "\nrandom weights" if group.given.weights == "random" else ""
+    low, high = drawing.limits(found.depth)
+    shown = drawing.color(small(found.depth), low, high, ready.quantity)
+    return Cell(row, group.size, found.tiles, median(seconds), taken, shown)
+
+
+def small(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The map [h, WIDTH] of the sheet."""
+    size = (WIDTH, max(1, round(picture.shape[0] * WIDTH / picture.shape[1])))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def draw(made: Sequence[Cell], title: str) -> bytes:
+    """The PNG of a sheet: a row for each network and precision, a column for each size, no map where none was made."""
+    from matplotlib.figure import Figure
+
+    rows, columns = list(dict.fromkeys(each.row for each in made)), sorted({each.size for each in made})
+    tall, wide = made[0].shown.shape[0] + BELOW + GAP, WIDTH + GAP
+    height, width = HEAD + tall * len(rows), SIDE + wide * len(columns)
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+
+    def write(text: str, x: float, y: float, wrap: bool = False) -> None:
+        figure.text(x / width, 1 - y / height, tables.plain(text), fontsize=7, va="top", wrap=wrap)
+
+    write(title, GAP, GAP, wrap=True)
+    for row, name in enumerate(rows):
+        write(name, GAP, HEAD + row * tall)
+    for column, size in enumerate(columns):
+        write(f"{size} px", SIDE + column * wide, HEAD - 18)
+    for cell in made:
+        x, y = place(rows.index(cell.row), columns.index(cell.size), tall)
+        figure.figimage(cell.shown, x, height - y - cell.shown.shape[0])
+        tiles = f", {cell.tiles} tiles" if cell.tiles else ""
+        write(f"{cell.seconds:.3g} s, {cell.peak_gib:.2f} GiB{tiles}", x, y + cell.shown.shape[0] + 6)
+    return tables.as_png(figure)
+
+
+def place(row: int, column: int, tall: int) -> tuple[int, int]:
+    """Where the map of a row and a column begins: pixels from the left and from the top."""
+    return SIDE + column * (WIDTH + GAP), HEAD + row * tall

@@ -1,0 +1,162 @@
+"""What else makes depth of a picture with the same network: the runs that `dacli bench --against` times."""
+
+import importlib.util
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from dacli.inference.device import threads
+from dacli.inference.preprocess import MEAN, STD
+from dacli.models.depth_anything import ENCODERS, DepthAnything
+
+Run = Callable[[], object]
+PIPELINE, ONNX, OPENVINO, FIXED = "Transformers pipeline", "ONNX Runtime", "plain OpenVINO", "OpenVINO, one size"
+PACKAGES = {PIPELINE: ("transformers",), ONNX: ("onnxruntime", "onnx"), OPENVINO: ("openvino",), FIXED: ("openvino",)}
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One way to depth, and what of it can be timed; None is what it does not do.
+
+    `whole` takes a picture in memory to depth at its size, `network` a normalised picture to the network's output,
+    `folder` a folder of files to a gray PNG for each.
+    """
+
+    engine: str
+    precision: str
+    whole: Run | None = None
+    network: Run | None = None
+    folder: Run | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What all that runs against dacli is given: the network, a picture [H, W, 3], files, and a folder to write to.
+
+    `seen` is the picture as the network sees it, [1, 3, h, w], and `size` the short side of that. `device` is where the
+    pipeline computes; the others are on the CPU.
+    """
+
+    network: DepthAnything
+    rgb: NDArray[np.uint8 | np.uint16]
+    seen: Tensor
+    size: int
+    sources: Sequence[Path]
+    folder: Path
+    device: str = "cpu"
+
+    @property
+    def inputs(self) -> list[NDArray[np.float32]]:
+        """What the network takes: the picture, and the position embedding of its size."""
+        height, width = (side // self.network.patch for side in self.seen.shape[2:])
+        return [self.seen.numpy(), self.network.pretrained.position_embedding(height, width).detach().numpy()]
+
+
+def lacking() -> dict[str, str]:
+    """Those that cannot run here, and what to install for them."""
+    wanted = {name: [each for each in packages if not is_installed(each)] for name, packages in PACKAGES.items()}
+    return {name: f"pip install {' '.join(packages)}" for name, packages in wanted.items() if packages}
+
+
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def runners(given: Given, say: Callable[[str], None]) -> list[Runner]:
+    """All that can run here, ready to be timed, in the order of PACKAGES; why another cannot is said in a line."""
+    fixed: Callable[[Given], Runner] = partial(openvino, fixed=True)
+    absent, found = lacking(), []
+    for name, make in zip(PACKAGES, (pipeline, onnx, openvino, fixed), strict=True):
+        if name in absent:
+            say(f"{name} is not measured: {absent[name]}")
+            continue
+        try:
+            found.append(make(given))
+        except Exception as error:  # noqa: BLE001 - whatever another package raises, the rest is measured
+            say(f"{name} is not measured: {' '.join(f'{type(error).__name__}: {error}'.split())[:200]}")
+    return found
+
+
+def pipeline(given: Given) -> Runner:
+    """The depth-estimation pipeline of Transformers in float32, weights drawn at random: it is timed, not judged."""
+    transformers: Any = importlib.import_module("transformers")
+    settings = {
+        "image_processor_type": "DPTImageProcessor", "size": {"height": given.size, "width": given.size},
+        "keep_aspect_ratio": True, "ensure_multiple_of": given.network.patch, "resample": 3, "do_resize": True,
+        "do_rescale": True, "do_normalize": True, "do_pad": False, "image_mean": [*MEAN], "image_std": [*STD],
+    }  # fmt: skip
+    place = given.folder / "processor"
+    place.mkdir(exist_ok=True)
+    (place / "preprocessor_config.json").write_text(json.dumps(settings), "utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        processor = transformers.AutoImageProcessor.from_pretrained(place)
+        model = transformers.DepthAnythingForDepthEstimation(configuration(given.network.encoder)).eval()
+        run = transformers.pipeline("depth-estimation", model=model, image_processor=processor, device=given.device)
+    picture = Image.fromarray(given.rgb)
+    files = partial(in_order, run, given.sources, given.folder)
+    return Runner(PIPELINE, "fp32", whole=partial(run, picture), folder=files)
+
+
+def configuration(encoder: str) -> Any:
+    """The published configuration of Depth Anything V2 with an encoder, as Transformers has it."""
+    transformers: Any = importlib.import_module("transformers")
+    row = ENCODERS[encoder]
+    backbone = transformers.Dinov2Config(
+        hidden_size=row.dim, num_attention_heads=row.heads, num_hidden_layers=row.blocks, image_size=518, patch_size=14,
+        out_indices=[tap + 1 for tap in row.taps_v2], reshape_hidden_states=False,
+        use_swiglu_ffn=row.swiglu is not None,
+    )  # fmt: skip
+    return transformers.DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=row.dim, neck_hidden_sizes=list(row.channels),
+        fusion_hidden_size=row.features,
+    )  # fmt: skip
+
+
+def in_order(run: Callable[[str], dict[str, Image.Image]], sources: Sequence[Path], folder: Path) -> None:
+    """What a script over the pipeline does: one file after another, its depth written as a PNG."""
+    for source in sources:
+        run(str(source))["depth"].save(folder / f"{source.stem}_pipeline.png")
+
+
+def onnx(given: Given) -> Runner:
+    """ONNX Runtime in float32, over the network exported for the one size."""
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    path, inputs = given.folder / "network.onnx", given.inputs
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # about sizes that the export fixes, and about the export
+        pair = tuple(map(torch.from_numpy, inputs))
+        torch.onnx.export(given.network, pair, path, input_names=["picture", "position"], dynamo=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feed = dict(zip(("picture", "position"), inputs, strict=True))
+    return Runner(ONNX, "fp32", network=partial(session.run, None, feed))
+
+
+def openvino(given: Given, *, fixed: bool = False) -> Runner:
+    """OpenVINO as it comes: its own precision and layout for one picture at a time; `fixed`: compiled for one size."""
+    from dacli.inference.engines.openvino_engine import (
+        convert,  # before openvino, which it keeps from telling its makers
+    )
+
+    ov: Any = importlib.import_module("openvino")
+    inputs, model = given.inputs, convert(given.network)
+    if fixed:
+        model.reshape({number: ov.PartialShape(each.shape) for number, each in enumerate(inputs)})
+    how = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads()}
+    compiled = ov.Core().compile_model(model, "CPU", how)
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    precision = {"bf16": "bf16", "f16": "fp16"}.get(hint, "fp32")
+    request = compiled.create_infer_request()
+    return Runner(FIXED if fixed else OPENVINO, precision, network=partial(request.infer, inputs, share_inputs=True))

@@ -1,0 +1,79 @@
+"""The networks that are measured: with their weights, or with random ones where those are not here."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dacli.cli.console import Voice
+from dacli.models import registry
+from dacli.models.depth_anything import DepthAnything
+from dacli.models.registry import Choice, Network
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be measured, what it and its weights are called, and the options that give it to a command."""
+
+    network: Network
+    encoder: str
+    weights: str
+    options: tuple[str, ...]
+
+
+@contextmanager
+def subject(encoder: str, folder: Path, voice: Voice) -> Iterator[Subject]:
+    """The network with its weights if they are here, else with seeded random ones, which take the same time.
+
+    What engines make of random weights goes into `folder` and not into the user's cache.
+    """
+    choice = Choice(encoder, "v2")
+    if registry.is_here(choice, half=False):
+        opened = registry.open_network(choice, half=False, say=voice.note, progress=voice.download)
+        yield Subject(opened.network, encoder, opened.weights.rsplit(" ", 2)[0], ("--encoder", encoder))
+        return
+    voice.insist(f"the weights of {encoder} are not here (dacli weights get {encoder}): random ones take the same time")
+    network = drawn(DepthAnything(encoder).eval())
+    path = folder / f"{encoder}.pth"
+    torch.save(network.state_dict(), path)
+    with setting("DACLI_CACHE", str(folder / "cache")):
+        yield Subject(network, encoder, "random", ("--weights", str(path)))
+
+
+def drawn(network: DepthAnything) -> DepthAnything:
+    """The network with random weights, the same each time, that keep values as large as trained ones do.
+
+    With the first weights of a training its depth would be 0 everywhere, and tell nothing of precision.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            noise = torch.randn(value.shape, generator=generator)
+            if name.endswith("gamma"):
+                value.copy_(0.3 + 0.1 * noise)
+            elif value.ndim > 1:
+                value.copy_(noise / math.prod(value.shape[1:]) ** 0.5 if "pos" not in name else noise / 2)
+            else:
+                value.copy_(("norm" in name and name.endswith("weight")) + 0.05 * noise)
+        network.get_parameter("depth_head.scratch.output_conv2.2.bias").fill_(0.5)
+    return network
+
+
+@contextmanager
+def setting(name: str, value: str) -> Iterator[None]:
+    """An environment variable as it is meanwhile."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

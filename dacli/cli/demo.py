@@ -1,0 +1,48 @@
+"""A rendered scene through the bundled model, beside its exact depth."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dacli import types
+from dacli.evaluation.scoring import HELD_OUT, Scores, score
+from dacli.inference import device
+from dacli.inference.predictor import Predictor
+from dacli.io import files, png
+from dacli.models import tiny
+from dacli.outputs import drawing
+from dacli.scenes.layouts import draw, scene
+
+HEIGHT, WIDTH = 480, 720
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """The files written, by what they show, and the accuracy."""
+
+    outputs: dict[str, Path]
+    scores: Scores
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values for one JSON object."""
+        return {"outputs": {what: str(path) for what, path in self.outputs.items()}, **asdict(self.scores)}
+
+
+def run(folder: Path, index: int) -> Demonstration:
+    """Write scene number `index`, its predicted and its true depth into the folder; raises DacliError if it cannot."""
+    picture = draw([scene(HELD_OUT, index)], HEIGHT, WIDTH)
+    rgb, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
+    predictor = Predictor(tiny.load(), device.resolve())
+    (found,) = predictor.predict([rgb])
+    shown = {"scene": rgb, "depth": coloured(found.depth), "truth": coloured(truth)}
+    shown["side"] = np.concatenate(list(shown.values()), 1)
+    paths = {what: folder / f"demo_{what}.png" for what in shown}
+    for what, path in paths.items():
+        files.write(path, png.encode(shown[what]))
+    return Demonstration(paths, score(found.depth, truth, index))
+
+
+def coloured(inverse_depth: types.DepthArray) -> types.Image8:
+    low, high = drawing.limits(inverse_depth, drawing.Range(1, 99, percent=True))
+    return drawing.color(inverse_depth, low, high, "inverse depth")

@@ -1,0 +1,162 @@
+"""DA-2K: photos in which people said which of two points is nearer (Depth Anything V2, section 6)."""
+
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from dacli.callbacks import DownloadProgress, Log
+from dacli.errors import DacliError
+from dacli.evaluation.scoring import Data, Marks, Sample
+from dacli.io import files, images
+from dacli.paths import display_path
+from dacli.types import FloatArray
+from dacli.weights import checkpoints
+from dacli.weights.checkpoints import Checkpoint
+
+ARCHIVE = Checkpoint(
+    "DA-2K", "", "", "", "datasets/depth-anything/DA-2K", "DA-2K.zip", "528f83c26f02a6a7a11c5a036dfc9ee19907ebd9",
+    "ff0e48e7cc53273efd1312610e51f1ec87bea0b8a22daf37125fd81246592b81", "Apache-2.0", native_size=0,
+)  # fmt: skip
+ANNOTATIONS = "annotations.json"
+TOP = "DA-2K"  # the folder in the archive
+Point = tuple[int, int]  # row, column
+Order = tuple[Point, Point]  # the nearer one first
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or a ZIP archive of DA-2K: where it is, and what reads a file below the annotations'."""
+
+    path: Path
+    read: Callable[[str], bytes]
+
+
+def fetch(say: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]) -> Path:
+    """The published archive, downloaded and checked if it is not here; raises DacliError if it cannot be had."""
+    try:
+        with progress(ARCHIVE.file) as shown_progress:
+            return checkpoints.obtain(ARCHIVE, say, shown_progress)
+    except DacliError as error:
+        address = checkpoints.origins(ARCHIVE)[0].address
+        raise DacliError(error.message, f"fetch {address} elsewhere and give the file: dacli eval DA-2K.zip") from error
+
+
+def is_here(path: Path) -> bool:
+    """Whether a path leads to what may be DA-2K: an archive, or a folder with annotations."""
+    return path.suffix.lower() == ".zip" or any(map(Path.is_file, annotations_below(path)))
+
+
+def annotations_below(folder: Path) -> list[Path]:
+    return [folder / ANNOTATIONS, folder / TOP / ANNOTATIONS]
+
+
+def open_data(path: Path) -> Data:
+    """The pictures of a folder or an archive with their points; raises DacliError for what is no DA-2K."""
+    place = in_archive(path) if path.is_file() else in_folder(path)
+    orders = annotations(place)
+    names = list(orders)
+    count = sum(map(len, orders.values()))
+
+    def read(index: int) -> Sample:
+        name = names[index]
+        rgb = images.decode(place.read(name), path / name)
+        check(orders[name], (rgb.shape[0], rgb.shape[1]), display_path(path / name))
+        return Sample(rgb, partial(marked, scene_of(name), orders[name]))
+
+    return Data(f"{len(names)} pictures and {count} pairs of {display_path(path)}", names, read, points=True)
+
+
+def in_folder(path: Path) -> Place:
+    top = next((file.parent for file in annotations_below(path) if file.is_file()), path)
+    return Place(path, lambda name: files.contents(top / name))
+
+
+def in_archive(path: Path) -> Place:
+    """The archive, of which single entries are read and nothing is unpacked; raises DacliError for what is no ZIP."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {info.filename: info for info in archive.infolist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DacliError(
+            f"{display_path(path)} is no whole ZIP archive ({files.reason(error)})", "fetch it again"
+        ) from None
+    top = f"{TOP}/" if f"{TOP}/{ANNOTATIONS}" in entries else ""
+    return Place(path, lambda name: entry(path, entries.get(top + name), top + name))
+
+
+def entry(path: Path, info: zipfile.ZipInfo | None, name: str) -> bytes:
+    if info is None:
+        raise DacliError(f"{display_path(path)} holds no {name}", "fetch it again")
+    if info.file_size > files.MAX_BYTES:
+        raise DacliError(f"{name} in {display_path(path)} is too large (over 2 GiB)", "check what made it")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(info)
+    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise DacliError(f"{name} in {display_path(path)} is damaged ({error})", "fetch it again") from None
+
+
+def annotations(place: Place) -> dict[str, tuple[Order, ...]]:
+    """The pairs of points by the picture's name, `images/SCENE/FILE`; raises DacliError that names the faulty one."""
+    name = f"{ANNOTATIONS} in {display_path(place.path)}"
+    try:
+        found = json.loads(place.read(ANNOTATIONS))
+    except (ValueError, RecursionError) as error:
+        raise DacliError(f"{name} is no JSON ({error})", "fetch it again") from None
+    if not isinstance(found, dict) or not found:
+        raise DacliError(f"{name} names no pictures", "fetch it again")
+    return {picture: orders(picture, pairs, name) for picture, pairs in found.items()}
+
+
+def orders(picture: str, pairs: object, name: str) -> tuple[Order, ...]:
+    parts = PurePosixPath(picture).parts
+    if len(parts) != 3 or parts[0] != "images" or ".." in parts:
+        raise DacliError(f"{name} names a picture {picture!r}", "names look like images/indoor/0001.jpg")
+    try:
+        if not isinstance(pairs, list) or not pairs:
+            raise ValueError("no list of pairs")
+        return tuple(map(order, pairs))
+    except (KeyError, TypeError, ValueError) as error:
+        hint = 'a pair is {"point1": [row, column], "point2": [row, column], "closer_point": "point1" or "point2"}'
+        raise DacliError(f"{name} has a faulty pair of {picture} ({type(error).__name__}: {error})", hint) from None
+
+
+def order(pair: Mapping[str, Any]) -> Order:
+    first, second = point(pair["point1"]), point(pair["point2"])
+    if pair["closer_point"] not in ("point1", "point2"):
+        raise ValueError(f"closer_point is {pair['closer_point']!r}")
+    return (first, second) if pair["closer_point"] == "point1" else (second, first)
+
+
+def point(found: Any) -> Point:
+    row, column = found
+    if type(row) is not int or type(column) is not int:
+        raise ValueError(f"a point is {found!r}")
+    return row, column
+
+
+def check(pairs: tuple[Order, ...], size: tuple[int, int], name: str) -> None:
+    """Raises DacliError for a point outside a picture of `size` = (H, W) pixels."""
+    for row, column in (point for pair in pairs for point in pair):
+        if not (0 <= row < size[0] and 0 <= column < size[1]):
+            fault = f"the point [{row}, {column}] lies outside {name}, which has {size[0]} rows and {size[1]} columns"
+            raise DacliError(fault, "points are [row, column], from 0")
+
+
+def scene_of(name: str) -> str:
+    return PurePosixPath(name).parts[1]
+
+
+def marked(scene: str, pairs: tuple[Order, ...], inverse_depth: FloatArray) -> Marks:
+    """How many pairs are in the right order, of how many, for the scene and in all; equal depths count half."""
+    near, far = (np.array([inverse_depth[point] for point in points]) for points in zip(*pairs, strict=True))
+    right = float((1 + np.sign(near - far)).sum() / 2)
+    return {"all": (right, len(pairs)), scene: (right, len(pairs))}

@@ -1,0 +1,150 @@
+"""Pictures with known depth: which file belongs to which, and both read."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dacli import types
+from dacli.batch import inputs, jobs
+from dacli.errors import DacliError, UsageError
+from dacli.io import depth_files, files, images
+from dacli.io.depth_files import CHOICES, HYPERSIM, LABEL, UNITS, Unit
+from dacli.outputs import formats
+from dacli.paths import display_path
+from dacli.types import DepthArray
+
+NAMED = 10  # missing files that an error names
+FEWEST = 2  # to train: one to learn from and one to watch
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture and the file of its depth, whose numbers are in `unit`; None: metres, or what a PNG says of itself."""
+
+    picture: Path
+    depth: Path
+    unit: Unit | None = None
+
+
+def find(source: Path, unit: Unit | None = None) -> tuple[Pair, ...]:
+    """The pairs of a list, or of a folder of Hypersim, Virtual KITTI 2 or dacli scenes, in a stable order.
+
+    The first two of these have a unit of their own. Raises DacliError if there are no pairs, or if files of them are
+    missing: it names them, up to ten.
+    """
+    found = in_folder(source, unit) if source.is_dir() else tuple(listed(source, unit))
+    if not found:
+        hint = "name a folder of dacli scenes, Hypersim or Virtual KITTI 2, or a list: picture, tab, depth"
+        raise DacliError(f"no pictures with depth in {display_path(source)}", hint)
+    missing = [file for pair in found for file in (pair.picture, pair.depth) if not file.is_file()]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        names = ", ".join(display_path(file) for file in missing[:NAMED])
+        fault = f"{len(missing)} files of {display_path(source)} are missing: {names}{more}"
+        raise DacliError(fault, "put them there, or take their lines out")
+    return found
+
+
+def to_learn_from(source: Path, unit: Unit | None) -> tuple[Pair, ...]:
+    """What find() gives, for a training: it demands the unit of a list, and two pairs at least.
+
+    Raises UsageError without the unit, for depth that is taken for another is not noticed in a training.
+    """
+    if unit is None and not source.is_dir():
+        raise UsageError(f"the list {display_path(source)} needs the unit of its depth", f"--unit takes {CHOICES}")
+    found = find(source, unit)
+    if len(found) < FEWEST:
+        raise DacliError(f"{display_path(source)} names {len(found)} pairs", f"training needs {FEWEST} at least")
+    return found
+
+
+def of_labels(source: str, labels: Path) -> tuple[tuple[Pair, ...], int]:
+    """The pictures that IN names with the labels that dacli train label made of them, and how many have none.
+
+    Raises DacliError if hardly any has.
+    """
+    found = inputs.gather(source, labels)
+    planned = jobs.plan(found.files, labels, tuple(formats.LABELS), root=found.root, suffixes=formats.LABELS)
+    pairs = tuple(Pair(job.source, job.outputs["half"], LABEL) for job in planned if jobs.present(job))
+    if len(pairs) < FEWEST:
+        fault = f"{display_path(labels)} holds labels of {len(pairs)} of the {len(planned)} pictures in {source}"
+        raise DacliError(fault, f"make them with dacli train label {source} {display_path(labels)}")
+    return pairs, len(planned) - len(pairs)
+
+
+def listed(path: Path, unit: Unit | None) -> Iterator[Pair]:
+    """The pairs of a list: a picture and its depth in each line, with a tab, a comma or spaces between.
+
+    Paths start from the list's folder; empty lines and those that begin with # are passed over.
+    """
+    try:
+        lines = files.contents(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise DacliError(f"{display_path(path)} is no list of pairs", "give a text file or a folder") from None
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("#"):
+            between = next((mark for mark in "\t," if mark in line), None)
+            fields = [field.strip() for field in line.split(between)]
+            if len(fields) != 2 or not all(fields):
+                fault = f"line {number} of {display_path(path)} holds {len(fields)} names instead of 2"
+                raise DacliError(fault, "write picture, tab, depth; with a tab names may hold spaces and commas")
+            yield Pair(path.parent / fields[0], path.parent / fields[1], unit)
+
+
+def in_folder(root: Path, unit: Unit | None) -> tuple[Pair, ...]:
+    return tuple(hypersim(root)) or tuple(virtual_kitti(root)) or tuple(described(root, unit))
+
+
+def hypersim(root: Path) -> Iterator[Pair]:
+    """Tone-mapped pictures and distances of ROOT/ai_001_001/images/scene_cam_00_final_preview and _geometry_hdf5."""
+    for depth in sorted(root.glob("**/images/scene_cam_*_geometry_hdf5/frame.*.depth_meters.hdf5")):
+        folder = depth.parent.name.replace("_geometry_hdf5", "_final_preview")
+        name = depth.name.replace("depth_meters.hdf5", "tonemap.jpg")
+        yield Pair(depth.parents[1] / folder / name, depth, HYPERSIM)
+
+
+def virtual_kitti(root: Path) -> Iterator[Pair]:
+    """Pictures and depth of ROOT/Scene01/clone/frames/rgb/Camera_0 and depth/Camera_0."""
+    for depth in sorted(root.glob("**/frames/depth/Camera_*/depth_*.png")):
+        name = re.sub(r"^depth_(\d+)\.png$", r"rgb_\1.jpg", depth.name)
+        yield Pair(depth.parents[2] / "rgb" / depth.parent.name / name, depth, UNITS["cm"])
+
+
+def described(folder: Path, unit: Unit | None) -> Iterator[Pair]:
+    """The pairs that JSON files below a folder name by `picture` and `depth`, a file or several of the same depth."""
+    for path in sorted(folder.rglob("*.json")):
+        found = from_json(path)
+        if isinstance(found, dict) and isinstance(found.get("picture"), str) and "depth" in found:
+            depth = found["depth"]
+            one = next(iter(depth.values()), None) if isinstance(depth, dict) else depth
+            if not isinstance(one, str):
+                raise DacliError(f"{display_path(path)} names no file of depth", "make it again with dacli scenes")
+            yield Pair(path.parent / found["picture"], path.parent / one, unit)
+
+
+def from_json(path: Path) -> Any:
+    try:
+        return json.loads(files.contents(path))
+    except (ValueError, RecursionError) as error:
+        raise DacliError(f"{display_path(path)} is no JSON ({error})", "make it again, or move it away") from None
+
+
+def read(pair: Pair) -> tuple[types.ImageArray, DepthArray]:
+    """The picture [H, W, 3] and its inverse depth [H, W]; raises DacliError if one is bad or their sizes differ."""
+    rgb, depth = images.read(pair.picture), depth_files.read(pair.depth, pair.unit)
+    if rgb.shape[:2] != depth.shape:
+        mine, other = (f"{shape[1]} × {shape[0]}" for shape in (rgb.shape, depth.shape))
+        fault = f"{display_path(pair.picture)} has {mine} pixels, its depth {display_path(pair.depth)} {other}"
+        raise DacliError(fault, "give depth of the picture's size")
+    return rgb, depth
+
+
+def digest(pairs: Sequence[Pair], root: Path) -> str:
+    """What tells these pairs from others: how many there are, and a hash of their names below the root."""
+    text = "\n".join(f"{os.path.relpath(p.picture, root)}\t{os.path.relpath(p.depth, root)}\t{p.unit}" for p in pairs)
+    return f"{len(pairs)} pairs {hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"

@@ -1,0 +1,160 @@
+"""How well a network does on pictures of which more is known: their depth, or which of two points is nearer."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dacli import types
+from dacli.errors import DacliError
+from dacli.evaluation import accuracy, datasets, metrics
+from dacli.evaluation.datasets import Pair
+from dacli.inference.predictor import Predictor
+from dacli.scenes.layouts import Layout, draw, scene
+
+HELD_OUT = 4242
+FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))
+NEAREST = 1e-6  # metres; a prediction is never nearer
+Make = Callable[[int, int], Layout]  # of the stream and the number in it
+Marks = dict[str, tuple[float, float]]  # what was reached, and its weight, by the score's name
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Ordinal accuracy, then errors after a fit (see metrics and accuracy); NaN where nothing counts.
+
+    `ramp` is the ordinal accuracy, on the same pairs, of saying that lower in the picture is nearer.
+    """
+
+    ordinal: float
+    ramp: float
+    delta1: float
+    delta2: float
+    delta3: float
+    abs_rel: float
+    rmse: float
+    log10: float
+    silog: float
+    boundary_f1: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ordinal:.1%} of point pairs in the right order (lower is nearer: {self.ramp:.1%}), "
+            f"δ1 {self.delta1:.1%}, "
+            f"AbsRel {self.abs_rel:.3f}, boundary F1 {self.boundary_f1:.3f}"
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An RGB picture [H, W, 3], and what marks inverse depth [H, W] of it."""
+
+    rgb: NDArray[np.uint8 | np.uint16]
+    judge: Callable[[types.FloatArray], Marks]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What networks are judged on: what it is called, its pictures' names, and what reads the one of an index.
+
+    `points` says that only the order of points is known, which needs no alignment.
+    """
+
+    title: str
+    names: Sequence[str]
+    read: Callable[[int], Sample]
+    points: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """Mean scores by name, of how many pictures, the network's seconds for one, and what could not be read."""
+
+    scores: dict[str, float]
+    pictures: int
+    seconds: float
+    faults: dict[str, DacliError]
+
+
+def score(prediction: types.FloatArray, truth: types.FloatArray, seed: int, align: str = "affine") -> Scores:
+    """The scores of one map of inverse depth [H, W]; all but the ordinal ones after the alignment to the truth.
+
+    The seed decides the point pairs.
+    """
+    fitted = accuracy.align(prediction, truth, align)
+    ramp = np.indices(truth.shape)[0]
+    return Scores(
+        metrics.ordinal(prediction, truth, np.random.default_rng(seed)),
+        metrics.ordinal(ramp.astype(np.float32), truth, np.random.default_rng(seed)),
+        metrics.delta1(fitted, truth),
+        metrics.delta1(fitted, truth, 1.25**2),
+        metrics.delta1(fitted, truth, 1.25**3),
+        metrics.abs_rel(fitted, truth),
+        accuracy.rmse(fitted, truth),
+        accuracy.log10(fitted, truth),
+        accuracy.silog(fitted, truth),
+        metrics.boundary_f1(fitted, truth),
+    )
+
+
+def rendered(
+    count: int, seed: int, align: str, what: str = "scenes", make: Make = scene, reach: float = np.inf
+) -> Data:
+    """The first scenes of the stream `seed`, in four formats by turns; what lies beyond `reach` metres is unknown."""
+    names = [f"scene {index}" for index in range(count)]
+    seeds = np.random.default_rng(seed).integers(1 << 32, size=count)
+
+    def read(index: int) -> Sample:
+        picture = draw([make(seed, index)], *FORMATS[index % len(FORMATS)])
+        inverse = picture.inverse_depth[0].numpy()
+        truth = np.where(inverse >= 1 / reach, inverse, np.nan)
+        return Sample(picture.rgb[0].permute(1, 2, 0).numpy(), partial(marked, truth, int(seeds[index]), align))
+
+    return Data(f"{count} rendered {what} of stream {seed}", names, read)
+
+
+def of_pairs(title: str, pairs: Sequence[Pair], align: str) -> Data:
+    """Pictures with depth in files."""
+
+    def read(index: int) -> Sample:
+        rgb, inverse = datasets.read(pairs[index])
+        return Sample(rgb, partial(marked, inverse, index, align))
+
+    return Data(f"{len(pairs)} pictures of {title}", [str(pair.picture) for pair in pairs], read)
+
+
+def marked(truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray) -> Marks:
+    """The scores of a prediction, each weighing 1; those that are NaN are left out."""
+    scores = score(prediction, truth, seed, align)
+    values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
+    return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
+
+
+def measure(predictor: Predictor, data: Data, report: Callable[[int], None]) -> Result:
+    """What the network reaches on all pictures that can be judged; `report` is told how many are done."""
+    reached: dict[str, list[tuple[float, float]]] = {}
+    faults: dict[str, DacliError] = {}
+    seconds = []
+    for index, name in enumerate(data.names):
+        try:
+            marks, taken = judged(predictor, data.read(index))
+            seconds.append(taken)
+            for key, mark in marks.items():
+                reached.setdefault(key, []).append(mark)
+        except DacliError as error:
+            faults[name] = error
+        report(index + 1)
+    scores = {name: sum(got for got, _ in marks) / sum(most for _, most in marks) for name, marks in reached.items()}
+    return Result(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, faults)
+
+
+def judged(predictor: Predictor, sample: Sample) -> tuple[Marks, float]:
+    """The marks of one picture and the seconds that the network took."""
+    begun = time.perf_counter()
+    (prediction,) = predictor.predict([sample.rgb])
+    taken = time.perf_counter() - begun
+    depth = prediction.depth
+    return sample.judge(depth if predictor.quantity == "inverse depth" else 1 / np.maximum(depth, NEAREST)), taken

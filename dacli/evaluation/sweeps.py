@@ -1,0 +1,178 @@
+"""Several networks, sizes and precisions judged on the same pictures."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from dacli.batch import session
+from dacli.cli.console import Voice
+from dacli.cli.options import check_size
+from dacli.errors import DacliError, UsageError
+from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
+from dacli.evaluation.scoring import Data, Result
+from dacli.inference import device
+from dacli.inference.predictor import Predictor
+from dacli.io import depth_files, files
+from dacli.io.depth_files import Unit
+from dacli.models import registry
+from dacli.models.registry import Choice, Opened
+from dacli.paths import display_path
+from dacli.scenes import metric_places
+
+FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png"}
+PUBLISHED = "da2k"  # the name that fetches DA-2K
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One network, its input's short side (None: its own), and device, precision and engine as they were asked for."""
+
+    choice: Choice
+    size: int | None
+    machine: tuple[str, str, str]
+
+
+def parse_list(text: str | None) -> list[str]:
+    """What stands between commas, each once; nothing for None."""
+    return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+
+
+def parse_sizes(text: str | None) -> list[int | None]:
+    """The sizes of a list, [None] for none; raises UsageError for what no network can take."""
+    parts = parse_list(text)
+    for part in parts:
+        if not part.isdecimal() or not part.isascii():
+            raise UsageError(f"--size {part} is no number of pixels", "give one, or several as 256,518")
+    return [check_size(int(part)) for part in parts] or [None]
+
+
+def choose(encoders: str | None, model: str, weights: Sequence[Path]) -> list[Choice]:
+    """The networks that the options name; raises UsageError for names that do not exist or contradict each other."""
+    named: Sequence[str | None] = parse_list(encoders) or [None]
+    if weights and len(named) > 1:
+        raise UsageError("several encoders and --weights contradict each other", "a file tells its encoder itself")
+    files_of: Sequence[Path | None] = weights or [None]
+    return [registry.choose(name, model, file) for name, file in product(named, files_of)]
+
+
+def setups(
+    choices: Sequence[Choice], sizes: Sequence[int | None], precisions: str, place: str, engine: str
+) -> list[Setup]:
+    """Every network at every size in every precision; raises UsageError for a device or a precision that is none."""
+    machines = [(place, precision, engine) for precision in parse_list(precisions) or ["auto"]]
+    for machine in machines:
+        device.resolve(*machine)
+    return [Setup(*each) for each in product(choices, sizes, machines)]
+
+
+def alignment(how: str | None, model: str) -> str:
+    """The alignment asked for, or what suits the model; raises UsageError for one that does not exist or cannot be."""
+    metres = registry.MODELS[model] is not None
+    if how is None:
+        return "none" if metres else "affine"
+    if how not in accuracy.FITS:
+        raise UsageError(f"--align {how} is no alignment", f"choose one of {', '.join(accuracy.FITS)}")
+    if how == "none" and not metres:
+        hint = "choose median, scale or affine, or a model in metres: indoor, outdoor"
+        raise UsageError("--align none judges metres, and relative depth has no scale", hint)
+    return how
+
+
+def rendered(count: int, seed: int, align: str, model: str) -> Data:
+    """Rendered scenes; for a model in metres those that metres are learned with, as far as it reaches."""
+    if model not in metric_places.PLACES:
+        return scoring.rendered(count, seed, align)
+    return scoring.rendered(count, seed, align, f"{model} scenes", metric_places.PLACES[model], registry.RANGES[model])
+
+
+def open_data(text: str, align: str, unit: Unit | None, voice: Voice) -> Data:
+    """What DATA names: DA-2K or pictures with depth; raises DacliError for neither.
+
+    Raises UsageError if inverse depth of any scale is to judge metres.
+    """
+    if unit == depth_files.INVERSE and align == "none":
+        hint = "choose --align median, scale or affine"
+        raise UsageError("--align none judges metres, and inverse depth of any scale tells none", hint)
+    path = Path(text)
+    if text.lower() in (PUBLISHED, "da-2k") and not path.exists():
+        return da2k.open_data(da2k.fetch(voice.note, voice.download))
+    if not path.exists():
+        hint = "give a folder, a list of pairs, DA-2K.zip, or da2k to fetch that"
+        raise DacliError(f"{display_path(path)} does not exist", hint)
+    if da2k.is_here(path):
+        return da2k.open_data(path)
+    return scoring.of_pairs(display_path(path), datasets.find(path, unit), align)
+
+
+def title(data: Data, align: str) -> str:
+    """What was judged, and how depth was brought to the truth's scale; points of DA-2K need none of that."""
+    if data.points:
+        return f"{data.title}: pairs in the right order"
+    how = "without an alignment" if align == "none" else f"after a fit of inverse depth ({align})"
+    return f"{data.title}; δ1 and all after it {how}"
+
+
+def run(todo: Sequence[Setup], data: Data, align: str, voice: Voice) -> Iterator[tuple[dict[str, object], bool]]:
+    """The record of each network as it is ready, and whether all pictures could be judged; faults are told once."""
+    told: set[str] = set()
+    for setup in todo:
+        ready, opened = session.open_one(setup.choice, setup.size, setup.machine, voice)
+        with voice.bar() as bar:
+            task = bar.add_task(opened.encoder, total=len(data.names))
+            found = scoring.measure(ready, data, lambda done: bar.update(task, completed=done))  # noqa: B023
+        for fault in (fault for name, fault in found.faults.items() if name not in told):
+            voice.fault(fault)
+        told |= set(found.faults)
+        if not found.pictures:
+            raise DacliError(f"none of the {data.title} could be judged", "each is named above")
+        yield record(ready, opened, align, found), not found.faults
+
+
+def record(ready: Predictor, opened: Opened, align: str, found: Result) -> dict[str, object]:
+    """What was judged, how it ran, and after `seconds` its scores."""
+    plan = ready.engine.plan
+    return {
+        "encoder": opened.encoder,
+        "model": opened.model,
+        "weights": opened.weights.rsplit(" ", 2)[0],
+        "size": ready.size,
+        "precision": plan.precision,
+        "engine": plan.engine,
+        "device": plan.device,
+        "align": align,
+        "pictures": found.pictures,
+        "failed": len(found.faults),
+        "seconds": round(found.seconds, 4),
+        **found.scores,
+    }
+
+
+def scores_of(records: Sequence[tables.Record]) -> list[str]:
+    """The names of the scores: what stands after the seconds."""
+    keys = list(dict.fromkeys(key for record in records for key in record))
+    return keys[keys.index("seconds") + 1 :]
+
+
+def labels(records: Sequence[tables.Record]) -> list[str]:
+    """A name for each record: its encoder, and of the rest that in which the records differ."""
+    told = [key for key in ("model", "weights", "size", "precision") if len({str(r[key]) for r in records}) > 1]
+    return [" ".join(str(record[key]) for key in ("encoder", *told)) for record in records]
+
+
+def check_room(out: Path | None, names: Sequence[str], *, overwrite: bool) -> None:
+    """Raises DacliError if a file that is to be written is there already."""
+    for name in names if out is not None and not overwrite else ():
+        if out is not None and (out / name).exists():
+            raise DacliError(f"{display_path(out / name)} is there already", "--overwrite replaces it")
+
+
+def save(out: Path, records: Sequence[tables.Record], title: str) -> list[Path]:
+    """Write CSV, JSON lines and bars into a folder; their paths."""
+    scores = scores_of(records)
+    lines = "".join(tables.as_json(record) + "\n" for record in records)
+    made = {"csv": tables.as_csv(records), "json": lines.encode()}
+    made["png"] = tables.bars(records, scores, labels(records), title)
+    for kind, data in made.items():
+        files.write(out / FILES[kind], data)
+    return [out / name for name in FILES.values()]

@@ -1,0 +1,201 @@
+"""One forward pass on OpenVINO, the faster engine on a CPU: the torch network, converted once and kept on disk."""
+
+import contextlib
+import hashlib
+import inspect
+import queue
+import re
+import struct
+import sys
+import tempfile
+import threading
+import warnings
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from isal import isal_zlib
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dacli import __version__, memory, paths
+from dacli.callbacks import Log
+from dacli.errors import DacliError
+from dacli.inference.device import Plan, threads
+from dacli.inference.engines import quantization
+from dacli.inference.engines.torch_engine import enough_memory
+from dacli.io import files
+from dacli.models.depth_anything import DepthAnything
+from dacli.models.registry import Network
+
+# When it is imported, OpenVINO tells its makers so over the network, unless the package for that is missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+import openvino  # noqa: E402
+from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
+
+# The first to ask makes OpenVINO's table of types. Two threads that do so at once would wait for each other for ever:
+# the one holds Python's lock and wants C++'s, the other the other way round.
+openvino.Type.f32.to_dtype()
+
+Properties = dict[str, str | int]
+HINTS: dict[torch.dtype, Properties] = {
+    torch.float32: {"INFERENCE_PRECISION_HINT": "f32"},
+    torch.bfloat16: {"INFERENCE_PRECISION_HINT": "bf16"},
+}
+# The residual stream adds up many small terms, so it and what normalises it stay in float32 under every hint.
+STREAM = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|attention)\.\d+/aten::add/Add)[^"]*" [^>]*>')
+PRECISE = '<rt_info><attribute name="precise" version="0" /></rt_info>'
+
+
+class OpenVINOEngine:
+    """A network compiled for a plan, which `streams` threads may use at a time, each on its share of the cores.
+
+    What comes out does not depend on the number of streams. `say` is told what takes long.
+    """
+
+    def __init__(self, network: Network, plan: Plan, streams: int = 1, say: Log = lambda _: None) -> None:
+        # Torch's threads, which still resize, would spin for work between two calls, on the cores that OpenVINO needs.
+        torch.set_num_threads(1)
+        self.plan, self.streams = plan, streams
+        self.network = network.eval().requires_grad_(requires_grad=False).float()
+        how = HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads()}
+        self.compiled = compiled(self.network, how, say, quantised=plan.precision == "int8")
+        self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+        for _ in range(streams):
+            self.idle.put(self.compiled.create_infer_request())
+        self.one_at_a_time = threading.Lock()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Depth [B, H, W] in float32 of normalised pictures [B, 3, H, W].
+
+        Raises MemoryShortError if memory does not suffice.
+        """
+        with self.one_at_a_time:
+            inputs = inputs_of(self.network, pictures)
+        request = self.idle.get()
+        try:
+            with enough_memory(pictures, self.plan):
+                return torch.from_numpy(request.infer(inputs, share_inputs=True)[0])
+        finally:
+            self.idle.put(request)
+
+    def free(self) -> None:
+        """Give back the memory that passes have left, unless one is under way; the next one takes it again."""
+        held = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                held.append(self.idle.get_nowait())
+        if len(held) == self.streams:
+            self.compiled.release_memory()
+            memory.give_back()
+        for request in held:
+            self.idle.put(request)
+
+    def in_float32(self) -> "OpenVINOEngine":
+        """The same network computing in float32: for what overflowed."""
+        return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
+
+
+def inputs_of(network: Network, pictures: Tensor) -> list[NDArray[np.float32]]:
+    """What the converted network takes: pictures [B, 3, H, W], and a position embedding of their size."""
+    inputs = [pictures.float()]
+    if isinstance(network, DepthAnything):
+        inputs.append(network.pretrained.position_embedding(*(side // network.patch for side in pictures.shape[2:])))
+    return [each.contiguous().numpy() for each in inputs]
+
+
+def compiled(network: Network, how: Properties, say: Log, *, quantised: bool) -> openvino.CompiledModel:
+    """The network compiled with OpenVINO's properties `how`.
+
+    It comes from dacli's cache, where one file serves all sizes, precisions (but int8, which has its own) and streams,
+    or is put there; a damaged file is replaced. `say` is told of a quantisation. Raises DacliError if a temporary file
+    cannot be written.
+    """
+    core = openvino.Core()
+    path = place(network, core, quantised=quantised)
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        return core.import_model(checked(path), "CPU", how)
+    model = convert(network)
+    if quantised:
+        say("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
+        model = quantization.quantise(model, [inputs_of(network, each) for each in quantization.pictures(network)])
+    made = core.compile_model(precise(model, core), "CPU", how)
+    with contextlib.suppress(DacliError):  # without a cache it is made each time
+        keep(made.export_model().getvalue(), path)
+    return made
+
+
+def checked(path: Path) -> bytes:
+    """What keep() wrote; raises OSError or ValueError if it is not there or not whole."""
+    content = path.read_bytes()
+    if checksum(memoryview(content)[:-4]) != content[-4:]:
+        raise ValueError(f"{path} is damaged")
+    return content[:-4]
+
+
+def keep(model: bytes, path: Path) -> None:
+    """Put a compiled network into the cache, in the place of what other versions made of the same weights."""
+    files.write(path, model + checksum(model))
+    for old in path.parent.glob(f"{path.name.partition('-')[0]}-*"):
+        if old != path:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+
+def checksum(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
+    return struct.pack("<I", isal_zlib.crc32(content))
+
+
+def place(network: Network, core: openvino.Core, *, quantised: bool = False) -> Path:
+    """Where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
+    weights = hashlib.sha256(f"{getattr(network, 'version', '')} {network.max_depth}".encode())
+    for name, value in network.state_dict().items():
+        content = checksum(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        weights.update(f"{name} {list(value.shape)} {content.hex()}\n".encode())
+    versions = [__version__, openvino.__version__, torch.__version__, core.get_property("CPU", "FULL_DEVICE_NAME")]
+    sources = {__file__} | {inspect.getfile(type(part)) for part in network.modules()}
+    if quantised:
+        versions.append(version("nncf"))
+        sources.add(quantization.__file__)
+    code = hashlib.sha256("\n".join(versions).encode())
+    for source in sorted(sources):
+        code.update(Path(source).read_bytes())
+    name = f"{weights.hexdigest()[:16]}{'_int8' if quantised else ''}-{code.hexdigest()[:16]}.blob"
+    return paths.cache_folder() / "openvino" / name
+
+
+def convert(network: Network) -> openvino.Model:
+    """The network as OpenVINO reads it, for pictures of any number and size.
+
+    A position embedding is an input, so that its resize is torch's. openvino.convert_model would take four times as
+    long.
+    """
+    example, shapes = [torch.zeros(1, 3, 3 * network.patch, 5 * network.patch)], [[-1, 3, -1, -1]]
+    if isinstance(network, DepthAnything):
+        example.append(network.pretrained.position_embedding(3, 5))
+        shapes.append([1, -1, example[1].shape[-1]])
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # about sizes that a trace would fix, and about tracing
+        traced = torch.jit.trace(network, tuple(example), check_trace=False)  # type: ignore[no-untyped-call]
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced)  # what load() returns does not keep it alive
+    model = frontend.load(decoder)
+    for given, shape in zip(model.get_inputs(), shapes, strict=True):
+        model.set_partial_shape(given, openvino.PartialShape(shape))
+    return frontend.convert(model)
+
+
+def precise(model: openvino.Model, core: openvino.Core) -> openvino.Model:
+    """The same model with its residual stream marked as float32, which only the text of a saved model can say."""
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+            text, weights = Path(name, "model.xml"), Path(name, "model.bin")
+            openvino.serialize(model, text, weights)
+            text.write_text(STREAM.sub(rf"\g<0>{PRECISE}", text.read_text("utf-8")), "utf-8")
+            return core.read_model(text, weights)
+    except (OSError, RuntimeError) as error:
+        hint = "make room where temporary files go (TMPDIR), or use --engine torch"
+        raise DacliError(f"cannot convert the network for OpenVINO ({error})", hint) from error

@@ -1,0 +1,84 @@
+"""One forward pass of a network on a device."""
+
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from dacli.errors import MemoryShortError
+from dacli.inference.device import Plan, cores
+
+NO_MEMORY = (  # in the words of torch and OpenVINO
+    *("out of memory", "can't allocate memory", "not enough memory", "Failed to allocate", "bad_alloc"),
+)
+
+
+class Engine:
+    """A network laid out for a plan, for one thread: half precision inside, its last layers and batch norms in float32.
+
+    Half precision keeps 8 or 11 bits. In the last layers those would be all the depth there is, in steps that a 16-bit
+    picture shows; the layers before them may round, because the last ones average over many channels and places. And
+    variances of deep layers exceed what float16 holds.
+    """
+
+    def __init__(self, network: nn.Module, plan: Plan) -> None:
+        self.plan, self.streams = plan, 1
+        self.network = lay_out(network, plan.device, plan.dtype)
+        if plan.device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(cores())
+
+    @torch.inference_mode()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Depth [B, H, W] in float32 on the CPU of normalised pictures [B, 3, H, W].
+
+        Raises MemoryShortError if the device's memory does not suffice.
+        """
+        with enough_memory(pictures, self.plan):
+            x = pictures.to(self.plan.device, self.plan.dtype, memory_format=torch.channels_last)
+            depth: Tensor = self.network(x)
+            return depth.float().cpu()
+
+    def free(self) -> None:
+        """Give back the memory that passes of a GPU have left; on a CPU none is kept."""
+        if self.plan.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def in_float32(self) -> "Engine":
+        """A copy of this engine, with the same rounded weights, that computes in float32: for what overflowed."""
+        return Engine(copy.deepcopy(self.network), replace(self.plan, precision="fp32"))
+
+
+@contextmanager
+def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
+    """Turn the engines' several ways to say that memory ran out into one error that names a way on."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        height, width = pictures.shape[2:]
+        half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
+        fault = f"not enough memory on {plan.device} for {height} × {width} pixels"
+        raise MemoryShortError(fault, f"try a smaller --size{half}") from error
+
+
+def lay_out(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
+    precise = set(network.get_submodule(str(network.last_layers)).modules())
+    for module in network.eval().requires_grad_(requires_grad=False).modules():
+        kept = module in precise or isinstance(module, nn.BatchNorm2d)
+        for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if value.is_floating_point():
+                value.data = value.to(torch.float32 if kept else dtype)
+    channels_last(network)
+    return network.to(device)
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay the weights of all convolutions out channels last, which their fast kernels expect."""
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)

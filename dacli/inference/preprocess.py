@@ -1,0 +1,106 @@
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from dacli.models.dinov2 import PATCH
+
+MEAN = np.array([0.485, 0.456, 0.406])  # of ImageNet, RGB in 0..1
+STD = np.array([0.229, 0.224, 0.225])
+LONGEST = 8  # the network's long side is at most so many short sides
+BAND = 32  # output rows resized at a time: the intermediate results stay in the processor's cache
+
+
+def network_size(height: int, width: int, size: int, patch: int = PATCH) -> tuple[int, int]:
+    """Return (H, W) in pixels, multiples of `patch`, at which the network sees a picture of height × width.
+
+    The rule of Depth Anything's `infer_image`: the short side becomes `size`, the long side follows the aspect ratio,
+    each is rounded to the nearest multiple (half to even), and up where that falls under `size`. Beyond 8:1, where
+    the rule would ask for any amount of memory, the picture is squeezed: the long side stops at 8 short sides.
+    Raises ValueError unless all arguments are positive.
+    """
+    if min(height, width, size, patch) < 1:
+        raise ValueError(f"cannot fit {height} × {width} to {size} in multiples of {patch}")
+    scale = max(size / height, size / width)
+    rows, columns = (_patches(side * scale, size, patch) for side in (height, width))
+    longest = LONGEST * min(rows, columns)
+    return min(rows, longest) * patch, min(columns, longest) * patch
+
+
+def _patches(length: float, size: int, patch: int) -> int:
+    nearest = round(length / patch)
+    return nearest if nearest * patch >= size else math.ceil(length / patch)
+
+
+def prepare(
+    rgb: npt.NDArray[np.uint8 | np.uint16],
+    size: tuple[int, int],
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> torch.Tensor:
+    """Return a picture as the network's input: float32 [3, H, W] for `size` = (H, W), resized and normalised.
+
+    `rgb` is height × width × 3, full scale 255 or 65535 by its dtype. The resize is OpenCV's INTER_CUBIC (a = -0.75,
+    no antialias, edges repeated), within 2e-6 of `cv2.resize` in float64; but no copy of the picture in floats is made,
+    which for a 24-megapixel photo would take 288 MB: it is read a band at a time. `rows` and
+    `columns` pick a window of the result, which is made without the rest.
+    """
+    down, row_weights = _cubic_taps(rgb.shape[0], size[0], rows)
+    across, column_weights = _cubic_taps(rgb.shape[1], size[1], columns)
+    left, right, channels = across.min(), across.max() + 1, rgb.shape[2]
+    # Pixels are interleaved: column x of channel c stands at 3 x + c of a row.
+    across = ((across - left)[..., None] * channels + np.arange(channels)).reshape(4, -1)
+    column_weights = column_weights.repeat(channels, axis=1)
+    scale, offset = np.float32(1 / (np.iinfo(rgb.dtype).max * STD)), np.float32(MEAN / STD)
+
+    result = np.empty((channels, down.shape[1], across.shape[1] // channels), np.float32)
+    for start in range(0, down.shape[1], BAND):
+        band = slice(start, start + BAND)
+        top, bottom = down[:, band].min(), down[:, band].max() + 1
+        source = np.ascontiguousarray(rgb[top:bottom, left:right]).reshape(bottom - top, -1)
+        tall = _weighted(source, down[:, band] - top, row_weights[:, band, None], axis=0)
+        both = _weighted(tall, across, column_weights, axis=1).reshape(-1, result.shape[2], channels)
+        result[:, band] = (both * scale - offset).transpose(2, 0, 1)
+    return torch.from_numpy(result)
+
+
+def _cubic_taps(source: int, target: int, window: slice) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Return which 4 samples each of a window of the target samples mixes, and their weights, both [4, n].
+
+    The filter is that of Keys 1981 with a = -0.75.
+    """
+    # OpenCV computes positions and weights in float32. On a 6000-pixel side its rounding moves values by 1e-3, so the
+    # same operations are done here in the same order.
+    position = ((np.arange(target)[window] + 0.5) * (source / target) - 0.5).astype(np.float32)
+    floor = np.floor(position)
+    after, before = position - floor, 1 - (position - floor)
+    first = ((-0.75 * (after + 1) + 3.75) * (after + 1) - 6) * (after + 1) + 3
+    second = (1.25 * after - 2.25) * after * after + 1
+    third = (1.25 * before - 2.25) * before * before + 1
+    weights = np.stack([first, second, third, 1 - first - second - third])
+    indices = floor.astype(np.intp) + np.arange(-1, 3)[:, None]
+    return indices.clip(0, source - 1), weights.astype(np.float32)
+
+
+def _weighted(
+    samples: npt.NDArray[Any], indices: npt.NDArray[np.intp], weights: npt.NDArray[np.float32], axis: int
+) -> npt.NDArray[np.float32]:
+    """Return the sum over the 4 taps of the samples taken along `axis`, each times its weight."""
+    total: npt.NDArray[np.float32] = np.multiply(samples.take(indices[0], axis), weights[0], dtype=np.float32)
+    for tap in range(1, len(indices)):
+        total += np.multiply(samples.take(indices[tap], axis), weights[tap], dtype=np.float32)
+    return total
+
+
+def to_source(depth: torch.Tensor, height: int, width: int, align_corners: bool) -> npt.NDArray[np.float32]:
+    """Return a prediction [h, w] resized bilinearly to the source's size, as a float32 array height × width.
+
+    Units stay those of `depth`. `align_corners` is the network's attribute of that name.
+    """
+    planes = depth.detach().float()[None, None]
+    resized = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=align_corners)
+    source: npt.NDArray[np.float32] = resized[0, 0].cpu().numpy()
+    return source

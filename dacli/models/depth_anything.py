@@ -1,0 +1,85 @@
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dacli.errors import UsageError
+from dacli.models.dinov2 import PATCH, TABLE, DINOv2
+from dacli.models.dpt import DPT
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One row of the published configurations; `taps_*` are the 0-based blocks the decoder reads in V2 and V1."""
+
+    dim: int
+    blocks: int
+    heads: int
+    taps_v2: tuple[int, ...]
+    taps_v1: tuple[int, ...] | None
+    features: int
+    channels: tuple[int, int, int, int]
+    swiglu: int | None = None
+
+
+ENCODERS = {
+    "vits": Encoder(384, 12, 6, (2, 5, 8, 11), (8, 9, 10, 11), 64, (48, 96, 192, 384)),
+    "vitb": Encoder(768, 12, 12, (2, 5, 8, 11), (8, 9, 10, 11), 128, (96, 192, 384, 768)),
+    "vitl": Encoder(1024, 24, 16, (4, 11, 17, 23), (20, 21, 22, 23), 256, (256, 512, 1024, 1024)),
+    "vitg": Encoder(1536, 40, 24, (9, 19, 29, 39), None, 384, (1536, 1536, 1536, 1536), swiglu=4096),
+}
+
+
+class DepthAnything(nn.Module):
+    """Depth Anything (Yang et al. 2024, V1 and V2): DINOv2 encoder and DPT decoder, relative or metric.
+
+    `version` is "v2" or "v1". Without `max_depth` the network predicts affine-invariant inverse depth, near = large;
+    with it metres up to `max_depth`, near = small. Raises UsageError for an unknown encoder or version.
+
+    `patch`: input sides are multiples of it. `native_size`: short side in pixels it was trained at. `align_corners`:
+    how its published script resizes the prediction to the source. `last_layers`: the submodule that may stay in float32
+    when the others are in half precision, so that the depth itself is not rounded to 8 or 11 bits.
+    `largest_pass`: short side up to which one pass keeps the structure, by the reports of its users.
+    `bytes_per_pixel`: what one pass holds at its peak in float32, fitted to the resident memory of vits (673) and vitb
+    (1232).
+    """
+
+    patch: int = PATCH
+    native_size: int = PATCH * TABLE
+    largest_pass: int = 2 * PATCH * TABLE
+    last_layers: str = "depth_head.scratch.output_conv2"
+
+    def __init__(self, encoder: str, version: str = "v2", max_depth: float | None = None) -> None:
+        super().__init__()
+        row, taps = configuration(encoder, version)
+        self.encoder = encoder
+        self.version = version
+        self.max_depth = max_depth
+        self.align_corners = version != "v1"
+        self.heads = row.heads
+        self.bytes_per_pixel = 100 + 9 * row.features
+        self.pretrained = DINOv2(row.dim, row.blocks, row.heads, taps, row.swiglu)
+        self.depth_head = DPT(row.dim, row.features, row.channels)
+
+    def forward(self, images: Tensor, position: Tensor | None = None) -> Tensor:
+        """Return depth [B, H, W] in float32: inverse depth ≥ 0, or metres from 0 to `max_depth`.
+
+        `images` is [B, 3, H, W], normalised, H and W multiples of 14, in the dtype of the encoder. `position` is
+        `pretrained.position_embedding(H / 14, W / 14)`, computed here when not given.
+        """
+        maps = self.pretrained(images, position)
+        raw: Tensor = self.depth_head(maps, images.shape[-2:])[:, 0].float()
+        if self.max_depth is None:
+            return F.relu(raw)
+        return raw.sigmoid() * self.max_depth
+
+
+def configuration(encoder: str, version: str) -> tuple[Encoder, tuple[int, ...]]:
+    """Return the row of an encoder and the blocks tapped in `version` ("v1" or "v2"), or raise UsageError."""
+    row = ENCODERS.get(encoder)
+    if row is None:
+        raise UsageError(f"there is no encoder {encoder!r}", f"choose one of {', '.join(ENCODERS)}")
+    taps = {"v1": row.taps_v1, "v2": row.taps_v2}.get(version)
+    if taps is None:
+        raise UsageError(f"there is no {version} network with {encoder}", "use v2")
+    return row, taps

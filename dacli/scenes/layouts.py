@@ -1,0 +1,298 @@
+"""Random rooms, streets, landscapes and close-ups: what stands where, what it is made of, who looks at it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, lean, wires
+from dacli.scenes.parts import Array, Parts, turn
+from dacli.scenes.plants import foliage, hanging_branch, scatter_on_floor
+from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM, Camera, Solids, perspective
+from dacli.scenes.shading import Lights, render
+
+
+@dataclass
+class Layout:
+    """One scene before it becomes tensors: solids as arrays [n, ...], lights as a row, the camera."""
+
+    solids: dict[str, Array]
+    lights: dict[str, Array]
+    position: Array
+    rotation: Array
+    field_of_view: float
+    exposure: float = 1.0
+    tint: Array = field(default_factory=lambda: np.ones(3))
+
+
+@dataclass
+class Rendering:
+    """Pictures [B, 3, H, W] uint8 (sRGB-like), depth [B, H, W] in metres (inf: sky), focal length [B] in pixels."""
+
+    rgb: Tensor
+    depth: Tensor
+    focal: Tensor
+
+    @property
+    def inverse_depth(self) -> Tensor:
+        """1 / depth, 0 in the sky, [B, H, W]."""
+        return self.depth.reciprocal()
+
+
+def draw(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str = "cpu") -> Rendering:
+    """Pictures and exact depth of the layouts; the field of view spans the shorter side."""
+    count = [len(v.solids["kind"]) for v in layouts]
+    rows = {name: stack([v.solids[name] for v in layouts]) for name in layouts[0].solids}
+    solids = Solids(scene=stack([np.repeat(np.arange(len(layouts)), count)]), **rows).to(device)
+    lights = Lights(**{f.name: stack([v.lights[f.name][None] for v in layouts]) for f in fields(Lights)}).to(device)
+    camera, focal = cameras(layouts, height, width, device)
+    linear, depth = render(solids, lights, camera, height, width)
+    tint = stack([v.tint[None] for v in layouts]).to(device)[:, :, None, None]
+    gain = stack([np.array([v.exposure]) for v in layouts]).to(device)[:, None, None, None]
+    level = linear.mean((1, 2, 3), keepdim=True).clamp_min(1e-3)
+    exposed = 1 - torch.exp(-linear * tint * gain / level)
+    rgb = (exposed.clamp(0, 1) ** (1 / 2.2) * 255).round().to(torch.uint8)
+    return Rendering(rgb, depth, focal)
+
+
+def stack(arrays: Sequence[Array]) -> Tensor:
+    """The rows of all arrays in one tensor: whole numbers as int64, all else as float32."""
+    joined = torch.from_numpy(np.concatenate(arrays))
+    return joined.float() if joined.is_floating_point() else joined.long()
+
+
+def cameras(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str) -> tuple[Camera, Tensor]:
+    """The layouts' cameras for pictures of that size, and their focal lengths [B] in pixels."""
+    half = np.tan([v.field_of_view / 2 for v in layouts])
+    focal = stack([min(height, width) / (2 * half)]).to(device)
+    position = stack([v.position[None] for v in layouts]).to(device)
+    rotation = stack([v.rotation[None] for v in layouts]).to(device)
+    return perspective(position, rotation, focal, height, width), focal
+
+
+def scene(seed: int, index: int) -> Layout:
+    """Scene number `index` of the endless stream `seed`; the same numbers give the same scene."""
+    rng = np.random.default_rng([seed, index])
+    kinds = (room, street, landscape, close_up, from_above)
+    return kinds[rng.choice(len(kinds), p=(0.36, 0.16, 0.18, 0.18, 0.12))](rng)
+
+
+def some(rng: np.random.Generator, low: int, high: int) -> int:
+    """A number from low to high - 1; in half of all scenes a third of that, for few things show most plainly."""
+    return max(1, int(rng.integers(low, high)) // int(rng.choice([1, 3])))
+
+
+def look(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.06) -> tuple[Array, Array]:
+    """Camera position and rotation (columns: right, down, forward; y is up), pitch in radians, up positive."""
+    angle = rng.normal(0, roll)
+    forward = np.array([0, np.sin(pitch), np.cos(pitch)])
+    right, down = np.array([1.0, 0, 0]), np.array([0, -np.cos(pitch), np.sin(pitch)])
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([0, height, 0.0]), np.stack([c * right + s * down, c * down - s * right, forward], 1)
+
+
+def finish(rng: np.random.Generator, parts: Parts, lights: dict[str, Array], camera: tuple[Array, Array]) -> Layout:
+    """The layout of the parts, without those that the camera is in or too close to, with a random lens and exposure."""
+    position, rotation = camera
+    solids = parts.solids()
+    local = (solids["to_local"][:, :, :3] @ position) + solids["to_local"][:, :, 3]
+    clear = (np.abs(local).max(1) - 1) * solids["half"].max(1) > 0.12 * max(1.0, position[1])
+    keep = clear | (solids["kind"] == ROOM)
+    return Layout(
+        {name: rows[keep] for name, rows in solids.items()},
+        lights,
+        position,
+        rotation,
+        np.radians(rng.uniform(32, 80)),
+        np.exp(rng.normal(-0.55, 0.35)),
+        np.exp(rng.normal(0, 0.06, 3)),
+    )
+
+
+def lighting(
+    rng: np.random.Generator, centre: Array, extent: float, lamp: Array, *, indoor: bool = False
+) -> dict[str, Array]:
+    """Sun, lamp, fog and sky; indoors the sun is weak and the lamp strong."""
+    elevation, azimuth = rng.uniform(0.25, 1.4), rng.uniform(0, 2 * np.pi)
+    flat = np.cos(elevation)
+    sun = np.array([flat * np.cos(azimuth), np.sin(elevation), flat * np.sin(azimuth)])
+    warm = np.array([1, rng.uniform(0.75, 1), rng.uniform(0.5, 1)])
+    overcast = rng.random() < 0.3
+    strength = (rng.uniform(0, 0.7) if indoor else rng.uniform(0.6, 2.2)) * (0.15 if overcast else 1)
+    horizon = rng.uniform(0.5, 1, 3) * rng.uniform(0.5, 1.2)
+    zenith = rng.uniform(0.2, 0.9) * (np.array([0.35, 0.55, 1.0]) if rng.random() < 0.7 else rng.uniform(0.3, 1, 3))
+    fog = np.exp(rng.uniform(-6.5, -2.5)) if rng.random() < (0.1 if indoor else 0.45) else 1e-5
+    cloud = rng.choice([2, 3, 4, 5])
+    return {
+        "sun": sun,
+        "sun_colour": strength * warm,
+        "lamp": lamp,
+        "lamp_colour": rng.uniform(0.3, 1.5) * (1.0 if indoor else 0.0) * np.array([1, 0.9, rng.uniform(0.5, 1)]),
+        "lamp_reach": np.array(rng.uniform(1, 4)),
+        "ambient": rng.uniform(0.15, 0.7) * (1 if not overcast else 1.5) * (0.7 * np.ones(3) + 0.3 * horizon),
+        "fog_colour": horizon if rng.random() < 0.8 else rng.uniform(0, 1, 3),
+        "fog": np.array(fog),
+        "sky": np.stack([zenith, horizon]),
+        "clouds": np.array([cloud, rng.uniform(0.1, 0.6), rng.uniform(0, 1), rng.choice([0, rng.uniform(0, 1)])]),
+        "centre": centre,
+        "extent": np.array(extent),
+    }
+
+
+def room(rng: np.random.Generator) -> Layout:
+    """A furnished room, seen from somewhere near its back wall."""
+    width, depth, height = rng.uniform(2.5, 9), rng.uniform(3, 14), rng.uniform(2.2, 4.5)
+    parts = Parts(rng)
+    eye = rng.uniform(0.5, min(2.2, height - 0.3))
+    middle = np.array([rng.uniform(-0.3, 0.3) * width, height / 2, depth / 2 - rng.uniform(0.3, 1.5)])
+    half = np.array([width, height, depth]) / 2
+    turned = turn(rng.normal(0, 0.35))
+    parts.material()
+    parts.add(ROOM, middle, half, turned)
+    floor = parts.material()
+    parts.add(BOX, middle - [0, half[1] + 0.02, 0], np.array([half[0] + 3, 0.025, half[2] + 3]), turned, floor)
+    wall_pieces(rng, parts, middle, half, turned)
+    place_furniture(rng, parts, middle, half, turned, some(rng, 3, 14))
+    if rng.random() < 0.2:
+        near_things(rng, parts, eye)
+    lamp = middle + np.array([rng.uniform(-0.6, 0.6), 0.8, rng.uniform(-0.6, 0.6)]) * half
+    lights = lighting(rng, middle, float(half.max()) * 1.1, lamp, indoor=True)
+    return finish(rng, parts, lights, look(rng, eye, rng.normal(-0.12, 0.16)))
+
+
+def wall_pieces(rng: np.random.Generator, parts: Parts, middle: Array, half: Array, turned: Array) -> None:
+    """Windows, doors, pictures and shelves flat on the walls; beams under the ceiling."""
+    for _ in range(rng.integers(1, 7)):
+        side = rng.integers(0, 3)
+        normal, along = (2, 0) if side == 0 else (0, 2)
+        sign = 1 if side < 2 else -1
+        size = np.array([0.0, rng.uniform(0.2, 1.0), 0.0])
+        size[along], size[normal] = rng.uniform(0.2, 1.1), rng.uniform(0.01, 0.25) ** 1.5 + 0.01
+        at = np.array([0.0, rng.uniform(-0.6, 0.7) * half[1], 0.0])
+        at[along], at[normal] = rng.uniform(-0.8, 0.8) * half[along], sign * (half[normal] - size[normal])
+        glow = rng.uniform(0.5, 3) if rng.random() < 0.3 else 0
+        parts.add(BOX, middle + turned @ at, size, turned, parts.material(glow=glow))
+    if rng.random() < 0.2:
+        beam = parts.material()
+        for z in np.linspace(-0.8, 0.8, rng.integers(3, 7)):
+            at = middle + turned @ np.array([0, half[1] - 0.1, z * half[2]])
+            parts.add(BOX, at, np.array([half[0], 0.12, rng.uniform(0.06, 0.15)]), turned, beam)
+
+
+def place_furniture(
+    rng: np.random.Generator, parts: Parts, middle: Array, half: Array, turned: Array, count: int
+) -> None:
+    """Put `count` pieces of furniture on the floor, some through each other and through the walls."""
+    for _ in range(count):
+        make = FURNITURE[rng.integers(len(FURNITURE))]
+        at = middle + turned @ (np.array([rng.uniform(-0.9, 0.9), 0, rng.uniform(-0.5, 0.95)]) * half)
+        at[1] = middle[1] - half[1]
+        make(parts, at, middle[1] + half[1])
+
+
+def ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
+    """An endless floor at y = 0, with mounds where relief > 0."""
+    parts.add(BOX, np.array([0, -1.0, 0]), np.array([3000, 1.0, 3000]), np.eye(3), parts.material(natural=True))
+    for _ in range(rng.integers(0, 7) if relief else 0):
+        far = np.exp(rng.uniform(np.log(8), np.log(300)))
+        size = far * rng.uniform(0.15, 0.7)
+        at = np.array([rng.uniform(-1, 1) * far, 0, far])
+        parts.add(
+            ELLIPSOID,
+            at,
+            size * np.array([1, relief * rng.uniform(0.1, 0.8), 1]),
+            np.eye(3),
+            parts.material(natural=True),
+        )
+
+
+def near_things(rng: np.random.Generator, parts: Parts, eye: float) -> None:
+    """Something close to the camera, often high in the picture or cut by its border."""
+    z = rng.uniform(0.8, 2.4)
+    at = np.array([rng.uniform(-0.7, 0.7) * z, eye + rng.uniform(-0.6, 0.7) * z, z])
+    make = (foliage, hanging_branch, lean)[rng.integers(3)]
+    make(parts, at, rng.uniform(0.1, 0.45) * z)
+
+
+def spread(rng: np.random.Generator, count: int, near: float, far: float, wide: float = 0.9) -> Array:
+    """Places on the ground [count, 3], evenly by the logarithm of their distance."""
+    z = np.exp(rng.uniform(np.log(near), np.log(far), count))
+    return np.stack([rng.uniform(-wide, wide, count) * z, np.zeros(count), z], 1)
+
+
+def street(rng: np.random.Generator) -> Layout:
+    """House fronts on both sides of a road, with what stands on pavements."""
+    parts = Parts(rng)
+    eye, side = rng.uniform(1.0, 3.5), rng.uniform(2.5, 12)
+    ground(rng, parts, 0.0)
+    turned = turn(rng.normal(0, 0.25))
+    for sign in (-1, 1) if rng.random() < 0.75 else (1,):
+        z = rng.uniform(-6, 4)
+        while z < 90:
+            length, tall, deep = rng.uniform(4, 18), rng.uniform(3, 22), rng.uniform(3, 8)
+            at = np.array([sign * (side + deep + rng.uniform(0, 1.5)), tall / 2, z + length / 2])
+            half = np.array([deep, tall / 2, length / 2 - rng.choice([0, 0.6])])
+            parts.add(BOX, turned @ at, half, turned, parts.material(large=True))
+            z += length
+    for at in spread(rng, some(rng, 5, 22), 2, 50, side / 8):
+        OUTDOORS[rng.integers(len(OUTDOORS))](parts, turned @ at, 8.0)
+    if rng.random() < 0.4:
+        wires(parts, side, eye)
+    if rng.random() < 0.2:
+        near_things(rng, parts, eye)
+    lights = lighting(rng, np.array([0, 2, 14.0]), 20, np.zeros(3))
+    return finish(rng, parts, lights, look(rng, eye, rng.normal(0.03, 0.14)))
+
+
+def landscape(rng: np.random.Generator) -> Layout:
+    """Open land with hills, trees, rocks, people and fences."""
+    parts = Parts(rng)
+    eye = rng.uniform(0.4, 3)
+    ground(rng, parts, rng.uniform(0.2, 1))
+    for at in spread(rng, some(rng, 6, 26), 1.6, 120):
+        OUTDOORS[rng.integers(len(OUTDOORS))](parts, at, rng.uniform(3, 12))
+    scatter_on_floor(parts, spread(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
+    if rng.random() < 0.2:
+        near_things(rng, parts, eye)
+    lights = lighting(rng, np.array([0, 1.5, 9.0]), 14, np.zeros(3))
+    return finish(rng, parts, lights, look(rng, eye, rng.normal(-0.02, 0.13)))
+
+
+def close_up(rng: np.random.Generator) -> Layout:
+    """Few things seen from close by, on a table or against something far behind."""
+    parts = Parts(rng)
+    eye = rng.uniform(0.15, 0.9)
+    ground(rng, parts, 0.0)
+    if rng.random() < 0.6:
+        back = turn(rng.normal(0, 0.5))
+        at = np.array([0, 1.0, rng.uniform(1.5, 9)])
+        parts.add(BOX, at, np.array([6, rng.uniform(0.3, 4), 0.1]), back, parts.material())
+    for at in spread(rng, some(rng, 2, 12), 0.5, 3.0, 0.5):
+        SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.1, 0.35))
+    if rng.random() < 0.25:
+        near_things(rng, parts, eye)
+    indoor = rng.random() < 0.6
+    lights = lighting(
+        rng, np.array([0, 0.4, 1.6]), 2.6, np.array([rng.normal(), 2.2, 1 + rng.normal()]), indoor=bool(indoor)
+    )
+    return finish(rng, parts, lights, look(rng, eye, rng.normal(-0.22, 0.25), 0.12))
+
+
+def from_above(rng: np.random.Generator) -> Layout:
+    """Things on the ground seen steeply downwards, from a table's height to a drone's."""
+    parts = Parts(rng)
+    ground(rng, parts, 0.0)
+    eye = float(np.exp(rng.uniform(np.log(0.8), np.log(40))))
+    pitch = rng.uniform(-1.4, -0.45)
+    aim = eye / np.tan(-pitch)
+    scale = min(max(eye / 2, 0.35), 6)
+    for _ in range(some(rng, 6, 40)):
+        at = np.array([rng.normal(0, 0.7) * eye, 0, aim + rng.normal(0, 0.8) * eye])
+        if eye < 2.5:
+            SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.05, 0.3) * scale)
+        else:
+            OUTDOORS[rng.integers(len(OUTDOORS))](parts, at, rng.uniform(0.5, 1.2) * scale)
+    lights = lighting(rng, np.array([0, 0, aim]), eye * 2.2, np.zeros(3))
+    return finish(rng, parts, lights, look(rng, eye, pitch, 0.3))

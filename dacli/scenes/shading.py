@@ -1,0 +1,156 @@
+"""Colour of what rays hit: textures, sun with shadows, a lamp, fog, sky. Computed once per pixel, for what won it."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from dacli.scenes.raycast import BOX, FRUSTUM, ROOM, Camera, Solids, along, cast, orthographic, pick
+from dacli.scenes.textures import sample
+
+SHADOW_TEXELS = 320
+
+
+@dataclass
+class Lights:
+    """What lights each of B scenes: one sun, one lamp, an even share, fog and sky."""
+
+    sun: Tensor  # [B, 3] unit vector towards it
+    sun_colour: Tensor  # [B, 3]
+    lamp: Tensor  # [B, 3] position
+    lamp_colour: Tensor  # [B, 3]
+    lamp_reach: Tensor  # [B] metres
+    ambient: Tensor  # [B, 3]
+    fog_colour: Tensor  # [B, 3]
+    fog: Tensor  # [B] extinction per metre
+    sky: Tensor  # [B, 2, 3] colours at the zenith and at the horizon
+    clouds: Tensor  # [B, 4] texture, scale, offset, strength
+    centre: Tensor  # [B, 3] middle of what casts shadows
+    extent: Tensor  # [B] half width of it
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same lights on another device."""
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+
+
+@dataclass
+class Points:
+    """The n points of solids that pixels show."""
+
+    scene: Tensor  # [n] index of its scene
+    solid: Tensor  # [n] index of the solid it lies on
+    world: Tensor  # [3, n] position
+    view: Tensor  # [3, n] unit vector from the camera
+    pixel: Tensor  # [n] metres across that its pixel covers, seen head on
+
+
+def render(solids: Solids, lights: Lights, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Linear RGB [B, 3, H, W] and depth along the optical axis [B, H, W] in metres, infinite in the sky."""
+    depth, index = cast(solids, camera, height, width)
+    places = [torch.arange(n, device=depth.device) for n in depth.shape]
+    scene, y, x = (v.reshape(-1) for v in torch.meshgrid(*places, indexing="ij"))
+    rays = torch.cat([camera.origin, camera.direction], 1).permute(1, 2, 0).contiguous()
+    origin, direction = along(rays, scene, x, y)
+    colour = sky_colour(lights, direction, scene)
+    hit = torch.nonzero(index.view(-1) >= 0)[:, 0]
+    t, at, way = depth.view(-1)[hit], scene[hit], direction[:, hit]
+    view = way / way.square().sum(0).sqrt()
+    points = Points(at, index.view(-1)[hit], origin[:, hit] + t * way, view, t * camera.pixel[at])
+    clear = torch.exp(-lights.fog[at] * t)
+    colour[:, hit] = surface_colour(solids, lights, points) * clear + lights.fog_colour[at].T * (1 - clear)
+    return colour.view(3, *depth.shape).transpose(0, 1), depth
+
+
+def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
+    """Colour [3, n] of the sky along directions [3, n]: from horizon to zenith, with clouds on a plane overhead."""
+    up = (direction[1] / direction.square().sum(0).sqrt()).clamp(0, 1)
+    zenith, horizon = lights.sky[scene].permute(1, 2, 0).unbind()
+    colour = horizon + (zenith - horizon) * up.sqrt()
+    kind, scale, offset, strength = lights.clouds[scene].unbind(1)
+    flat = scale / (direction[1].clamp_min(0) + 0.15)
+    u, v = direction[0] * flat + offset, direction[2] * flat
+    return colour + (1 - colour) * strength * sample(kind.long(), u, v, torch.zeros_like(u))
+
+
+def surface_colour(solids: Solids, lights: Lights, points: Points) -> Tensor:
+    """Lit colour [3, n] of the points: ambient, sun and lamp on their textures, a highlight, light of their own."""
+    index = points.solid
+    to_local = pick(solids.to_local.permute(1, 2, 0), index)
+    local = (to_local[:, :3] * points.world).sum(1) + to_local[:, 3]
+    normal_local = local_normal(solids.kind[index], local, solids.taper[index])
+    normal = (to_local[:, :3] * normal_local[:, None]).sum(0)
+    normal = normal / normal.square().sum(0).sqrt().clamp_min(1e-9)
+    facing = -(points.view * normal).sum(0)
+    footprint = points.pixel / facing.abs().clamp_min(0.15)
+    albedo = surface_albedo(solids, index, local, normal_local, footprint)
+    diffuse, shine = sun(lights, solids, points, normal)
+    light = diffuse + lamp(lights, points, normal) + lights.ambient[points.scene].T * (0.7 + 0.3 * normal[1])
+    return albedo * (light + solids.glow[index]) + solids.gloss[index] * shine
+
+
+def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor, footprint: Tensor) -> Tensor:
+    """Colour [3, n] of two textures laid on the solid along its most facing axis, filtered to the pixel's footprint."""
+    half = pick(solids.half.T, index)
+    metres = local * half
+    x, y, z = (normal / half).abs()
+    sideways = (x >= y) & (x >= z)
+    u = torch.where(sideways, metres[2], metres[0])
+    v = torch.where((y >= z) & ~sideways, metres[2], metres[1])
+    first, second, over = pick(solids.colours.permute(1, 2, 0), index).unbind()
+    values = []
+    for layer in (0, 1):
+        grain = solids.grain[index, layer]
+        values.append(sample(solids.texture[index, layer], u / grain, v / grain, footprint / grain))
+    base = first + (second - first) * values[0]
+    return base + (over - base) * (values[1] * solids.overlay[index])
+
+
+def sun(lights: Lights, solids: Solids, points: Points, normal: Tensor) -> tuple[Tensor, Tensor]:
+    """Diffuse light and highlight (Blinn 1977) [3, n] of the sun; what lies behind in its depth map is in shadow."""
+    towards = lights.sun[points.scene].T
+    cosine = (normal * towards).sum(0)
+    camera = orthographic(lights.centre, lights.sun, lights.extent, SHADOW_TEXELS)
+    casters = torch.nonzero(solids.kind != ROOM)[:, 0]
+    shadow, _ = cast(solids.rows(casters), camera, SHADOW_TEXELS, SHADOW_TEXELS)
+    texel = camera.pixel[points.scene]
+    raised = points.world + normal * (1.5 * texel + points.pixel)
+    p = camera.project[points.scene].permute(1, 2, 0)
+    xy = (p[:2, :3] * raised).sum(1) + p[:2, 3]
+    distance = (-towards * (raised - camera.origin[points.scene, 0].T)).sum(0)
+    strength = lights.sun_colour[points.scene].T * unshadowed(shadow, points.scene, xy, distance - texel)
+    half = torch.nn.functional.normalize(towards - points.view, dim=0)
+    return strength * cosine.clamp_min(0), strength * (half * normal).sum(0).clamp_min(0) ** 24
+
+
+def unshadowed(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) -> Tensor:
+    """Share [n] of the four texels around xy [2, n] of the depth map [B, T, T] that lie no nearer to the sun."""
+    corner = xy.floor()
+    part = xy - corner
+    light = torch.zeros_like(distance)
+    for right, low in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = (corner + corner.new_tensor([[right], [low]])).long().clamp(0, SHADOW_TEXELS - 1)
+        weight = (part[0] if right else 1 - part[0]) * (part[1] if low else 1 - part[1])
+        light += weight * (distance < shadow[scene, row, column])
+    inside = ((xy > 0) & (xy < SHADOW_TEXELS - 1)).all(0)
+    return torch.where(inside, light, 1.0)
+
+
+def lamp(lights: Lights, points: Points, normal: Tensor) -> Tensor:
+    """Diffuse light [3, n] of the lamp, halved at its reach and falling with the square of the distance far beyond."""
+    way = lights.lamp[points.scene].T - points.world
+    distance = way.square().sum(0).sqrt().clamp_min(1e-3)
+    cosine = ((way * normal).sum(0) / distance).clamp_min(0)
+    return lights.lamp_colour[points.scene].T * cosine / (1 + (distance / lights.lamp_reach[points.scene]) ** 2)
+
+
+def local_normal(kind: Tensor, p: Tensor, taper: Tensor) -> Tensor:
+    """Outward normal [3, n] in the unit shape's coordinates at p [3, n]."""
+    size = p.abs()
+    face = (size == size.amax(0)) * p.sign()
+    cap = size[1] > 0.9995
+    slope = (taper / 2) * (p[0] ** 2 + p[2] ** 2).sqrt()
+    side = torch.stack([p[0], slope, p[2]])
+    end = torch.stack([torch.zeros_like(p[0]), p[1].sign(), torch.zeros_like(p[0])])
+    round_ = torch.where(kind == FRUSTUM, torch.where(cap, end, side), p)
+    return torch.where(kind == BOX, face, torch.where(kind == ROOM, -face, round_))

@@ -1,0 +1,104 @@
+"""What a training starts from: a network of its own first weights, or of a file's."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dacli.errors import DacliError
+from dacli.models import checkpoint_files, registry
+from dacli.models.depth_anything import DepthAnything
+from dacli.models.registry import Choice, Network
+from dacli.models.tiny import Tiny
+
+BARE = "patch_embed.proj.weight"  # a key of DINOv2's own files, which hold an encoder and nothing else
+
+
+def from_scratch(encoder: str, max_depth: float | None) -> Network:
+    """A network of random weights, as torch's generator draws them; transformers as Touvron et al. (DeiT, 2021)."""
+    if encoder == "tiny":
+        return Tiny(max_depth)
+    network = DepthAnything(encoder, max_depth=max_depth)
+    for module in network.pretrained.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    nn.init.trunc_normal_(network.pretrained.pos_embed, std=0.02)
+    nn.init.trunc_normal_(network.pretrained.cls_token, std=0.02)
+    return network
+
+
+def from_file(path: Path, encoder: str | None, max_depth: float | None) -> Network:
+    """The network of a checkpoint, or a random decoder on the encoder of a DINOv2 file.
+
+    A relative checkpoint that is to give metres starts with its order of depths: the last convolution is negated, as
+    near was large. Raises DacliError for other files, and if the file holds another encoder.
+    """
+    network = bare(path, encoder, max_depth) or own(path, encoder, max_depth)
+    return network.train().requires_grad_()
+
+
+def bare(path: Path, encoder: str | None, max_depth: float | None) -> Network | None:
+    if registry.holds_tiny(path):
+        return None
+    state = checkpoint_files.read(path)
+    if not isinstance(state, dict) or BARE not in state:
+        return None
+    found = checkpoint_files.WIDTHS.get(state[BARE].shape[0])
+    if found is None or encoder not in (None, found):
+        fault = f"{path.name} holds the encoder {found or 'of an unknown width'}, not {encoder}"
+        raise DacliError(fault, f"use --encoder {found}" if found else "give DINOv2 vits14, vitb14, vitl14 or vitg14")
+    network = from_scratch(found, max_depth)
+    if not isinstance(network, DepthAnything):
+        return None
+    try:
+        network.pretrained.load_state_dict({key: value.float() for key, value in state.items()})
+    except (RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise DacliError(
+            f"{path.name} is no DINOv2 encoder without registers ({reason})", "give another file"
+        ) from error
+    return network
+
+
+def own(path: Path, encoder: str | None, max_depth: float | None) -> Network:
+    network = registry.own(path, Choice(encoder, "v2", path)).network
+    if network.max_depth == max_depth:
+        return network
+    if network.max_depth is not None:
+        raise DacliError(f"{path.name} gives metres", "start from a relative checkpoint")
+    network.max_depth = max_depth
+    last = last_convolution(network)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.neg_()
+    return network
+
+
+def last_convolution(network: Network) -> nn.Conv2d:
+    """The convolution that the depth comes out of."""
+    found = network.get_submodule(network.last_layers)
+    return [module for module in found.modules() if isinstance(module, nn.Conv2d)][-1]
+
+
+def encoder_of(network: nn.Module) -> nn.Module:
+    """The module whose call makes the features: the encoder, or all of a network that has none apart."""
+    return network.pretrained if isinstance(network, DepthAnything) else network
+
+
+def of_encoder(name: str) -> bool:
+    """Whether a parameter belongs to the encoder."""
+    return name.startswith(("pretrained.", "stem.", "stages.", "attention."))
+
+
+class Features:
+    """The last tokens [B, N, D] of an encoder: those of its latest call."""
+
+    tokens: Tensor
+
+    def __init__(self, encoder: nn.Module) -> None:
+        last = encoder.attention[-1] if isinstance(encoder, Tiny) else encoder.get_submodule("norm")
+        last.register_forward_hook(self.listen)
+
+    def listen(self, _module: nn.Module, _inputs: object, tokens: Tensor) -> None:
+        self.tokens = tokens

@@ -1,0 +1,215 @@
+"""The training loop: one function for all recipes, resumable to the last bit at any checkpoint."""
+
+import copy
+import io
+import math
+import pickle
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dacli.errors import DacliError
+from dacli.inference.engines.torch_engine import channels_last
+from dacli.io import files
+from dacli.paths import display_path
+from dacli.training.data import GRAIN, Lesson, Source, Stage, Stream, batches
+from dacli.training.initialization import Features, encoder_of, of_encoder
+from dacli.training.losses import by_region, feature_alignment
+from dacli.training.parallel import World, average
+from dacli.training.recipes import Objective, Schedule
+
+WARM_UP = 200
+DECAY = 0.05
+AVERAGING = 0.999
+CLIPPED = 1.0  # the norm of all gradients together
+CHECKPOINT = "checkpoint.pt"
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a training does with a network: how fast, to what end, with which pictures, in which arithmetic."""
+
+    schedule: Schedule
+    objective: Objective
+    source: Source
+    seed: int
+    patch: int = GRAIN
+    strong: bool = False
+    dtype: torch.dtype = torch.bfloat16
+
+    def lesson(self, stage: Stage) -> Lesson:
+        """What a stage is taught with."""
+        metric = self.objective.max_depth is not None
+        return Lesson(stage, self.source, self.seed, self.patch, self.strong, metric)
+
+
+@dataclass
+class Run:
+    """Everything a checkpoint holds: model, its running average, optimiser, steps done, the settings it was made with.
+
+    No random state is among it: a batch's number is the seed of all that is random in it (see data.Stream).
+    """
+
+    model: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+    done: int = 0
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint whole, or leave the old one; raises DacliError if it cannot be written."""
+        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
+        file = io.BytesIO()
+        torch.save(state | {"done": self.done, "settings": dict(self.settings)}, file)
+        files.write(path, file.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint of the same model and settings; raises DacliError for any other file."""
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            self.compare(state["settings"], path)
+            for name in ("model", "average", "optimiser"):
+                getattr(self, name).load_state_dict(state[name])
+            self.done = int(state["done"])
+        except UNREADABLE as error:
+            reason = str(error).partition("\n")[0]
+            raise DacliError(
+                f"{display_path(path)} is no checkpoint of this training ({reason})",
+                "remove it to start anew, or give another folder",
+            ) from error
+
+    def compare(self, made: Mapping[str, str], path: Path) -> None:
+        """Raises DacliError that names every setting in which the checkpoint differs."""
+        different = [key for key in {**made, **self.settings} if made.get(key) != self.settings.get(key)]
+        if different:
+            told = ", ".join(f"{key} {made.get(key)} instead of {self.settings.get(key)}" for key in different)
+            raise DacliError(
+                f"{display_path(path)} was made with other settings: {told}", "give those, or train in another folder"
+            )
+
+
+def start(model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | None = None) -> Run:
+    """A run at step 0: AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
+
+    The encoder learns at `encoder` times the rate.
+    """
+    channels_last(model)
+    copied = copy.deepcopy(model).requires_grad_(requires_grad=False)
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        groups.setdefault((of_encoder(name), parameter.ndim >= 2), []).append(parameter)
+    rows = [
+        {"params": rows, "weight_decay": DECAY if deep else 0.0, "share": encoder if early else 1.0}
+        for (early, deep), rows in groups.items()
+    ]
+    return Run(model, copied, torch.optim.AdamW(rows, lr=0.0, betas=(0.9, 0.98), fused=True), 0, settings or {})
+
+
+class Alignment:
+    """The features of a network beside those of a frozen copy of its encoder as it is now."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.frozen = copy.deepcopy(encoder_of(model)).eval().requires_grad_(requires_grad=False)
+        self.kept, self.found = Features(self.frozen), Features(encoder_of(model))
+
+    def loss(self, picture: Tensor) -> Tensor:
+        """The loss [B] of the features that the model has just found in the pictures [B, 3, H, W]."""
+        with torch.no_grad():
+            self.frozen(picture)
+        return feature_alignment(self.found.tokens, self.kept.tokens)
+
+
+def rate(step: int, total: int, peak: float) -> float:
+    """The learning rate: linear warm-up, then half a cosine (Loshchilov and Hutter 2017) to a hundredth of the peak."""
+    warm = max(1, min(WARM_UP, total // 6))
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm))) / 2)
+
+
+def measure(run: Run, course: Course, picture: Tensor, truth: Tensor, alignment: Alignment | None) -> Tensor:
+    """The loss of a batch of normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W] on the model's device."""
+    with torch.autocast(picture.device.type, course.dtype, enabled=course.dtype != torch.float32):
+        prediction = run.model(picture)
+        extra = alignment.loss(picture) if alignment else torch.zeros((), device=picture.device)
+    each = by_region(course.objective.loss, prediction.float(), course.objective.target(truth))
+    return (each + extra).mean()
+
+
+def step(
+    run: Run, course: Course, batch: tuple[Tensor, Tensor], learning_rate: float, world: World,
+    alignment: Alignment | None = None,
+) -> float:  # fmt: skip
+    """The loss of a batch, pictures and inverse depth as in measure(), before one update by all processes' parts."""
+    for group in run.optimiser.param_groups:
+        group["lr"] = learning_rate * group["share"]
+    picture = batch[0].to(world.device, memory_format=torch.channels_last, non_blocking=True)
+    loss = measure(run, course, picture, batch[1].to(world.device, non_blocking=True), alignment)
+    run.optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    told = loss.detach()
+    average([told, *(p.grad for p in run.model.parameters() if p.grad is not None)], world)
+    nn.utils.clip_grad_norm_(run.model.parameters(), CLIPPED)
+    run.optimiser.step()
+    follow(run)
+    run.done += 1
+    return told.item()
+
+
+@torch.no_grad()
+def follow(run: Run) -> None:
+    """Move the running average of the weights and of the batch statistics, faster while it is young."""
+    keep = min(AVERAGING, (1 + run.done) / (10 + run.done))
+    torch._foreach_lerp_(moving(run.average), moving(run.model), 1 - keep)
+
+
+def moving(network: nn.Module) -> list[Tensor]:
+    """All weights and statistics, which share their memory with the network."""
+    return [value for value in network.state_dict().values() if value.is_floating_point()]
+
+
+def train(
+    run: Run, course: Course, folder: Path, world: World, workers: int, minutes: float,
+    report: Callable[[dict[str, Any]], None], alignment: Alignment | None = None,
+) -> None:  # fmt: skip
+    """Run all stages to their end, a checkpoint every few minutes; steps that the run has done already are left out.
+
+    One cycle of the learning rate spans the stages of a peak. `report` gets a row for every step. Raises DacliError if
+    the loss is not finite, a file of the data is faulty or a checkpoint cannot be written; the last one stays.
+    """
+    saved, begun = time.monotonic(), 0
+    run.model.train()
+    for peak, stages in course.schedule.cycles:
+        cycle, length = begun, sum(stage.steps for stage in stages)
+        for stage in stages:
+            first, begun = begun, begun + stage.steps
+            if run.done >= begun:
+                continue
+            stream = Stream(course.lesson(stage), first, max(run.done, first), begun, world.rank, world.count)
+            for batch in batches(stream, workers):
+                loss = step(run, course, batch, rate(run.done - cycle, length, peak), world, alignment)
+                if not math.isfinite(loss):
+                    raise DacliError(
+                        f"the loss of step {run.done} is not a number", "lower --rate; the last checkpoint is whole"
+                    )
+                report({"step": run.done, "of": course.schedule.steps, "size": stage.size, "loss": loss})
+                if world.leads and time.monotonic() - saved > 60 * minutes:
+                    run.save(folder / CHECKPOINT)
+                    saved = time.monotonic()
+    if world.leads:
+        run.save(folder / CHECKPOINT)

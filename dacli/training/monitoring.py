@@ -1,0 +1,117 @@
+"""What people look at while a training goes on: its log, the curve of its loss, a sheet of samples."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dacli.inference.preprocess import MEAN, STD
+from dacli.io import files
+from dacli.training.losses import by_region
+from dacli.training.recipes import Objective
+
+LOG, CURVE, SHEET = "log.jsonl", "loss.png", "samples.png"
+SHOWN = 8  # samples on the sheet
+SMOOTHED = 25  # rows of the log that a point of the curve is the mean of
+
+Row = dict[str, Any]
+
+
+def resume(folder: Path, done: int) -> list[Row]:
+    """The rows of a folder's log up to the step that its training goes on from; the others leave the file too."""
+    path = folder / LOG
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    rows = [row for line in lines if (row := parsed(line)) and row["step"] <= done]
+    files.write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return rows
+
+
+def parsed(line: str) -> Row | None:
+    """A row of the log; None for what a process that was killed left of one."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and "step" in row else None
+
+
+def append(folder: Path, row: Row) -> None:
+    """Add a row to the log; raises DacliError if it cannot be written."""
+    path = folder / LOG
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise files.unwritten(path, error) from error
+
+
+@torch.no_grad()
+def validate(model: nn.Module, objective: Objective, samples: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
+    """The mean loss over held-out samples, pictures [N, 3, S, S] and inverse depth [N, 1, S, S]; predictions [N, S, S].
+
+    A training's model is in the state that training needs; this takes the running average, which is not trained.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    found = torch.cat([model(picture[None].to(device)).float().cpu() for picture in samples[0]])
+    return by_region(objective.loss, found, objective.target(samples[1])).mean().item(), found
+
+
+def curve(rows: list[Row]) -> bytes:
+    """A PNG of the losses of a log by step: training, smoothed, and validation."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    taught = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    if taught:
+        steps, losses = zip(*taught, strict=True)
+        axes.plot(steps, losses, color="0.8", linewidth=0.8)
+        axes.plot(steps, smoothed(losses), label="training")
+    held = [(row["step"], row["validation"]) for row in rows if "validation" in row]
+    if held:
+        axes.plot(*zip(*held, strict=True), "o-", label="validation, running average")
+    axes.set(xlabel="step", ylabel="loss")
+    axes.legend() if taught or held else None
+    return as_png(figure)
+
+
+def smoothed(values: tuple[float, ...]) -> NDArray[np.float64]:
+    """The mean of each value and those before it, so many that it is steady."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - SMOOTHED)
+    result: NDArray[np.float64] = (total[ends] - total[starts]) / (ends - starts)
+    return result
+
+
+def sheet(objective: Objective, samples: tuple[Tensor, Tensor], found: Tensor) -> bytes:
+    """A PNG with a row for each of the first samples: picture, truth, prediction, each of its own range."""
+    count = min(SHOWN, len(found))
+    figure = Figure(figsize=(6, 2 * count), layout="constrained")
+    axes = figure.subplots(count, 3, squeeze=False)
+    mean, std = (torch.tensor(v).float().view(3, 1, 1) for v in (MEAN, STD))
+    for row, picture, truth, depth in zip(axes, *samples, found, strict=False):
+        row[0].imshow((picture * std + mean).clamp(0, 1).permute(1, 2, 0).numpy())
+        row[1].imshow(objective.target(truth)[0].numpy(), cmap=colormap(objective))
+        row[2].imshow(depth.numpy(), cmap=colormap(objective))
+        for each in row:
+            each.set_axis_off()
+    for place, title in zip(axes[0], ("picture", "truth", "prediction"), strict=True):
+        place.set_title(title)
+    return as_png(figure)
+
+
+def colormap(objective: Objective) -> str:
+    """Near is red, whether it is large or small."""
+    return "Spectral_r" if objective.max_depth is None else "Spectral"
+
+
+def as_png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=100)
+    return file.getvalue()

@@ -1,0 +1,15 @@
+"""The array types and literals that the whole package shares."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Quantity = Literal["inverse depth", "metres"]
+Near = Literal["white", "black"]
+DepthArray = npt.NDArray[np.float32]  # [H, W], in the unit of its quantity
+FloatArray = npt.NDArray[np.floating]
+ImageArray = npt.NDArray[np.uint8 | np.uint16]  # RGB [H, W, 3]
+Image8 = npt.NDArray[np.uint8]  # RGB [H, W, 3]
+Gray8 = npt.NDArray[np.uint8]  # [H, W]
+Gray16 = npt.NDArray[np.uint16]  # [H, W]

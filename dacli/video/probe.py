@@ -1,0 +1,276 @@
+"""Clips in: what a video file or a folder of numbered pictures holds, exactly and without decoding it."""
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from dacli.batch.inputs import PICTURE_SUFFIXES
+from dacli.errors import DacliError
+from dacli.io import files, images
+from dacli.outputs.formats import KINDS
+from dacli.paths import display_path
+from dacli.video import ffmpeg, timing
+
+FOLDER_RATE = Fraction(24)
+LENIENT = ("-max_error_rate", "1", "-fflags", "+discardcorrupt")
+RECORD_TAG = "keywords"  # where MP4, which holds no tags of free names, has `dacli=` and the record
+AGAIN = "copy it again, or save it anew with another program"
+_STREAM = re.compile(r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\(.*?\))?: (Audio|Subtitle|Video): (\w+)(.*)$", re.M)
+_MAPPED = re.compile(r"^\[info\]   Stream #0:(\d+) -> #0:0", re.M)
+_FORMAT = re.compile(r"^\[info\] Input #0, (\S+), from", re.M)
+_DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d+):([\d.]+),", re.M)
+_PIXEL_FORMAT = re.compile(r", ([a-z]\w+)[(,]")
+_RATE = re.compile(r", ([\d.]+) fps")
+_TRANSFER = re.compile("smpte2084|arib-std-b67")  # PQ and HLG
+_FIELDS = re.compile("(?:top|bottom) (?:coded )?first")
+_ENDED = re.compile(r"\[error\] .*(?:ended prematurely|partial file)")
+_BOXES = {b"ftyp", b"mdat", b"wide", b"free", b"skip"}  # what an MP4 or MOV file begins with
+# Streams without a container: the times of their packets are made up.
+_UNTIMED = {"h264", "hevc", "vvc", "obu", "m4v", "mpegvideo", "mjpeg", "vc1"}
+_NO_CLIPS = {"hls", "concat", "dash", "sdp", "rtsp", "imf", "tty", "ffmetadata"}
+
+
+class Track(NamedTuple):
+    """A stream beside the video: its number in the file, "audio" or "subtitle", and its codec."""
+
+    number: int
+    kind: str
+    codec: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a clip holds; times are in ticks of `time_base` seconds from the file's start.
+
+    `width` and `height` are those of the upright frames in stored pixels, each `sample_aspect` times as wide as high.
+    Frame i is shown at `pts[i]`, the last one until `end`; `pts` rises strictly. `rate` is exact, or the mean if
+    `variable`. Outputs begin at `origin`. `lost` is how many frames the file promises and lacks; `followed` says that
+    it was cut at its end; `transfer` is ffmpeg's name of an HDR curve.
+    """
+
+    path: Path
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    sample_aspect: Fraction
+    time_base: Fraction
+    pts: tuple[int, ...]
+    end: int
+    rate: Fraction
+    variable: bool
+    transfer: str = ""
+    interlaced: bool = False
+    tracks: tuple[Track, ...] = ()
+    origin: int = 0
+    lost: int = 0
+    followed: bool = False
+    seekable: bool = True
+    pictures: tuple[Path, ...] = ()
+
+    @property
+    def seconds(self) -> Fraction:
+        """How long its frames are shown."""
+        return (self.end - self.pts[0]) * self.time_base
+
+
+def probe(path: Path, rate: Fraction = FOLDER_RATE) -> Clip:
+    """Return what a video file holds, or a folder of numbered pictures to be shown at `rate`.
+
+    Decodes no frame but the first, or all where packets do not tell when frames are shown (fields, hidden or untimed
+    frames). Raises DacliError with the reason for what is no clip.
+    """
+    if path.is_dir():
+        return _folder(path, rate)
+    _check_file(path)
+    found, log = ffmpeg.listing([*source(path), "-c", "copy"])
+    if found is None:
+        raise _refusal(path, log)
+    form = _format(path, found.log)
+    video = _video(found.log)
+    decoded = not found.pts or form in _UNTIMED or found.codec == "vp8" or _FIELDS.search(video) is not None
+    if decoded:
+        pts, end = decodable(path, found.time_base)
+        found = replace(found, pts=pts, end=end)
+    if not found.pts:
+        raise DacliError(f"{display_path(path)} has a video stream without a frame", AGAIN)
+    return _clip(path, found, video, seekable=not decoded)
+
+
+def source(path: Path, *before: str) -> list[str]:
+    """Return arguments to read a file's video, no cover, with times from the file's start; `before` stand first."""
+    name = ["-i", ffmpeg.file(path)]
+    return ["-copyts", "-start_at_zero", *before, *name, "-map", "0:V:0", "-fps_mode", "passthrough"]
+
+
+def decodable(path: Path, time_base: Fraction) -> tuple[tuple[int, ...], int]:
+    """Return when the frames that can be decoded are shown, and until when, in ticks; the way to count them."""
+    ticks = f"{time_base.numerator}:{time_base.denominator}"
+    arguments = [*source(path, *LENIENT), "-enc_time_base", ticks, "-c:v", "wrapped_avframe"]
+    found, _ = ffmpeg.listing(arguments)
+    return (found.pts, found.end) if found else ((), 0)
+
+
+@contextlib.contextmanager
+def spooled(stream: BinaryIO) -> Iterator[Path]:
+    """Give the path of a temporary file that holds all of the stream; it is removed on leaving the context."""
+    with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "stdin")
+        try:
+            with path.open("wb") as file:
+                shutil.copyfileobj(stream, file, 1 << 20)
+        except OSError as error:
+            fault = f"standard input cannot be kept in {display_path(path.parent)} ({files.reason(error)})"
+            raise DacliError(fault, "make room there, set TMPDIR to another folder, or name a file") from error
+        yield path
+
+
+def cut(clip: Clip, start: float | None = None, end: float | None = None, max_fps: float | None = None) -> Clip:
+    """Return the clip with only the frames shown from `start` to before `end` (seconds), at most `max_fps` a second.
+
+    A clip with a `start` begins at time 0 with its first frame. Raises DacliError if no frame is left.
+    """
+    first = Fraction(start or 0) / clip.time_base
+    stop = clip.end + 1 if end is None else Fraction(end) / clip.time_base
+    times = tuple(time for time in clip.pts if first <= time < stop)
+    if not times:
+        span = f"from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
+        last = f"its last one is shown at {float(clip.pts[-1] * clip.time_base):.3f} s"
+        raise DacliError(f"{display_path(clip.path)} has no frame {span}", last)
+    origin = times[0] if start else clip.origin
+    if times[-1] != clip.pts[-1]:
+        after = clip.pts[clip.pts.index(times[-1]) + 1]
+        clip = replace(clip, end=after, lost=0, followed=True)
+    kept = replace(clip, pts=times, origin=origin)
+    return kept if max_fps is None else _thinned(kept, Fraction(max_fps))
+
+
+def _thinned(clip: Clip, fps: Fraction) -> Clip:
+    times = timing.thinned(clip.pts, clip.time_base, fps)
+    if times == clip.pts:
+        return clip
+    rate, variable = timing.rate(times, clip.end, clip.time_base, fps)
+    return replace(clip, pts=times, rate=rate, variable=variable)
+
+
+def _clip(path: Path, found: ffmpeg.Listing, video: str, *, seekable: bool) -> Clip:
+    times = tuple(timing.rising(found.pts))
+    rate, variable = timing.rate(times, found.end, found.time_base, _stated_rate(video))
+    first, log = ffmpeg.listing([*source(path, *LENIENT), "-frames:v", "1"])
+    if first is None or not first.pts:
+        raise DacliError(f"{display_path(path)} cannot be decoded ({ffmpeg.complaint(log)})", AGAIN)
+    transfer, form = _TRANSFER.search(video), _PIXEL_FORMAT.search(video)
+    return Clip(
+        path=path,
+        codec=found.codec,
+        pixel_format=form[1] if form else "",
+        width=first.width,
+        height=first.height,
+        sample_aspect=first.sample_aspect,
+        time_base=found.time_base,
+        pts=times,
+        end=max(found.end, times[-1] + 1),
+        rate=rate,
+        variable=variable,
+        transfer=transfer[0] if transfer else "",
+        interlaced=_FIELDS.search(video) is not None,
+        tracks=_tracks(found.log),
+        lost=_lost(found, rate),
+        seekable=seekable and times == found.pts,
+    )
+
+
+def _lost(found: ffmpeg.Listing, rate: Fraction) -> int:
+    if not (found.cut or _ENDED.search(found.log)):
+        return 0
+    duration = _DURATION.search(found.log)
+    hours, minutes, seconds = map(Fraction, duration.groups()) if duration else (0, 0, 0)
+    return max(1, round((hours * 3600 + minutes * 60 + seconds) * rate) - len(found.pts))
+
+
+def _stated_rate(video: str) -> Fraction | None:
+    found = _RATE.search(video)
+    return timing.exact(Fraction(found[1])) if found else None
+
+
+def _streams(log: str) -> list[tuple[str, ...]]:
+    return _STREAM.findall(log.partition("Stream mapping:")[0])
+
+
+def _video(log: str) -> str:
+    mapped = _MAPPED.search(log)
+    return next((rest for index, _, _, rest in _streams(log) if mapped and index == mapped[1]), "")
+
+
+def _tracks(log: str) -> tuple[Track, ...]:
+    return tuple(Track(int(i), kind.lower(), codec) for i, kind, codec, _ in _streams(log) if kind != "Video")
+
+
+def _check_file(path: Path) -> None:
+    name = display_path(path)
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except FileNotFoundError:
+        raise DacliError(f"{name} does not exist", "check the path") from None
+    except (OSError, ValueError) as error:
+        raise DacliError(f"{name} cannot be read ({files.reason(error)})", "check its permissions") from error
+    if empty:
+        raise DacliError(f"{name} is empty", "check what made it")
+
+
+def _format(path: Path, log: str) -> str:
+    found = _FORMAT.search(log)
+    form = found[1] if found else ""
+    if form == "image2" or form.endswith("_pipe"):
+        raise DacliError(f"{display_path(path)} is a picture, not a clip", "dacli image takes pictures")
+    if _NO_CLIPS & set(form.split(",")):
+        raise DacliError(
+            f"{display_path(path)} is no clip but text or a list of files ({form})", "name the clip itself"
+        )
+    return form
+
+
+def _refusal(path: Path, log: str) -> DacliError:
+    name, cause = display_path(path), ffmpeg.complaint(log).removeprefix("Error opening input: ") or log
+    with path.open("rb") as file:
+        box = file.read(8)[4:]
+    if "moov atom not found" in log and box in _BOXES:
+        return DacliError(f"{name} is truncated: its index (moov) is missing", "copy or record it again")
+    if "matches no streams" in log:
+        kinds = sorted({kind.lower() for _, kind, _, _ in _streams(log)} - {"video"})
+        only = f", only {' and '.join(kinds)}" if kinds else ""
+        return DacliError(f"{name} has no video stream{only}", "name a clip")
+    return DacliError(f"{name} is no video that ffmpeg can read ({cause})", "check that it plays, or copy it again")
+
+
+def _folder(path: Path, rate: Fraction) -> Clip:
+    try:
+        found = [one for one in path.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES and _is_frame(one.name)]
+    except OSError as error:
+        raise DacliError(
+            f"{display_path(path)} cannot be listed ({files.reason(error)})", "check its permissions"
+        ) from error
+    if not found:
+        raise DacliError(f"{display_path(path)} holds no pictures", "name a clip, or a folder of numbered frames")
+    frames = tuple(sorted(found, key=natural))
+    height, width = images.read(frames[0]).shape[:2]
+    times = tuple(range(len(frames)))
+    end, square = len(times), Fraction(1)
+    return Clip(path, "", "", width, height, square, 1 / rate, times, end, rate, variable=False, pictures=frames)
+
+
+def _is_frame(name: str) -> bool:
+    return not name.startswith(".") and not name.endswith(tuple(KINDS.values()))
+
+
+def natural(path: Path) -> tuple[tuple[tuple[int, str], ...], str]:
+    """The key that sorts names by the numbers in them: frame2 before frame10."""
+    parts = re.split(r"(\d+)", path.name)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts if part), path.name

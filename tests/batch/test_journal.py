@@ -1,0 +1,216 @@
+"""What a run remembers: whatever kills it, however many write at once."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dacli.batch import jobs, journal
+from dacli.batch.journal import Entry, Journal
+from dacli.errors import DacliError, StopError
+from dacli.io import files
+
+
+def made(folder: Path, name: str) -> tuple[jobs.Job, Entry]:
+    """A job whose one output is there, and the entry that says so."""
+    (job,) = jobs.plan([folder / "in" / name], folder / "out", ["color"], root=folder / "in")
+    (path,) = job.outputs.values()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"depth")
+    info = path.stat()
+    return job, Entry(job.name, 3, 4, "abc", "", {"color": (5, info.st_mtime_ns)}, (28, 42), (0.5, 1.5))
+
+
+def journals(out: Path) -> list[Path]:
+    return sorted((out / ".dacli").iterdir())
+
+
+def test_the_next_run_knows_what_the_last_one_did(tmp_path: Path) -> None:
+    job, entry = made(tmp_path, "sub/ä\udcff.jpg")
+    with Journal(tmp_path / "out") as log:
+        assert log.entries == {}
+        log.add(entry)
+        log.add(Entry("b.jpg", error="b.jpg is empty"))
+    with Journal(tmp_path / "out") as log:
+        known = journal.done(log.entries, job, "abc")
+        assert known is not None
+        assert (known.network_size, known.range, known.size, known.mtime_ns) == ((28, 42), (0.5, 1.5), 3, 4)
+        assert log.entries["b.jpg"].error == "b.jpg is empty"
+    assert len(journals(tmp_path / "out")) == 1
+
+
+def test_lines_are_json_that_others_can_read(tmp_path: Path) -> None:
+    _, entry = made(tmp_path, "a.jpg")
+    with Journal(tmp_path / "out") as log:
+        log.begin({"encoder": "tiny", "size": 256})
+        log.add(entry)
+    (path,) = journals(tmp_path / "out")
+    first, second = map(json.loads, path.read_text("ascii").splitlines())
+    assert first["settings"] == {"encoder": "tiny", "size": 256}
+    assert (second["name"], second["size"], second["mtime_ns"], second["settings"]) == ("a.jpg", 3, 4, "abc")
+
+
+@pytest.mark.parametrize("change", ["settings", "touched", "longer", "gone", "other kind", "failed since"])
+def test_what_is_not_as_it_was_is_not_done(tmp_path: Path, change: str) -> None:
+    job, entry = made(tmp_path, "a.jpg")
+    (path,) = job.outputs.values()
+    entries = {"a.jpg": entry}
+    assert journal.done(entries, job, "abc") == entry
+    if change == "touched":
+        os.utime(path, ns=(1, 1))
+    elif change == "longer":
+        path.write_bytes(b"depth!")
+        os.utime(path, ns=(1, entry.outputs["color"][1]))
+    elif change == "gone":
+        path.unlink()
+    elif change == "other kind":
+        (job,) = jobs.plan([job.source], tmp_path / "out", ["color", "npy"], root=tmp_path / "in")
+    elif change == "failed since":
+        entries["a.jpg"] = Entry("a.jpg", 3, 4, "abc", "it failed", entry.outputs)
+    assert journal.done(entries, job, "other" if change == "settings" else "abc") is None
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_that_a_kill_cut_short_costs_only_itself(tmp_path: Path, cut: int) -> None:
+    with Journal(tmp_path / "out") as log:
+        for name in ("a", "b", "c"):
+            log.add(Entry(name, error="x"))
+    (path,) = journals(tmp_path / "out")
+    path.write_bytes(path.read_bytes()[:-cut])
+    with Journal(tmp_path / "out") as log:
+        assert set(log.entries) - {"c"} == {"a", "b"}
+        log.add(Entry("d", error="x"))
+    assert set(journal.read(tmp_path / "out")) - {"c"} == {"a", "b", "d"}
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe\n", b"{}\n", b"[1]\n", b"7\n", b'{"name": "a", "new": 1}\n', b'{"outputs": 3}\n', b'"a"\n']
+)
+def test_lines_that_are_none_are_left_out(tmp_path: Path, line: bytes) -> None:
+    with Journal(tmp_path) as log:
+        log.add(Entry("b", error="x"))
+    (path,) = journals(tmp_path)
+    path.write_bytes(line + path.read_bytes() + line)
+    assert set(journal.read(tmp_path)) == {"b"}
+
+
+def test_two_runs_at_once_have_a_file_each_and_know_each_other_s_work(tmp_path: Path) -> None:
+    with Journal(tmp_path) as first:
+        first.add(Entry("a", error="x"))
+        with Journal(tmp_path) as second:
+            assert second.mark != first.mark
+            assert set(second.entries) == {"a"}
+            second.add(Entry("b", error="y"))
+        assert len(journals(tmp_path)) == 2
+        assert first.write_failures(["a", "b"]) == tmp_path / "failures.jsonl"
+    with Journal(tmp_path) as third:
+        assert set(third.entries) == {"a", "b"}
+        assert third.mark in (first.mark, second.mark)
+    assert len(journals(tmp_path)) == 2
+
+
+def test_of_two_entries_the_later_counts_whichever_file_it_is_in(tmp_path: Path) -> None:
+    folder = tmp_path / ".dacli"
+    folder.mkdir()
+    for name, at in (("journal-a", 5), ("journal-b", 4), ("journal-c", 6)):
+        (folder / f"{name}.jsonl").write_text(json.dumps({"name": "x", "error": name, "at": at}) + "\n")
+    assert journal.read(tmp_path)["x"].error == "journal-c"
+
+
+def test_a_killed_run_s_temporary_files_are_swept_and_a_living_one_s_are_not(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from dacli.batch.journal import Journal\n"
+        "log = Journal(Path(sys.argv[1])); print(log.mark, flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        mark = run.stdout.readline().strip()
+        (tmp_path / "sub").mkdir()
+        left = [tmp_path / f".{mark}1.part", tmp_path / "sub" / f".{mark}2.part"]
+        others = [tmp_path / "sub" / name for name in (".other-1.part", f"{mark}1.part", f".{mark}1.png")]
+        for path in (*left, *others):
+            path.touch()
+        with Journal(tmp_path) as log:
+            log.sweep([tmp_path / "sub", tmp_path / "missing"])
+        assert all(path.exists() for path in left)
+        run.kill()
+        run.wait()
+    with Journal(tmp_path) as log:
+        log.sweep([tmp_path / "sub", tmp_path / "missing"])
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+
+
+def test_failures_are_those_of_the_plan_that_failed_last(tmp_path: Path) -> None:
+    with Journal(tmp_path) as log:
+        for name in ("a", "b", "gone"):
+            log.add(Entry(name, error=f"{name} is empty"))
+        log.add(Entry("b"))
+        path = log.write_failures(["b", "a", "unknown"])
+        assert path is not None
+        assert [json.loads(line) for line in path.read_text().splitlines()] == [{"input": "a", "error": "a is empty"}]
+        log.add(Entry("a"))
+        assert log.write_failures(["b", "a"]) is None
+        assert not path.exists()
+
+
+def test_an_output_folder_that_is_a_file_or_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DacliError, match="a file stands where its folder should be"):
+        Journal(tmp_path / "file")
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    with pytest.raises(DacliError, match="no permission"):
+        Journal(tmp_path / "out")
+
+
+def test_a_journal_on_a_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with Journal(tmp_path) as log:
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(StopError, match="the disk is full"):
+            log.add(Entry("a"))
+        monkeypatch.undo()
+    assert journal.read(tmp_path) == {}
+
+
+def test_a_file_system_without_locks_gets_a_new_file_for_every_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "lock", lambda _: None)
+    for count in (1, 2):
+        with Journal(tmp_path) as log:
+            log.add(Entry(str(count), error="x"))
+        assert len(journals(tmp_path)) == count
+    assert set(journal.read(tmp_path)) == {"1", "2"}
+
+
+def test_whole_files_are_written_only_below_a_folder_that_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    files.write(out / "sub" / "a", b"x", below=out, mark="m-")
+    assert (out / "sub" / "a").read_bytes() == b"x"
+    (out / "sub" / "a").unlink()
+    (out / "sub").rmdir()
+    out.rmdir()
+    with pytest.raises(StopError, match="out is gone"):
+        files.write(out / "sub" / "a", b"x", below=out)
+    assert not out.exists()
+    assert not files.unfinished
+
+
+def test_abandoned_writes_leave_nothing(tmp_path: Path) -> None:
+    part = tmp_path / ".x.part"
+    part.touch()
+    files.unfinished.add(part)
+    files.abandon()
+    files.unfinished.clear()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,815 @@
+"""The loop over work: batches and order, one fault among good pictures, and what counts as done."""
+
+import errno
+import json
+import os
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dacli import prefetch
+from dacli.batch import jobs, pipeline
+from dacli.batch import settings as task_module
+from dacli.batch.jobs import Job
+from dacli.batch.journal import Journal
+from dacli.batch.pipeline import Work
+from dacli.batch.settings import Style, Task
+from dacli.errors import DacliError, MemoryShortError, StopError
+from dacli.inference.device import Plan
+from dacli.inference.predictor import LARGEST_BATCH, Prediction, Predictor, Prepared, Raw, paying_batch
+from dacli.io import files, images, png, records
+from dacli.io.names import RECORD_KEYWORD
+from dacli.outputs import drawing
+from tests.support.hanging import in_time
+from tests.test_prefetch import FaultError, no_thread_is_left, until  # noqa: F401 - the fixture works by its name
+
+PATIENCE = 20.0  # seconds after which a test calls something hung
+CPU = Plan("cpu", "torch", "fp32", half_weights=False, reason="")
+
+
+@pytest.fixture(autouse=True)
+def three_threads_read_and_three_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "cores", lambda: 6)
+
+
+@dataclass
+class Model:
+    """A predictor whose depth is the red channel plus 1, times `scale`; the network's size is the picture's own.
+
+    It fails where the first pixel's blue says so; `batches` has the first pixels that went through it together.
+    """
+
+    batch: int = 1
+    faults: dict[int, Exception] = field(default_factory=dict)
+    scale: float = 1.0
+    batches: list[list[int]] = field(default_factory=list)
+    one_at_a_time: Any = field(default_factory=threading.Lock)
+
+    @property
+    def seen(self) -> int:
+        return sum(map(len, self.batches))
+
+    def prepare(self, rgb: NDArray[np.uint8]) -> Prepared:
+        height, width = rgb.shape[:2]
+        return Prepared(torch.tensor(rgb.transpose(2, 0, 1).astype(np.float32)), (height, width))
+
+    def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+        assert self.one_at_a_time.acquire(blocking=False), "one pass at a time"
+        try:
+            marks = [int(one.tensor[2, 0, 0]) for one in batch]
+            self.batches.append(marks)
+            for mark in marks:
+                if fault := self.faults.get(mark):
+                    raise fault
+            together = (torch.stack([one.tensor for one in batch])[:, 0] + 1) * self.scale
+            return [Raw(raw, one.source, "fp32") for one, raw in zip(batch, together, strict=True)]
+        finally:
+            self.one_at_a_time.release()
+
+    def finish(self, raw: Raw) -> Prediction:
+        height, width = raw.tensor.shape
+        return Prediction(raw.tensor.numpy(), (height, width), 0, raw.precision, raw.note)
+
+
+TASK = Task("tiny", "v2", "tiny.safetensors 1", "inverse depth", 28, CPU, Style(), 10**6, overwrite=False)
+ALL = ("color", "gray", "png16", "npy", "side")
+
+
+def photo(path: Path, mark: int = 0, seed: int = 0, shape: tuple[int, int] = (20, 30)) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    pixels[0, 0] = mark
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png.encode(pixels))
+    return path
+
+
+def photos(folder: Path, count: int, shapes: Sequence[tuple[int, int]] = ((20, 30),)) -> list[Path]:
+    """Pictures whose first pixel is their number, of these shapes in turn."""
+    return [photo(folder / f"{n:02}.png", n, n, shapes[n % len(shapes)]) for n in range(count)]
+
+
+def run(
+    sources: list[Path],
+    kinds: tuple[str, ...] = ("color",),
+    task: Task = TASK,
+    model: Any = None,
+    out: Path | None = None,
+) -> list[Work]:
+    models: list[Any] = model if isinstance(model, list) else [Model() if model is None else model]
+    planned = jobs.plan(sources, out, kinds)
+    return list(in_time(lambda: list(pipeline.run(planned, models, task))))
+
+
+def errors(works: list[Work]) -> list[str]:
+    return [str(work.error or "") for work in works]
+
+
+def stamps(works: list[Work]) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for work in works for path in work.job.outputs.values()}
+
+
+def scraps(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.endswith(files.PART)]
+
+
+def works_until(stops: type[BaseException], sources: list[Path], task: Task = TASK, model: Any = None) -> list[Work]:
+    """What a run gives before it is stopped."""
+    done: list[Work] = []
+    planned = jobs.plan(sources, task.out, ("color", "gray"))
+    model = Model() if model is None else model
+
+    def take() -> None:
+        for work in pipeline.run(planned, [model], task):
+            done.append(work)
+
+    with pytest.raises(stops):
+        in_time(take)
+    return done
+
+
+def test_every_kind_comes_out_of_one_pass(tmp_path: Path) -> None:
+    model = Model()
+    (work,) = run([photo(tmp_path / "a.png")], ALL, model=model)
+    assert work.error is None
+    assert model.seen == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["a.png", "a_color.png", "a_gray.png", "a_depth16.png", "a_depth.npy", "a_side.png"]
+    )
+    depth = np.load(tmp_path / "a_depth.npy")
+    assert np.array_equal(depth, images.read(tmp_path / "a.png")[..., 0].astype(np.float32) + 1)
+    assert work.made is not None
+    assert work.made.range == (depth.min(), depth.max())
+
+
+def test_side_has_the_picture_and_color_beside_each_other(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source], ("side", "color"))
+    side = images.read(tmp_path / "a_side.png")
+    assert np.array_equal(side[:, :30], images.read(source))
+    assert np.array_equal(side[:, 30:], images.read(tmp_path / "a_color.png"))
+
+
+def test_pictures_are_let_go_as_soon_as_nothing_needs_them(tmp_path: Path) -> None:
+    model: Any = Model()
+    free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
+    free.put(model)
+    photo(tmp_path / "a.png")
+    for kind, picture in (("color", 0), ("side", 20 * 30 * 3)):
+        (job,) = jobs.plan([tmp_path / "a.png"], None, (kind,))
+        work = pipeline.read(0, job, model, TASK)
+        assert work.bytes == picture + 20 * 30 * 3 * 4
+        pipeline.infer([work], free)
+        assert work.bytes == picture + 20 * 30 * 4 * 2  # at the network's size, and what it will be at its own
+        assert pipeline.write(work, model, TASK).bytes == 0
+    assert free.qsize() == 1
+
+
+def test_bad_files_among_good_ones_are_named_and_the_others_done_in_order(tmp_path: Path) -> None:
+    sources = [photo(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("abcde")]
+    sources[1].write_bytes(sources[1].read_bytes()[:-2])
+    sources[3].unlink()
+    works = run(sources)
+    assert [work.job.source for work in works] == sources
+    assert [work.error is None for work in works] == [True, False, True, False, True]
+    assert "b.png is truncated" in errors(works)[1]
+    assert "d.png does not exist" in errors(works)[3]
+    assert sorted(path.name for path in tmp_path.glob("*_color.png")) == ["a_color.png", "c_color.png", "e_color.png"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            DacliError("not enough memory on cpu", "try a smaller --size"),
+            "not enough memory on cpu: try a smaller --size",
+        ),
+        (MemoryError(), "not enough memory: make the picture smaller"),
+        (ValueError("odd\nshape"), "ValueError: odd shape: this is a fault of dacli's"),
+        (RuntimeError("CUDA error"), "RuntimeError: CUDA error"),
+    ],
+)
+def test_a_fault_of_the_model_costs_only_its_picture(tmp_path: Path, fault: Exception, said: str) -> None:
+    sources = [photo(tmp_path / "a.png", 1), photo(tmp_path / "b.png", 2), photo(tmp_path / "c.png", 3)]
+    works = run(sources, model=Model(faults={2: fault}))
+    assert [work.error is None for work in works] == [True, False, True]
+    assert errors(works)[1].startswith(f"{sources[1]}: ")
+    assert said in errors(works)[1]
+    assert not (tmp_path / "b_color.png").exists()
+
+
+def test_a_fault_that_is_dacli_s_own_is_shown_whole_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DACLI_DEBUG", "1")
+    fault = ValueError("odd shape")
+    with pytest.raises(ValueError, match="odd shape") as caught:
+        run([photo(tmp_path / "a.png", 1)], model=Model(faults={1: fault}))
+    assert caught.value is fault
+
+
+def test_leaving_a_run_early_leaves_no_thread_and_no_half_file(tmp_path: Path) -> None:
+    sources = photos(tmp_path, 30)
+    model: Any = Model(batch=2)
+    works = pipeline.run(jobs.plan(sources, None, ("color",)), [model], TASK)
+    assert in_time(lambda: next(works)).job.source == sources[0]
+    in_time(works.close)
+    assert not prefetch.busy()
+    assert (tmp_path / "00_color.png").exists()
+    assert not scraps(tmp_path)
+    for path in tmp_path.glob("*_color.png"):
+        assert images.read(path).shape == (20, 30, 3)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), StopError("the disk is gone")])
+def test_what_stops_writing_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
+    def write(path: Path, data: bytes, **_: object) -> None:  # noqa: ARG001
+        raise fault
+
+    monkeypatch.setattr(files, "write", write)
+    assert works_until(type(fault), photos(tmp_path, 5)) == []
+    assert not prefetch.busy()
+
+
+def test_jobs_that_fail_to_come_end_the_run_after_those_that_came(tmp_path: Path) -> None:
+    planned = jobs.plan(photos(tmp_path, 3), None, ("color",))
+
+    def coming() -> Iterator[Job]:
+        yield from planned
+        raise FaultError
+
+    done: list[Work] = []
+    model: Any = Model()
+
+    def take() -> None:
+        for work in pipeline.run(coming(), [model], TASK):
+            done.append(work)
+
+    with pytest.raises(FaultError):
+        in_time(take)
+    assert [work.job for work in done] == list(planned)
+
+
+# --- what counts as done ---
+
+
+def test_a_second_run_with_the_same_settings_keeps_all(tmp_path: Path) -> None:
+    sources = [photo(tmp_path / "a.png"), photo(tmp_path / "b.png", seed=1)]
+    first = run(sources, ALL)
+    before, model = stamps(first), Model()
+    again = run(sources, ALL, model=model)
+    assert [work.kept for work in again] == [True, True]
+    assert [work.error for work in again] == [None, None]
+    assert stamps(again) == before
+    assert model.seen == 0
+    assert [work.made for work in again] == [work.made for work in first]
+
+
+CHANGED = [
+    replace(TASK, style=Style("viridis")),
+    replace(TASK, style=Style(near="black")),
+    replace(TASK, style=Style(range=drawing.Range(1, 2))),
+    replace(TASK, encoder="vits"),
+    replace(TASK, model="v1"),
+    replace(TASK, weights="tiny.safetensors 2"),
+    replace(TASK, size=56),
+    replace(TASK, plan=replace(CPU, precision="bf16")),
+    replace(TASK, plan=replace(CPU, engine="openvino")),
+]
+
+
+@pytest.mark.parametrize("task", CHANGED)
+def test_other_settings_are_done_anew(tmp_path: Path, task: Task) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source])
+    (work,) = run([source], task=task)
+    assert not work.kept
+    assert work.error is None
+    assert run([source], task=task)[0].kept
+
+
+@pytest.mark.parametrize("task", [replace(TASK, plan=replace(CPU, device="cuda")), replace(TASK, max_pixels=10**7)])
+def test_settings_that_do_not_change_the_pixels_keep_all(tmp_path: Path, task: Task) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source])
+    assert run([source], task=task)[0].kept
+
+
+def test_a_source_that_changed_is_done_anew(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source])
+    os.utime(photo(source, seed=5), ns=(1, 1))
+    assert not run([source])[0].kept
+    assert run([source])[0].kept
+
+
+def test_a_version_of_dacli_that_changed_does_all_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source])
+    monkeypatch.setattr(task_module, "__version__", "9.9")
+    assert not run([source], task=replace(TASK))[0].kept
+
+
+def test_a_missing_output_is_made_although_another_is_there(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source])
+    assert not run([source], ("color", "gray"))[0].kept
+    assert run([source], ("color", "gray"))[0].kept
+    (tmp_path / "a_color.png").unlink()
+    assert not run([source], ("color", "gray"))[0].kept
+    assert (tmp_path / "a_color.png").exists()
+
+
+def test_npy_alone_without_a_journal_says_nothing_of_its_making_and_is_done_anew(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source], ("npy",))
+    assert not run([source], ("npy",))[0].kept
+
+
+def test_npy_of_other_settings_beside_a_picture_of_these_is_done_anew(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source], ("npy", "color"))
+    assert run([source], ("npy", "color"))[0].kept
+    assert run([source], ("color",))[0].kept
+    other = np.zeros((20, 30), np.float32)
+    files.write(tmp_path / "a_depth.npy", images.npy(other))
+    assert run([source], ("color",))[0].kept
+    assert not run([source], ("npy", "color"))[0].kept
+    assert np.load(tmp_path / "a_depth.npy").any()
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00", b"\x80\x04N."])
+def test_npy_that_is_none_is_done_anew(tmp_path: Path, content: bytes) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source], ("npy", "color"))
+    (tmp_path / "a_depth.npy").write_bytes(content)
+    assert not run([source], ("npy", "color"))[0].kept
+    assert np.load(tmp_path / "a_depth.npy").shape == (20, 30)
+
+
+def foreign_pngs() -> list[bytes]:
+    gray = np.zeros((4, 4), np.uint8)
+    whole = png.encode(gray, {RECORD_KEYWORD: "{}"})
+    return [png.encode(gray), b"", b"no picture", whole, whole[:-2]]
+
+
+@pytest.mark.parametrize("content", foreign_pngs())
+def test_a_picture_that_dacli_did_not_make_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    source, other = photo(tmp_path / "a.png"), photo(tmp_path / "b.png")
+    (tmp_path / "a_gray.png").write_bytes(content)
+    refused, done = run([source, other], ("color", "gray"))
+    assert str(refused.error).startswith(f"{source}: {tmp_path / 'a_gray.png'} is there and")
+    assert "--overwrite" in str(refused.error)
+    assert (tmp_path / "a_gray.png").read_bytes() == content
+    assert not (tmp_path / "a_color.png").exists()
+    assert done.error is None
+
+
+def test_a_folder_in_the_way_is_named_and_left_alone(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    (tmp_path / "a_color.png").mkdir()
+    for task in (TASK, replace(TASK, overwrite=True)):
+        (work,) = run([source], task=task)
+        assert "a_color.png" in str(work.error)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a_color.png"]
+
+
+def test_depth_of_a_picture_of_another_name_is_not_overwritten(tmp_path: Path) -> None:
+    run([photo(tmp_path / "a.png")])
+    before = (tmp_path / "a_color.png").read_bytes()
+    bitmap = cv2.imencode(".bmp", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    (tmp_path / "a.bmp").write_bytes(bitmap)
+    (work,) = run([tmp_path / "a.bmp"])
+    assert "a_color.png is there and was made from a.png" in str(work.error)
+    assert (tmp_path / "a_color.png").read_bytes() == before
+
+
+def test_overwrite_redoes_what_is_there_whoever_made_it(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    before = stamps(run([source]))
+    (tmp_path / "a_gray.png").write_bytes(b"no picture")
+    (work,) = run([source], ("color", "gray"), replace(TASK, overwrite=True))
+    assert (work.error, work.kept) == (None, False)
+    assert stamps([work])[tmp_path / "a_color.png"] > before[tmp_path / "a_color.png"]
+    assert png.text((tmp_path / "a_gray.png").read_bytes(), "a")
+
+
+def test_a_source_of_a_name_that_is_no_text_is_recorded_and_kept(tmp_path: Path) -> None:
+    source = photo(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    assert run([source], ALL)[0].error is None
+    (again,) = run([source], ALL)
+    assert again.kept
+    text = png.text((tmp_path / os.fsdecode(b"caf\xe9_gray.png")).read_bytes(), "a")
+    assert json.loads(text[RECORD_KEYWORD])["source"] == "caf\\udce9.png"
+
+
+# --- writing fails ---
+
+
+def failing_replace(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
+    """Let the last step of writing files of this name fail."""
+    original = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if target.name == name:
+            raise OSError(code, os.strerror(code))
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_disk_full_at_a_second_output_ends_the_run_and_leaves_whole_files_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    sources = photos(tmp_path, 4)
+    with monkeypatch.context() as patched:
+        failing_replace(patched, "01_gray.png", code)
+        done = works_until(StopError, sources)
+    assert [work.job.source for work in done] == sources[:1]
+    assert not scraps(tmp_path)
+    assert not (tmp_path / "01_gray.png").exists()
+    for name in ("00_color.png", "00_gray.png", "01_color.png"):
+        assert RECORD_KEYWORD in png.text((tmp_path / name).read_bytes(), name)
+    again = run(sources, ("color", "gray"))
+    assert [work.kept for work in again[:2]] == [True, False]
+    assert not any(errors(again))
+
+
+def test_another_fault_of_writing_costs_only_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = photos(tmp_path, 3)
+    failing_replace(monkeypatch, "01_gray.png", errno.EACCES)
+    works = run(sources, ("color", "gray"))
+    assert [work.error is None for work in works] == [True, False, True]
+    assert errors(works)[1].startswith(f"{sources[1]}: cannot write {tmp_path / '01_gray.png'} (no permission)")
+    assert not scraps(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path not in sources) == [
+        *("00_color.png", "00_gray.png", "01_color.png", "02_color.png", "02_gray.png")
+    ]
+
+
+def test_metres_are_recorded_as_metres_and_as_millimetres_in_png16(tmp_path: Path) -> None:
+    (work,) = run([photo(tmp_path / "a.png")], ("png16", "npy"), replace(TASK, quantity="metres"), Model(scale=0.1))
+    values, text = images.read_depth16(tmp_path / "a_depth16.png")
+    depth, record = records.decode(values, text, "a")
+    assert (record.quantity, record.unit, record.near) == ("metres", "millimetres", "black")
+    assert np.abs(depth - np.load(tmp_path / "a_depth.npy")).max() <= 0.0005
+    assert work.made is not None
+    assert work.made.range == (np.load(tmp_path / "a_depth.npy").min(), np.load(tmp_path / "a_depth.npy").max())
+
+
+def test_a_vanished_output_folder_ends_the_run_and_is_not_made_anew(tmp_path: Path) -> None:
+    out, sources = tmp_path / "out", photos(tmp_path / "in", 5)
+
+    class Remover(Model):
+        def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+            if batch[0].tensor[2, 0, 0] == 1:
+                until((out / "00_gray.png").exists)
+                until(lambda: not scraps(out))
+                out.rename(tmp_path / "gone")
+            return super().forward(batch)
+
+    out.mkdir()
+    done = works_until(StopError, sources, replace(TASK, out=out), Remover())
+    assert [work.job.name for work in done] in ([], ["00.png"])
+    assert not out.exists()
+    assert not scraps(tmp_path)
+
+
+@pytest.mark.parametrize("made", ["sub", "sub/deep"])
+def test_an_output_folder_that_vanishes_just_before_one_below_it_is_made_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    out, original = tmp_path / "out", Path.mkdir
+    out.mkdir()
+
+    def mkdir(self: Path, *args: Any, **kwargs: Any) -> None:
+        if out.exists():
+            out.rename(tmp_path / "gone")
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(StopError, match=r"the output folder .*out is gone"):
+        files.write(out / made / "a.png", b"", below=out)
+    assert [path.name for path in tmp_path.rglob("*")] == ["gone"]
+
+
+# --- batches ---
+
+
+@dataclass
+class Sized:
+    """What batches() asks of a picture prepared for the network."""
+
+    size: tuple[int, int]
+    nbytes: int = 1
+
+
+def gathered(sizes: str, count: int, nbytes: int = 1) -> list[str]:
+    """Groups that letters, each a network size, are gathered in; a dash stands for nothing to infer."""
+    job = Job(Path("a.png"), "a.png", Path(), "a", {})
+    works = [
+        Work(job, index, prepared=None if letter == "-" else Sized((ord(letter), 1), nbytes))  # type: ignore[arg-type]
+        for index, letter in enumerate(sizes)
+    ]
+    return ["".join(sizes[work.index] for work in group) for group in pipeline.batches(iter(works), lambda: count)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count", "groups"),
+    [
+        ("", 3, []),
+        ("aaaaaaa", 3, ["aaa", "aaa", "a"]),
+        ("abababab", 3, ["aaa", "bbb", "a", "b"]),
+        ("aba", 1, ["a", "b", "a"]),
+        ("a-a-a", 3, ["-", "-", "aaa"]),
+        ("abcdefgh", 2, ["a", "b", "c", "d", "e", "f", "g", "h"]),
+        ("abcdefgha", 2, ["a", "b", "c", "d", "e", "f", "g", "h", "a"]),
+        ("aabcdefb", 3, ["aa", "bb", "c", "d", "e", "f"]),
+    ],
+)
+def test_pictures_of_one_size_are_gathered(sizes: str, count: int, groups: list[str]) -> None:
+    assert gathered(sizes, count) == groups
+
+
+def test_no_more_than_a_window_of_pictures_is_held_back() -> None:
+    taken: list[int] = []
+    job = Job(Path("a.png"), "a.png", Path(), "a", {})
+
+    def works() -> Iterator[Work]:
+        for index in range(1000):
+            taken.append(index)
+            yield Work(job, index, prepared=Sized((index, 1)))  # type: ignore[arg-type]
+
+    for number, group in enumerate(pipeline.batches(works(), lambda: 3)):
+        assert [work.index for work in group] == [number]  # the size that waits longest goes first
+        assert len(taken) <= number + pipeline.WINDOW * 3
+
+
+def test_no_more_bytes_are_held_back_than_may_wait() -> None:
+    half = 3 * prefetch.AHEAD // 2  # of what three pictures of a batch may hold
+    assert gathered("abcabc", 3, half) == ["a", "b", "c", "a", "b", "c"]
+    assert gathered("abcabc", 3, half // 4) == ["aa", "bb", "cc"]
+    assert gathered("ab", 3, 9 * half) == ["a", "b"]
+
+
+def test_the_batch_may_shrink_on_the_way() -> None:
+    counts = iter([4, 4, 4, 4, 4, 4, 4, 4] + [1] * 20)
+    job = Job(Path("a.png"), "a.png", Path(), "a", {})
+    works = [Work(job, index, prepared=Sized((1, 1))) for index in range(7)]  # type: ignore[arg-type]
+    assert [len(group) for group in pipeline.batches(works, lambda: next(counts))] == [4, 1, 1, 1]
+
+
+MIXED = ((20, 30), (30, 20), (25, 25))
+
+
+def test_results_come_in_the_order_of_jobs_although_batches_overtake(tmp_path: Path) -> None:
+    sources, model = photos(tmp_path, 12, MIXED), Model(batch=3)
+    sources[4].unlink()
+    works = run(sources, model=model)
+    assert [work.job.source for work in works] == sources
+    assert [work.index for work in works] == list(range(12))
+    assert [work.job.source for work in works if work.error] == [sources[4]]
+    assert model.batches == [[0, 3, 6], [2, 5, 8], [1, 7, 10], [9], [11]]
+
+
+def test_outputs_are_the_same_for_any_batch(tmp_path: Path) -> None:
+    sources, made = photos(tmp_path / "in", 11, MIXED), []
+    for batch in (1, 2, 5):
+        out = tmp_path / str(batch)
+        model = Model(batch=batch)
+        assert not any(errors(run(sources, ALL, model=model, out=out)))
+        assert max(map(len, model.batches)) == min(batch, 4)
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(made[0]) == 11 * len(ALL)
+    assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.parametrize("fault", [ValueError("odd"), MemoryShortError("not enough memory on cpu")])
+def test_a_batch_that_fails_is_redone_one_by_one(tmp_path: Path, fault: Exception) -> None:
+    model = Model(batch=4, faults={2: fault})
+    works = run(photos(tmp_path, 4), model=model)
+    assert model.batches == [[0, 1, 2, 3], [0], [1], [2], [3]]
+    assert [work.error is None for work in works] == [True, True, False, True]
+    assert str(fault) in errors(works)[2]
+    assert sorted(path.name for path in tmp_path.glob("*_color.png")) == [f"0{n}_color.png" for n in (0, 1, 3)]
+
+
+def test_several_predictors_share_the_work(tmp_path: Path) -> None:
+    meeting = threading.Barrier(2, timeout=PATIENCE)
+
+    class Meeting(Model):
+        def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+            meeting.wait()  # both are in a pass at the same time
+            return super().forward(batch)
+
+    first, second = Meeting(), Meeting()
+    works = run(photos(tmp_path, 6), model=[first, second])
+    assert [work.index for work in works] == list(range(6))
+    assert not any(errors(works))
+    assert (first.seen, second.seen) == (3, 3)
+
+
+def test_the_smallest_batch_of_several_predictors_counts(tmp_path: Path) -> None:
+    first, second = Model(batch=2), Model(batch=5)
+    run(photos(tmp_path, 8), model=[first, second])
+    assert sorted(map(len, first.batches + second.batches)) == [2, 2, 2, 2]
+
+
+def test_seconds_of_a_batch_are_shared_and_of_every_stage_are_known(tmp_path: Path) -> None:
+    works = run(photos(tmp_path, 3), model=Model(batch=3))
+    assert works[0].network == works[1].network == works[2].network > 0
+    assert all(work.reading > 0 and work.writing > 0 for work in works)
+
+
+# --- a folder's journal ---
+
+
+def journaled(
+    folder: Path, kinds: tuple[str, ...] = ("color",), style: Style | None = None
+) -> tuple[list[Work], Model]:
+    """A run over folder/in into folder/out, as a process of its own would do it."""
+    out, model = folder / "out", Model()
+    with Journal(out) as journal:
+        task = replace(TASK, style=style or Style(), journal=journal, out=out)
+        return run(sorted((folder / "in").iterdir()), kinds, task, model, out), model
+
+
+def no_reading(*_: object) -> None:
+    raise FaultError("it was read")
+
+
+def test_what_the_journal_knows_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "in", 3)
+    first, _ = journaled(tmp_path, ALL)
+    assert not any(errors(first))
+    before = stamps(first)
+    monkeypatch.setattr(images, "read", no_reading)
+    monkeypatch.setattr(files, "contents", no_reading)
+    again, model = journaled(tmp_path, ALL)
+    assert [(work.kept, work.error) for work in again] == [(True, None)] * 3
+    assert [work.made for work in again] == [work.made for work in first]
+    assert (stamps(again), model.seen) == (before, 0)
+
+
+def test_npy_alone_is_kept_with_a_journal(tmp_path: Path) -> None:
+    photos(tmp_path / "in", 2)
+    assert not any(errors(journaled(tmp_path, ("npy",))[0]))
+    again, model = journaled(tmp_path, ("npy",))
+    assert [work.kept for work in again] == [True, True]
+    assert model.seen == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "redone"),
+    [("nothing", 0), ("source", 1), ("settings", 2), ("output", 1), ("no output", 1), ("kinds", 2), ("version", 2)],
+)
+def test_what_changed_is_done_anew_and_then_known_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, redone: int
+) -> None:
+    sources = photos(tmp_path / "in", 2)
+    journaled(tmp_path, ("npy",))
+    output = tmp_path / "out" / "00_depth.npy"
+    if changed == "source":
+        photo(sources[0], 0, seed=9, shape=(24, 30))
+    elif changed == "output":
+        output.write_bytes(images.npy(np.zeros((20, 31), np.float32)))
+    elif changed == "no output":
+        output.unlink()
+    elif changed == "version":
+        monkeypatch.setattr(task_module, "__version__", "9.9")
+    kinds = ("npy", "gray") if changed == "kinds" else ("npy",)
+    style = Style("viridis") if changed == "settings" else Style()
+    works, model = journaled(tmp_path, kinds, style)
+    assert errors(works) == ["", ""]
+    assert sum(not work.kept for work in works) == model.seen == redone
+    assert np.array_equal(np.load(output), images.read(sources[0])[..., 0] + np.float32(1))
+    assert [work.kept for work in journaled(tmp_path, kinds, style)[0]] == [True, True]
+
+
+def test_what_failed_is_noted_and_tried_again(tmp_path: Path) -> None:
+    sources = photos(tmp_path / "in", 3)
+    whole = sources[1].read_bytes()
+    sources[1].write_bytes(whole[:-2])
+    works, _ = journaled(tmp_path)
+    assert "is truncated" in errors(works)[1]
+    rows = [
+        json.loads(line) for path in (tmp_path / "out" / ".dacli").iterdir() for line in path.read_text().splitlines()
+    ]
+    assert [(row["name"], "is truncated" in row.get("error", "")) for row in rows] == [
+        *(("00.png", False), ("01.png", True), ("02.png", False))
+    ]
+    again, model = journaled(tmp_path)
+    assert [work.kept for work in again] == [True, False, True]
+    assert "is truncated" in errors(again)[1]
+    assert model.seen == 0
+    sources[1].write_bytes(whole)
+    assert [work.kept for work in journaled(tmp_path)[0]] == [True, False, True]
+    assert [work.kept for work in journaled(tmp_path)[0]] == [True, True, True]
+
+
+# --- how many go together ---
+
+
+class Narrow(nn.Module):
+    """A network that predicts the mean of the channels, of `width` pictures at once at most; `faults` by mean."""
+
+    patch, native_size, align_corners, last_layers, max_depth = 14, 28, True, "out", None
+    largest_pass, heads, bytes_per_pixel = 56, 2, 100
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width, self.out = width, nn.Linear(1, 1)
+        self.counts: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.counts.append(len(images))
+        if len(images) > self.width:
+            raise MemoryError
+        return images.mean(1)
+
+
+def prepared(count: int) -> list[Prepared]:
+    generator = torch.Generator().manual_seed(0)
+    return [Prepared(torch.rand(3, 28, 42, generator=generator), (20, 30)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "batch", "counts"),
+    [
+        (4, 1, 1, [4, 2, 1, 1, 2, 1, 1]),
+        (4, 2, 2, [4, 2, 2]),
+        (5, 2, 1, [5, 2, 3, 1, 2]),
+        (4, 4, 4, [4]),
+    ],
+)
+def test_where_memory_is_short_smaller_batches_give_what_singles_give(
+    count: int, width: int, batch: int, counts: list[int]
+) -> None:
+    network: Any = Narrow(width)
+    machine = Predictor(network, CPU, batch=count)
+    pictures = prepared(count)
+    raws = machine.forward(pictures)
+    assert network.counts == counts
+    assert machine.batch == batch
+    for raw, picture in zip(raws, pictures, strict=True):
+        assert torch.equal(raw.tensor, machine.forward([picture])[0].tensor)
+        assert torch.equal(raw.tensor, picture.tensor.mean(0))
+
+
+def test_memory_too_short_for_one_picture_is_an_error() -> None:
+    network: Any = Narrow(0)
+    with pytest.raises(MemoryShortError, match="28 × 42 pixels"):
+        Predictor(network, CPU, batch=4).forward(prepared(4))
+
+
+@dataclass
+class Timed:
+    """An engine whose passes take `costs` seconds by their count, the first of each 100 more, on a clock of its own."""
+
+    costs: Any
+    most: int = 1000
+    plan: Plan = field(default_factory=lambda: replace(CPU, device="cuda"))
+    now: float = 0.0
+    counts: list[int] = field(default_factory=list)
+
+    def forward(self, images: Tensor) -> None:
+        count = len(images)
+        if count > self.most:
+            raise MemoryShortError("not enough memory")
+        self.now += self.costs(count) + (0 if count in self.counts else 100)
+        self.counts.append(count)
+
+
+@pytest.mark.parametrize(
+    ("engine", "batch"),
+    [
+        (Timed(lambda count: 1.0), LARGEST_BATCH),  # noqa: ARG005
+        (Timed(lambda count: 1.0 * count), 1),
+        (Timed(lambda count: max(4.0, count)), 4),
+        (Timed(lambda count: count**0.9), LARGEST_BATCH),  # each doubling saves 7 %
+        (Timed(lambda count: count**0.95), 1),  # 3 %: too little for the memory
+        (Timed(lambda count: 1.0, most=8), 8),  # noqa: ARG005
+        (Timed(lambda count: 1.0, most=1), 1),  # noqa: ARG005
+        (Timed(lambda count: 1.0, plan=CPU), 1),  # noqa: ARG005
+    ],
+)
+def test_the_batch_grows_while_it_pays_and_fits(engine: Any, batch: int) -> None:
+    assert paying_batch(engine, (28, 42), lambda: float(engine.now)) == batch
+    assert set(engine.counts) <= {1, 2, 4, 8, 16, 32}
+    assert (engine.counts == []) == (engine.plan.device == "cpu")
+
+
+def test_one_slow_pass_does_not_decide_the_batch() -> None:
+    spikes = iter([9.0, 0, 0, 0, 0, 9.0, 0, 0, 0, 0, 9.0, 0] + [0] * 99)
+    engine: Any = Timed(lambda count: 1 + next(spikes))  # noqa: ARG005
+    assert paying_batch(engine, (28, 42), lambda: float(engine.now)) == LARGEST_BATCH

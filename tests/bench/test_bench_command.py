@@ -1,0 +1,354 @@
+"""dacli bench as users type it, and what it computes."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dacli import __version__
+from dacli.bench import machine, measure, rivals, subjects, table
+from dacli.bench.rivals import Given, Runner
+from dacli.bench.subjects import Subject
+from dacli.cli.console import Voice
+from dacli.errors import DacliError
+from dacli.inference import device
+from dacli.models import checkpoint_files
+from dacli.models.depth_anything import DepthAnything
+from dacli.models.tiny import Tiny
+from tests.support.commands import Run, image
+
+SMALL = ("--encoder", "tiny", "--size", "32", "--turns", "1")
+MADE = ("--engine", "torch", "--precision", "fp32")
+
+
+@pytest.fixture(autouse=True)
+def little(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the fixture works by its name
+    """A folder to be timed has two small pictures."""
+    monkeypatch.setattr(table, "PICTURES", 2)
+    monkeypatch.setattr(table, "photos", partial(measure.photos, width=48, height=36))
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command is run for its memory."""
+    monkeypatch.setattr(table, "memory", lambda *_: 0.25)
+    monkeypatch.setattr("dacli.bench.contact_sheet.memory", lambda *_: 0.25)
+
+
+@pytest.fixture
+def photo(home: Path) -> Path:
+    """As wide as a map of the sheet, so that none is resized."""
+    path = home / "photo.png"
+    picture = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8).repeat(30, 0).repeat(30, 1)
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    return path
+
+
+# --- the table ---
+
+
+@pytest.mark.usefixtures("light")
+def test_the_table_names_the_machine_and_has_a_row_for_each_way(dacli: Run) -> None:
+    run = dacli("bench", *SMALL, "--precision", "fp32,bf16", "--engine", "torch,openvino", "--device", "cpu")
+    assert (run.code, run.err) == (0, ["measuring tiny at 32 px"])
+    first, second, *rows = run.out.splitlines()
+    for part in (f"dacli {__version__}", f"torch {torch.__version__}", f"{device.threads()} threads", "openvino 20"):
+        assert part in first
+    assert second.endswith("weights tiny.safetensors, size 32; medians")
+    told = [row.split()[:3] for row in rows if row.split()[:1] == ["tiny"]]
+    assert told == [["tiny", engine, how] for engine in ("torch", "openvino") for how in ("fp32", "bf16")]
+    assert "pipeline" not in run.out
+
+
+@pytest.mark.usefixtures("light")
+def test_json_is_one_line(dacli: Run) -> None:
+    run = dacli("bench", *SMALL, *MADE, "--size", "32,300", "--json", "-q")
+    assert (run.code, run.err) == (0, [])
+    (line,) = run.out.splitlines()
+    found = json.loads(line)
+    assert found["machine"] == machine.examine()
+    small, large = found["results"]
+    setup = {"encoder": "tiny", "weights": "tiny.safetensors", "engine": "torch", "precision": "fp32"}
+    assert small.items() >= {**setup, "size": 32, "tiles": 0, "relative_error": 0, "peak_gib": 0.25}.items()
+    assert large.items() >= {**setup, "size": 300, "tiles": 4, "network_seconds": None}.items()
+    assert set(small) == set(large) == {*setup, "size", "tiles", *table.SCORES}
+    assert min(small[name] for name in ("seconds", "network_seconds", "pictures_per_second")) > 0
+    assert {small[name] for name in table.SCORES if name.startswith("times")} == {None}
+
+
+def test_errors_are_those_of_the_depth() -> None:
+    exact = np.array([[3, 4]], np.float32)
+    assert table.error(exact, exact) == 0
+    assert table.error(np.array([[3, 5]], np.float32), exact) == pytest.approx(0.2)
+
+
+def test_ratios_are_medians_of_turns_and_only_where_there_is_a_rival() -> None:
+    runners = [Runner("openvino", "bf16"), Runner(rivals.PIPELINE, "fp32"), Runner(rivals.OPENVINO, "bf16")]
+    seconds = {
+        "whole": [[1.0, 2.0, 4.0], [4.0, 4.0, 4.0], []],
+        "network": [[1.0, 1.0, 1.0], [], [0.5, 0.9, 1.1]],
+        "folder": [[2.0, 4.0, 2.0], [8.0, 8.0, 12.0], []],
+    }
+    mine, pipeline, plain = table.summaries(runners, seconds, files=8)
+    assert mine == {
+        "seconds": 2.0, "network_seconds": 1.0, "pictures_per_second": 4.0, "times_pipeline": 2.0,
+        "times_pipeline_folder": 4.0, "times_openvino": 0.9,
+    }  # fmt: skip
+    assert (pipeline["pictures_per_second"], pipeline["times_pipeline"], plain["times_openvino"]) == (1.0, 1.0, 1.0)
+    assert all(math.isnan(float(str(plain[name]))) for name in ("seconds", "pictures_per_second", "times_pipeline"))
+    (alone,) = table.summaries(runners[:1], {kind: each[:1] for kind, each in seconds.items()}, files=8)
+    assert math.isnan(float(str(alone["times_pipeline"])))
+
+
+def test_turns_are_shared_and_folders_get_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def noting(what: str) -> Callable[[], None]:
+        return lambda: done.append(what)
+
+    one = Runner("torch", "fp32", whole=noting("a"), network=noting("n"), folder=noting("f"))
+    other = Runner(rivals.PIPELINE, "fp32", whole=noting("b"))
+    monkeypatch.setattr(table, "FEWER_TURNS", 1)
+    found = table.timed([one, other], 3)
+    assert "".join(done) == "ab" * 4 + "n" * 4 + "f" * 2
+    assert {kind: [len(each) for each in taken] for kind, taken in found.items()} == {
+        "whole": [3, 3],
+        "network": [3, 0],
+        "folder": [1, 0],
+    }
+
+
+def test_memory_is_the_commands_own(home: Path) -> None:
+    ballast = bytearray(os.urandom(1 << 20)) * 500
+    code = "import os; x = bytearray(os.urandom(1 << 20)) * 200"
+    command = [sys.executable, "-c", measure.WATCHED, sys.executable, "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert len(ballast) == 500 << 20
+    assert 200 < int(told) / (1 << 10 if sys.platform != "darwin" else 1 << 20) < 300
+    plan = device.resolve("cpu", "fp32", "torch")
+    given = Subject(Tiny(), "tiny", "tiny", ("--encoder", "tiny"))
+    (source,) = measure.photos(home, 1, width=48, height=36)
+    assert 0.1 < table.memory(given, plan, 32, source, home) < 0.45
+    with pytest.raises(DacliError, match=r"dacli image, run for its memory, ended with 1: .*none\.png"):
+        table.memory(given, plan, 32, home / "none.png", home)
+
+
+# --- networks whose weights are not here ---
+
+
+def test_random_weights_are_always_the_same_and_show_something() -> None:
+    picture = torch.randn(1, 3, 56, 70, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        first, second = (subjects.drawn(DepthAnything("vits").eval())(picture) for _ in range(2))
+    assert torch.equal(first, second)
+    assert float(first.std()) > 0.05 * float(first.mean()) > 0
+
+
+@pytest.mark.parametrize("before", [None, "own"])
+def test_what_is_made_of_random_weights_is_not_kept(
+    before: str | None, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if before:
+        monkeypatch.setenv("DACLI_CACHE", before)
+    with subjects.subject("vits", home, Voice(quiet=True)) as given:
+        assert os.environ["DACLI_CACHE"] == str(home / "cache")
+        option, path = given.options
+        again = checkpoint_files.load(Path(path)).state_dict()
+    assert os.environ.get("DACLI_CACHE") == before
+    assert (given.weights, option) == ("random", "--weights")
+    assert all(torch.equal(value, again[key]) for key, value in given.network.state_dict().items())
+    assert "the weights of vits are not here (dacli weights get vits)" in capsys.readouterr().err
+
+
+# --- rivals ---
+
+
+def given(folder: Path) -> Given:
+    network = subjects.drawn(DepthAnything("vits").eval())
+    (source,) = measure.photos(folder / "in", 1, width=80, height=60)
+    rgb = np.ascontiguousarray(image(source)[..., ::-1])
+    seen = torch.randn(1, 3, 42, 56, generator=torch.Generator().manual_seed(1))
+    return Given(network, rgb, seen, 42, [source], folder)
+
+
+def test_plain_openvino_computes_what_torch_does(home: Path) -> None:
+    same = given(home)
+    with torch.inference_mode():
+        expected = same.network(same.seen).numpy()
+    for fixed, name in ((False, "plain OpenVINO"), (True, "OpenVINO, one size")):
+        runner = rivals.openvino(same, fixed=fixed)
+        assert runner.network is not None
+        found: Any = runner.network()
+        assert runner.engine == name
+        assert table.error(found[0], expected) < (1e-3 if runner.precision == "fp32" else 3e-2)
+
+
+def test_the_pipeline_sees_what_dacli_does(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    same, seen = given(home), []
+    real = torch.nn.Conv2d.forward
+
+    def noting(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(x.shape))
+        return real(self, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", noting)
+    runner = rivals.pipeline(same)
+    assert runner.whole is not None
+    assert runner.folder is not None
+    found: Any = runner.whole()
+    assert seen[0] == tuple(same.seen.shape)
+    assert tuple(found["predicted_depth"].shape) == (60, 80)
+    runner.folder()
+    assert image(home / f"{same.sources[0].stem}_pipeline.png").shape == (60, 80, 3)
+
+
+@pytest.mark.usefixtures("light")
+def test_missing_and_failing_rivals_are_told_and_the_rest_is_measured(
+    dacli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: Given, **__: bool) -> Runner:
+        raise RuntimeError("no such\nlayout")
+
+    def standing(_: Given) -> Runner:
+        return Runner(rivals.PIPELINE, "fp32", whole=list, folder=list)
+
+    monkeypatch.setattr(rivals, "is_installed", lambda package: package != "onnxruntime")
+    monkeypatch.setattr(rivals, "openvino", failing)
+    monkeypatch.setattr(rivals, "pipeline", standing)
+    run = dacli("bench", "--encoder", "vits", "--size", 42, "--turns", 1, *MADE, "--against", "--json", "-q")
+    assert run.code == 0
+    assert run.err[1:] == [
+        "ONNX Runtime is not measured: pip install onnxruntime",
+        "plain OpenVINO is not measured: RuntimeError: no such layout",
+        "OpenVINO, one size is not measured: RuntimeError: no such layout",
+    ]
+    mine, pipeline = json.loads(run.out)["results"]
+    assert (mine["weights"], pipeline["engine"], pipeline["relative_error"]) == ("random", rivals.PIPELINE, None)
+    assert 0 < mine["times_pipeline"] < 1
+    assert mine["times_openvino"] is None
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize(("encoder", "tiles"), [("tiny", 0), ("vits", 6)])
+def test_nothing_runs_against_tiny_and_tiles(
+    dacli: Run, encoder: str, tiles: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DepthAnything, "native_size", 28)
+    monkeypatch.setattr(DepthAnything, "largest_pass", 28)
+    monkeypatch.delattr(rivals, "runners")
+    run = dacli("bench", "--encoder", encoder, "--size", 42, "--turns", 1, *MADE, "--against", "--json", "-q")
+    (found,) = json.loads(run.out)["results"]
+    assert (run.code, found["encoder"], found["tiles"]) == (0, encoder, tiles)
+
+
+# --- the sheet ---
+
+
+@pytest.mark.usefixtures("light")
+def test_a_sheet_shows_what_dacli_image_makes(dacli: Run, home: Path, photo: Path) -> None:
+    options = (*MADE, "--precision", "bf16,fp32", "--size", "64,32", "--turns", "1")
+    run = dacli("bench", "--encoder", "tiny", *options, "--sheet", photo, "-q")
+    assert (run.code, run.out, run.err) == (0, f"{home / 'photo_sheet.png'}\n", [])
+    sheet = image(home / "photo_sheet.png")
+    assert sheet.shape == (60 + 2 * (270 + 36), 190 + 2 * 368, 3)
+    for row, precision in enumerate(("bf16", "fp32")):
+        for column, size in enumerate((32, 64)):
+            how = ("--engine", "torch", "--precision", precision, "--size", size, "--tile", "auto")
+            assert dacli("image", photo, "--encoder", "tiny", *how, "--overwrite", "-q").code == 0
+            top, left = 60 + row * 306, 190 + column * 368
+            assert np.array_equal(sheet[top : top + 270, left : left + 360], image(home / "photo_color.png"))
+            below = sheet[top + 270 : top + 298, left : left + 360]
+            assert 0.01 < (below < 128).mean() < 0.2
+
+
+@pytest.mark.usefixtures("light")
+def test_what_fails_leaves_its_place_in_the_sheet_empty(
+    dacli: Run, home: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: object, plan: device.Plan, size: int, *__: object) -> float:
+        if (plan.precision, size) == ("bf16", 32):
+            raise DacliError("it is full")
+        return 1.0
+
+    monkeypatch.setattr("dacli.bench.contact_sheet.memory", failing)
+    options = (*SMALL, "--size", "32,64", "--engine", "torch", "--precision", "fp32,bf16", "--json", "-q")
+    run = dacli("bench", *options, "--sheet", photo, "-o", "s.png")
+    assert (run.code, json.loads(run.out), run.err) == (1, {"sheet": "s.png"}, ["error: it is full"])
+    sheet = image(home / "s.png")
+    assert (sheet[366:636, 190:550] == 255).all()
+    assert (sheet[366:636, 558:918] != 255).mean() > 0.5
+
+
+# --- failures ---
+
+
+def test_what_fails_is_told_and_the_rest_is_measured(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_: object, __: object, size: int, *___: object) -> float:
+        if size == 64:
+            raise DacliError("dacli image, run for its memory, ended with 1", "not enough memory")
+        return 1.0
+
+    monkeypatch.setattr(table, "memory", failing)
+    run = dacli("bench", *SMALL, *MADE, "--size", "64,32", "--json", "-q")
+    assert run.code == 1
+    assert run.err == ["error: dacli image, run for its memory, ended with 1: not enough memory"]
+    assert [each["size"] for each in json.loads(run.out)["results"]] == [32]
+    run = dacli("bench", *SMALL, *MADE, "--size", "64", "-q")
+    assert (run.code, run.out) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["--encoder", "tiny,vitx"], 2, "unknown encoder 'vitx'"),
+        (["--size", "518,big"], 2, "--size big is no number of pixels"),
+        (["--size", "5"], 2, "--size 5 is not between 14 and 10000"),
+        (["--precision", "fp32,int4"], 2, "unknown precision 'int4'"),
+        (["--engine", "onnx"], 2, "unknown engine 'onnx'"),
+        (["--device", "tpu"], 2, "unknown device 'tpu'"),
+        (["--turns", "0"], 2, None),
+        (["-o", "s.png"], 2, "-o s.png is where a sheet goes, and there is none: add --sheet PHOTO"),
+        (["--sheet", "photo.png", "--against"], 2, "--sheet and --against contradict each other"),
+        (["--sheet", "photo.png", "-o", "s.jpg"], 2, "-o s.jpg is no PNG"),
+        (["--sheet", "photo.png", "-o", "old.png"], 1, "old.png is there already: --overwrite replaces it"),
+        (["--sheet", "nowhere.png"], 1, "nowhere.png"),
+        (["--sheet", "old.png", "-o", "s.png"], 1, "old.png"),
+    ],
+)
+@pytest.mark.usefixtures("photo", "light")
+def test_what_bench_cannot_do_is_one_line(
+    dacli: Run, home: Path, arguments: list[str], code: int, why: str | None
+) -> None:
+    (home / "old.png").write_text("here first")
+    run = dacli("bench", *arguments)
+    assert (run.code, run.out) == (code, "")
+    if why is not None:
+        (line,) = run.err
+        assert line.startswith(f"error: {why}")
+    assert sorted(path.name for path in home.iterdir()) == ["old.png", "photo.png"]
+    assert (home / "old.png").read_text() == "here first"
+
+
+def test_an_engine_that_is_not_installed_is_told(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "has_openvino", lambda: False)
+    run = dacli("bench", *SMALL, "--engine", "torch,openvino")
+    assert (run.code, run.out) == (1, "")
+    (line,) = run.err
+    assert line.startswith("error: OpenVINO is not installed: pip install")
+
+
+def test_bench_has_help_with_an_example(dacli: Run) -> None:
+    run = dacli("bench", "--help")
+    assert (run.code, run.err) == (0, [])
+    assert "Example: dacli bench" in run.out
+    assert "bench" in dacli("--help").out

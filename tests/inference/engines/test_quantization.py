@@ -1,0 +1,307 @@
+"""int8 against float32 on rendered scenes, what OpenVINO says it computes, its place in the cache, and refusals."""
+
+import copy
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dacli.bench import table
+from dacli.errors import DacliError
+from dacli.evaluation import scoring
+from dacli.inference import device
+from dacli.inference.device import Plan
+from dacli.inference.engines import openvino_engine, quantization
+from dacli.inference.engines.openvino_engine import OpenVINOEngine
+from dacli.inference.predictor import Predictor
+from dacli.models import tiny
+from dacli.models.depth_anything import DepthAnything
+from dacli.models.tiny import Tiny
+from tests.inference.engines.test_openvino_engine import by_torch, relative_error
+from tests.models.test_depth_anything import build, weights_of
+from tests.support.commands import SMALL, Run, photo
+
+INT8 = Plan("cpu", "openvino", "int8", half_weights=False, reason="")
+FP32 = Plan("cpu", "openvino", "fp32", half_weights=False, reason="")
+BITS8 = {"i8", "u8"}
+QUANTISE = """
+import sys
+from dacli import tiny
+from dacli.inference.device import resolve
+from dacli.inference.engines.openvino_engine import OpenVINOEngine
+OpenVINOEngine(tiny.load(), resolve("cpu", "int8"), say=lambda line: print(line, file=sys.stderr))
+print("nncf" in sys.modules, sys.modules["openvino_telemetry"])
+"""
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A cache in which tiny's int8 is, and what two commands printed that used it: the first one quantised."""
+
+    cache: Path
+    home: Path
+    runs: list[subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    cache, home = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("home") / "none"
+    its = {"DACLI_CACHE": str(cache), "HOME": str(home), "USERPROFILE": str(home), "FORCE_COLOR": "1"}
+    command = [sys.executable, "-W", "error", "-c", QUANTISE]
+    runs = [
+        subprocess.run(command, capture_output=True, text=True, timeout=600, check=True, env=os.environ | its)
+        for _ in range(2)
+    ]
+    return Filled(cache, home, runs)
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty one."""
+    monkeypatch.setenv("DACLI_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "openvino"
+
+
+@pytest.fixture(scope="module")
+def small() -> Tiny:
+    return tiny.load().requires_grad_(requires_grad=False)
+
+
+@pytest.fixture
+def quantised(monkeypatch: pytest.MonkeyPatch) -> list[list[list[Any]]]:
+    """The inputs of each quantisation, of which none is done: what comes out is the model itself."""
+    seen: list[list[list[Any]]] = []
+
+    def noted(model: Any, inputs: list[list[Any]]) -> Any:
+        seen.append(inputs)
+        return model
+
+    monkeypatch.setattr(quantization, "quantise", noted)
+    monkeypatch.setattr(quantization, "SCENES", 1)
+    return seen
+
+
+def executed(engine: OpenVINOEngine) -> Counter[str]:
+    """In what precision OpenVINO runs convolutions and products of matrices, and how many."""
+    infos = [layer.get_rt_info() for layer in engine.compiled.get_runtime_model().get_ordered_ops()]
+    work = [info for info in infos if info["layerType"].astype(str) in ("Convolution", "FullyConnected")]
+    return Counter(info["runtimePrecision"].astype(str) for info in work)
+
+
+def kept(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.iterdir())
+
+
+# --- what it computes ---
+
+
+def test_tiny_in_int8_orders_points_as_float32_does(
+    small: Tiny, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
+    data = scoring.rendered(8, 90210, "affine")
+    of = [scoring.measure(Predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)]
+    assert of[0]["ordinal"] > 0.8
+    assert abs(of[1]["ordinal"] - of[0]["ordinal"]) <= 0.005
+    assert of[1]["ordinal"] != of[0]["ordinal"]  # or float32 was judged twice
+
+
+def test_openvino_itself_says_that_tiny_is_computed_in_8_bits(
+    small: Tiny, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
+    found = executed(OpenVINOEngine(small, INT8))
+    assert sum(found[name] for name in BITS8) >= 0.9 * found.total()
+    assert not BITS8 & set(executed(OpenVINOEngine(small, FP32)))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_transformer_is_quantised_but_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DepthAnything, "native_size", 56)
+    monkeypatch.setattr(quantization, "SCENES", 1)
+    network = build(weights_of("vits"), "vits")
+    assert isinstance(network, DepthAnything)
+    engine = OpenVINOEngine(network, INT8)
+    found = executed(engine)
+    assert sum(found[name] for name in BITS8) >= 4 * len(network.pretrained.blocks)
+    x = next(quantization.pictures(network))
+    made = engine.forward(x)
+    assert 1e-4 < relative_error(made, by_torch(network, x)) < 0.05
+    monkeypatch.setattr(quantization, "quantise", None)  # which the second does not need
+    again = OpenVINOEngine(network, INT8)
+    assert torch.equal(again.forward(x), made)
+    assert executed(again) == found
+
+
+def test_what_overflows_gets_true_float32(small: Tiny, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
+    engine, x = OpenVINOEngine(small, INT8, streams=2), torch.zeros(1, 3, 64, 96)
+    exact = engine.in_float32()
+    assert (exact.plan.precision, exact.streams) == ("fp32", 2)
+    errors = [relative_error(each.forward(x), by_torch(small, x)) for each in (exact, engine)]
+    assert errors[0] <= 1e-5 < 1e-3 < errors[1]
+
+
+def test_it_is_calibrated_on_scenes_as_the_network_sees_pictures(small: Tiny) -> None:
+    seen = list(quantization.pictures(small))
+    assert len(seen) == quantization.SCENES
+    assert all(torch.equal(*pair) for pair in zip(seen, islice(quantization.pictures(small), 2), strict=False))
+    assert {tuple(x.shape) for x in seen} == {(1, 3, 256, 352), (1, 3, 352, 256), (1, 3, 256, 256), (1, 3, 256, 448)}
+    assert len({float(x.mean()) for x in seen}) == len(seen)
+    for x in seen:
+        colours = np.array([0.229, 0.224, 0.225]) * x[0].permute(1, 2, 0).numpy() + np.array([0.485, 0.456, 0.406])
+        assert -0.1 <= colours.min() < colours.max() <= 1.1
+
+
+# --- once, and without a word ---
+
+
+def test_it_is_quantised_once_and_nncf_says_nothing(filled: Filled) -> None:
+    first, second = filled.runs
+    (line,) = first.stderr.splitlines()
+    assert line.startswith("quantising the network to int8")
+    assert (first.stdout, second.stdout, second.stderr) == ("True None\n", "False None\n", "")
+    assert not filled.home.exists()
+
+
+def test_a_quantised_network_and_the_float_one_are_kept_side_by_side(
+    small: Tiny, cache: Path, quantised: list[list[list[Any]]]
+) -> None:
+    told: list[str] = []
+    for plan in (INT8, FP32, INT8, FP32):
+        Predictor(copy.deepcopy(small), plan, say=told.append)
+    assert len(quantised) == len(told) == 1
+    assert ["_int8-" in name for name in kept(cache)] == [False, True]
+
+
+def test_a_damaged_file_is_quantised_anew(small: Tiny, cache: Path, quantised: list[list[list[Any]]]) -> None:
+    OpenVINOEngine(small, INT8)
+    (name,) = kept(cache)
+    whole = (cache / name).read_bytes()
+    (cache / name).write_bytes(whole[: len(whole) // 2])
+    OpenVINOEngine(small, INT8)
+    assert len(quantised) == 2
+    OpenVINOEngine(small, INT8)
+    assert len(quantised) == 2
+
+
+def test_another_nncf_takes_the_place_of_the_last(
+    small: Tiny, cache: Path, quantised: list[list[list[Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    OpenVINOEngine(small, INT8)
+    before = kept(cache)
+    monkeypatch.setattr(openvino_engine, "version", lambda name: f"{name} 9.9")
+    OpenVINOEngine(small, INT8)
+    assert len(quantised) == 2
+    assert len(kept(cache)) == 1
+    assert kept(cache) != before
+
+
+def test_another_calibration_takes_the_place_of_the_last(
+    small: Tiny, cache: Path, quantised: list[list[list[Any]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    OpenVINOEngine(small, INT8)
+    source = tmp_path / "quantisation.py"
+    source.write_bytes(Path(quantization.__file__).read_bytes().replace(b"SEED = ", b"SEED = 1"))
+    monkeypatch.setattr(quantization, "__file__", str(source))
+    OpenVINOEngine(small, INT8)
+    assert len(quantised) == 2
+    assert len(kept(cache)) == 1
+
+
+def test_without_a_cache_it_works_all_the_same(
+    small: Tiny, tmp_path: Path, quantised: list[list[list[Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setenv("DACLI_CACHE", str(tmp_path / "taken"))
+    for _ in range(2):
+        assert OpenVINOEngine(small, INT8).forward(torch.zeros(1, 3, 64, 96)).isfinite().all()
+    assert len(quantised) == 2
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_transformer_is_calibrated_with_its_position_embedding(
+    quantised: list[list[list[Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DepthAnything, "native_size", 42)
+    OpenVINOEngine(build(weights_of("vits"), "vits"), INT8)
+    (((picture, position),),) = quantised
+    assert (picture.shape, position.shape) == ((1, 3, 42, 56), (1, 1 + 3 * 4, 384))
+
+
+# --- commands ---
+
+
+@pytest.mark.usefixtures("home", "cache")
+def test_commands_take_int8_and_say_so(dacli: Run, home: Path, quantised: list[list[list[Any]]]) -> None:
+    photo(home / "a.jpg")
+    run = dacli("image", "a.jpg", *SMALL, "--precision", "int8", "--device", "cpu", "--json")
+    assert (run.code, run.objects[0]["precision"], run.objects[0]["engine"]) == (0, "int8", "openvino")
+    assert run.err[0].startswith("quantising the network to int8")
+    assert run.err[1].endswith("on cpu, openvino int8 (int8 is OpenVINO's alone)")
+    how = ("--device", "cpu", "--engine", "openvino", "--precision", "fp32,int8", "--scenes", "1", "--json")
+    run = dacli("eval", "--encoder", "tiny", "--size", "32", *how)
+    assert [each["precision"] for each in run.objects] == ["fp32", "int8"]
+    assert len(quantised) == 1
+
+
+def test_bench_compares_int8_on_openvino_with_others_on_both_engines() -> None:
+    def found(precisions: str, engines: str | None = None) -> list[tuple[str, str]]:
+        made = table.setups("tiny", precisions, engines, "cpu", [None])
+        return [(setup.plan.engine, setup.plan.precision) for setup in made]
+
+    assert found("fp32,int8") == [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")]
+    assert found("int8") == found("int8", "openvino") == [("openvino", "int8")]
+    with pytest.raises(DacliError, match="int8 needs the OpenVINO engine"):
+        found("fp32,int8", "torch")
+
+
+@pytest.mark.parametrize("command", [("image", "a.jpg"), ("folder", ".", "out"), ("bench",), ("eval", "--scenes", "1")])
+@pytest.mark.parametrize(
+    ("lacking", "how", "line"),
+    [
+        (["has_nncf"], (), "int8 needs NNCF, not installed here: pip install 'dacli[int8]'"),
+        (["has_openvino"], (), "int8 needs OpenVINO, not installed here: pip install 'dacli[int8]'"),
+        (
+            ["has_openvino", "has_nncf"],
+            (),
+            "int8 needs OpenVINO and NNCF, not installed here: pip install 'dacli[int8]'",
+        ),
+        (
+            [],
+            ("--engine", "torch"),
+            "int8 needs the OpenVINO engine on a CPU: use --device cpu --engine openvino, or another --precision",
+        ),
+    ],
+)
+def test_what_int8_needs_is_one_line(
+    dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], lacking: list[str],
+    how: tuple[str, ...], line: str,
+) -> None:  # fmt: skip
+    photo(home / "a.jpg")
+    for name in lacking:
+        monkeypatch.setattr(device, name, lambda: False)
+    run = dacli(*command, *SMALL, "--precision", "int8", "--device", "cpu", *how)
+    assert (run.code, run.out, run.err) == (1, "", [f"error: {line}"])
+    assert [path.name for path in home.iterdir()] == ["a.jpg"]
+
+
+@pytest.mark.usefixtures("home", "cache")
+def test_an_nncf_that_does_not_load_is_one_line(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(home / "a.jpg")
+    monkeypatch.setattr(quantization, "SCENES", 1)
+    monkeypatch.setattr(device, "has_nncf", lambda: True)
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    run = dacli("image", "a.jpg", *SMALL, "--precision", "int8", "--device", "cpu", "-q")
+    assert (run.code, run.out) == (1, "")
+    (line,) = run.err
+    assert line.startswith("error: NNCF cannot be loaded (")
+    assert line.endswith("): pip install 'dacli[int8]' again")

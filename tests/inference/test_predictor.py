@@ -1,0 +1,481 @@
+"""The one Predictor on its engine: batches, sizes, precision, memory, and results that are always finite."""
+
+import copy
+import dataclasses
+import re
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor, nn
+
+import dacli.inference.predictor as predictor_module
+from dacli.errors import DacliError
+from dacli.inference.device import Plan
+from dacli.inference.engines.torch_engine import Engine, lay_out
+from dacli.inference.predictor import Predictor
+from dacli.inference.preprocess import network_size, prepare, to_source
+from dacli.inference.tiling import Mode
+from dacli.models.depth_anything import DepthAnything
+from dacli.models.tiny import Tiny
+from tests.models.test_depth_anything import build, weights_of
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Stub(nn.Module):
+    """A network that predicts the mean of the channels times `factor`, or what `answer` makes of it."""
+
+    patch, native_size, align_corners, last_layers = 14, 28, True, "out"
+    largest_pass, heads, bytes_per_pixel = 56, 2, 100
+
+    def __init__(self, factor: float = 1.0, max_depth: float | None = None) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+        self.out = nn.Linear(1, 1)
+        self.max_depth = max_depth
+        self.dtypes: list[torch.dtype] = []
+        self.pixels: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.dtypes.append(images.dtype)
+        self.pixels.append(images.shape[2] * images.shape[3])
+        return self.answer(images.mean(1) * self.factor * self.factor).float()
+
+    def answer(self, depth: Tensor) -> Tensor:
+        return depth
+
+
+def plan(precision: str = "fp32") -> Plan:
+    return Plan("cpu", "torch", precision, half_weights=False, reason="")
+
+
+def predictor(network: Any, precision: str = "fp32", size: int | None = None, tile: Mode = "auto") -> Predictor:
+    return Predictor(network, plan(precision), size, tile=tile)
+
+
+def picture(height: int, width: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def relative_error(made: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float:
+    return float(np.linalg.norm(made - expected) / np.linalg.norm(expected))
+
+
+@pytest.fixture(scope="module")
+def vits() -> DepthAnything:
+    return build(weights_of("vits"), "vits")
+
+
+@pytest.fixture(scope="module")
+def exact(vits: DepthAnything) -> Predictor:
+    return predictor(copy.deepcopy(vits), size=56)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 1e-2)])
+def test_a_batch_equals_its_single_pictures(vits: DepthAnything, precision: str, tolerance: float) -> None:
+    predict = predictor(copy.deepcopy(vits), precision, 56).predict
+    pictures = [picture(40, 60, seed) for seed in range(4)]
+    for batched, single in zip(predict(pictures), [predict([p])[0] for p in pictures], strict=True):
+        assert relative_error(batched.depth, single.depth) <= tolerance
+
+
+def test_a_batch_of_mixed_sizes_comes_back_in_its_order(exact: Predictor) -> None:
+    shapes = [(40, 60), (60, 40), (40, 60), (33, 47), (50, 50)]
+    pictures = [picture(*shape, seed) for seed, shape in enumerate(shapes)]
+    made = exact.predict(pictures)
+    assert [one.depth.shape for one in made] == shapes
+    for one, alone in zip(made, pictures, strict=True):
+        assert relative_error(one.depth, exact.predict([alone])[0].depth) <= 1e-5
+
+
+def test_pictures_of_one_network_size_share_a_pass() -> None:
+    network = Stub()
+    predictor(network).predict([picture(28, 28), picture(28, 56), picture(14, 14)])
+    assert len(network.dtypes) == 2
+
+
+def test_nothing_in_gives_nothing_out(exact: Predictor) -> None:
+    assert exact.predict([]) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (37, 53), (2, 3)])
+def test_depth_has_the_size_of_its_source(exact: Predictor, shape: tuple[int, int]) -> None:
+    (made,) = exact.predict([picture(*shape)])
+    assert made.depth.shape == shape
+    assert made.depth.dtype == np.float32
+    assert np.isfinite(made.depth).all()
+    assert min(made.network_size) == 56
+    assert made.network_size[0] % 14 == made.network_size[1] % 14 == 0
+
+
+def test_16_bits_are_seen_as_the_same_8_bits_are(exact: Predictor) -> None:
+    eight = picture(40, 60)
+    shallow, deep = exact.predict([eight, eight.astype(np.uint16) * 257])
+    assert relative_error(deep.depth, shallow.depth) <= 1e-5
+
+
+def test_a_picture_that_is_no_contiguous_array_gives_the_same_depth(exact: Predictor) -> None:
+    turned = picture(60, 40).swapaxes(0, 1)[::-1]
+    assert np.array_equal(exact.predict([turned])[0].depth, exact.predict([turned.copy()])[0].depth)
+
+
+def test_bfloat16_agrees_with_float32_and_keeps_more_than_256_depths(vits: DepthAnything) -> None:
+    # Rounding these random weights alone costs 0.7 %, and the activations as much again.
+    photo = np.kron(picture(9, 12), np.ones((10, 10, 1), np.uint8))
+    reference, half = (predictor(copy.deepcopy(vits), each, 112).predict([photo])[0] for each in ("fp32", "bf16"))
+    assert half.precision == "bf16"
+    assert relative_error(half.depth, reference.depth) <= 0.015
+    assert len(np.unique(half.depth)) > 20 * 256
+
+
+def test_bfloat16_agrees_with_float32_in_tiny() -> None:
+    torch.manual_seed(0)
+    network = Tiny().eval()
+    reference, half = (
+        predictor(copy.deepcopy(network), each, 64).predict([picture(96, 64)])[0] for each in ("fp32", "bf16")
+    )
+    assert relative_error(half.depth, reference.depth) <= 0.015
+    assert len(np.unique(half.depth)) > 4 * 256
+
+
+def test_the_size_is_the_networks_own_unless_given() -> None:
+    assert predictor(Stub()).size == 28
+    assert predictor(Stub(), size=140).size == 140
+    assert predictor(Stub()).predict([picture(10, 20)])[0].network_size == (28, 56)
+
+
+def test_metres_stay_metres(vits: DepthAnything) -> None:
+    metric = build(weights_of("vits"), "vits", depth=20.0)
+    made = predictor(metric, size=56).predict([picture(40, 60)])[0].depth
+    raw = predictor(copy.deepcopy(vits), size=56)
+    assert predictor(metric, size=56).quantity == "metres"
+    assert raw.quantity == "inverse depth"
+    assert 0 < made.min() < made.max() < 20
+    assert made.max() > 10  # sigmoid(0) is 10 metres
+
+
+def test_a_result_that_overflows_in_half_precision_is_redone_in_float32_with_a_note() -> None:
+    network = Stub(factor=250.0)  # its square, 62500, is finite in float16, and times more than 1.05 it is not
+    bright, dark = np.full((28, 28, 3), 255, np.uint8), np.full((28, 28, 3), 120, np.uint8)
+    redone, kept = predictor(network, "fp16").predict([bright, dark])
+    assert (redone.precision, kept.precision) == ("fp32", "fp16")
+    assert "fp16 overflowed" in redone.note
+    assert kept.note == ""
+    expected = 62500 * np.mean((1 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225]))
+    assert np.allclose(redone.depth, expected, rtol=1e-4)
+
+
+def test_the_float32_engine_is_made_once_and_leaves_the_fast_one_alone() -> None:
+    network = Stub(factor=250.0)
+    machine = predictor(network, "fp16")
+    bright = np.full((28, 28, 3), 255, np.uint8)
+    machine.predict([bright])
+    first = machine.exact
+    machine.predict([bright])
+    assert machine.exact is first is not None
+    assert network.dtypes == [torch.float16] * 2
+    assert next(network.parameters()).dtype == torch.float16
+
+
+class Spoiled(Stub):
+    def __init__(self, value: float, max_depth: float | None = None) -> None:
+        super().__init__(max_depth=max_depth)
+        self.value = value
+
+    def answer(self, depth: Tensor) -> Tensor:
+        depth = torch.linspace(1, 2, depth.numel()).reshape(depth.shape)
+        depth[:, :7, :7] = self.value
+        return depth
+
+
+@pytest.mark.parametrize(
+    ("value", "max_depth", "filled"),
+    [(np.nan, None, "low"), (np.nan, 20.0, "high"), (np.inf, None, "high"), (-np.inf, None, "low")],
+)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_what_stays_not_finite_in_float32_is_filled_and_said(
+    value: float, max_depth: float | None, filled: str, precision: str
+) -> None:
+    (made,) = predictor(Spoiled(value, max_depth), precision).predict([picture(28, 28)])
+    assert np.isfinite(made.depth).all()
+    assert (made.depth.min(), made.depth.max()) == pytest.approx((1.0089, 2), abs=1e-3)
+    assert made.depth[0, 0] == {"low": made.depth.min(), "high": made.depth.max()}[filled]
+    assert "not to be trusted" in made.note
+    assert made.precision == "fp32"
+
+
+class Blind(Stub):
+    def answer(self, depth: Tensor) -> Tensor:
+        return torch.full_like(depth, torch.nan)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_a_network_that_sees_nothing_gives_zeros(precision: str) -> None:
+    (made,) = predictor(Blind(), precision).predict([picture(20, 30)])
+    assert np.array_equal(made.depth, np.zeros((20, 30), np.float32))
+    assert made.note
+
+
+def test_a_constant_result_is_kept_as_it_is() -> None:
+    (made,) = predictor(Stub(factor=0.0)).predict([picture(20, 30)])
+    assert not made.depth.any()
+    assert made.note == ""
+
+
+class Hungry(Stub):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def answer(self, depth: Tensor) -> Tensor:  # noqa: ARG002
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_no_memory_is_one_line_that_names_a_way_on(error: Exception) -> None:
+    with pytest.raises(DacliError, match="not enough memory on cpu for 28 × 42 pixels") as caught:
+        predictor(Hungry(error)).predict([picture(28, 40)])
+    assert caught.value.hint == "try a smaller --size or --precision bf16"
+
+
+def test_no_memory_for_real() -> None:
+    class Greedy(Stub):
+        def answer(self, depth: Tensor) -> Tensor:
+            return depth + torch.empty(1 << 60, dtype=torch.uint8)[0]
+
+    with pytest.raises(DacliError, match="not enough memory"):
+        predictor(Greedy()).predict([picture(28, 28)])
+
+
+def test_no_memory_in_half_precision_does_not_advise_half_precision() -> None:
+    with pytest.raises(DacliError) as caught:
+        predictor(Hungry(MemoryError()), "bf16").predict([picture(28, 28), picture(28, 28)])
+    assert caught.value.hint == "try a smaller --size"
+    assert "for 28 × 28 pixels" in caught.value.message
+
+
+class Short(Stub):
+    """A network whose memory suffices for so many pixels and no more."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.most = most
+
+    def answer(self, depth: Tensor) -> Tensor:
+        if depth.numel() > self.most:
+            raise MemoryError
+        return depth + 5
+
+
+def shaded(height: int = 300, width: int = 400) -> Pixels:
+    return np.linspace(0, 255, height * width).reshape(height, width).astype(np.uint8)[..., None].repeat(3, axis=2)
+
+
+@pytest.mark.parametrize(("tile", "size"), [("off", 112), ("auto", 56)])
+def test_where_memory_is_short_for_one_pass_tiles_do_it(tile: Mode, size: int) -> None:
+    short, roomy = (predictor(one, size=size, tile=tile).predict([shaded()])[0] for one in (Short(28 * 42), Short(1e9)))
+    assert (roomy.tiles, roomy.note) == (0, "")
+    assert short.tiles > 1
+    assert short.network_size == roomy.network_size == (size, 154 if size == 112 else 70)
+    words = f"{size} × {short.network_size[1]} pixels, so it was made of {short.tiles} tiles"
+    assert short.note == f"not enough memory on cpu for {words}"
+    assert relative_error(short.depth, roomy.depth) < 0.02
+
+
+def test_one_pass_that_would_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Stub()
+    monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda device: {"cpu": 112 * 154 * 100 - 1}[device])
+    (made,) = predictor(network, size=112, tile="off").predict([shaded()])
+    assert made.tiles > 1
+    assert made.note.startswith("one pass over 112 × 154 pixels takes some 0.0 GB and 0.0 GB are free, so it was made")
+    assert max(network.pixels) < 112 * 154
+    monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: 112 * 154 * 100)
+    assert predictor(network, size=112, tile="off").predict([shaded()])[0].tiles == 0
+    monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: None)
+    assert predictor(network, size=112, tile="off").predict([shaded()])[0].tiles == 0
+
+
+def test_what_one_pass_needs_grows_with_the_pixels_and_where_attention_is_not_fused_with_their_square() -> None:
+    network = Stub()
+    whole, half = predictor(network), predictor(network, "bf16")
+    assert (whole.needs(140, 280), half.needs(140, 280)) == (100 * 140 * 280, 50 * 140 * 280)
+    whole.engine.plan = dataclasses.replace(plan(), device="mps")
+    assert whole.needs(140, 280) == 100 * 140 * 280 + 4 * 2 * (10 * 20) ** 2
+
+
+def test_the_native_size_is_never_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: 0)
+    assert predictor(Stub()).predict([picture(28, 40)])[0].tiles == 0
+
+
+def test_tiles_are_no_way_on_at_the_native_size() -> None:
+    with pytest.raises(DacliError, match="not enough memory"):
+        predictor(Hungry(MemoryError())).predict([picture(28, 28)])
+    for tile in ("auto", "on", "off"):
+        with pytest.raises(DacliError, match="not enough memory"):
+            predictor(Hungry(MemoryError()), size=112, tile=tile).predict([picture(28, 28)])
+
+
+@pytest.mark.parametrize(
+    ("tile", "size", "tiled"),
+    [
+        *(("auto", 28, False), ("auto", 56, False), ("auto", 70, True), ("auto", 14, False)),
+        *(("on", 14, False), ("on", 28, True), ("on", 42, True), ("off", 280, False)),
+    ],
+)
+def test_the_mode_decides_who_is_made_of_tiles(*, tile: Mode, size: int, tiled: bool) -> None:
+    (made,) = predictor(Stub(), size=size, tile=tile).predict([shaded(60, 90)])
+    assert (made.tiles > 0) is tiled
+    assert made.network_size == network_size(60, 90, size)
+    assert made.depth.shape == (60, 90)
+
+
+def test_off_is_one_pass_of_the_published_rule_at_any_size(exact: Predictor) -> None:
+    network = exact.engine.network
+    machine = predictor(network, size=168, tile="off")
+    machine.native = 56
+    rgb = picture(60, 90)
+    with torch.inference_mode():
+        raw = network(prepare(rgb, network_size(60, 90, 168))[None])[0]
+    expected = to_source(raw, 60, 90, align_corners=True)
+    assert relative_error(machine.predict([rgb])[0].depth, expected) < 1e-5
+
+
+def test_tiles_of_several_pictures_are_those_of_each_alone_and_are_told() -> None:
+    machine = predictor(Stub(), size=112)
+    told: list[tuple[int, int]] = []
+    machine.report = lambda done, count: told.append((done, count))
+    pictures = [shaded(), shaded()[::-1], shaded(400, 300)]
+    together = machine.predict(pictures)
+    tiles = together[0].tiles
+    assert told[:tiles] == [(n, tiles) for n in range(1, tiles + 1)]
+    assert len(told) == 3 * tiles
+    for batch in (1, 4):
+        machine.batch = batch
+        for one, alone in zip(together, pictures, strict=True):
+            assert np.array_equal(machine.predict([alone])[0].depth, one.depth)
+
+
+@pytest.mark.parametrize(
+    ("engine", "size", "pictures", "streams", "shared"),
+    [
+        ("openvino", 28, 1, 1, 1),
+        ("openvino", 28, 3, 3, 3),
+        ("openvino", 28, 9, 4, 4),
+        ("openvino", 100, 1, 4, 1),  # tiles keep all streams busy
+        ("openvino", 100, 9, 4, 2),
+        ("torch", 28, 9, 1, 1),
+        ("torch", 100, 9, 1, 1),
+    ],
+)
+def test_pictures_share_the_engine_or_tiles_do(
+    monkeypatch: pytest.MonkeyPatch, engine: str, size: int, pictures: int, streams: int, shared: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    asked: list[int] = []
+
+    def start(_: Any, __: Any, count: int, ___: Any) -> Engine:
+        asked.append(count)
+        return Engine(Stub(), plan())
+
+    monkeypatch.setattr(predictor_module, "start", start)
+    how = dataclasses.replace(plan(), engine=engine)
+    made = Predictor(cast(Any, Stub()), how, size, pictures=pictures, tile="auto")
+    assert asked == [streams]
+    assert len({id(each) for each in made.shared()}) == shared
+
+
+def test_the_picture_is_held_no_larger_than_the_canvas() -> None:
+    seen = predictor(Stub(), size=112).prepare(picture(1200, 1600))
+    assert seen.size == (112, 154)
+    assert seen.nbytes < 112 * 154 * 3 * 2
+    small = picture(50, 60)
+    assert predictor(Stub(), size=112).prepare(small).rgb is small
+    assert predictor(Stub(), size=28).prepare(small).rgb is None
+
+
+def test_tiles_that_overflow_are_computed_in_float32_with_a_note() -> None:
+    bright = np.full((300, 400, 3), 120, np.uint8)
+    bright[:100, :100] = 255  # 62500 times more than 1.05 overflows
+    (made,) = predictor(Stub(factor=250.0), "fp16", size=112).predict([bright])
+    (exact,) = predictor(Stub(factor=250.0), size=112).predict([bright])
+    assert re.fullmatch(r"fp16 overflowed in \d+ passes, which were computed in fp32", made.note)
+    assert exact.note == ""
+    assert relative_error(made.depth, exact.depth) < 5e-3
+
+
+def test_tiles_that_are_not_finite_are_told() -> None:
+    (made,) = predictor(Blind(), size=112).predict([shaded()])
+    assert np.array_equal(made.depth, np.zeros((300, 400), np.float32))
+    assert made.note == f"{made.tiles + 1} of {made.tiles + 1} passes gave numbers that are not finite"
+
+
+def test_metres_in_tiles_are_those_of_the_base() -> None:
+    class Metric(Stub):
+        def answer(self, depth: Tensor) -> Tensor:
+            return (depth + 3) * (1.5 if depth.shape[1:] != (28, 42) else 1)
+
+    (made,) = predictor(Metric(max_depth=20.0), size=112).predict([shaded()])
+    (one,) = predictor(Metric(max_depth=20.0), size=28).predict([shaded()])
+    assert made.tiles > 1
+    assert np.abs(np.log(made.depth / one.depth)).max() < 0.06
+
+
+def test_other_faults_of_torch_are_not_called_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError, match="expected scalar type"):
+        predictor(Hungry(RuntimeError("expected scalar type Float but found Half"))).predict([picture(28, 28)])
+
+
+def test_an_engine_uses_the_cores_it_may_use_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dacli.inference.engines.torch_engine.cores", lambda: 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    Engine(Stub(), plan())
+    assert torch.get_num_threads() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    Engine(Stub(), plan())
+    assert torch.get_num_threads() == 1
+
+
+def test_an_engine_computes_in_its_precision_except_in_the_last_layers() -> None:
+    network = Stub()
+    depth = Engine(network, plan("bf16")).forward(torch.ones(1, 3, 28, 28))
+    assert network.dtypes == [torch.bfloat16]
+    assert network.out.weight.dtype == torch.float32
+    assert depth.dtype == torch.float32
+    assert not depth.requires_grad
+
+
+def test_variances_beyond_float16_do_not_silence_their_channels() -> None:
+    network = Tiny()
+    network.get_buffer("lateral.4.1.running_var").fill_(1e6)
+    norm = lay_out(network, "cpu", torch.float16).get_submodule("lateral.4.1")
+    x = 1000 * torch.linspace(-3, 3, 96 * 4).view(1, 96, 2, 2)
+    found = norm(x.half())
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), x / 1000, atol=2e-3, rtol=2e-3)
+
+
+def test_weights_of_convolutions_lie_channels_last(exact: Predictor) -> None:
+    convolutions = [value for value in exact.engine.network.parameters() if value.ndim == 4]
+    assert convolutions
+    assert all(value.is_contiguous(memory_format=torch.channels_last) for value in convolutions)

@@ -1,0 +1,116 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from dacli.errors import DacliError
+from dacli.io import png
+
+RNG = np.random.default_rng(6)
+GRAY = np.zeros((2, 3), np.uint8)
+KEYWORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=79)
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
+
+
+def opened(data: bytes) -> PngImagePlugin.PngImageFile:
+    image = Image.open(io.BytesIO(data))
+    assert isinstance(image, PngImagePlugin.PngImageFile)
+    image.load()
+    return image
+
+
+def with_chunk(kind: bytes, body: bytes, crc: int | None = None) -> bytes:
+    data = png.encode(GRAY)
+    check = zlib.crc32(kind + body) if crc is None else crc
+    return data[:33] + struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check) + data[33:]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (17, 9), (1, 300), (300, 1)])
+def test_pixels_as_pillow_reads_them(shape: tuple[int, int]) -> None:
+    gray = RNG.integers(0, 256, shape, dtype=np.uint8)
+    color = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    deep = RNG.integers(0, 65536, shape, dtype=np.uint16)
+    for array, mode in ((gray, "L"), (color, "RGB"), (deep, "I;16")):
+        image = opened(png.encode(array))
+        assert image.mode == mode
+        np.testing.assert_array_equal(np.asarray(image), array)
+
+
+def test_views_that_are_not_contiguous() -> None:
+    color = RNG.integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    for view in (color[::-1], color[:, ::2], color.swapaxes(0, 1), color[..., 1]):
+        np.testing.assert_array_equal(np.asarray(opened(png.encode(view))), view)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(KEYWORDS, TEXTS, max_size=4))
+def test_text_round_trip_agrees_with_pillow(text: dict[str, str]) -> None:
+    data = png.encode(GRAY, text)
+    assert opened(data).text == text
+    assert png.text(data, "a.png") == text
+
+
+def test_text_that_another_program_wrote() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("plain", "one")
+    info.add_text("packed", "two" * 50, zip=True)
+    info.add_itxt("wide", "drei 深", lang="de", tkey="x")
+    info.add_itxt("wide packed", "vier 深" * 50, zip=True)
+    file = io.BytesIO()
+    Image.fromarray(GRAY).save(file, "PNG", pnginfo=info)
+    want = {"plain": "one", "packed": "two" * 50, "wide": "drei 深", "wide packed": "vier 深" * 50}
+    assert png.text(file.getvalue(), "a.png") == want
+
+
+@pytest.mark.parametrize("text", [{"": "x"}, {"k" * 80: "x"}, {"k": "a\0b"}, {"k\0": "a"}, {"深": "a"}])
+def test_text_that_png_cannot_hold(text: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"PNG text|codec"):
+        png.encode(GRAY, text)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 12, 13, 40])
+def test_a_cut_file(cut: int) -> None:
+    with pytest.raises(DacliError, match=r"a\.png is truncated"):
+        png.text(png.encode(GRAY, {"k": "v"})[:-cut], "a.png")
+
+
+def test_a_length_beyond_the_file() -> None:
+    data = bytearray(png.encode(GRAY, {"k": "v"}))
+    data[33:37] = b"\xff\xff\xff\xff"
+    with pytest.raises(DacliError, match="truncated"):
+        png.text(bytes(data), "a.png")
+
+
+HURT = [
+    with_chunk(b"tEXt", b"key\0text", crc=5),
+    with_chunk(b"tEXt", b"no separator"),
+    with_chunk(b"zTXt", b"key\0\0not deflate"),
+    with_chunk(b"zTXt", b"key\0\0" + zlib.compress(b"x" * 500)[:-6]),
+    with_chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(1 << 21))),
+    with_chunk(b"iTXt", b"key\0"),
+    with_chunk(b"iTXt", b"key\0\0\0de\0x\0\xff\xfe"),
+]
+
+
+@pytest.mark.parametrize("data", HURT)
+def test_damaged_text(data: bytes) -> None:
+    with pytest.raises(DacliError, match=r"a\.png is damaged \("):
+        png.text(data, "a.png")
+
+
+def test_pixels_that_rotted() -> None:
+    data = bytearray(png.encode(RNG.integers(0, 65536, (30, 30), dtype=np.uint16)))
+    data[300] ^= 1
+    with pytest.raises(DacliError, match=r"a\.png is damaged"):
+        png.text(bytes(data), "a.png")
+
+
+def test_what_is_no_png() -> None:
+    for data in (b"", b"\x89PNG", b"\xff\xd8\xff"):
+        with pytest.raises(DacliError, match=r"a\.png is not a PNG"):
+            png.text(data, "a.png")

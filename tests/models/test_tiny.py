@@ -1,0 +1,160 @@
+import copy
+import json
+import struct
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load as load_numpy
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from dacli.errors import DacliError
+from dacli.models import tiny
+from dacli.models.tiny import Tiny, place_code, to_bytes
+
+
+@cache
+def network() -> Tiny:
+    """A network with random weights and batch statistics, as training would leave it."""
+    torch.manual_seed(1)
+    made = Tiny().train()
+    for _ in range(3):
+        made(torch.randn(2, 3, 64, 64))
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+def pictures(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (32, 224), (224, 32), (96, 160), (288, 128)])
+def test_depth_has_the_size_of_the_picture_and_is_positive(size: tuple[int, int]) -> None:
+    depth = network()(pictures(2, 3, *size))
+    assert depth.shape == (2, *size)
+    assert depth.dtype == torch.float32
+    assert depth.isfinite().all()
+    assert (depth > 0).all()
+    assert depth.std() > 0
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    x = pictures(2, 3, 96, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network()(x)
+    exact = network()(x)
+    assert rounded.isfinite().all()
+    assert (rounded > 0).all()
+    assert ((rounded.float() - exact).abs() < 0.02 * exact).all()  # bfloat16 itself steps by 2⁻⁸
+
+
+def test_a_batch_is_its_pictures() -> None:
+    x = pictures(3, 3, 64, 96)
+    together = network()(x)
+    for row, picture in zip(together, x, strict=True):
+        torch.testing.assert_close(network()(picture[None])[0], row, rtol=1e-4, atol=1e-5)
+
+
+def test_every_place_sees_the_whole_picture() -> None:
+    x = pictures(1, 3, 256, 256)
+    changed = x.clone()
+    changed[..., :32, :32] += 3
+    difference = (network()(changed) - network()(x)).abs()[0]
+    assert (difference[224:, 224:] > 0).float().mean() > 0.9
+
+
+def test_places_are_coded_by_their_share_of_height_and_width() -> None:
+    h, w, c = 3, 5, 16
+    code = place_code(torch.zeros(1, c, h, w)).reshape(h, w, c).numpy()
+    for row in range(h):
+        for column in range(w):
+            y, x = -1 + 2 * row / (h - 1), -1 + 2 * column / (w - 1)
+            k = np.arange(1, c // 4 + 1)
+            expected = 0.3 * np.concatenate([np.sin(k * y), np.sin(k * x), np.cos(k * y), np.cos(k * x)])
+            np.testing.assert_allclose(np.sort(code[row, column]), np.sort(expected), atol=1e-6)
+    assert place_code(torch.zeros(1, c, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    maps = pictures(1, c, 2, 2)
+    with torch.device("meta"):  # where a tensor lands whose device nobody chose
+        assert place_code(maps).device.type == "cpu"
+
+
+def test_an_engine_finds_what_it_needs() -> None:
+    assert network().patch == 32
+    assert network().max_depth is None
+    assert isinstance(network().get_submodule(Tiny.last_layers), nn.Sequential)
+    assert sum(p.numel() for p in network().parameters()) < 10_000_000
+
+
+def test_weights_are_saved_in_float16_by_rounding_and_statistics_as_they_are(tmp_path: Path) -> None:
+    path, saved = tmp_path / "own.safetensors", copy.deepcopy(network())
+    saved.get_buffer("lateral.4.1.running_var")[:3] = torch.tensor([65519.0, 1e5, 1e-9])  # float16 ends at 65504
+    path.write_bytes(to_bytes(saved, {"seed": "4"}))
+    stored = load_numpy(path.read_bytes())
+    again = tiny.load(path)
+    assert not again.training
+    kinds = {np.float16: 0, np.float32: 0}
+    for key, value in saved.state_dict().items():
+        if not value.is_floating_point():
+            continue
+        kind = np.float32 if key.endswith(("running_mean", "running_var")) else np.float16
+        kinds[kind] += 1
+        assert stored[key].dtype == kind
+        np.testing.assert_array_equal(stored[key], value.numpy().astype(kind))
+        np.testing.assert_array_equal(again.state_dict()[key], value.numpy().astype(kind).astype(np.float32))
+    assert min(kinds.values()) > 30
+    head = path.read_bytes()
+    assert json.loads(head[8 : 8 + struct.unpack("<Q", head[:8])[0]])["__metadata__"] == {"seed": "4"}
+    assert path.stat().st_size < 2.1 * sum(v.numel() for v in network().state_dict().values()) + 50_000
+
+
+def test_the_bundled_weights_are_numbers() -> None:
+    assert all(np.isfinite(values).all() for values in load_numpy(tiny.BUNDLED.read_bytes()).values())
+
+
+def test_loaded_weights_give_nearly_the_same_depth(tmp_path: Path) -> None:
+    (tmp_path / "own.safetensors").write_bytes(to_bytes(network(), {}))
+    x = pictures(1, 3, 64, 64)
+    found, exact = tiny.load(tmp_path / "own.safetensors")(x), network()(x)
+    assert (found - exact).abs().max() < 0.02 * exact.std()
+
+
+def without(state: dict[str, Tensor], key: str) -> dict[str, Tensor]:
+    return {name: value for name, value in state.items() if name != key}
+
+
+def changed(change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> bytes:
+    state = {key: value for key, value in network().state_dict().items() if value.is_floating_point()}
+    return save(change(state))
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "empty": lambda: b"",
+    "garbage": lambda: b"no weights at all" * 100,
+    "a huge header": lambda: struct.pack("<Q", 1 << 60) + b"{}",
+    "truncated": lambda: to_bytes(network(), {})[:-1000],
+    "cut in its header": lambda: to_bytes(network(), {})[:50],
+    "nothing in it": lambda: save({}),
+    "another network": lambda: save({"pretrained.cls_token": torch.zeros(1, 1, 384)}),
+    "a key missing": lambda: changed(lambda state: without(state, "out.2.bias")),
+    "a key too many": lambda: changed(lambda state: state | {"more": torch.zeros(1)}),
+    "a wrong shape": lambda: changed(lambda state: state | {"out.2.bias": torch.zeros(2)}),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_are_not_its_weights(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(FILES[name]())
+    with pytest.raises(DacliError, match=r"own\.safetensors") as error:
+        tiny.load(path)
+    assert "\n" not in str(error.value)
+    assert error.value.hint
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(DacliError, match="cannot be read"):
+            tiny.load(path)

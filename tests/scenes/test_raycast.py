@@ -1,0 +1,367 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dacli.scenes import layouts, raycast, textures
+from dacli.scenes.parts import IDENTITY, Parts
+from dacli.scenes.raycast import BOX, ELLIPSOID, FRUSTUM, ROOM, Camera, Solids
+from dacli.scenes.shading import Lights, render
+
+Array = NDArray[np.float64]
+SIZE = 40
+FOCAL = 45.0
+AHEAD = np.diag([1.0, -1.0, 1.0])  # right, down, forward of a camera that looks along z in a world whose y is up
+
+
+def tensors(scene: Sequence[Parts]) -> Solids:
+    rows = [parts.solids() for parts in scene]
+    number = np.repeat(np.arange(len(rows)), [len(row["kind"]) for row in rows])
+    return Solids(scene=layouts.stack([number]), **{key: layouts.stack([r[key] for r in rows]) for key in rows[0]})
+
+
+def solid(kind: int, centre: Array, half: Array, rotation: Array = IDENTITY, taper: float = 0.0) -> Solids:
+    parts = Parts(np.random.default_rng(0))
+    parts.material()
+    parts.add(kind, centre, half, rotation, taper=taper)
+    return tensors([parts])
+
+
+def camera(position: Array, rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Camera:
+    place, turned = torch.tensor(position).float()[None], torch.tensor(rotation).float()[None]
+    return raycast.perspective(place, turned, torch.tensor([focal]), size, size)
+
+
+def directions(rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Array:
+    y, x = np.mgrid[0:size, 0:size] - (size - 1) / 2
+    right, down, forward = rotation.T
+    return np.asarray(forward + x[..., None] / focal * right + y[..., None] / focal * down)
+
+
+def depth_of(solids: Solids, seen: Camera, size: int = SIZE) -> Array:
+    return np.asarray(raycast.cast(solids, seen, size, size)[0][0].numpy(), np.float64)
+
+
+def rotation(rng: np.random.Generator) -> Array:
+    q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    return np.asarray(q * np.sign(np.linalg.det(q)))
+
+
+def looking_at(target: Array, position: Array, roll: Array) -> Array:
+    forward = (target - position) / np.linalg.norm(target - position)
+    right = np.cross(roll, forward)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward], 1)
+
+
+def mesh_of(kind: int, taper: float) -> Any:
+    """The unit shape as a convex trimesh; round ones fine enough to be within 0.001 of the true surface."""
+    if kind == BOX:
+        return trimesh.creation.box((2, 2, 2))
+    if kind == ELLIPSOID:
+        return trimesh.creation.icosphere(subdivisions=4)
+    angle = np.linspace(0, 2 * np.pi, 240, endpoint=False)
+    ends = [(-1.0, 1.0), (1.0, max(1 - taper, 1e-6))]
+    rims = [np.stack([r * np.cos(angle), np.full_like(angle, y), r * np.sin(angle)], 1) for y, r in ends]
+    return trimesh.convex.convex_hull(np.concatenate(rims))
+
+
+def mesh_depth(mesh: Any, origin: Array, ways: Array) -> tuple[Array, Array, Array]:
+    """Depth where rays enter a convex mesh (infinite if they miss it), how squarely they meet it (0…1), its normal."""
+    plane = ((mesh.triangles[:, 0] - origin) * mesh.face_normals).sum(1)
+    rate = ways.reshape(-1, 3) @ mesh.face_normals.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = plane / rate
+    enter = np.where(rate < 0, t, -np.inf)
+    first = enter.argmax(1)
+    near, far = enter.max(1), np.where(rate > 0, t, np.inf).min(1)
+    hit = (near < far) & (near > 0)
+    square = -rate[np.arange(len(rate)), first] / np.linalg.norm(ways.reshape(-1, 3), axis=1)
+    shape = ways.shape[:2]
+    normal = np.asarray(mesh.face_normals[first].reshape(*shape, 3))
+    return np.where(hit, near, np.inf).reshape(shape), np.where(hit, square, 0).reshape(shape), normal
+
+
+every_shape = pytest.mark.parametrize(
+    ("kind", "taper"), [(BOX, 0), (ELLIPSOID, 0), (FRUSTUM, 0), (FRUSTUM, 0.4), (FRUSTUM, 1)],
+    ids=["box", "ellipsoid", "cylinder", "frustum", "cone"],
+)  # fmt: skip
+
+
+def turned_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, Any, Array, Array]:
+    """A random solid, its mesh, position and rotation of a camera that looks at it."""
+    rng = np.random.default_rng([seed, kind])
+    half, centre, turned = rng.uniform(0.3, 1.5, 3), rng.normal(0, 5, 3), rotation(rng)
+    position = centre + rng.normal(0, 1, 3) + 5 * turned[:, 1] * rng.choice([-1, 1])
+    seen = looking_at(centre + rng.normal(0, 0.4, 3), position, rng.normal(size=3))
+    mesh = mesh_of(kind, taper)
+    to_world = np.eye(4)
+    to_world[:3, :3], to_world[:3, 3] = turned * half, centre
+    mesh.apply_transform(to_world)
+    return solid(kind, centre, half, turned, taper), mesh, position, seen
+
+
+@pytest.mark.parametrize("seed", range(4))
+@every_shape
+def test_a_turned_and_stretched_solid_against_a_mesh(kind: int, taper: float, seed: int) -> None:
+    solids, mesh, position, seen = turned_and_stretched(kind, taper, seed)
+    expected, square, _ = mesh_depth(mesh, position, directions(seen))
+    found = depth_of(solids, camera(position, seen))
+    assert 50 < np.isfinite(expected).sum() < SIZE * SIZE
+    differ = np.isfinite(found) != np.isfinite(expected)
+    assert differ.sum() <= (2 if kind == BOX else 12)
+    clear = np.isfinite(found) & (square > 0.2)
+    assert clear.sum() > 30
+    sag = 1e-5 if kind == BOX else 0.001 * float(solids.half.max())  # of the facets, longer along slanting rays
+    assert (np.abs(found[clear] - expected[clear]) < 1e-4 + sag / square[clear]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@every_shape
+def test_surfaces_face_where_those_of_the_mesh_face(kind: int, taper: float, seed: int) -> None:
+    solids, mesh, position, seen = turned_and_stretched(kind, taper, seed)
+    _, square, normal = mesh_depth(mesh, position, directions(seen))
+    for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.glow, 0)):
+        values.fill_(value)
+    colour, _ = render(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, seen), SIZE, SIZE)
+    upwards = ((colour[0] / (0.5 * torch.tensor([0.2, 0.3, 0.4])[:, None, None]) - 0.7) / 0.3).mean(0).numpy()
+    off = np.abs(upwards - normal[..., 1])[square > 0.2]
+    limit = 1e-3 if kind == BOX else 0.12  # facets are flat; the ellipsoid's lie up to 0.06 apart, more if stretched
+    assert (off > limit).mean() < 0.02  # where two faces meet
+
+
+def test_depth_is_along_the_optical_axis_not_along_the_ray() -> None:
+    wall = solid(BOX, np.array([0, 0, 5.5]), np.array([50, 50, 0.5]))
+    np.testing.assert_allclose(depth_of(wall, camera(np.zeros(3))), 5.0, rtol=1e-5)
+    assert np.linalg.norm(directions()[0, 0]) > 1.1
+
+
+def test_single_rays_at_a_ball_in_closed_form() -> None:
+    centre, radius = np.array([0.3, -0.2, 6.0]), 1.3
+    way = directions()
+    a, b, c = (way**2).sum(-1), way @ centre, centre @ centre - radius**2
+    root = b**2 - a * c
+    expected = np.where(root > 0, (b - np.sqrt(root.clip(0))) / a, np.inf)
+    found = depth_of(solid(ELLIPSOID, centre, np.full(3, radius)), camera(np.zeros(3)))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_floor_in_closed_form() -> None:
+    floor = solid(BOX, np.array([0, -1.0, 0]), np.array([3000, 1.0, 3000]))
+    down = -directions()[..., 1]
+    expected = np.where(down > 0, 1.7 / np.where(down > 0, down, 1), np.inf)
+    np.testing.assert_allclose(depth_of(floor, camera(np.array([0, 1.7, 0]))), expected, rtol=1e-4)
+
+
+def crowd(seed: int, count: int = 40) -> Parts:
+    rng = np.random.default_rng(seed)
+    parts = Parts(rng)
+    for kind in (BOX, ELLIPSOID, FRUSTUM):
+        places = rng.uniform([-3, -3, 3], [3, 3, 9], (count, 3))
+        parts.add(kind, places, rng.uniform(0.1, 0.7, (count, 3)), parts.tumble(count), parts.material(), taper=0.5)
+    return parts
+
+
+def test_the_nearest_of_many_solids_wins_in_any_order() -> None:
+    solids, seen = tensors([crowd(1)]), camera(np.zeros(3))
+    depth, index = raycast.cast(solids, seen, SIZE, SIZE)
+    order = torch.randperm(len(solids.kind), generator=torch.Generator().manual_seed(2))
+    mixed, mixed_index = raycast.cast(solids.rows(order), seen, SIZE, SIZE)
+    assert torch.equal(depth, mixed)
+    assert torch.equal(torch.where(mixed_index < 0, -1, order[mixed_index]), index)
+    alone = torch.stack([raycast.cast(solids.rows(torch.tensor([i])), seen, SIZE, SIZE)[0][0] for i in range(120)])
+    np.testing.assert_allclose(depth[0], alone.amin(0), rtol=1e-5)
+    assert torch.equal(index[0][depth[0].isfinite()], alone.argmin(0)[depth[0].isfinite()])
+
+
+@pytest.mark.parametrize("seen_from_the_sun", [False, True])
+def test_bounds_cut_nothing_off(monkeypatch: pytest.MonkeyPatch, *, seen_from_the_sun: bool) -> None:
+    placed = [layouts.scene(11, index) for index in range(5)]
+    solids = Solids(
+        scene=layouts.stack([np.repeat(np.arange(5), [len(v.solids["kind"]) for v in placed])]),
+        **{key: layouts.stack([v.solids[key] for v in placed]) for key in placed[0].solids},
+    )
+    seen, _ = layouts.cameras(placed, SIZE, SIZE, "cpu")
+    if seen_from_the_sun:
+        sun, centre = (layouts.stack([v.lights[key][None] for v in placed]) for key in ("sun", "centre"))
+        seen = raycast.orthographic(centre, sun, layouts.stack([np.array([v.lights["extent"]]) for v in placed]), SIZE)
+    bounded = raycast.cast(solids, seen, SIZE, SIZE)[0]
+    whole = torch.tensor([0, 0, SIZE, SIZE])
+    monkeypatch.setattr(raycast, "bounds", lambda some, *_: whole.expand(len(some.kind), 4))
+    everywhere = raycast.cast(solids, seen, SIZE, SIZE)[0]
+    assert bounded.isfinite().float().mean() > 0.3
+    np.testing.assert_allclose(bounded, everywhere, rtol=1e-5)
+
+
+def test_bounds_are_tight_enough_to_be_of_use() -> None:
+    ball = solid(ELLIPSOID, np.array([0, 0, 10.0]), np.full(3, 1.0))
+    left, top, width, height = raycast.bounds(ball, camera(np.zeros(3)), SIZE, SIZE)[0].tolist()
+    reach = FOCAL / 9  # the front of the box around the ball
+    assert left == top == np.floor((SIZE - 1) / 2 - reach)
+    assert width == height == np.ceil((SIZE - 1) / 2 + reach) + 1 - left
+
+
+def test_a_batch_of_scenes_equals_each_alone() -> None:
+    placed = [layouts.scene(5, index) for index in range(4)]
+    together = layouts.draw(placed, 48, 64)
+    for number, layout in enumerate(placed):
+        alone = layouts.draw([layout], 48, 64)
+        np.testing.assert_allclose(together.depth[number], alone.depth[0], rtol=1e-4)
+        assert (together.rgb[number].int() - alone.rgb[0].int()).abs().max() <= 1
+        assert together.focal[number] == alone.focal[0]
+
+
+def test_nothing_hit_is_infinitely_far() -> None:
+    aside = solid(BOX, np.array([100, 0, 5.0]), np.ones(3))
+    depth, index = raycast.cast(aside, camera(np.zeros(3)), SIZE, SIZE)
+    assert depth.isinf().all()
+    assert (index == -1).all()
+    assert raycast.cast(aside.rows(torch.tensor([], dtype=torch.int64)), camera(np.zeros(3)), 4, 4)[0].isinf().all()
+
+
+@pytest.mark.parametrize("kind", [BOX, ELLIPSOID, FRUSTUM])
+def test_what_is_behind_the_camera_is_not_seen(kind: int) -> None:
+    assert np.isinf(depth_of(solid(kind, np.array([0, 0, -5.0]), np.ones(3)), camera(np.zeros(3)))).all()
+
+
+def test_a_box_that_reaches_past_the_camera_beside_it() -> None:
+    half, centre = np.array([0.5, 4, 30]), np.array([1.2, 0, 0])
+    with np.errstate(divide="ignore"):
+        side = 0.7 / directions()[..., 0]
+    expected = np.where((side > 0) & (side < 30) & (np.abs(side * directions()[..., 1]) < 4), side, np.inf)
+    np.testing.assert_allclose(depth_of(solid(BOX, centre, half), camera(np.zeros(3))), expected, rtol=1e-4)
+
+
+def test_the_walls_of_a_room_from_inside() -> None:
+    turned, half, centre = rotation(np.random.default_rng(3)), np.array([2, 1.5, 3]), np.array([0.2, 1, 0.5])
+    position = centre + turned @ np.array([0.5, -0.7, 1.0])
+    o, d = (position - centre) @ turned, directions(AHEAD) @ turned
+    with np.errstate(divide="ignore"):
+        expected = np.where(d > 0, (half - o) / d, (-half - o) / d).min(-1)
+    np.testing.assert_allclose(depth_of(solid(ROOM, centre, half, turned), camera(position)), expected, rtol=1e-4)
+
+
+def plain_lights(**changed: list[float] | float) -> Lights:
+    rows: dict[str, list[float] | float] = {
+        "sun": [0, 1, 0], "sun_colour": [1, 0.9, 0.8], "lamp": [0, 0, 0], "lamp_colour": [0, 0, 0], "lamp_reach": 1,
+        "ambient": [0.2, 0.3, 0.4], "fog_colour": [0.5, 0.6, 0.7], "fog": 0, "clouds": [0, 1, 0, 0],
+        "centre": [0, 0, 0], "extent": 6,
+    }  # fmt: skip
+    tensors = {key: torch.tensor(value).float()[None] for key, value in (rows | changed).items()}
+    return Lights(sky=torch.tensor([[[0.2, 0.4, 0.9], [0.8, 0.8, 0.8]]]), **tensors)
+
+
+def floor_and_box() -> Solids:
+    plain = {
+        "colours": np.full((3, 3), 0.5), "texture": np.zeros(2, int), "grain": np.ones(2), "overlay": np.array(0.0),
+        "gloss": np.array(0.0), "glow": np.array(0.0),
+    }  # fmt: skip
+    parts = Parts(np.random.default_rng(0))
+    parts.add(BOX, np.array([0, -1.0, 0]), np.array([50, 1.0, 50]), wear=plain)
+    parts.add(BOX, np.array([0, 1.5, 0]), np.array([1.0, 0.25, 0.6]), wear=plain)
+    return tensors([parts])
+
+
+DOWN = np.array([[1.0, 0, 0], [0, 0, -1], [0, -1, 0]])  # right, down, forward as columns of a view from straight above
+
+
+def rendered(lights: Lights) -> tuple[Tensor, Tensor]:
+    colour, depth = render(floor_and_box(), lights, camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0), 80, 80)
+    return colour[0], depth[0]
+
+
+def test_a_box_between_sun_and_floor_throws_its_shadow_where_geometry_says() -> None:
+    sun = np.array([0.5, 0.8, -0.3]) / np.linalg.norm([0.5, 0.8, -0.3])
+    colour, depth = rendered(plain_lights(sun=sun.tolist()))
+    at = np.array([0, 10.0, 0]) + directions(DOWN, 80, 90.0) * depth.numpy()[..., None]
+    floor = np.abs(at[..., 1]) < 1e-3
+    margin = 3 * 2 * 6 / 320  # three texels of the shadow map: nearer to its edge either is right
+
+    def shaded(grown: float) -> NDArray[np.bool_]:
+        low, high = np.array([-1, 1.25, -0.6]) - grown, np.array([1, 1.75, 0.6]) + grown
+        a, b = (low - at) / sun, (high - at) / sun
+        return np.asarray(np.minimum(a, b).max(-1) < np.maximum(a, b).min(-1))
+
+    ambient = 0.5 * np.array([0.2, 0.3, 0.4])
+    lit = ambient + 0.5 * np.array([1, 0.9, 0.8]) * sun[1]
+    dark, bright = floor & shaded(-margin), floor & ~shaded(margin)
+    assert dark.sum() > 50
+    pixels = colour.permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(pixels[dark], np.broadcast_to(ambient, (dark.sum(), 3)), atol=1e-3)
+    np.testing.assert_allclose(pixels[bright], np.broadcast_to(lit, (bright.sum(), 3)), atol=1e-3)
+
+
+def test_fog_hides_by_depth_and_tends_to_its_colour() -> None:
+    clear, depth = rendered(plain_lights())
+    foggy, _ = rendered(plain_lights(fog=0.2))
+    share = np.exp(-0.2 * depth.numpy())
+    tint = np.array([0.5, 0.6, 0.7])[:, None, None]
+    np.testing.assert_allclose(foggy, clear.numpy() * share + tint * (1 - share), atol=1e-5)
+    thick, _ = rendered(plain_lights(fog=50.0))
+    np.testing.assert_allclose(thick, np.broadcast_to(tint, thick.shape), atol=1e-6)
+
+
+def test_a_lamp_fades_with_distance_and_slant() -> None:
+    dark, _ = rendered(plain_lights(sun_colour=[0, 0, 0]))
+    lamp = np.array([2.0, 3.0, 1.0])
+    lit, depth = rendered(plain_lights(sun_colour=[0, 0, 0], lamp=lamp.tolist(), lamp_colour=[1, 1, 1], lamp_reach=2))
+    at = np.array([0, 10.0, 0]) + directions(DOWN, 80, 90.0) * depth.numpy()[..., None]
+    floor = np.abs(at[..., 1]) < 1e-3
+    far = np.linalg.norm(lamp - at[floor], axis=1)
+    expected = 0.5 * (3.0 / far) / (1 + (far / 2) ** 2)
+    np.testing.assert_allclose((lit - dark).numpy()[:, floor], np.broadcast_to(expected, (3, floor.sum())), atol=1e-4)
+
+
+def test_gloss_shows_the_sun_halfway_between_sun_and_eye() -> None:
+    sun = np.array([0.1, 0.9, -0.2]) / np.linalg.norm([0.1, 0.9, -0.2])
+    dull, depth = rendered(plain_lights(sun=sun.tolist()))
+    solids = floor_and_box()
+    solids.gloss.fill_(0.6)
+    seen = camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0)
+    shiny = render(solids, plain_lights(sun=sun.tolist()), seen, 80, 80)[0][0]
+    way = directions(DOWN, 80, 90.0)
+    half = sun - way / np.linalg.norm(way, axis=-1, keepdims=True)
+    shine = 0.6 * (half[..., 1] / np.linalg.norm(half, axis=-1)) ** 24
+    lit = (dull[0] > 0.999 * dull[0].max()).numpy()
+    expected = np.array([1, 0.9, 0.8])[:, None] * shine[lit]
+    assert lit.sum() > 4000
+    np.testing.assert_allclose((shiny - dull).numpy()[:, lit], expected, atol=1e-3)
+    assert depth.isfinite().all()
+
+
+def test_the_sky_goes_from_horizon_to_zenith() -> None:
+    colour, _ = render(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
+    way = directions()
+    up = (way[..., 1] / np.linalg.norm(way, axis=-1))[: SIZE // 2]
+    horizon, zenith = np.full((3, 1, 1), 0.8), np.array([0.2, 0.4, 0.9])[:, None, None]
+    np.testing.assert_allclose(colour[0, :, : SIZE // 2], horizon + (zenith - horizon) * np.sqrt(up), atol=1e-5)
+
+
+def test_every_tensor_is_made_on_the_device_of_the_scene() -> None:
+    lights, solids, position, turned = plain_lights(), floor_and_box(), torch.zeros(1, 3), torch.eye(3)[None]
+    textures.pyramid.cache_clear()
+    textures.on_device.cache_clear()
+    focal = torch.tensor([FOCAL])
+    with torch.device("meta"):  # where a tensor lands whose device nobody chose; it cannot meet those of the scene
+        seen = raycast.perspective(position, turned, focal, 8, 8)
+        colour, depth = render(solids, lights, seen, 8, 8)
+    assert {colour.device.type, depth.device.type, seen.project.device.type} == {"cpu"}
+
+
+def test_cameras_project_where_their_rays_go() -> None:
+    rng = np.random.default_rng(4)
+    place, turned = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(np.stack([rotation(rng), rotation(rng)]))
+    sun = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(2, 3))), dim=-1)
+    sides = (raycast.perspective(place, turned, torch.tensor([30.0, 50.0]).double(), 20, 30),
+             raycast.orthographic(place, sun, torch.tensor([3.0, 8.0]).double(), 20))  # fmt: skip
+    for seen in sides:
+        x, y, t = 3.25, 11.5, 7.0
+        pixel = torch.tensor([1, x, y]).double()
+        point = (seen.origin + t * seen.direction).transpose(1, 2) @ pixel
+        projected = (seen.project[..., :3] @ point[..., None])[..., 0] + seen.project[..., 3]
+        np.testing.assert_allclose(projected[:, :2] / projected[:, 2:], [[x, y]] * 2, rtol=1e-6)

@@ -1,0 +1,236 @@
+import io
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import fft, ndimage
+from torch import Generator, Tensor
+
+from dacli.scenes.layouts import draw, scene
+from dacli.training import augment
+from dacli.training.augment import blur, colour, cosine_basis, defocus, jpeg, view
+
+
+def seeded(seed: int) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+@cache
+def rendered() -> tuple[Tensor, Tensor]:
+    """Four pictures [4, 3, 96, 120] in 0…1 and their inverse depth."""
+    found = draw([scene(31, index) for index in range(4)], 96, 120)
+    return found.rgb.float() / 255, found.inverse_depth
+
+
+def pillow(gray: NDArray[np.uint8], quality: int) -> NDArray[np.float64]:
+    file = io.BytesIO()
+    Image.fromarray(gray).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file), np.float64)
+
+
+@pytest.mark.parametrize(("quality", "coarseness"), [(50, 1.0), (25, 2.0), (75, 0.5)])
+@pytest.mark.parametrize("size", [(96, 120), (61, 50)])
+def test_jpeg_damage_is_that_of_a_real_codec(quality: int, coarseness: float, size: tuple[int, int]) -> None:
+    # libjpeg scales the standard table by 50 / quality up to 50, by 2 − quality / 50 above, and rounds it
+    grain = 3 * torch.randn(4, 96, 120, generator=seeded(9))  # in flat areas many coefficients would lie midway
+    gray = (rendered()[0].mean(1) * 255 + grain).round().clamp(0, 255)[:, : size[0], : size[1]]
+    ours = jpeg(gray[:, None] / 255, torch.full((4, 1, 1, 1), coarseness))[:, 0].numpy() * 255
+    theirs = np.stack([pillow(row.numpy().astype(np.uint8), quality) for row in gray])
+    damage, expected = ours.clip(0, 255) - gray.numpy(), theirs - gray.numpy()
+    assert expected.std() > 1.5
+    assert np.abs(damage - expected).mean() < 0.6
+    assert (np.abs(damage - expected) < 2.5).mean() > 0.96
+    assert np.corrcoef(damage.ravel(), expected.ravel())[0, 1] > 0.95
+
+
+def test_jpeg_takes_each_sample_and_channel_by_itself() -> None:
+    rgb, _ = rendered()
+    coarseness = torch.tensor([0.3, 1, 2, 3])[:, None, None, None]
+    found = jpeg(rgb, coarseness)
+    assert found.shape == rgb.shape
+    for n in range(4):
+        for c in range(3):
+            alone = jpeg(rgb[n : n + 1, c : c + 1], coarseness[n : n + 1])
+            torch.testing.assert_close(found[n, c], alone[0, 0])
+    error = [(jpeg(rgb, torch.full((4, 1, 1, 1), k)) - rgb).square().mean().item() for k in (0.3, 1.0, 3.0)]
+    assert error == sorted(error)
+    torch.testing.assert_close(jpeg(rgb, torch.full((4, 1, 1, 1), 1e-4)), rgb, atol=1e-4, rtol=0)
+
+
+def test_the_cosine_basis_is_the_orthonormal_dct() -> None:
+    basis = cosine_basis(torch.device("cpu"))
+    np.testing.assert_allclose(basis @ basis.T, np.eye(8), atol=1e-6)
+    np.testing.assert_allclose(basis, fft.dct(np.eye(8), axis=0, norm="ortho"), atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 1.6, 3.5])
+def test_blur_is_gaussian_with_weights_kept_inside_the_picture(sigma: float) -> None:
+    rgb, _ = rendered()
+    near = (0, 0, sigma, sigma)
+    weights = ndimage.gaussian_filter(np.ones(rgb.shape), near, mode="constant", truncate=8)
+    expected = ndimage.gaussian_filter(rgb.double().numpy(), near, mode="constant", truncate=8) / weights
+    # scipy samples and normalises the same bell; the borders are renormalised by the weights that fell outside
+    np.testing.assert_allclose(blur(rgb, sigma), expected, atol=2e-5)
+
+
+def ramps(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """A canvas whose red says how far right and whose green how far down, and depth that says both."""
+    down, right = np.mgrid[0:height, 0:width]
+    rgb = np.stack([right * 255 / (width - 1), down * 255 / (height - 1), 0 * down]).round().astype(np.uint8)
+    depth = right / (width - 1) + 10 * down / (height - 1)
+    return torch.from_numpy(rgb), torch.from_numpy(depth).half()
+
+
+@pytest.mark.parametrize(("canvas", "size"), [((120, 120), (64, 96)), ((96, 120), (64, 64)), ((80, 200), (96, 64))])
+def test_views_keep_picture_and_depth_together(canvas: tuple[int, int], size: tuple[int, int]) -> None:
+    rgb, depth = ramps(*canvas)
+    mirrored = []
+    for seed in range(40):
+        picture, truth = view(rgb, depth, *size, seeded(seed))
+        assert picture.shape == (3, *size)
+        assert truth.shape == size
+        shown = picture[0] + 10 * picture[1]
+        pixels = 1 / (canvas[1] - 1) + 10 / (canvas[0] - 1)  # what one pixel of the canvas is worth
+        assert (shown - truth).abs()[2:-2, 2:-2].max() < pixels + 0.03
+        steps = picture[0].diff(dim=1).mean()
+        mirrored.append(bool(steps < 0))
+        part = steps.abs() * (size[1] - 1) / (picture[1].diff(dim=0).mean() * (size[0] - 1))
+        assert part == pytest.approx(size[1] / size[0] * canvas[0] / canvas[1], rel=0.08)  # as wide as high
+    assert 8 < sum(mirrored) < 32
+
+
+def test_views_show_from_half_to_all_of_the_canvas() -> None:
+    rgb, depth = ramps(128, 128)
+    shares = [float(view(rgb, depth, 64, 64, seeded(seed))[0][1].diff(dim=0).mean() * 63) for seed in range(80)]
+    assert min(shares) < 0.65
+    assert max(shares) > 0.95
+    assert min(shares) > 0.46
+
+
+def test_views_at_the_size_of_the_canvas_invent_no_depth() -> None:
+    _, depth = rendered()
+    canvas = torch.zeros(3, 96, 120, dtype=torch.uint8)
+    _, truth = view(canvas, depth[0], 64, 64, seeded(3))
+    assert np.isin(truth.numpy(), depth[0].numpy()).all()
+
+
+def test_views_are_the_same_under_a_seed() -> None:
+    rgb, depth = ramps(96, 96)
+    first, again, other = (view(rgb, depth, 64, 64, seeded(seed)) for seed in (5, 5, 6))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_augmented_pictures_stay_in_range_and_follow_their_seed() -> None:
+    rgb, depth = rendered()
+    before = depth.clone()
+    for seed in range(12):
+        first, again = (augment.augment(rgb, depth, seeded(seed)) for _ in range(2))
+        assert torch.equal(first, again)
+        assert first.shape == rgb.shape
+        assert 0 <= first.min() <= first.max() <= 1
+        assert not torch.equal(first, augment.augment(rgb, depth, seeded(seed + 100)))
+    assert torch.equal(depth, before)
+
+
+def test_augmented_pictures_still_show_the_same() -> None:
+    rgb, depth = rendered()
+    alike = []
+    for seed in range(12):
+        found = augment.augment(rgb, depth, seeded(seed))
+        alike += [abs(np.corrcoef(a.mean(0).ravel(), b.mean(0).ravel())[0, 1]) for a, b in zip(rgb, found, strict=True)]
+    assert np.median(alike) > 0.85
+
+
+def test_colours_go_gray_now_and_then_and_swap_now_and_then() -> None:
+    red = torch.zeros(400, 3, 8, 8)
+    red[:, 0], red[:, :, :4] = 0.8, red[:, :, :4] + 0.1
+    found = colour(red, seeded(1))
+    spread = found.std((2, 3))
+    assert (spread > 0).any()
+    gray = (found.mean((2, 3)).amax(1) - found.mean((2, 3)).amin(1)) < 0.25
+    assert 0.03 < gray.float().mean() < 0.5
+    assert ((found > 0) & (found <= 1)).all()
+
+
+def test_defocus_blurs_what_is_off_the_plane_in_focus() -> None:
+    rgb = torch.rand(1, 3, 64, 96, generator=seeded(2))
+    depth = torch.full((1, 64, 96), 0.2)
+    depth[..., 48:] = 1.0
+    sides = set()
+    for seed in range(10):
+        found = defocus(rgb, depth, seeded(seed))
+        kept = [(found - rgb)[..., part].abs().max().item() < 0.02 for part in (slice(6, 36), slice(60, 90))]
+        assert sum(kept) == 1
+        sides.add(kept.index(True))
+        off = slice(60, 90) if kept[0] else slice(6, 36)
+        torch.testing.assert_close(found[..., off], blur(rgb, 3.5)[..., off], atol=1e-3, rtol=0)
+    assert sides == {0, 1}
+
+
+def test_defocus_of_a_plane_changes_nothing() -> None:
+    rgb = rendered()[0]
+    assert torch.equal(defocus(rgb, torch.full((4, 96, 120), 0.4), seeded(1)), rgb)
+
+
+def test_random_numbers_come_from_the_generator_and_go_where_the_picture_is() -> None:
+    rgb, depth, canvas = *rendered(), ramps(96, 96)
+    random = seeded(1)
+    cosine_basis.cache_clear()
+    with torch.device("meta"):  # where a tensor lands whose device nobody chose; it cannot meet those of the pictures
+        found = [augment.augment(rgb, depth, random) for _ in range(4)]
+        picture, truth = view(*canvas, 64, 64, random)
+    assert {t.device.type for t in (*found, picture, truth)} == {"cpu"}
+
+
+def test_views_without_zoom_keep_the_lens() -> None:
+    rgb, depth = ramps(128, 128)
+    for seed in range(10):
+        picture, truth = view(rgb, depth, 64, 64, seeded(seed), zoom=0)
+        assert float(picture[1].diff(dim=0).mean() * 63) == pytest.approx(1, abs=0.02)
+        assert float(truth.max() - truth.min()) == pytest.approx(11, abs=0.3)
+
+
+def test_hues_turn_as_colorsys_has_it_for_a_third_of_the_circle() -> None:
+    rgb = rendered()[0]
+    turned = augment.hue(rgb, torch.full((4, 1, 1, 1), 1 / 3))  # red becomes green, green blue, blue red
+    torch.testing.assert_close(turned, rgb[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
+    part = augment.hue(rgb, torch.full((4, 1, 1, 1), 0.1))
+    torch.testing.assert_close(part.mean(1), rgb.mean(1))
+    torch.testing.assert_close(part.std(1), rgb.std(1), atol=1e-5, rtol=1e-4)
+
+
+def test_strong_perturbation_stays_in_range_and_is_strong() -> None:
+    rgb = rendered()[0]
+    first, again = (augment.strong(rgb, seeded(3)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert 0 <= first.min() <= first.max() <= 1
+    mild = np.mean([(augment.colour(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
+    hard = np.mean([(augment.strong(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
+    assert hard > mild / 2
+    soft = [augment.strong(rgb[:1], seeded(n)).diff(dim=3).abs().mean().item() for n in range(40)]
+    assert min(soft) < 0.6 * rgb[:1].diff(dim=3).abs().mean().item()
+
+
+def test_cut_mix_puts_a_rectangle_of_one_picture_and_its_depth_into_another() -> None:
+    first = (torch.zeros(3, 40, 60), torch.full((40, 60), 5.0))
+    second = (torch.ones(3, 40, 60), torch.full((40, 60), 7.0))
+    shares = []
+    for seed in range(300):
+        rgb, truth = augment.cut_mix(first, second, seeded(seed))
+        inside = rgb[0] == 1
+        assert torch.equal(truth[0].isnan(), inside)
+        assert torch.equal(truth[1].isnan(), ~inside)
+        assert set(truth[0][~inside].tolist()) <= {5.0}
+        assert set(truth[1][inside].tolist()) <= {7.0}
+        rows, columns = inside.any(1), inside.any(0)
+        assert torch.equal(inside, rows[:, None] & columns)  # a rectangle
+        shares.append(inside.float().mean().item())
+    # U, an even share, cut off at the borders: of sides √U about an even middle, E = ∫ (√u − u / 4)² du = 17 / 60 … 1/2
+    side = np.sqrt(np.linspace(0, 1, 100_001))
+    kept = side - side**2 / 4
+    assert np.mean(shares) == pytest.approx((kept**2).mean(), abs=0.05)

@@ -1,0 +1,364 @@
+"""Whole outputs or none, of any clip, in one run or in many that were killed: always the same frames."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dacli.errors import DacliError
+from dacli.outputs.formats import CLIP_KINDS
+from dacli.video import decoding, ffmpeg, probe, segments
+from dacli.video.probe import Clip
+from dacli.video.segments import ClipWriter
+from tests.support import footage
+from tests.support.footage import H264, VARY, make
+from tests.support.hanging import in_time
+
+KINDS = ("color", "gray", "side", "png16")
+VARIED = ("-vf", VARY, "-fps_mode", "passthrough", "-enc_time_base", "1:24000", "-video_track_timescale", "24000")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with footage.nothing_left(tmp_path / "temporary", monkeypatch):
+        yield
+
+
+def outputs(folder: Path, *kinds: str) -> dict[str, Path]:
+    return {kind: folder / f"a{CLIP_KINDS[kind]}" for kind in kinds or KINDS}
+
+
+def drawn(rgb: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """What stands for depth in these tests."""
+    deep = rgb[..., 0].astype(np.uint16) * 257 + rgb[..., 1]
+    mixed = rgb[..., [1, 2, 0]]
+    return {"color": mixed, "gray": rgb[..., 1], "side": np.concatenate([rgb, mixed], 1), "png16": deep}
+
+
+def written(
+    clip: Clip, files: Mapping[str, Path], *, stop: int | None = None, settings: str = "x", resume: bool = False
+) -> tuple[int, tuple[str, ...]]:
+    """Write a clip in segments of 7 frames, or stop with KeyError after some; how many were new, and the notes."""
+    count = 0
+    with ClipWriter(clip, files, settings, length=7, resume=resume) as writer:
+        for pts, rgb in decoding.frames(clip, after=writer.after):
+            if count == stop:
+                raise KeyError
+            writer.write(pts, drawn(rgb), f"after {pts}")
+            count += 1
+        return count, writer.finish({kind: f'{{"kind": "{kind}"}}' for kind in files})
+
+
+def killed(clip: Clip, files: Mapping[str, Path], stop: int, resume: bool = False) -> None:
+    with pytest.raises(KeyError):
+        in_time(lambda: written(clip, files, stop=stop, resume=resume))
+
+
+def content(files: Mapping[str, Path]) -> dict[str, list[footage.Packet]]:
+    return {kind: footage.packets(path)[1] for kind, path in files.items()}
+
+
+def decoded(files: Mapping[str, Path]) -> dict[str, NDArray[Any]]:
+    return {kind: footage.pixels(path, "gray16le" if kind == "png16" else "rgb24") for kind, path in files.items()}
+
+
+SOURCES: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "constant": ("a.mp4", H264, "testsrc2=s=96x64:r=24"),
+    "NTSC": ("a.mp4", H264, "testsrc2=s=96x64:r=24000/1001"),
+    "variable": ("a.mp4", (*VARIED, *H264), "testsrc2=s=96x64:r=24"),
+    "milliseconds": ("a.mkv", H264, "testsrc2=s=96x64:r=24000/1001"),
+    "odd": ("a.mkv", ("-vf", "scale=97:63", "-c:v", "ffv1"), "testsrc2=s=96x64:r=24"),
+    "anamorphic": ("a.mp4", ("-vf", "setsar=4/3", *H264), "testsrc2=s=96x64:r=24"),
+    "ten bits": ("a.mp4", ("-pix_fmt", "yuv420p10le", "-c:v", "libx264"), "testsrc2=s=96x64:r=24"),
+    "interlaced": (
+        "a.ts",
+        ("-vf", "setfield=tff", "-flags", "+ilme+ildct", "-c:v", "mpeg2video"),
+        "testsrc2=s=96x64:r=25",
+    ),
+    "AVI": ("a.avi", ("-c:v", "mpeg4", "-bf", "2"), "testsrc2=s=96x64:r=30000/1001"),
+    "GIF": ("a.gif", (), "testsrc2=s=96x64:r=24"),
+    "raw": ("a.h264", ("-c:v", "libx264"), "testsrc2=s=96x64:r=24"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_outputs_have_the_frames_and_times_of_their_source(tmp_path: Path, name: str) -> None:
+    file, arguments, source = SOURCES[name]
+    clip = probe.probe(make(tmp_path / file, *arguments, source=source, frames=12))
+    files = outputs(tmp_path)
+    assert in_time(lambda: written(clip, files)) == (12, ())
+    want = [time * clip.time_base for time in clip.pts]
+    for kind, path in files.items():
+        found = footage.seconds(path)
+        assert len(found) == 12
+        worst = max(abs(got - time) for got, time in zip(found, want, strict=True))
+        assert worst <= (Fraction(1, 2000) if kind == "png16" else 0)
+        assert f"SAR {clip.sample_aspect.numerator}:{clip.sample_aspect.denominator} " in footage.said(path)
+        assert decoding.tags(path)["dacli"] == f'{{"kind": "{kind}"}}'
+    rgb = np.stack([frame.rgb for frame in decoding.frames(clip)])
+    found_pixels = decoded(files)
+    np.testing.assert_array_equal(found_pixels["png16"], np.stack([drawn(frame)["png16"] for frame in rgb]))
+    even = (clip.height + clip.height % 2, clip.width + clip.width % 2)
+    assert found_pixels["color"].shape == found_pixels["gray"].shape == (12, *even, 3)
+    assert found_pixels["side"].shape == (12, even[0], 2 * clip.width, 3)
+    for kind in ("color", "side"):
+        like = np.stack([drawn(frame)[kind] for frame in rgb]).astype(int)
+        assert np.abs(found_pixels[kind][:, : like.shape[1], : like.shape[2]] - like).mean() < 12
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("turn", [90, 180])
+def test_turned_sources_are_written_upright(tmp_path: Path, turn: int) -> None:
+    make(tmp_path / "plain.mp4", *H264, frames=3)
+    footage.ffmpeg("-display_rotation", str(turn), "-i", tmp_path / "plain.mp4", "-c", "copy", tmp_path / "a.mp4")
+    files = outputs(tmp_path / "out", "png16")
+    written(probe.probe(tmp_path / "a.mp4"), files)
+    upright = np.stack([drawn(frame)["png16"] for frame in footage.pixels(tmp_path / "a.mp4")])
+    np.testing.assert_array_equal(footage.pixels(files["png16"], "gray16le"), upright)
+
+
+def test_one_frame(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=1))
+    files = outputs(tmp_path)
+    written(clip, files)
+    assert {len(packets) for packets in content(files).values()} == {1}
+    assert content(files)["color"][0].duration == 512
+
+
+def test_parts_with_fewer_frames_a_second(tmp_path: Path) -> None:
+    clip = probe.cut(probe.probe(make(tmp_path / "a.mp4", *H264, frames=48)), start=0.5, end=1.5, max_fps=8)
+    files = outputs(tmp_path, "color")
+    written(clip, files)
+    assert footage.seconds(files["color"]) == [Fraction(n, 8) for n in range(8)]
+
+
+@pytest.mark.parametrize("stop", [7, 13, 14, 21, 23])
+def test_going_on_after_a_kill_gives_what_one_run_gives(tmp_path: Path, stop: int) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *VARIED, "-c:v", "libx264", frames=24))
+    whole, files = (outputs(tmp_path / folder, "color", "png16") for folder in ("whole", "out"))
+    written(clip, whole)
+    killed(clip, files, stop)
+    assert not any(path.exists() for path in files.values())
+    new, _ = in_time(lambda: written(clip, files, resume=True))
+    assert new == 24 - stop // 7 * 7
+    assert content(files) == content(whole)
+    for kind, pixels in decoded(files).items():
+        np.testing.assert_array_equal(pixels, decoded(whole)[kind])
+
+
+def test_going_on_again_and_again_with_the_state_of_each_time(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "gray", "png16")
+    for stop in (9, 2, 8, 1):
+        killed(clip, files, stop, resume=True)
+    with ClipWriter(clip, files, "x", length=7, resume=True) as writer:
+        assert writer.after == clip.pts[13]
+        assert list(writer.states()) == [f"after {clip.pts[6]}", f"after {clip.pts[13]}"]
+        assert [writer.ends_segment(number) for number in range(10)] == [number == 6 for number in range(10)]
+    assert written(clip, files, resume=True)[0] == 10
+
+
+def test_a_kill_after_the_last_frame_leaves_only_the_joining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "color", "gray")
+    with monkeypatch.context() as patch:
+        patch.setattr("dacli.video.muxing.check", lambda *_: (tmp_path / "none").stat())
+        with pytest.raises(FileNotFoundError):
+            written(clip, files)
+    assert not files["color"].exists()
+    assert written(clip, files, resume=True)[0] == 0
+    assert len(footage.packets(files["gray"])[1]) == 24
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from dacli import clips, decoding, segments
+clip = clips.probe(Path(sys.argv[1]))
+with segments.ClipWriter(clip, {"gray": Path(sys.argv[2])}, "x", length=7) as writer:
+    for number, (pts, rgb) in enumerate(decoding.frames(clip)):
+        if number == 17:
+            os.kill(os.getpid(), signal.SIGKILL)
+        writer.write(pts, {"gray": rgb[..., 1]}, f"after {pts}")
+"""
+
+
+def test_a_process_that_was_really_killed(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.mp4", *H264, frames=24)
+    files = outputs(tmp_path, "gray")
+    run = [sys.executable, "-c", CHILD, str(path), str(files["gray"])]
+    (tmp_path / "left").mkdir()  # what a killed process cannot tidy up
+    surroundings = {**os.environ, "TMPDIR": str(tmp_path / "left")}
+    child = subprocess.run(run, timeout=60, check=False, stdin=subprocess.DEVNULL, env=surroundings)
+    assert child.returncode == -signal.SIGKILL
+    (work,) = tmp_path.glob(".*")
+    assert json.loads((work / "000001.json").read_text())["state"].startswith("after")
+    clip = probe.probe(path)
+    assert written(clip, files, resume=True)[0] == 10
+    whole = outputs(tmp_path / "whole", "gray")
+    written(clip, whole)
+    assert content(files) == content(whole)
+
+
+@pytest.mark.parametrize("change", ["settings", "kinds", "clip", "no resume", "damaged"])
+def test_what_was_made_otherwise_is_not_gone_on_with(tmp_path: Path, change: str) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "gray", "png16")
+    killed(clip, files, 16)
+    (work,) = tmp_path.glob(".*")
+    if change == "kinds":
+        files = outputs(tmp_path, "color", "gray")
+    if change == "clip":
+        clip = probe.cut(clip, start=0.1)
+    if change == "damaged":
+        (work / segments._ABOUT).write_text("{")
+    new, _ = written(clip, files, resume=change != "no resume", settings="y" if change == "settings" else "x")
+    assert new == len(clip.pts)
+    assert not work.exists()
+
+
+def test_going_on_with_fewer_kinds(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    killed(clip, outputs(tmp_path, "gray", "png16"), 16)
+    assert written(clip, outputs(tmp_path, "gray"), resume=True)[0] == 10
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a_gray.mp4", "temporary"]
+
+
+def test_a_segment_that_lacks_a_kind_is_made_again(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "gray", "png16")
+    killed(clip, files, 22)
+    (work,) = tmp_path.glob(".*")
+    (work / "000001-png16.mov").unlink()
+    (work / ".123.part").touch()
+    with ClipWriter(clip, files, "x", length=7, resume=True) as writer:
+        assert writer.after == clip.pts[6]
+        left = sorted(path.name for path in work.iterdir())
+        assert left == ["000000-gray.mov", "000000-png16.mov", "000000.json", segments._ABOUT]
+
+
+def test_a_failure_in_the_first_segment_leaves_nothing(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    killed(clip, outputs(tmp_path), 5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "temporary"]
+    killed(clip, outputs(tmp_path), 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "temporary"]
+
+
+def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "gray")
+    with ClipWriter(clip, files, "x", length=7) as writer:
+        for pts, rgb in decoding.frames(clip):
+            writer.write(pts, drawn(rgb))
+        writer.discard()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "temporary"]
+
+
+def test_frames_that_were_not_written_are_missed(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "gray")
+    with ClipWriter(clip, files, "x", length=7) as writer:
+        for pts, rgb in list(decoding.frames(clip))[:22]:
+            writer.write(pts, drawn(rgb))
+        with pytest.raises(DacliError, match=r"22 of 24 frames of .*a\.mp4 were written"):
+            writer.finish({"gray": ""})
+        assert not files["gray"].exists()
+        assert writer.finish({"gray": ""}, allow_truncated=True) == ()
+    assert footage.seconds(files["gray"]) == [Fraction(n, 24) for n in range(22)]
+    with ClipWriter(clip, files, "x") as writer, pytest.raises(DacliError, match="0 of 24 frames"):
+        writer.finish({"gray": ""}, allow_truncated=True)
+
+
+def test_outputs_that_were_there_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "gray")
+    files["gray"].write_text("old")
+    killed(clip, files, 20)
+    assert files["gray"].read_text() == "old"
+    written(clip, files)
+    assert len(footage.packets(files["gray"])[1]) == 24
+
+
+def test_notes_of_the_sound_are_given_once_a_container(tmp_path: Path) -> None:
+    sound = ("-f", "lavfi", "-i", "sine=d=1", "-c:a", "wmav2")
+    clip = probe.probe(make(tmp_path / "a.mkv", *sound, *H264, frames=24))
+    _, notes = written(clip, outputs(tmp_path))
+    assert len(notes) == 1
+    assert "became aac" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("exit 9", "ffmpeg ended with status 9"),
+        ("head -c 50000 > /dev/null; kill -9 $$", "ffmpeg was killed by signal 9"),
+        ("head -c 50000 > /dev/null; exec sleep 100", "ffmpeg stalled for 0.5 s"),
+        ("cat > /dev/null; echo '[a @ 0x1] [error] No space left on device' >&2; exit 228", "the disk is full"),
+    ],
+)
+@pytest.mark.parametrize("stop", [0, 7])
+def test_an_encoder_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str, stop: int
+) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    files = outputs(tmp_path, "gray", "png16")
+    frames = list(decoding.frames(clip))
+    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.5 if "sleep" in script else 60)
+
+    def act() -> None:
+        with ClipWriter(clip, files, "x", length=7) as writer:
+            for number, (pts, rgb) in enumerate(frames):
+                if number == stop:
+                    footage.impostor(tmp_path, monkeypatch, script)
+                writer.write(pts, drawn(rgb))
+            writer.finish(dict.fromkeys(files, ""))
+
+    with pytest.raises(DacliError, match=r"cannot write .*a_(gray\.mp4|depth16\.mkv) ") as caught:
+        in_time(act)
+    assert why in caught.value.message
+    assert not any(path.exists() for path in files.values())
+    assert not list(tmp_path.glob(".*/.*"))
+    monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
+    assert written(clip, files, resume=True)[0] == (24 if stop == 0 else 17)
+
+
+def test_an_encoder_killed_half_way(tmp_path: Path) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, source="testsrc2=s=640x480:r=24", frames=24))
+    files = outputs(tmp_path)
+
+    def act() -> None:
+        with ClipWriter(clip, files, "x") as writer:
+            for number, (pts, rgb) in enumerate(decoding.frames(clip)):
+                writer.write(pts, drawn(rgb))
+                if number == 3:
+                    os.kill(writer.encoders["side"].process.popen.pid, signal.SIGKILL)
+            writer.finish(dict.fromkeys(files, ""))
+
+    with pytest.raises(DacliError, match=r"cannot write .*a_side\.mp4 \(ffmpeg was killed by signal 9\)"):
+        in_time(act)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "temporary"]
+
+
+def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=24))
+    (tmp_path / "file").touch()
+    with pytest.raises(DacliError, match=r"cannot write .*a_gray\.mp4 \(Not a directory\)"):
+        ClipWriter(clip, outputs(tmp_path / "file", "gray"), "x")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(DacliError, match=r"a_gray\.mp4 \(the disk is full\)"):
+        ClipWriter(clip, outputs(tmp_path, "gray"), "x")

@@ -1,0 +1,111 @@
+from fractions import Fraction
+from itertools import pairwise
+from math import floor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dacli.video import timing
+
+MILLISECONDS = Fraction(1, 1000)
+RATES = st.sampled_from([Fraction(n) for n in (5, 12, 24, 25, 30, 48, 50, 60, 120)]) | st.sampled_from(
+    [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)]
+)
+
+
+def rounded(rate: Fraction, count: int, base: Fraction) -> list[int]:
+    """Times as a file holds them: to the nearest tick."""
+    return [floor(i / rate / base + Fraction(1, 2)) for i in range(count)]
+
+
+@given(st.lists(st.integers(-50, 50), max_size=30).map(sorted))
+def test_rising_times_are_distinct_and_move_no_more_than_they_must(times: list[int]) -> None:
+    found = list(timing.rising(times))
+    assert len(found) == len(times)
+    assert all(sooner < later for sooner, later in pairwise(found))
+    assert all(got >= time for got, time in zip(found, times, strict=True))
+    if len(set(times)) == len(times):
+        assert found == times
+
+
+def test_rising_times_that_are_equal_move_by_a_tick_each() -> None:
+    assert list(timing.rising([3, 3, 3, 4, 9, 9])) == [3, 4, 5, 6, 9, 10]
+
+
+@given(RATES, st.integers(2, 400))
+def test_a_rate_of_whole_ticks_is_exact(rate: Fraction, count: int) -> None:
+    base = Fraction(1, rate.numerator)
+    times = [7 + i * rate.denominator for i in range(count)]
+    assert timing.rate(times, times[-1] + rate.denominator, base) == (rate, False)
+
+
+@given(RATES, st.integers(2, 4000))
+def test_a_stated_rate_is_found_under_rounded_times(rate: Fraction, count: int) -> None:
+    times = rounded(rate, count, MILLISECONDS)
+    found, variable = timing.rate(times, times[-1] + 40, MILLISECONDS, rate)
+    assert not variable
+    assert abs(found / rate - 1) <= Fraction(2, 1000 * (count - 1)) * rate
+    if count > 2000:
+        assert found == rate
+
+
+@given(RATES)
+def test_a_rate_that_nobody_states_is_found_in_a_long_clip(rate: Fraction) -> None:
+    times = rounded(rate, 4000, MILLISECONDS)
+    assert timing.rate(times, times[-1] + 40, MILLISECONDS, Fraction(17)) == (rate, False)
+
+
+def test_one_frame_has_the_rate_of_its_duration() -> None:
+    assert timing.rate([5], 1006, Fraction(1, 24000)) == (Fraction(24000, 1001), False)
+
+
+def test_a_variable_rate_is_told_with_its_mean() -> None:
+    found, variable = timing.rate([0, 40, 80, 200], 240, MILLISECONDS, Fraction(25))
+    assert variable
+    assert found == 15
+
+
+@pytest.mark.parametrize(
+    ("stated", "exact"),
+    [
+        ("23.98", Fraction(24000, 1001)),
+        ("29.97", Fraction(30000, 1001)),
+        ("59.94", Fraction(60000, 1001)),
+        ("119.88", Fraction(120000, 1001)),
+        ("24", Fraction(24)),
+        ("12.5", Fraction(25, 2)),
+        ("0.5", Fraction(1, 2)),
+        ("0", Fraction(0)),
+    ],
+)
+def test_printed_rates_stand_for_exact_ones(stated: str, exact: Fraction) -> None:
+    assert timing.exact(Fraction(stated)) == exact
+
+
+@pytest.mark.parametrize("base", [MILLISECONDS, Fraction(1, 90000), Fraction(1, 600)])
+@pytest.mark.parametrize("first", [0, 1, 7, 100])
+@pytest.mark.parametrize("rate", [24, 50, 60, 120])
+def test_whole_parts_of_a_rate_are_taken_evenly(base: Fraction, first: int, rate: int) -> None:
+    times = rounded(Fraction(rate), 500, base)[first:]
+    for step in (1, 2, 3, 4, 5, 12):
+        assert timing.thinned(times, base, Fraction(rate, step)) == tuple(times[::step])
+
+
+def test_ticks_as_long_as_frames() -> None:
+    times = tuple(range(100, 200))
+    for step in (1, 2, 3, 4, 5, 12):
+        assert timing.thinned(times, Fraction(1, 24), Fraction(24, step)) == times[::step]
+
+
+@given(st.sets(st.integers(0, 9000), min_size=1).map(sorted), st.integers(1, 60))
+def test_what_is_left_is_some_of_the_times_and_few_enough(times: list[int], fps: int) -> None:
+    found = timing.thinned(times, MILLISECONDS, Fraction(fps))
+    assert set(found) <= set(times)
+    assert found[0] == times[0]
+    for start in range(0, 9000, 250):
+        assert sum(start <= time < start + 1000 for time in found) <= fps + 1
+
+
+def test_thinned_slots_begin_with_the_first_frame() -> None:
+    assert timing.thinned([500, 510, 600, 1500], MILLISECONDS, Fraction(10)) == (500, 600, 1500)
