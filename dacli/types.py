@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 Quantity = Literal["inverse depth", "metres"]
 Near = Literal["white", "black"]
+TileMode = Literal["auto", "on", "off"]
 DepthArray = npt.NDArray[np.float32]  # [H, W], in the unit of its quantity
 FloatArray = npt.NDArray[np.floating]
 ImageArray = npt.NDArray[np.uint8 | np.uint16]  # RGB [H, W, 3]

@@ -33,7 +33,7 @@ ROWS = (
 ROW = {name: number for number, row in enumerate(ROWS) for name in row.split()} | {"": -1}
 # Imports that still point upwards; each goes with the joint that it waits for.
 WAITING = {
-    ("batch", "cli"), ("bench", "cli"), ("evaluation", "batch"), ("evaluation", "cli"), ("video", "cli"),
+    ("bench", "cli"), ("evaluation", "cli"),
 }  # fmt: skip
 HEAVY = ("torch", "cv2", "numpy", "matplotlib", "PIL", "safetensors", "openvino", "nncf", "rich.progress", "rich.table")
 

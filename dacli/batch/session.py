@@ -11,17 +11,15 @@ from dacli import memory, paths
 from dacli.batch import journal, pipeline
 from dacli.batch.jobs import Job
 from dacli.batch.journal import Entry, Journal
+from dacli.batch.options import RunOptions, style
 from dacli.batch.pipeline import Work
 from dacli.batch.settings import Task, fingerprint, identity
-from dacli.cli.console import Voice
-from dacli.cli.options import Chosen, style
+from dacli.callbacks import Reporter
 from dacli.errors import DacliError
-from dacli.inference import device, predictor
+from dacli.inference import device
+from dacli.inference.loading import batch_for, load_predictor
 from dacli.inference.predictor import Predictor
-from dacli.inference.preprocess import network_size
-from dacli.inference.tiling import Mode
 from dacli.models import registry
-from dacli.models.registry import Opened
 
 SAMPLES = 3  # pictures that a dry run takes the time of
 
@@ -68,13 +66,13 @@ class Tally:
         return text
 
 
-def prepare(chosen: Chosen, voice: Voice, pictures: int = 1) -> tuple[list[Predictor], Task]:
+def prepare(chosen: RunOptions, voice: Reporter, pictures: int = 1) -> tuple[list[Predictor], Task]:
     """The predictors for so many pictures, one for each that is computed at a time, and what the pictures share."""
     memory.few_heaps()
     look = style(chosen.colormap, chosen.near, chosen.range)
     choice = registry.choose(chosen.encoder, chosen.model, chosen.weights)
     machines = [(one, chosen.precision, chosen.engine) for one in chosen.devices]
-    found = [open_one(choice, chosen.size, machine, voice, pictures, chosen.tile) for machine in machines]
+    found = [load_predictor(choice, chosen.size, machine, voice, pictures, chosen.tile) for machine in machines]
     ready = [predictor for predictor, _ in found]
     first, opened = found[0]
     for one in ready:
@@ -86,40 +84,7 @@ def prepare(chosen: Chosen, voice: Voice, pictures: int = 1) -> tuple[list[Predi
     )  # fmt: skip
 
 
-def open_one(
-    choice: registry.Choice,
-    size: int | None,
-    machine: tuple[str, str, str],
-    voice: Voice,
-    pictures: int = 1,
-    tile: Mode = "auto",
-) -> tuple[Predictor, Opened]:
-    """The predictor for a device, and a line that says what was decided and why."""
-    plan = device.resolve(*machine)
-    opened = registry.open_network(choice, half=plan.half_weights, say=voice.note, progress=voice.download)
-    ready = Predictor(opened.network, plan, size, pictures=pictures, tile=tile, say=voice.note)
-    why = f" ({plan.reason})" if plan.reason else ""
-    voice.note(
-        f"{opened.encoder} {ready.quantity} at {ready.size} px{in_tiles(ready)} on {plan.device}, {plan.engine} "
-        f"{plan.precision}{why}"
-    )
-    return ready, opened
-
-
-def in_tiles(ready: Predictor) -> str:
-    """What the line says of tiles, where they or one pass would be better; nothing where one pass is."""
-    best = ready.largest_pass
-    if ready.tiled:
-        return f" in tiles of {ready.native}" + (f" (one pass is better up to {best})" if ready.size <= best else "")
-    return f" in one pass (tiles are better above {best})" if ready.size > best else ""
-
-
-def batch_for(ready: Predictor) -> int:
-    size = min(ready.size, ready.native) if ready.tiled else ready.size
-    return predictor.paying_batch(ready.engine, network_size(3, 4, size, ready.patch))
-
-
-def go(planned: Sequence[Job], predictors: Sequence[Predictor], task: Task, voice: Voice) -> Tally:
+def go(planned: Sequence[Job], predictors: Sequence[Predictor], task: Task, voice: Reporter) -> Tally:
     """Do the work, telling each result; an interrupt says how to go on."""
     tally = Tally(len(planned))
     works = pipeline.run(planned, predictors, task)
@@ -142,7 +107,7 @@ def go(planned: Sequence[Job], predictors: Sequence[Predictor], task: Task, voic
 
 
 def fill_folder(
-    mine: Sequence[Job], names: Sequence[str], out: Path, chosen: Chosen, voice: Voice, *, only_failed: bool
+    mine: Sequence[Job], names: Sequence[str], out: Path, chosen: RunOptions, voice: Reporter, *, only_failed: bool
 ) -> int:
     """Do a folder's part of the work and write down what failed of the whole; the exit code."""
     check(chosen)
@@ -169,7 +134,7 @@ def fill_folder(
         return 1 if tally.failed else 0
 
 
-def check(chosen: Chosen) -> None:
+def check(chosen: RunOptions) -> None:
     """Raises what prepare() would raise for options that nothing can be made with, before a folder is made."""
     style(chosen.colormap, chosen.near, chosen.range)
     registry.choose(chosen.encoder, chosen.model, chosen.weights)
@@ -177,17 +142,17 @@ def check(chosen: Chosen) -> None:
         device.resolve(one, chosen.precision, chosen.engine)
 
 
-def tell_failures(known: Mapping[str, Entry], names: Sequence[str], voice: Voice) -> None:
+def tell_failures(known: Mapping[str, Entry], names: Sequence[str], voice: Reporter) -> None:
     failed = [name for name in names if name in known and known[name].error]
     voice.insist(f"{len(failed)} failed:")
     for name in failed:
         voice.insist(f"  {known[name].error}")
 
 
-def show_plan(mine: Sequence[Job], out: Path, chosen: Chosen, voice: Voice) -> None:
+def show_plan(mine: Sequence[Job], out: Path, chosen: RunOptions, voice: Reporter) -> None:
     """Tell what a run would make of what, how much that is, and how long a few of the pictures take."""
     for job in mine:
-        voice.planned(job)
+        voice.planned(str(job.source), {kind: str(path) for kind, path in job.outputs.items()})
     size = sum(max(0, identity(job.source)[0]) for job in mine)
     text = f"{len(mine)} pictures, {size / 1e6:,.0f} MB"
     choice = registry.choose(chosen.encoder, chosen.model, chosen.weights)
@@ -225,7 +190,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def report(work: Work, task: Task, voice: Voice) -> None:
+def report(work: Work, task: Task, voice: Reporter) -> None:
     """One input's result: JSON or paths on stdout, its fault or note on stderr."""
     if work.error is not None:
         voice.fault(work.error)

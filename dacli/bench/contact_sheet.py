@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dacli.bench.measure import turns
 from dacli.bench.subjects import subject
 from dacli.bench.table import Group, Setup, median, memory
-from dacli.cli.console import Voice
+from dacli.callbacks import Reporter
 from dacli.errors import DacliError
 from dacli.evaluation import tables
 from dacli.inference.device import Plan
@@ -36,7 +36,7 @@ class Cell:
     shown: NDArray[np.uint8]
 
 
-def cells(todo: Sequence[Setup], photo: Path, rgb: ImageArray, count: int, voice: Voice) -> Iterator[Cell | None]:
+def cells(todo: Sequence[Setup], photo: Path, rgb: ImageArray, count: int, voice: Reporter) -> Iterator[Cell | None]:
     """What each setup makes of a photo, timed in `count` turns; None for what failed, which is told."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         for encoder in dict.fromkeys(setup.encoder for setup in todo):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dacli.cli.console import Voice
+from dacli.callbacks import Reporter
 from dacli.models import registry
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.registry import Choice, Network
@@ -28,7 +28,7 @@ class Subject:
 
 
 @contextmanager
-def subject(encoder: str, folder: Path, voice: Voice) -> Iterator[Subject]:
+def subject(encoder: str, folder: Path, voice: Reporter) -> Iterator[Subject]:
     """The network with its weights if they are here, else with seeded random ones, which take the same time.
 
     What engines make of random weights goes into `folder` and not into the user's cache.

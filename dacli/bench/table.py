@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli.batch import jobs, pipeline, session
+from dacli.batch import jobs, pipeline
 from dacli.batch.settings import Style, Task
 from dacli.bench import rivals
 from dacli.bench.measure import peak, photos, turns
 from dacli.bench.rivals import Given, Runner
 from dacli.bench.subjects import Subject, subject
-from dacli.cli.console import Voice
+from dacli.callbacks import Reporter
+from dacli.cli.options import parse_list
 from dacli.errors import DacliError
 from dacli.evaluation import tables
-from dacli.evaluation.sweeps import parse_list
-from dacli.inference import device
+from dacli.inference import device, loading
 from dacli.inference.device import Plan
 from dacli.inference.predictor import Predictor
 from dacli.io import images
@@ -72,7 +72,7 @@ def setups(
     return [Setup(str(choice.encoder), size, plan) for choice, size, plan in product(choices, sizes, distinct.values())]
 
 
-def run(todo: Sequence[Setup], count: int, voice: Voice, *, against: bool) -> Iterator[list[Record]]:
+def run(todo: Sequence[Setup], count: int, voice: Reporter, *, against: bool) -> Iterator[list[Record]]:
     """The records of each network at each size, those of one list timed in `count` turns.
 
     What could not be measured is told, and its list is empty.
@@ -103,7 +103,7 @@ class Group:
     folder: Path
     turns: int
 
-    def measure(self, plans: Sequence[Plan], voice: Voice, *, against: bool) -> list[Record]:
+    def measure(self, plans: Sequence[Plan], voice: Reporter, *, against: bool) -> list[Record]:
         """The records of the plans, then those of what runs against them where one pass sees the picture."""
         voice.note(f"measuring {self.given.encoder} at {self.size} px")
         rgb = images.read(self.sources[0])
@@ -135,7 +135,7 @@ class Group:
         """What of dacli itself is timed with the plan of a predictor."""
         plan, seen = ready.engine.plan, ready.prepare(rgb)
         many = self.predictor(plan, len(files))
-        many.batch = session.batch_for(many)
+        many.batch = loading.batch_for(many)
         planned = jobs.plan(files, self.folder / "out", ("gray",))
         task = Task("", "", "", many.quantity, self.size, plan, Style(), images.MAX_PIXELS, overwrite=True)
         return Runner(

@@ -58,9 +58,9 @@ def bench(
     voice = Voice(json_, quiet)
     target = sheet_file(sheet, out, against=against, overwrite=overwrite)
     from dacli.bench import machine, table
-    from dacli.evaluation import sweeps
+    from dacli.cli import options
 
-    sizes = sweeps.parse_sizes(size)
+    sizes = options.parse_sizes(size)
     if sheet is not None and target is not None:
         todo = table.setups(encoder, precision, engine, device, sizes if size else list(SHEET))
         raise typer.Exit(make_sheet(todo, sheet, target, turns, voice))

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dacli.batch.jobs import Job
-from dacli.errors import DacliError
 from dacli.paths import display_path
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ class Voice:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def fault(self, error: DacliError) -> None:
+    def fault(self, error: Exception) -> None:
         """Say a line that nobody can switch off."""
         print(f"error: {error}", file=sys.stderr, flush=True)
 
@@ -44,11 +42,10 @@ class Voice:
         """Say a line of the command's result."""
         print(text, flush=True)
 
-    def planned(self, job: Job) -> None:
+    def planned(self, source: str, outputs: dict[str, str]) -> None:
         """Say what a run would make of an input."""
-        outputs = {kind: str(path) for kind, path in job.outputs.items()}
-        told = json.dumps({"input": str(job.source), "outputs": outputs})
-        self.result(told if self.json else f"{job.source} -> {', '.join(outputs.values())}")
+        told = json.dumps({"input": source, "outputs": outputs})
+        self.result(told if self.json else f"{source} -> {', '.join(outputs.values())}")
 
     @contextmanager
     def counting(self, total: int) -> "Iterator[Count]":

@@ -50,12 +50,13 @@ def evaluate(
     out: Folder = None, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Accuracy of one or several networks on DA-2K, on pictures with known depth, or on rendered scenes."""
+    from dacli.cli import options
     from dacli.evaluation import sweeps, tables
     from dacli.io import depth_files
     from dacli.weights import checkpoints
 
     voice = Voice(json_, quiet)
-    sizes, step = sweeps.parse_sizes(size), depth_files.parse_unit(unit)
+    sizes, step = options.parse_sizes(size), depth_files.parse_unit(unit)
     choices = sweeps.choose(encoder, model, weights or ())
     kind = checkpoints.ALIASES.get(model, model)
     how = sweeps.alignment(align, kind)
@@ -122,11 +123,11 @@ def scenes(
     overwrite: Overwrite = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Rendered pictures with exact depth, intrinsics and camera; clips as one folder of frames each."""
-    from dacli.evaluation import sweeps
+    from dacli.cli import options
     from dacli.scenes import export
 
     voice = Voice(quiet=quiet)
-    kinds = sweeps.parse_list(save)
+    kinds = options.parse_list(save)
     order = export.Order(seed, (height, width), kinds, clip, frames if clip else 1, fps)
     export.check(order)
     with voice.bar() as bar:

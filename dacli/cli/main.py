@@ -13,12 +13,12 @@ import typer
 
 from dacli import __version__, paths, prefetch
 from dacli.batch import inputs, jobs
+from dacli.batch.options import RunOptions  # fmt: skip
 from dacli.cli.bench import bench_app
 from dacli.cli.console import Voice
 from dacli.cli.evaluate import judge_app
 from dacli.cli.options import (
     Batch,
-    Chosen,
     Colormap,
     Device,
     Devices,
@@ -53,7 +53,7 @@ from dacli.cli.options import (
     parse_devices,
     parse_shard,
     pixel_limit,
-)  # fmt: skip
+)
 from dacli.cli.train import train_app
 from dacli.cli.video import video
 from dacli.cli.weights import weights_app
@@ -85,7 +85,7 @@ def image(
     """Depth of one or more pictures."""
     voice = Voice(json_, quiet)
     kinds = formats.parse_kinds(save)
-    chosen = Chosen(
+    chosen = RunOptions(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16), [device], engine, colormap,
         near, range_, pixel_limit(max_pixels), overwrite, tile=check_tile(tile),
     )  # fmt: skip
@@ -113,7 +113,7 @@ def folder(
     """Depth of every picture below IN, in the same tree below OUT; a rerun goes on where the last one ended."""
     voice = Voice(json_, quiet)
     kinds = formats.parse_kinds(save)
-    chosen = Chosen(
+    chosen = RunOptions(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
         parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
         parse_batch(batch), check_tile(tile),

@@ -1,8 +1,7 @@
 """The options that commands share, each declared once, and what is checked at the door."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,8 +10,7 @@ import typer
 from dacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dacli.batch.settings import Style
-    from dacli.inference.tiling import Mode
+    from dacli.types import TileMode
 
 Source = Annotated[
     str, typer.Argument(metavar="IN", help="A folder, @FILE or - (a list of paths), or a pattern such as 'in/*.jpg'.")
@@ -66,26 +64,6 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object per input on
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.")]
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What the options of a command say about the network, the machine and the look; text as it was typed."""
-
-    encoder: str | None
-    model: str
-    weights: Path | None
-    size: int | None
-    precision: str
-    devices: Sequence[str]
-    engine: str
-    colormap: str
-    near: str
-    range: str
-    max_pixels: int
-    overwrite: bool
-    batch: int | None = 1
-    tile: "Mode" = "auto"
-
-
 def check_size(size: int | None) -> int | None:
     """The size itself; raises UsageError for one that no network can take."""
     if size is not None and not 14 <= size <= 10_000:
@@ -95,7 +73,7 @@ def check_size(size: int | None) -> int | None:
     return size
 
 
-def check_tile(tile: str) -> "Mode":
+def check_tile(tile: str) -> "TileMode":
     """The mode that --tile names; raises UsageError for one that is none."""
     if tile not in ("auto", "on", "off"):
         raise UsageError(f"--tile {tile} is none of auto, on and off", "auto takes tiles where they are better")
@@ -114,17 +92,6 @@ def chosen_precision(precision: str, *, half: bool) -> str:
     if half and precision not in ("auto", "fp16"):
         raise UsageError(f"--fp16 and --precision {precision} contradict each other", "give one of them")
     return "fp16" if half else precision
-
-
-def style(colormap: str, near: str, range_: str) -> "Style":
-    """The style that the options make; raises UsageError for a colormap, an end or a range that is none."""
-    from dacli.batch import settings
-    from dacli.outputs import drawing
-
-    if near not in ("white", "black"):
-        raise UsageError(f"--near {near} is neither white nor black", "white makes near things bright")
-    drawing.colors(colormap)
-    return settings.Style(colormap, "white" if near == "white" else "black", drawing.parse_range(range_))
 
 
 def parse_shard(text: str | None, environment: Mapping[str, str]) -> tuple[int, int, str]:
@@ -172,3 +139,17 @@ def parse_devices(devices: str | None, device: str) -> list[str]:
     if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", devices):
         raise UsageError(f"--devices {devices} is no list of CUDA devices", "give their numbers, as 0,1")
     return [f"cuda:{int(number)}" for number in dict.fromkeys(devices.split(","))]
+
+
+def parse_list(text: str | None) -> list[str]:
+    """What stands between commas, each once; nothing for None."""
+    return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+
+
+def parse_sizes(text: str | None) -> list[int | None]:
+    """The sizes of a list, [None] for none; raises UsageError for what no network can take."""
+    parts = parse_list(text)
+    for part in parts:
+        if not part.isdecimal() or not part.isascii():
+            raise UsageError(f"--size {part} is no number of pixels", "give one, or several as 256,518")
+    return [check_size(int(part)) for part in parts] or [None]

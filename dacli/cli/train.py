@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dacli.batch import inputs, jobs
+from dacli.batch.options import RunOptions  # fmt: skip
 from dacli.cli.console import EVERY, Voice
 from dacli.cli.options import (
     Batch,
-    Chosen,
     DepthUnit,
     Device,
     Devices,
@@ -39,7 +39,7 @@ from dacli.cli.options import (
     parse_devices,
     parse_shard,
     pixel_limit,
-)  # fmt: skip
+)
 from dacli.errors import DacliError, UsageError
 from dacli.outputs import formats
 
@@ -103,7 +103,7 @@ def label(
 ) -> None:  # fmt: skip
     """Pseudo-labels, float16 inverse depth, of every picture below IN; a rerun goes on where the last one ended."""
     voice = Voice(json_, quiet)
-    chosen = Chosen(
+    chosen = RunOptions(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
         parse_devices(devices, device), "auto", "Spectral_r", "white", "auto", pixel_limit(max_pixels), overwrite,
         parse_batch(batch),

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacli.batch import inputs, jobs
+from dacli.batch.options import RunOptions  # fmt: skip
 from dacli.cli.console import Voice
 from dacli.cli.options import (
     Batch,
-    Chosen,
     Colormap,
     Device,
     Devices,
@@ -39,7 +39,7 @@ from dacli.cli.options import (
     parse_batch,
     parse_devices,
     pixel_limit,
-)  # fmt: skip
+)
 from dacli.errors import UsageError
 from dacli.outputs import formats
 
@@ -72,7 +72,7 @@ def video(
     """Depth of a clip as a clip: its frames, its times, its sound; steady from frame to frame."""
     voice = Voice(json_, quiet)
     kinds = formats.parse_kinds(save)
-    chosen = Chosen(
+    chosen = RunOptions(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
         parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
         parse_batch(batch), check_tile(tile),

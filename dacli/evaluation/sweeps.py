@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from dacli.batch import session
-from dacli.cli.console import Voice
-from dacli.cli.options import check_size
+from dacli.callbacks import Reporter
+from dacli.cli.options import parse_list
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
 from dacli.evaluation.scoring import Data, Result
-from dacli.inference import device
+from dacli.inference import device, loading
 from dacli.inference.predictor import Predictor
 from dacli.io import depth_files, files
 from dacli.io.depth_files import Unit
@@ -31,20 +30,6 @@ class Setup:
     choice: Choice
     size: int | None
     machine: tuple[str, str, str]
-
-
-def parse_list(text: str | None) -> list[str]:
-    """What stands between commas, each once; nothing for None."""
-    return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
-
-
-def parse_sizes(text: str | None) -> list[int | None]:
-    """The sizes of a list, [None] for none; raises UsageError for what no network can take."""
-    parts = parse_list(text)
-    for part in parts:
-        if not part.isdecimal() or not part.isascii():
-            raise UsageError(f"--size {part} is no number of pixels", "give one, or several as 256,518")
-    return [check_size(int(part)) for part in parts] or [None]
 
 
 def choose(encoders: str | None, model: str, weights: Sequence[Path]) -> list[Choice]:
@@ -86,7 +71,7 @@ def rendered(count: int, seed: int, align: str, model: str) -> Data:
     return scoring.rendered(count, seed, align, f"{model} scenes", metric_places.PLACES[model], registry.RANGES[model])
 
 
-def open_data(text: str, align: str, unit: Unit | None, voice: Voice) -> Data:
+def open_data(text: str, align: str, unit: Unit | None, voice: Reporter) -> Data:
     """What DATA names: DA-2K or pictures with depth; raises DacliError for neither.
 
     Raises UsageError if inverse depth of any scale is to judge metres.
@@ -113,11 +98,11 @@ def title(data: Data, align: str) -> str:
     return f"{data.title}; δ1 and all after it {how}"
 
 
-def run(todo: Sequence[Setup], data: Data, align: str, voice: Voice) -> Iterator[tuple[dict[str, object], bool]]:
+def run(todo: Sequence[Setup], data: Data, align: str, voice: Reporter) -> Iterator[tuple[dict[str, object], bool]]:
     """The record of each network as it is ready, and whether all pictures could be judged; faults are told once."""
     told: set[str] = set()
     for setup in todo:
-        ready, opened = session.open_one(setup.choice, setup.size, setup.machine, voice)
+        ready, opened = loading.load_predictor(setup.choice, setup.size, setup.machine, voice)
         with voice.bar() as bar:
             task = bar.add_task(opened.encoder, total=len(data.names))
             found = scoring.measure(ready, data, lambda done: bar.update(task, completed=done))  # noqa: B023

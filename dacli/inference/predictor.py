@@ -18,8 +18,9 @@ from dacli.errors import DacliError, MemoryShortError
 from dacli.inference.device import Plan, free_memory, streams
 from dacli.inference.engines.torch_engine import Engine
 from dacli.inference.preprocess import network_size, prepare, to_source
-from dacli.inference.tiling import Mode, Report, Tiling, filled, plan, refine, shrunk, unheard, wanted
+from dacli.inference.tiling import Report, Tiling, filled, plan, refine, shrunk, unheard, wanted
 from dacli.models.registry import Network
+from dacli.types import TileMode
 
 if TYPE_CHECKING:
     from dacli.inference.engines.openvino_engine import OpenVINOEngine
@@ -94,7 +95,7 @@ class Predictor:
 
     def __init__(
         self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, pictures: int = 1,
-        tile: Mode = "auto", say: Log = lambda _: None,
+        tile: TileMode = "auto", say: Log = lambda _: None,
     ) -> None:  # fmt: skip
         self.patch, self.align_corners = network.patch, network.align_corners
         self.quantity: types.Quantity = "inverse depth" if network.max_depth is None else "metres"

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise, product
-from typing import Literal, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -22,9 +22,8 @@ from torch import Tensor
 
 from dacli.inference.preprocess import network_size, prepare, to_source
 from dacli.prefetch import Prefetch
-from dacli.types import DepthArray, ImageArray
+from dacli.types import DepthArray, ImageArray, TileMode
 
-Mode = Literal["auto", "on", "off"]
 Forward = Callable[[Tensor], Tensor]
 Report = Callable[[int, int], None]
 
@@ -71,7 +70,7 @@ class Refined:
     unsound: int
 
 
-def wanted(mode: Mode, size: int, largest_pass: int) -> bool:
+def wanted(mode: TileMode, size: int, largest_pass: int) -> bool:
     """Whether a picture is made of tiles that is to be seen at `size`, one pass being better up to `largest_pass`."""
     return mode == "on" or (mode == "auto" and size > largest_pass)
 
@@ -143,7 +142,7 @@ def shrunk(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
     height, width = min(rgb.shape[0], size[0]), min(rgb.shape[1], size[1])
     if (height, width) == rgb.shape[:2]:
         return rgb
-    return cast(ImageArray, cv2.resize(np.ascontiguousarray(rgb), (width, height), interpolation=cv2.INTER_AREA))
+    return cast("ImageArray", cv2.resize(np.ascontiguousarray(rgb), (width, height), interpolation=cv2.INTER_AREA))
 
 
 def predicted(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from dacli.batch import session
 from dacli.batch.jobs import Job
+from dacli.batch.options import RunOptions
 from dacli.batch.settings import Made, Task
-from dacli.cli.console import Voice
-from dacli.cli.options import Chosen
+from dacli.callbacks import Reporter
 from dacli.errors import DacliError, unforeseen
 from dacli.inference.predictor import Predictor
 from dacli.paths import display_path
@@ -16,7 +16,7 @@ from dacli.video.probe import Clip
 from dacli.video.process import Developed, Showing
 
 
-def screen(planned: Sequence[Job], chosen: Chosen, showing: Showing, voice: Voice) -> int:
+def screen(planned: Sequence[Job], chosen: RunOptions, showing: Showing, voice: Reporter) -> int:
     """Make the outputs of all clips; the exit code: 1 if one failed."""
     session.check(chosen)
     opened = [(job, process) for job in planned if (process := opened_or_told(job, chosen, showing, voice))]
@@ -27,7 +27,7 @@ def screen(planned: Sequence[Job], chosen: Chosen, showing: Showing, voice: Voic
     return 1 if failed else 0
 
 
-def opened_or_told(job: Job, chosen: Chosen, showing: Showing, voice: Voice) -> Clip | None:
+def opened_or_told(job: Job, chosen: RunOptions, showing: Showing, voice: Reporter) -> Clip | None:
     """The clip, or None after its fault was told."""
     try:
         return process.open_clip(job.source, showing, chosen.max_pixels)
@@ -36,7 +36,7 @@ def opened_or_told(job: Job, chosen: Chosen, showing: Showing, voice: Voice) -> 
         return None
 
 
-def shoot(job: Job, clip: Clip, predictors: Sequence[Predictor], task: Task, showing: Showing, voice: Voice) -> bool:
+def shoot(job: Job, clip: Clip, predictors: Sequence[Predictor], task: Task, showing: Showing, voice: Reporter) -> bool:
     """Make the outputs of one clip and tell of it; False if that failed."""
     done = 0
     try:
@@ -63,13 +63,13 @@ def shoot(job: Job, clip: Clip, predictors: Sequence[Predictor], task: Task, sho
     return False
 
 
-def fail(job: Job, error: DacliError, voice: Voice) -> None:
+def fail(job: Job, error: DacliError, voice: Reporter) -> None:
     voice.fault(error)
     if voice.json:
         voice.result(json.dumps({"input": str(job.source), "ok": False, "error": str(error)}))
 
 
-def tell(job: Job, made: Developed, clip: Clip, task: Task, voice: Voice) -> None:
+def tell(job: Job, made: Developed, clip: Clip, task: Task, voice: Reporter) -> None:
     """A clip's result: JSON or paths on stdout."""
     if made.kept:
         voice.note(f"{display_path(job.source)} is done already; --overwrite redoes it")

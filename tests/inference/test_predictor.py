@@ -17,9 +17,9 @@ from dacli.inference.device import Plan
 from dacli.inference.engines.torch_engine import Engine, lay_out
 from dacli.inference.predictor import Predictor
 from dacli.inference.preprocess import network_size, prepare, to_source
-from dacli.inference.tiling import Mode
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
+from dacli.types import TileMode
 from tests.models.test_depth_anything import build, weights_of
 
 Pixels = npt.NDArray[np.uint8]
@@ -52,7 +52,7 @@ def plan(precision: str = "fp32") -> Plan:
     return Plan("cpu", "torch", precision, half_weights=False, reason="")
 
 
-def predictor(network: Any, precision: str = "fp32", size: int | None = None, tile: Mode = "auto") -> Predictor:
+def predictor(network: Any, precision: str = "fp32", size: int | None = None, tile: TileMode = "auto") -> Predictor:
     return Predictor(network, plan(precision), size, tile=tile)
 
 
@@ -291,7 +291,7 @@ def shaded(height: int = 300, width: int = 400) -> Pixels:
 
 
 @pytest.mark.parametrize(("tile", "size"), [("off", 112), ("auto", 56)])
-def test_where_memory_is_short_for_one_pass_tiles_do_it(tile: Mode, size: int) -> None:
+def test_where_memory_is_short_for_one_pass_tiles_do_it(tile: TileMode, size: int) -> None:
     short, roomy = (predictor(one, size=size, tile=tile).predict([shaded()])[0] for one in (Short(28 * 42), Short(1e9)))
     assert (roomy.tiles, roomy.note) == (0, "")
     assert short.tiles > 1
@@ -342,7 +342,7 @@ def test_tiles_are_no_way_on_at_the_native_size() -> None:
         *(("on", 14, False), ("on", 28, True), ("on", 42, True), ("off", 280, False)),
     ],
 )
-def test_the_mode_decides_who_is_made_of_tiles(*, tile: Mode, size: int, tiled: bool) -> None:
+def test_the_mode_decides_who_is_made_of_tiles(*, tile: TileMode, size: int, tiled: bool) -> None:
     (made,) = predictor(Stub(), size=size, tile=tile).predict([shaded(60, 90)])
     assert (made.tiles > 0) is tiled
     assert made.network_size == network_size(60, 90, size)
@@ -399,7 +399,7 @@ def test_pictures_share_the_engine_or_tiles_do(
 
     monkeypatch.setattr(predictor_module, "start", start)
     how = dataclasses.replace(plan(), engine=engine)
-    made = Predictor(cast(Any, Stub()), how, size, pictures=pictures, tile="auto")
+    made = Predictor(cast("Any", Stub()), how, size, pictures=pictures, tile="auto")
     assert asked == [streams]
     assert len({id(each) for each in made.shared()}) == shared
 
