@@ -174,7 +174,7 @@ def test_own_weights_tell_their_encoder(dacli: Run, home: Path, weights: Path) -
 
 BUSY = """
 import atexit, signal, time
-from dacli import engine
+from dacli.inference.engines import torch_engine as engine
 from dacli.cli.main import main
 
 def forward(engine, pictures):

@@ -339,8 +339,9 @@ def test_a_clip_from_a_pipe(home: Path, weights: Path) -> None:
 def command(weights: Path) -> list[str]:
     """dacli with the tests' own tiny, in segments of 20 frames."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += f"from dacli import cli, segments, tiny; from pathlib import Path; tiny.BUNDLED = Path({str(weights)!r}); "
-    code += "segments.ClipWriter.__init__.__kwdefaults__['length'] = 20; cli.main()"
+    code += "from dacli.cli.main import main; from dacli.models import tiny; from dacli.video import segments; "
+    code += f"from pathlib import Path; tiny.BUNDLED = Path({str(weights)!r}); "
+    code += "segments.ClipWriter.__init__.__kwdefaults__['length'] = 20; main()"
     return [sys.executable, "-c", code]
 
 

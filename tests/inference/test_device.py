@@ -188,7 +188,7 @@ def test_int8_elsewhere_is_refused(machine: Machine, place: str, engine: str) ->
 
 @pytest.mark.parametrize("name", ["openvino", "nncf"])
 def test_to_ask_for_openvino_or_nncf_does_not_load_it(name: str) -> None:
-    code = f"import sys; from dacli import device; print(device.has_{name}(), '{name}' in sys.modules)"
+    code = f"import sys; from dacli.inference import device; print(device.has_{name}(), '{name}' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout == "True False\n"
 

@@ -431,9 +431,9 @@ def test_nothing_but_our_line_reaches_stderr(tmp_path: Path) -> None:
     saved(tmp_path, "d.tif", encoded(Image.fromarray(RGB), "TIFF", compression="tiff_lzw")[:-2])
     code = "\n".join(
         [
-            "import sys; from pathlib import Path; from dacli import errors, pictures",
+            "import sys; from pathlib import Path; from dacli import errors; from dacli.io import images",
             "for name in sys.argv[1:]:",
-            "    try: pictures.read(Path(name))",
+            "    try: images.read(Path(name))",
             "    except errors.DacliError: pass",
         ]
     )

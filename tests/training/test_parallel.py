@@ -18,7 +18,7 @@ from dacli.training.parallel import World
 SCRIPT = """
 import sys, torch
 from dacli.scenes.layouts import scene
-from dacli.train import data
+from dacli.training import data
 from dacli.training.data import Scenes, Stage, Stream, batches
 from dacli.training.loop import Course, start, step
 from dacli.training.parallel import joined, synchronise

@@ -183,8 +183,8 @@ def test_a_kill_after_the_last_frame_leaves_only_the_joining(tmp_path: Path, mon
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from dacli import clips, decoding, segments
-clip = clips.probe(Path(sys.argv[1]))
+from dacli.video import decoding, probe, segments
+clip = probe.probe(Path(sys.argv[1]))
 with segments.ClipWriter(clip, {"gray": Path(sys.argv[2])}, "x", length=7) as writer:
     for number, (pts, rgb) in enumerate(decoding.frames(clip)):
         if number == 17:

@@ -34,7 +34,7 @@ FP32 = Plan("cpu", "openvino", "fp32", half_weights=False, reason="")
 BITS8 = {"i8", "u8"}
 QUANTISE = """
 import sys
-from dacli import tiny
+from dacli.models import tiny
 from dacli.inference.device import resolve
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
 OpenVINOEngine(tiny.load(), resolve("cpu", "int8"), say=lambda line: print(line, file=sys.stderr))
