@@ -400,7 +400,8 @@ def test_a_fault_of_openvino_is_not_taken_for_short_memory(small: Tiny) -> None:
 
 def test_its_makers_are_told_nothing(tmp_path: Path) -> None:
     code = (
-        "import threading; from dacli.inference.engines.openvino_engine import *; from dacli.models import tiny; from dacli.inference import device; "
+        "import threading; from dacli.inference.engines.openvino_engine import *; "
+        "from dacli.models import tiny; from dacli.inference import device; "
         "OpenVINOEngine(tiny.load(), device.resolve('cpu', engine='openvino')); "
         "print(sys.modules['openvino_telemetry'], threading.active_count())"
     )
