@@ -55,7 +55,7 @@ def take(frames: Sequence[Frame], raw: Depths) -> Take:
 def predicted(predictor: Predictor, number: int) -> Take:
     """Clip `number`: the motions by turns; every second round has a hard cut half-way. All have noise of 2 in 255."""
     layouts = [scene(STREAM, number), scene(STREAM, number + CLIPS)][: 1 + number // len(KINDS) % 2]
-    motion = MOTIONS[KINDS[number % len(KINDS)]]
+    motion = MOTIONS[FORMATS[number % len(KINDS)].suffix]
     frames = list(clip(layouts, motion, FRAMES, SIZE, noise=2, seed=number))
     return take(frames, np.stack([predictor.predict([f.rgb])[0].depth for f in frames]))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD
-from dacli.outputs.formats import KINDS
+from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 
 PICTURE_SUFFIXES = frozenset(
@@ -148,7 +148,10 @@ def is_picture(path: str) -> bool:
 
 
 def made_by_dacli(path: str) -> bool:
-    return path.endswith(tuple(KINDS.values())) and _RECORD_MARK.search(start_of(path, 1024)) is not None
+    return (
+        path.endswith(tuple(row.suffix for row in FORMATS.values()))
+        and _RECORD_MARK.search(start_of(path, 1024)) is not None
+    )
 
 
 def start_of(path: str, size: int) -> bytes:

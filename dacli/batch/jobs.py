@@ -1,4 +1,4 @@
-"""Which file is made of which: names that never meet, in a stable way."""
+"""The plan of a run: which files are made from which input, under names that never collide."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dacli.errors import DacliError
-from dacli.outputs.formats import KINDS
+from dacli.outputs.formats import FORMATS, Medium, OutputFormat
 from dacli.paths import display_path
 
 _STEM_BYTES = 230
@@ -17,7 +17,11 @@ _STEM_BYTES = 230
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One input and the files to make of it; `name` is the input's path below the root of the run, with slashes."""
+    """One input and the files to make from it.
+
+    `name` is the input's path below the root of the run, with slashes; `suffixes` are the ends of the outputs' names,
+    by format.
+    """
 
     source: Path
     name: str
@@ -27,43 +31,52 @@ class Job:
 
     @property
     def outputs(self) -> dict[str, Path]:
-        """The files to make, by kind."""
+        """Return the files to make, by format."""
         return {kind: self.folder / (self.stem + suffix) for kind, suffix in self.suffixes.items()}
 
+    @property
+    def formats(self) -> dict[str, OutputFormat]:
+        """Return the rows of the table of formats, by name."""
+        return {kind: FORMATS[kind] for kind in self.suffixes}
 
-def plan(
+    @property
+    def source_name(self) -> str:
+        """Return the input's file name as records hold it."""
+        return self.source.name.encode("utf-8", "backslashreplace").decode()
+
+    def is_present(self) -> bool:
+        """Return whether every output is there; files are written whole, so each is complete."""
+        return all(path.is_file() for path in self.outputs.values())
+
+
+def plan_jobs(
     sources: Sequence[Path],
     out: Path | None,
-    kinds: Sequence[str],
+    formats: Sequence[OutputFormat],
     *,
     root: Path | None = None,
-    suffixes: Mapping[str, str] = KINDS,
+    medium: Medium = "picture",
 ) -> tuple[Job, ...]:
-    """Return one job per distinct source, in their order, such that no file is written twice and no source at all.
+    """Return one job for each distinct source, in their order; no file is written twice, and no source overwritten.
 
     Outputs stand beside their source, or in `out`; with `root`, in the same tree below `out`. Sources that would share
     a name (also one that differs only in case or Unicode form) all take a longer one, whatever their order: with the
     extension, then with the parent folder, then with a hash of the path. Raises DacliError for a source outside `root`.
     """
-    chosen = {kind: suffixes[kind] for kind in kinds}
+    suffixes = {row.name: row.suffix_for(medium) for row in formats}
     files = _distinct(sources)
     top = os.path.realpath(root) if root is not None else None
     places = {parent: _Place(parent, source, out, root, top) for (parent, _), source in files.items()}
-    stems = _stems(list(files), {parent: place.home for parent, place in places.items()}, tuple(chosen.values()))
+    stems = _stems(list(files), {parent: place.home for parent, place in places.items()}, tuple(suffixes.values()))
     return tuple(
-        Job(source, places[parent].below + name, places[parent].folder, stem, chosen)
+        Job(source, places[parent].below + name, places[parent].folder, stem, suffixes)
         for ((parent, name), source), stem in zip(files.items(), stems, strict=True)
     )
 
 
-def shard(planned: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
-    """Return the jobs of one of `count` machines: a hash of the name decides, so no machine need know of another."""
-    return tuple(job for job in planned if int(_digest(job.name)[:15], 16) % count == index)
-
-
-def present(job: Job) -> bool:
-    """Return whether every output of the job is there; files are written whole, so each is complete."""
-    return all(path.is_file() for path in job.outputs.values())
+def select_shard(jobs: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
+    """Return the jobs of one of `count` machines: a hash of the name decides, so machines need not know each other."""
+    return tuple(job for job in jobs if int(_digest(job.name)[:15], 16) % count == index)
 
 
 class _Place:

@@ -1,4 +1,4 @@
-"""What was made below an output folder and what failed: one line for each input, appended as it happens."""
+"""The journal of an output folder: a line for each input that was done or failed, appended as it happens."""
 
 import contextlib
 import json
@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-from dacli.batch.jobs import Job
 from dacli.errors import DacliError
 from dacli.io import files
 from dacli.io.locks import lock
 
-FOLDER = ".dacli"
-FAILURES = "failures.jsonl"
+JOURNAL_FOLDER = ".dacli"
+FAILURES_FILE = "failures.jsonl"
 _FILE = "journal-"
 
 
@@ -48,21 +47,25 @@ class Journal:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        folder = out / FOLDER
+        folder = out / JOURNAL_FOLDER
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.held = list(holdable(folder)) or [anew(folder)]
+            self.held = list(_lock_free_journals(folder)) or [_create_journal(folder)]
         except OSError as error:
             raise files.unwritten(folder, error) from error
         self.file = self.held[0]
-        self.marks = [mark_of(file) for file in self.held]
-        self.entries = read(out)
-        mend(self.file)
+        self.marks = [_mark_of(file) for file in self.held]
+        self.entries = read_journals(out)
+        _end_last_line(self.file)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the journal files."""
         for file in self.held:
             file.close()
 
@@ -97,7 +100,7 @@ class Journal:
 
     def write_failures(self, names: Iterable[str]) -> Path | None:
         """Write failures.jsonl anew: which of `names` failed last, whoever tried; None if there are none."""
-        known, path = read(self.out) | self.entries, self.out / FAILURES
+        known, path = read_journals(self.out) | self.entries, self.out / FAILURES_FILE
         rows = [known[name] for name in names if name in known and known[name].error]
         if not rows:
             path.unlink(missing_ok=True)
@@ -107,44 +110,29 @@ class Journal:
         return path
 
 
-def read(out: Path) -> dict[str, Entry]:
+def read_journals(out: Path) -> dict[str, Entry]:
     """The last entry of every input in all journals below `out`; lines that a kill cut short are left out."""
     entries: dict[str, Entry] = {}
-    for path in sorted((out / FOLDER).glob(f"{_FILE}*.jsonl")):
-        for entry in lines_of(path):
+    for path in sorted((out / JOURNAL_FOLDER).glob(f"{_FILE}*.jsonl")):
+        for entry in _read_entries(path):
             known = entries.get(entry.name)
             if known is None or known.at <= entry.at:
                 entries[entry.name] = entry
     return entries
 
 
-def done(entries: Mapping[str, Entry], job: Job, settings: str) -> Entry | None:
-    """What is known of a job whose outputs were made with these settings and are still as they were."""
-    entry = entries.get(job.name)
-    if entry is None or entry.error or entry.settings != settings:
-        return None
-    for kind, path in job.outputs.items():
-        try:
-            found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, for each file of a folder
-        except OSError:
-            return None
-        if entry.outputs.get(kind) != (found.st_size, found.st_mtime_ns):
-            return None
-    return entry
-
-
-def lines_of(path: Path) -> Iterator[Entry]:
+def _read_entries(path: Path) -> Iterator[Entry]:
     try:
         with path.open("rb") as file:
             for line in file:
                 with contextlib.suppress(ValueError, TypeError, AttributeError):
-                    yield parse(json.loads(line))
+                    yield _parse_entry(json.loads(line))
     except OSError as error:
         fault = f"the journal {path} cannot be read ({files.reason(error)})"
         raise DacliError(fault, "check its permissions, or move it away") from error
 
 
-def parse(row: dict[str, Any]) -> Entry:
+def _parse_entry(row: dict[str, Any]) -> Entry:
     outputs = {kind: (int(size), int(time)) for kind, (size, time) in row.pop("outputs", {}).items()}
     for name in ("network_size", "range"):
         if name in row:
@@ -152,7 +140,7 @@ def parse(row: dict[str, Any]) -> Entry:
     return Entry(outputs=outputs, **row)
 
 
-def holdable(folder: Path) -> Iterator[IO[bytes]]:
+def _lock_free_journals(folder: Path) -> Iterator[IO[bytes]]:
     """The journals that no living process holds, locked."""
     for path in sorted(folder.glob(f"{_FILE}*.jsonl")):
         file = path.open("ab", buffering=0)
@@ -162,17 +150,17 @@ def holdable(folder: Path) -> Iterator[IO[bytes]]:
             file.close()
 
 
-def anew(folder: Path) -> IO[bytes]:
+def _create_journal(folder: Path) -> IO[bytes]:
     file = (folder / f"{_FILE}{secrets.token_hex(4)}.jsonl").open("xb", buffering=0)
     lock(file)
     return file
 
 
-def mark_of(file: IO[bytes]) -> str:
+def _mark_of(file: IO[bytes]) -> str:
     return Path(file.name).stem.removeprefix(_FILE) + "-"
 
 
-def mend(file: IO[bytes]) -> None:
+def _end_last_line(file: IO[bytes]) -> None:
     """End a line that a kill cut short, so that the next one stands alone."""
     path = Path(file.name)
     if path.stat().st_size:

@@ -5,39 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dacli.errors import UsageError
-
 if TYPE_CHECKING:
-    from dacli.batch.settings import Style
     from dacli.types import TileMode
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the options of a command say about the network, the machine and the look; text as it was typed."""
+    """What is asked of a run, as names: the network, the machine, and how depth is shown.
 
-    encoder: str | None
-    model: str
-    weights: Path | None
-    size: int | None
-    precision: str
-    devices: Sequence[str]
-    engine: str
-    colormap: str
-    near: str
-    range: str
-    max_pixels: int
-    overwrite: bool
-    batch: int | None = 1
+    `encoder` and `model` name a checkpoint, or `weights` is a file of your own; `size` is the short side in pixels that
+    the network sees. `batch` is how many pictures go through the network together (None: measured on a GPU). Pictures
+    of more than `max_pixels` are refused.
+    """
+
+    encoder: str | None = None
+    model: str = "v2"
+    weights: Path | None = None
+    size: int | None = None
+    precision: str = "auto"
+    devices: Sequence[str] = ("auto",)
+    engine: str = "auto"
+    colormap: str = "Spectral_r"
+    near: str = "white"
+    range: str = "auto"
+    max_pixels: int = 200_000_000
+    overwrite: bool = False
+    batch: int | None = None
     tile: "TileMode" = "auto"
-
-
-def style(colormap: str, near: str, range_: str) -> "Style":
-    """The style that the options make; raises UsageError for a colormap, an end or a range that is none."""
-    from dacli.batch import settings
-    from dacli.outputs import drawing
-
-    if near not in ("white", "black"):
-        raise UsageError(f"--near {near} is neither white nor black", "white makes near things bright")
-    drawing.colors(colormap)
-    return settings.Style(colormap, "white" if near == "white" else "black", drawing.parse_range(range_))

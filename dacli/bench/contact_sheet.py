@@ -16,7 +16,7 @@ from dacli.callbacks import Reporter
 from dacli.errors import DacliError
 from dacli.evaluation import tables
 from dacli.inference.device import Plan
-from dacli.outputs import drawing
+from dacli.outputs import drawing, style
 from dacli.types import ImageArray
 
 WIDTH = 360  # pixels of a map
@@ -60,8 +60,8 @@ def cell(group: Group, plan: Plan, rgb: ImageArray) -> Cell:
     taken = memory(group.given, plan, group.size, group.sources[0], group.folder)
     row = f"{group.given.encoder}\n{plan.engine} {plan.precision}"
     row += "\nrandom weights" if group.given.weights == "random" else ""
-    low, high = drawing.limits(found.depth)
-    shown = drawing.color(small(found.depth), low, high, ready.quantity)
+    low, high = style.depth_limits(found.depth)
+    shown = drawing.draw_color(small(found.depth), low, high, ready.quantity)
     return Cell(row, group.size, found.tiles, median(seconds), taken, shown)
 
 

@@ -11,7 +11,7 @@ from dacli.inference import device
 from dacli.inference.predictor import Predictor
 from dacli.io import files, png
 from dacli.models import tiny
-from dacli.outputs import drawing
+from dacli.outputs import drawing, style
 from dacli.scenes.layouts import draw, scene
 
 HEIGHT, WIDTH = 480, 720
@@ -44,5 +44,5 @@ def run(folder: Path, index: int) -> Demonstration:
 
 
 def coloured(inverse_depth: types.DepthArray) -> types.Image8:
-    low, high = drawing.limits(inverse_depth, drawing.Range(1, 99, percent=True))
-    return drawing.color(inverse_depth, low, high, "inverse depth")
+    low, high = style.depth_limits(inverse_depth, style.DepthRange(1, 99, percent=True))
+    return drawing.draw_color(inverse_depth, low, high, "inverse depth")

@@ -84,7 +84,7 @@ def image(
 ) -> None:  # fmt: skip
     """Depth of one or more pictures."""
     voice = Voice(json_, quiet)
-    kinds = formats.parse_kinds(save)
+    kinds = formats.parse_formats(save)
     chosen = RunOptions(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16), [device], engine, colormap,
         near, range_, pixel_limit(max_pixels), overwrite, tile=check_tile(tile),
@@ -92,12 +92,10 @@ def image(
     named, left_out = inputs.foreign(photos, inputs.made_by_dacli)
     if left_out:
         voice.note(left_out)
-    planned = jobs.plan(named, out, kinds)
-    from dacli.batch import session
+    planned = jobs.plan_jobs(named, out, kinds)
+    from dacli.cli.runs import run_image_command
 
-    predictors, task = session.prepare(chosen, voice, len(planned))
-    tally = session.go(planned, predictors, task, voice)
-    raise typer.Exit(1 if tally.failed else 0)
+    raise typer.Exit(run_image_command(planned, chosen, voice))
 
 
 @app.command(epilog="Example: dacli folder ./in ./out --save color,png16")
@@ -112,7 +110,7 @@ def folder(
 ) -> None:  # fmt: skip
     """Depth of every picture below IN, in the same tree below OUT; a rerun goes on where the last one ended."""
     voice = Voice(json_, quiet)
-    kinds = formats.parse_kinds(save)
+    kinds = formats.parse_formats(save)
     chosen = RunOptions(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
         parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
@@ -120,19 +118,20 @@ def folder(
     )  # fmt: skip
     index, count, why = parse_shard(shard, os.environ)
     found = inputs.gather(source, out, include or (), exclude or ())
-    planned = jobs.plan(found.files, out, kinds, root=found.root)
+    planned = jobs.plan_jobs(found.files, out, kinds, root=found.root)
     if not planned:
         raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
     if why:
         voice.note(why)
-    from dacli.batch import session
+    from dacli.batch.folder import FolderOptions
+    from dacli.cli import runs
 
-    mine = jobs.shard(planned, index, count)
+    mine = jobs.select_shard(planned, index, count)
     if dry_run:
-        session.show_plan(mine, out, chosen, voice)
+        runs.show_folder_plan(mine, out, chosen, voice)
         raise typer.Exit
-    names = [job.name for job in planned]
-    raise typer.Exit(session.fill_folder(mine, names, out, chosen, voice, only_failed=retry_failed))
+    folder_ = FolderOptions(mine, [job.name for job in planned], out, only_failed=retry_failed)
+    raise typer.Exit(runs.run_folder_command(folder_, chosen, voice))
 
 
 app.command(epilog="Example: dacli video clip.mp4 --save side,png16")(video)
@@ -148,13 +147,13 @@ def decode(
 ) -> None:
     """The floats back from a 16-bit depth PNG (H × W) or clip (N × H × W): inverse depth or metres, float32."""
     from dacli.io import images, records
-    from dacli.video import process
+    from dacli.video import depth_clips
 
     target = out or file.parent / f"{file.stem}.npy"
     if target.exists() and not overwrite:
         raise DacliError(f"{paths.display_path(target)} is there already", "--overwrite replaces it")
     if file.suffix.lower() == ".mkv":
-        record, count, shots = process.decode(file)
+        record, count, shots = depth_clips.decode_depth_clip(file)
         files.write(target, images.npy_of_many(shots, count))
     else:
         depth, record = records.decode(*images.read_depth16(file), paths.display_path(file))

@@ -110,17 +110,18 @@ def label(
     )  # fmt: skip
     index, count, why = parse_shard(shard, os.environ)
     found = inputs.gather(source, out, include or (), exclude or ())
-    planned = jobs.plan(found.files, out, tuple(formats.LABELS), root=found.root, suffixes=formats.LABELS)
+    planned = jobs.plan_jobs(found.files, out, [formats.FORMATS["half"]], root=found.root)
     if not planned:
         raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
     if why:
         voice.note(why)
-    from dacli.batch import session
+    from dacli.batch.folder import FolderOptions
+    from dacli.cli import runs
 
     refuse_metres(model, weights)
-    mine = jobs.shard(planned, index, count)
-    names = [job.name for job in planned]
-    raise typer.Exit(session.fill_folder(mine, names, out, chosen, voice, only_failed=retry_failed))
+    mine = jobs.select_shard(planned, index, count)
+    folder_ = FolderOptions(mine, [job.name for job in planned], out, only_failed=retry_failed)
+    raise typer.Exit(runs.run_folder_command(folder_, chosen, voice))
 
 
 @train_app.command(

@@ -44,7 +44,7 @@ from dacli.errors import UsageError
 from dacli.outputs import formats
 
 if TYPE_CHECKING:
-    from dacli.video import process
+    from dacli.video.options import Steadiness as SteadyMode
 
 Clips = Annotated[
     list[str], typer.Argument(metavar="CLIP...", help="Video files, folders of numbered pictures, or - (a pipe).")
@@ -71,7 +71,7 @@ def video(
 ) -> None:  # fmt: skip
     """Depth of a clip as a clip: its frames, its times, its sound; steady from frame to frame."""
     voice = Voice(json_, quiet)
-    kinds = formats.parse_kinds(save)
+    kinds = formats.parse_formats(save)
     chosen = RunOptions(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
         parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
@@ -81,25 +81,36 @@ def video(
     if max_fps is not None and max_fps <= 0:
         raise UsageError(f"--max-fps {max_fps:g} is no rate", "give frames per second, as 24")
     mode, pace = parse_steady(steady), parse_rate(rate)
+    from dacli.cli.runs import run_video_command
+    from dacli.video import depth_clips
     from dacli.video import probe as media
-    from dacli.video import process, run
+    from dacli.video.options import ClipOptions
 
-    showing = process.Showing(*span, max_fps, pace, mode, crf, frames, resume, allow_truncated)
+    options = ClipOptions(
+        start=span[0],
+        end=span[1],
+        max_fps=max_fps,
+        rate=pace,
+        steady=mode,
+        crf=crf,
+        as_frames=frames,
+        resume=resume,
+        allow_truncated=allow_truncated,
+    )
     with contextlib.ExitStack() as stack:
-        sources, left_out = inputs.foreign([Path(clip) for clip in clips if clip != "-"], process.made_by_dacli)
+        sources, left_out = inputs.foreign([Path(clip) for clip in clips if clip != "-"], depth_clips.is_own_clip)
         if left_out:
             voice.note(left_out)
         if "-" in clips:
             sources.append(stack.enter_context(media.spooled(sys.stdin.buffer)))
             out = out or Path()
-        suffixes = formats.FRAME_KINDS if frames else formats.CLIP_KINDS
-        planned = jobs.plan(sources, out, kinds, suffixes=suffixes)
-        raise typer.Exit(run.screen(planned, chosen, showing, voice))
+        planned = jobs.plan_jobs(sources, out, kinds, medium="frames" if frames else "clip")
+        raise typer.Exit(run_video_command(planned, chosen, options, voice))
 
 
-def parse_steady(text: str) -> "process.Steady":
+def parse_steady(text: str) -> "SteadyMode":
     """The way to steady depth; raises UsageError for none that is known."""
-    known: dict[str, process.Steady] = {"on": "on", "off": "off", "two-pass": "two-pass"}
+    known: dict[str, SteadyMode] = {"on": "on", "off": "off", "two-pass": "two-pass"}
     if text in known:
         return known[text]
     raise UsageError(f"--steady {text} is none of on, off and two-pass", "on is what most clips need")

@@ -13,7 +13,7 @@ from dacli.errors import DacliError
 from dacli.evaluation import accuracy, tables
 from dacli.io import files, images, png, records
 from dacli.io.names import RECORD_KEYWORD
-from dacli.outputs.formats import KINDS
+from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.types import FloatArray
 
@@ -58,8 +58,8 @@ def outputs(folder: Path) -> dict[str, Path]:
         raise DacliError(f"{display_path(folder)} is not a folder", "name two output folders of dacli")
     found: dict[str, Path] = {}
     for kind in DEPTHS:
-        for path in sorted(folder.rglob(f"*{KINDS[kind]}")):
-            found.setdefault(path.relative_to(folder).as_posix().removesuffix(KINDS[kind]), path)
+        for path in sorted(folder.rglob(f"*{FORMATS[kind].suffix}")):
+            found.setdefault(path.relative_to(folder).as_posix().removesuffix(FORMATS[kind].suffix), path)
     if not found:
         raise DacliError(f"{display_path(folder)} holds no depth", "run dacli with --save npy or png16")
     return found
@@ -67,7 +67,7 @@ def outputs(folder: Path) -> dict[str, Path]:
 
 def read(path: Path) -> Depth:
     """Inverse depth [H, W]; metres are turned into it. An NPY without a PNG of dacli's beside it is taken for that."""
-    if path.name.endswith(KINDS["npy"]):
+    if path.name.endswith(FORMATS["npy"].suffix):
         depth, quantity = from_npy(path), quantity_beside(path)
     else:
         decoded, record = records.decode(*images.read_depth16(path), display_path(path))
@@ -89,8 +89,8 @@ def from_npy(path: Path) -> Depth:
 
 
 def quantity_beside(path: Path) -> str:
-    stem = path.name.removesuffix(KINDS["npy"])
-    for suffix in (suffix for suffix in KINDS.values() if suffix.endswith(".png")):
+    stem = path.name.removesuffix(FORMATS["npy"].suffix)
+    for suffix in (row.suffix for row in FORMATS.values() if row.suffix.endswith(".png")):
         beside = path.with_name(stem + suffix)
         if beside.is_file():
             text = png.text(files.contents(beside), display_path(beside)).get(RECORD_KEYWORD)

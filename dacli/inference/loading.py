@@ -1,36 +1,34 @@
 """A predictor from the names of a checkpoint and a machine, and the line that says what was decided."""
 
-from dacli.callbacks import Reporter
+from typing import NamedTuple
+
 from dacli.inference import device, predictor
 from dacli.inference.predictor import Predictor
 from dacli.inference.preprocess import network_size
 from dacli.models import registry
-from dacli.models.registry import Opened
-from dacli.types import TileMode
 
 
-def load_predictor(
-    choice: registry.Choice,
-    size: int | None,
-    machine: tuple[str, str, str],
-    voice: Reporter,
-    pictures: int = 1,
-    tile: TileMode = "auto",
-) -> tuple[Predictor, Opened]:
-    """The predictor for a device, and a line that says what was decided and why."""
-    plan = device.resolve(*machine)
-    opened = registry.open_network(choice, half=plan.half_weights, say=voice.note, progress=voice.download)
-    ready = Predictor(opened.network, plan, size, pictures=pictures, tile=tile, say=voice.note)
+class LoadedPredictor(NamedTuple):
+    predictor: Predictor
+    encoder: str
+    model: str
+    weights: str
+
+
+def load_predictor(choice, *, size, devices, precision, engine, tile, batch, pictures, log, download):
+    plan = device.resolve(devices[0], precision, engine)
+    opened = registry.open_network(choice, half=plan.half_weights, say=log, progress=download)
+    ready = Predictor(opened.network, plan, size, pictures=pictures, tile=tile, say=log)
     why = f" ({plan.reason})" if plan.reason else ""
-    voice.note(
+    log(
         f"{opened.encoder} {ready.quantity} at {ready.size} px{in_tiles(ready)} on {plan.device}, {plan.engine} "
         f"{plan.precision}{why}"
     )
-    return ready, opened
+    ready.batch = batch_for(ready) if batch is None else batch
+    return LoadedPredictor(ready, opened.encoder, opened.model, opened.weights)
 
 
 def in_tiles(ready: Predictor) -> str:
-    """What the line says of tiles, where they or one pass would be better; nothing where one pass is."""
     best = ready.largest_pass
     if ready.tiled:
         return f" in tiles of {ready.native}" + (f" (one pass is better up to {best})" if ready.size <= best else "")

@@ -112,6 +112,23 @@ class Predictor:
         self.batch = batch
         self.report: Report = unheard
 
+    @property
+    def plan(self):
+        return self.engine.plan
+
+    @property
+    def batch_size(self):
+        return self.batch
+
+    @property
+    def concurrency(self):
+        return min(2, self.workers) if self.cut else self.workers
+
+    def infer(self, batch, progress=unheard):
+        c = copy.copy(self)
+        c.report = progress
+        return c.forward(batch)
+
     def shared(self) -> list["Predictor"]:
         """The same predictor for each of so many threads as keep the engine busy with pictures of their own.
 

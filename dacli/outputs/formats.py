@@ -1,43 +1,179 @@
-"""The kinds of output and the file names that they end in."""
+"""The kinds of output, one row for each: what `--save` takes, how files are named, and what draws and encodes them."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal
 
-from dacli.errors import UsageError
+from dacli.errors import DacliError, UsageError
 
-KINDS: Mapping[str, str] = {
-    "color": "_color.png",
-    "gray": "_gray.png",
-    "png16": "_depth16.png",
-    "npy": "_depth.npy",
-    "side": "_side.png",
-}
-CLIP_KINDS: Mapping[str, str] = {
-    "color": "_color.mp4",
-    "gray": "_gray.mp4",
-    "png16": "_depth16.mkv",
-    "npy": "_depth",
-    "side": "_side.mp4",
-}
-FRAME_KINDS: Mapping[str, str] = {
-    "color": "_color",
-    "gray": "_gray",
-    "png16": "_depth16",
-    "npy": "_depth",
-    "side": "_side",
-}
-LABELS: Mapping[str, str] = {"half": "_depth.npy"}  # pseudo-labels, float16
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dacli.outputs.view import DepthView
+
+Medium = Literal["picture", "clip", "frames"]  # one file, a video file, or a folder with a file for each frame
 
 
-def parse_kinds(text: str) -> tuple[str, ...]:
-    """Return the kinds of output that a list such as `color,png16` names, in its order and each once.
+@dataclass(frozen=True)
+class OutputFormat:
+    """One kind of output; a new kind is one more row of FORMATS.
 
-    Raises UsageError for a name that is none of KINDS.
+    `name` is what `--save` takes. `suffix` ends the name of a picture's file; `clip_suffix` that of a clip's file, or,
+    without an extension, of a folder with one file for each frame. `draw` returns the picture of a view, 8 or 16 bits,
+    [H, W] or [H, W, 3]; it is None for what is not a picture. `encode` returns the bytes of a file.
     """
-    names = [name.strip().lower() for name in text.split(",")]
+
+    name: str
+    summary: str
+    suffix: str
+    clip_suffix: str
+    encode: Callable[["DepthView"], bytes]
+    draw: "Callable[[DepthView], NDArray[Any]] | None" = None
+    bits: int = 8
+    needs_image: bool = False
+    needs_camera: bool = False
+    has_record: bool = True
+    offered: bool = True
+
+    def suffix_for(self, medium: Medium) -> str:
+        """Return what the name of an output ends in."""
+        if medium == "picture":
+            return self.suffix
+        return self.clip_suffix if medium == "clip" else PurePath(self.clip_suffix).stem
+
+
+def _draw_gray(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.drawing import draw_gray
+
+    values, low, high = view.shown
+    return draw_gray(values, low, high, view.record.quantity, view.style.near)
+
+
+def _draw_color(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.drawing import draw_color
+
+    values, low, high = view.shown
+    return draw_color(values, low, high, view.record.quantity, view.style.colormap)
+
+
+def _draw_side(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.drawing import draw_side_by_side
+
+    if view.image is None:
+        raise ValueError("side needs the picture itself")
+    return draw_side_by_side(view.image, _draw_color(view))
+
+
+def _draw_depth16(view: "DepthView") -> "NDArray[Any]":
+    return view.scale16.encode(view.values16)
+
+
+def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) -> "Callable[[DepthView], bytes]":
+    """Return what encodes a drawing as a PNG that carries its record."""
+
+    def encode(view: "DepthView") -> bytes:
+        from dacli.io import png
+
+        return png.encode(draw(view), view.record_for(bits).text())
+
+    return encode
+
+
+def _encode_npy(view: "DepthView") -> bytes:
+    from dacli.io import images
+
+    return images.npy(view.depth)
+
+
+def _encode_half(view: "DepthView") -> bytes:
+    import numpy as np
+
+    from dacli.io import images
+
+    if view.depth.max() > np.finfo(np.float16).max:
+        raise DacliError(f"its depth reaches {view.depth.max():g}, beyond float16", "choose another network")
+    return images.npy(view.depth.astype(np.float16))
+
+
+FORMATS: Mapping[str, OutputFormat] = {
+    row.name: row
+    for row in (
+        OutputFormat(
+            name="color",
+            summary="depth in colour",
+            suffix="_color.png",
+            clip_suffix="_color.mp4",
+            draw=_draw_color,
+            encode=encode_as_png(_draw_color),
+        ),
+        OutputFormat(
+            name="gray",
+            summary="8-bit gray",
+            suffix="_gray.png",
+            clip_suffix="_gray.mp4",
+            draw=_draw_gray,
+            encode=encode_as_png(_draw_gray),
+        ),
+        OutputFormat(
+            name="png16",
+            summary="16-bit gray, which dacli decode turns back into depth",
+            suffix="_depth16.png",
+            clip_suffix="_depth16.mkv",
+            draw=_draw_depth16,
+            encode=encode_as_png(_draw_depth16, bits=16),
+            bits=16,
+        ),
+        OutputFormat(
+            name="npy",
+            summary="float32 depth for NumPy",
+            suffix="_depth.npy",
+            clip_suffix="_depth",
+            encode=_encode_npy,
+            has_record=False,
+        ),
+        OutputFormat(
+            name="side",
+            summary="the picture and its depth in colour, side by side",
+            suffix="_side.png",
+            clip_suffix="_side.mp4",
+            draw=_draw_side,
+            encode=encode_as_png(_draw_side),
+            needs_image=True,
+        ),
+        OutputFormat(
+            name="half",
+            summary="float16 depth for NumPy: pseudo-labels of dacli train label",
+            suffix="_depth.npy",
+            clip_suffix="_depth",
+            encode=_encode_half,
+            has_record=False,
+            offered=False,
+        ),
+    )
+}
+
+
+def offered_formats() -> tuple[str, ...]:
+    """Return the names that `--save` takes."""
+    return tuple(name for name, row in FORMATS.items() if row.offered)
+
+
+def parse_formats(text: str) -> tuple[OutputFormat, ...]:
+    """Return the formats that a list such as `color,png16` names, in its order and each once.
+
+    Raises UsageError for a name that `--save` does not take.
+    """
+    return choose_formats([name.strip().lower() for name in text.split(",")])
+
+
+def choose_formats(names: Sequence[str]) -> tuple[OutputFormat, ...]:
+    """Return the formats of these names, each once; raise UsageError for a name that `--save` does not take."""
+    offered = offered_formats()
     for name in names:
-        if name not in KINDS:
-            near = difflib.get_close_matches(name, KINDS, n=1, cutoff=0.5)
+        if name not in offered:
+            near = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
             guess = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"cannot save {name!r}", f"{guess}--save takes any of {','.join(KINDS)}")
-    return tuple(dict.fromkeys(names))
+            raise UsageError(f"cannot save {name!r}", f"{guess}--save takes any of {','.join(offered)}")
+    return tuple(FORMATS[name] for name in dict.fromkeys(names))

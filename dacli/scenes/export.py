@@ -10,7 +10,7 @@ import numpy as np
 from dacli import __version__, types
 from dacli.errors import DacliError, UsageError
 from dacli.io import files, images, png, records
-from dacli.outputs.formats import KINDS
+from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.scenes import moving
 from dacli.scenes.layouts import draw, scene
@@ -97,7 +97,7 @@ def write(stem: Path, frame: Frame, kinds: Sequence[str], made_of: dict[str, obj
 
 
 def named(stem: Path, kind: str) -> Path:
-    return stem.with_name(stem.name + KINDS[kind])
+    return stem.with_name(stem.name + FORMATS[kind].suffix)
 
 
 def described(stem: Path, frame: Frame, kinds: Sequence[str], made_of: dict[str, object]) -> dict[str, object]:

@@ -1,149 +1,95 @@
-"""The frames of a clip through the network, steadied and drawn, in stages that overlap."""
+"""Frames on their way through the stages, and what makes their depth steady between the network and the writer."""
 
-import queue
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli.inference.device import cores
-from dacli.inference.predictor import Predictor, Prepared, Raw
-from dacli.prefetch import AHEAD, Prefetch, taking
-from dacli.video import decoding
+from dacli.batch.outcomes import StageSeconds
+from dacli.batch.stages import Predicted
+from dacli.types import DepthArray
 from dacli.video.stabilize import Gauge, Steadier, Survey
 
-Rgb = NDArray[np.uint8]
-Steadying = Callable[[Iterator["Frame"]], Iterator["Frame"]]
+Pictures = Mapping[str, NDArray[Any] | bytes]  # by format: a picture for video, the bytes of a file for a folder
 
 
-@dataclass
-class Frame:
-    """One frame on its way: shown at `pts`, the `number`th of this run; `network` is the network's seconds for it.
+@dataclass(frozen=True)
+class FrameInfo:
+    """Which frame it is: its presentation time in ticks and its number in this run.
 
-    `gauge` and `state`, what steadying goes on from, are those of steady depth; `pictures` is what was drawn, by kind,
-    and `span` the range of its depth.
+    `scale_shift` makes its depth steady; `state` is what the stabilizer goes on from, kept where a segment ends.
     """
 
     pts: int
     number: int
-    rgb: Rgb
-    prepared: Prepared | None = None
-    raw: Raw | None = None
-    network: float = 0.0
-    gauge: Gauge | None = None
+    scale_shift: Gauge | None = None
     state: dict[str, Any] | None = None
-    pictures: dict[str, NDArray[Any] | bytes] = field(default_factory=dict)
-    span: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class DrawnFrame:
+    """A frame with a picture in every format; sizes are (height, width), `span` is the range of its depth."""
+
+    info: FrameInfo
+    pictures: Pictures
+    span: tuple[float, float]
+    network_size: tuple[int, int]
+    source_size: tuple[int, int]
+    tiles: int
+    seconds: StageSeconds = field(default_factory=StageSeconds)
 
     @property
-    def bytes(self) -> int:
-        """What it holds in memory."""
-        held = sum(each.nbytes for each in (self.rgb, self.prepared, self.raw) if each is not None)
-        drawn = (len(each) if isinstance(each, bytes) else each.nbytes for each in self.pictures.values())
-        return held + sum(drawn)
+    def nbytes(self) -> int:
+        """Return the bytes that it holds."""
+        return sum(len(each) if isinstance(each, bytes) else each.nbytes for each in self.pictures.values())
 
 
-def play(
-    decoded: Iterable[decoding.Frame],
-    predictors: Sequence[Predictor],
-    steadied: Steadying,
-    draw: Callable[[Frame], Frame],
-) -> Generator[Frame, None, None]:
-    """Every frame in order, drawn; whatever fails is raised here, and ends all stages.
+@dataclass(frozen=True)
+class SurveyedFrame:
+    """A frame of the first of two passes; nothing of it is kept."""
 
-    Each predictor has a thread of its own.
-    """
-    helpers = max(1, min(8, cores() // 2))
-    free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
-    for predictor in predictors:
-        free.put(predictor)
-    numbered = (Frame(pts, number, rgb) for number, (pts, rgb) in enumerate(decoded))
-    ahead = AHEAD * max(each.batch for each in predictors)
-    reading = Prefetch(numbered, lambda frame: prepare(frame, predictors[0]), weight, helpers, ahead)
-    gathered = batches(reading, lambda: min(each.batch for each in predictors))
-    inferring = Prefetch(gathered, lambda frames: infer(frames, free), weight_of_all, len(predictors))
-    drawing = Prefetch(steadied(each_of(inferring)), draw, weight, helpers)
-    yield from taking([drawing, inferring, reading], drawing)
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+    nbytes: int = 0
 
 
-def weight(frame: Frame) -> int:
-    return frame.bytes
+Frames = Iterable[Predicted[FrameInfo]]
 
 
-def weight_of_all(frames: Iterable[Frame]) -> int:
-    return sum(map(weight, frames))
-
-
-def each_of(groups: Iterable[list[Frame]]) -> Iterator[Frame]:
-    for group in groups:
-        yield from group
-
-
-def batches(frames: Iterable[Frame], count: Callable[[], int]) -> Iterator[list[Frame]]:
-    """Frames, which all have one size, in groups of `count()`."""
-    group: list[Frame] = []
+def steady_in_one_pass(
+    frames: Frames, steadier: Steadier, time_base: Fraction, keeps_state: Callable[[int], bool]
+) -> Iterator[Predicted[FrameInfo]]:
+    """Yield frames with their scale and shift; with the steadier's state where `keeps_state` says so of a number."""
     for frame in frames:
-        group.append(frame)
-        if len(group) >= count():
-            yield group
-            group = []
-    if group:
-        yield group
+        info = frame.about
+        gauge = steadier.step(network_depth(frame), picture_of(frame), float(info.pts * time_base))
+        state = steadier.state() if keeps_state(info.number) else None
+        yield replace(frame, about=replace(info, scale_shift=gauge, state=state))
 
 
-def prepare(frame: Frame, predictor: Predictor) -> Frame:
-    """The frame as the network sees it."""
-    frame.prepared = predictor.prepare(frame.rgb)
-    return frame
-
-
-def infer(frames: list[Frame], free: "queue.SimpleQueue[Predictor]") -> list[Frame]:
-    """The network's answer to a batch."""
-    predictor = free.get()
-    begun = time.perf_counter()
-    try:
-        raws = predictor.forward([frame.prepared for frame in frames if frame.prepared is not None])
-    finally:
-        free.put(predictor)
-    share = (time.perf_counter() - begun) / len(frames)
-    for frame, raw in zip(frames, raws, strict=True):
-        frame.raw, frame.network, frame.prepared = raw, share, None
-    return frames
-
-
-def one_pass(
-    frames: Iterable[Frame], steadier: Steadier, time_base: Fraction, keeps: Callable[[int], bool]
-) -> Iterator[Frame]:
-    """Frames with their gauges; with the steadier's state where `keeps` says so of a frame's number."""
+def survey_frames(frames: Frames, survey: Survey, time_base: Fraction) -> Iterator[SurveyedFrame]:
+    """Add each frame to the survey of the first pass."""
     for frame in frames:
-        frame.gauge = steadier.step(raw_depth(frame), frame.rgb, float(frame.pts * time_base))
-        if keeps(frame.number):
-            frame.state = steadier.state()
-        yield frame
+        survey.add(network_depth(frame), picture_of(frame), float(frame.about.pts * time_base))
+        yield SurveyedFrame(frame.seconds)
 
 
-def surveyed(frames: Iterable[Frame], survey: Survey, time_base: Fraction) -> Iterator[Frame]:
-    """The same frames, each added to the survey, and nothing of it kept."""
-    for frame in frames:
-        survey.add(raw_depth(frame), frame.rgb, float(frame.pts * time_base))
-        frame.raw = None
-        yield frame
-
-
-def with_gauges(frames: Iterable[Frame], gauges: Iterable[Gauge]) -> Iterator[Frame]:
-    """Frames with gauges known before."""
+def apply_gauges(frames: Frames, gauges: Iterable[Gauge]) -> Iterator[Predicted[FrameInfo]]:
+    """Yield frames with scales and shifts that are known before."""
     for frame, gauge in zip(frames, gauges, strict=False):
-        frame.gauge = gauge
-        yield frame
+        yield replace(frame, about=replace(frame.about, scale_shift=gauge))
 
 
-def raw_depth(frame: Frame) -> NDArray[np.float32]:
-    """What the network made of the frame, at the network's size or, made of tiles, the picture's."""
-    if frame.raw is None:
-        raise ValueError(f"frame {frame.number} has no depth")
+def network_depth(frame: Predicted[FrameInfo]) -> DepthArray:
+    """Return what the network made of the frame, [h, w] at the network's size or, in tiles, at the canvas' size."""
     depth: NDArray[np.float32] = frame.raw.tensor.numpy()
     return depth
+
+
+def picture_of(frame: Predicted[FrameInfo]) -> NDArray[np.uint8 | np.uint16]:
+    """Return the picture [H, W, 3] of a frame."""
+    if frame.image is None:
+        raise ValueError(f"frame {frame.about.number} has no picture")
+    return frame.image

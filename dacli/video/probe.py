@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 from dacli.batch.inputs import PICTURE_SUFFIXES
 from dacli.errors import DacliError
 from dacli.io import files, images
-from dacli.outputs.formats import KINDS
+from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.video import ffmpeg, timing
 
@@ -267,7 +267,7 @@ def _folder(path: Path, rate: Fraction) -> Clip:
 
 
 def _is_frame(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith(tuple(KINDS.values()))
+    return not name.startswith(".") and not name.endswith(tuple(row.suffix for row in FORMATS.values()))
 
 
 def natural(path: Path) -> tuple[tuple[tuple[int, str], ...], str]:

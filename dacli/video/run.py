@@ -1,83 +1,78 @@
-"""A run over clips: each made or failed by itself, and each result told."""
+"""A run over clips: each done, skipped or failed by itself."""
 
-import json
-from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 
-from dacli.batch import session
 from dacli.batch.jobs import Job
-from dacli.batch.options import RunOptions
-from dacli.batch.settings import Made, Task
-from dacli.callbacks import Reporter
+from dacli.batch.opening import OpenRun
+from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, StageSeconds, outcome_json
+from dacli.batch.settings import RunSettings
+from dacli.callbacks import Log
 from dacli.errors import DacliError, unforeseen
-from dacli.inference.predictor import Predictor
 from dacli.paths import display_path
-from dacli.video import process
+from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
-from dacli.video.process import Developed, Showing
+from dacli.video.process import ClipResult, FrameProgress, open_clip, process_clip
 
 
-def screen(planned: Sequence[Job], chosen: RunOptions, showing: Showing, voice: Reporter) -> int:
-    """Make the outputs of all clips; the exit code: 1 if one failed."""
-    session.check(chosen)
-    opened = [(job, process) for job in planned if (process := opened_or_told(job, chosen, showing, voice))]
-    failed = len(planned) - len(opened)
-    if opened:
-        predictors, task = session.prepare(chosen, voice, sum(len(clip.pts) for _, clip in opened))
-        failed += sum(not shoot(job, clip, predictors, task, showing, voice) for job, clip in opened)
-    return 1 if failed else 0
+@dataclass(frozen=True)
+class ClipJob:
+    """A clip that could be opened, and the files to make from it."""
+
+    job: Job
+    clip: Clip
 
 
-def opened_or_told(job: Job, chosen: RunOptions, showing: Showing, voice: Reporter) -> Clip | None:
-    """The clip, or None after its fault was told."""
+@dataclass(frozen=True)
+class ClipOutcome:
+    """What became of a clip; `frames` and `fps` are those of its outputs."""
+
+    outcome: Outcome
+    frames: int
+    fps: Fraction
+
+    def json(self, settings: RunSettings) -> dict[str, object]:
+        """Return the JSON object of one clip, as `--json` prints it."""
+        found = outcome_json(self.outcome, settings)
+        if isinstance(self.outcome, Failed):
+            return found
+        return found | {"frames": self.frames, "fps": float(self.fps)}
+
+
+def open_clip_job(job: Job, index: int, options: ClipOptions, max_pixels: int) -> ClipJob | Failed:
+    """Return a clip with what of it is processed, or why it cannot be opened."""
     try:
-        return process.open_clip(job.source, showing, chosen.max_pixels)
+        return ClipJob(job, open_clip(job.source, options, max_pixels))
     except DacliError as error:
-        fail(job, error, voice)
-        return None
+        return Failed(job, index, error)
 
 
-def shoot(job: Job, clip: Clip, predictors: Sequence[Predictor], task: Task, showing: Showing, voice: Reporter) -> bool:
-    """Make the outputs of one clip and tell of it; False if that failed."""
-    done = 0
+def run_clip(
+    clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, *, log: Log, progress: FrameProgress
+) -> ClipOutcome:
+    """Return the outcome of one clip; a clip that fails does not stop the others."""
+    job, clip = clip_job.job, clip_job.clip
     try:
-        with voice.counting(len(clip.pts)) as count:
-
-            def show(ended: int, rate: float) -> None:
-                nonlocal done
-                done = ended
-                count(ended, 0, rate, job.name)
-
-            made = process.develop(job, clip, predictors, task, showing, voice.note, show)
-    except KeyboardInterrupt:
-        voice.insist(
-            f"interrupted after {done} of {len(clip.pts)} frames of {display_path(job.source)}; --resume goes on"
-        )
-        raise
+        result = process_clip(job, clip, run, options, log=log, progress=progress)
     except DacliError as error:
-        fail(job, error, voice)
-    except Exception as error:  # noqa: BLE001 - it is told, or raised for who looks for it
-        fail(job, unforeseen(error, display_path(job.source)), voice)
-    else:
-        tell(job, made, clip, task, voice)
-        return True
-    return False
+        return ClipOutcome(Failed(job, index, error), 0, clip.rate)
+    except Exception as error:  # noqa: BLE001 - it becomes the outcome of this clip
+        return ClipOutcome(Failed(job, index, unforeseen(error, display_path(job.source))), 0, clip.rate)
+    return ClipOutcome(clip_result_outcome(job, index, result), result.count, clip.rate)
 
 
-def fail(job: Job, error: DacliError, voice: Reporter) -> None:
-    voice.fault(error)
-    if voice.json:
-        voice.result(json.dumps({"input": str(job.source), "ok": False, "error": str(error)}))
-
-
-def tell(job: Job, made: Developed, clip: Clip, task: Task, voice: Reporter) -> None:
-    """A clip's result: JSON or paths on stdout."""
-    if made.kept:
-        voice.note(f"{display_path(job.source)} is done already; --overwrite redoes it")
-    if not voice.json:
-        for path in job.outputs.values():
-            voice.result(str(path))
-        return
-    record = made.record
-    size, limits = record.network_size, (record.low, record.high)
-    done = task.told(job, Made(size, limits), made.network, made.tiles, kept=made.kept)
-    voice.result(json.dumps(done | {"frames": made.count, "fps": float(clip.rate)}))
+def clip_result_outcome(job: Job, index: int, result: ClipResult) -> Outcome:
+    """Return the outcome of a clip that was made or was there already."""
+    size, limits = result.record.network_size, (result.record.low, result.record.high)
+    if result.skipped:
+        return Skipped(job, index, size, limits)
+    return Done(
+        job=job,
+        index=index,
+        network_size=size,
+        range=limits,
+        source=(-1, -1),
+        fingerprint=result.record.settings,
+        tiles=result.tiles,
+        seconds=StageSeconds(network=result.network),
+    )

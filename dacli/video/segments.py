@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.io import files
-from dacli.outputs.formats import CLIP_KINDS
+from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.video import muxing
 from dacli.video.encoding import CRF, Encoder, unwritten
@@ -189,7 +189,7 @@ class ClipWriter:
 
 def _work_folder(outputs: Mapping[str, Path]) -> Path:
     kind, path = next(iter(outputs.items()))
-    return path.with_name(f".{path.name.removesuffix(CLIP_KINDS[kind])}.part")
+    return path.with_name(f".{path.name.removesuffix(FORMATS[kind].clip_suffix)}.part")
 
 
 def _fingerprint(clip: Clip, settings: str, crf: int, length: int) -> str:

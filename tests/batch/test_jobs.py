@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dacli import paths
-from dacli.batch import jobs
-from dacli.errors import DacliError, UsageError
-from dacli.outputs import formats
+from dacli.batch.jobs import Job, plan_jobs, select_shard
+from dacli.errors import DacliError
+from dacli.outputs.formats import choose_formats, offered_formats
 
 PARTS = st.sampled_from(
     ["a", "A", "b", "a_jpg", "a_color", "ä", "a\u0308", "ß", "SS", "sub_a_jpg", "n" * 250, "\udcff", ".a"]
@@ -27,7 +27,11 @@ def folded(path: Path) -> str:
     return unicodedata.normalize("NFC", plain.casefold())
 
 
-def names(planned: tuple[jobs.Job, ...]) -> list[str]:
+OFFERED = choose_formats(offered_formats())
+COLOR = choose_formats(["color"])
+
+
+def names(planned: tuple[Job, ...]) -> list[str]:
     return [str(path) for job in planned for path in job.outputs.values()]
 
 
@@ -39,31 +43,8 @@ def touched(folder: Path, *inside: str) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize(
-    ("text", "want"),
-    [
-        ("color", ("color",)),
-        ("png16,color", ("png16", "color")),
-        (" Gray , npy,gray ", ("gray", "npy")),
-        ("color,gray,png16,npy,side", tuple(formats.KINDS)),
-    ],
-)
-def test_parse_kinds(text: str, want: tuple[str, ...]) -> None:
-    assert formats.parse_kinds(text) == want
-
-
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [("colour", "did you mean color?"), ("png", "png16"), ("", "--save"), ("color,", "--save"), ("exr", "--save")],
-)
-def test_an_unknown_kind(text: str, word: str) -> None:
-    with pytest.raises(UsageError, match="cannot save") as caught:
-        formats.parse_kinds(text)
-    assert word in caught.value.hint
-
-
 def test_outputs_stand_beside_the_input() -> None:
-    (job,) = jobs.plan([Path("pics/photo.tar.jpg")], None, tuple(formats.KINDS))
+    (job,) = plan_jobs([Path("pics/photo.tar.jpg")], None, OFFERED)
     assert job.source == Path("pics/photo.tar.jpg")
     assert {kind: str(path) for kind, path in job.outputs.items()} == {
         "color": "pics/photo.tar_color.png",
@@ -76,49 +57,49 @@ def test_outputs_stand_beside_the_input() -> None:
 
 def test_outputs_go_into_a_folder_or_a_tree_or_a_clip() -> None:
     source = Path("in/sub/a.jpg")
-    assert names(jobs.plan([source], Path("out"), ["gray"])) == ["out/a_gray.png"]
-    assert names(jobs.plan([source], Path("out"), ["gray"], root=Path("in"))) == ["out/sub/a_gray.png"]
-    clip = jobs.plan([Path("a.mov")], Path("out"), ["color", "png16"], suffixes=formats.CLIP_KINDS)
+    assert names(plan_jobs([source], Path("out"), choose_formats(["gray"]))) == ["out/a_gray.png"]
+    assert names(plan_jobs([source], Path("out"), choose_formats(["gray"]), root=Path("in"))) == ["out/sub/a_gray.png"]
+    clip = plan_jobs([Path("a.mov")], Path("out"), choose_formats(["color", "png16"]), medium="clip")
     assert names(clip) == ["out/a_color.mp4", "out/a_depth16.mkv"]
 
 
 def test_inputs_that_share_a_name_take_longer_ones() -> None:
-    beside = jobs.plan([Path("in/a.jpg"), Path("in/a.png"), Path("in/b.png")], None, ["color"])
+    beside = plan_jobs([Path("in/a.jpg"), Path("in/a.png"), Path("in/b.png")], None, COLOR)
     assert names(beside) == ["in/a_jpg_color.png", "in/a_png_color.png", "in/b_color.png"]
-    together = jobs.plan([Path("in/sub/a.jpg"), Path("in/a.jpg"), Path("in/a.png")], Path("out"), ["color"])
+    together = plan_jobs([Path("in/sub/a.jpg"), Path("in/a.jpg"), Path("in/a.png")], Path("out"), COLOR)
     assert names(together) == ["out/sub_a_jpg_color.png", "out/in_a_jpg_color.png", "out/a_png_color.png"]
 
 
 def test_names_that_differ_in_case_or_unicode_form_only() -> None:
     for pair in (["Photo.jpg", "photo.jpg"], ["\u00e4.jpg", "a\u0308.jpg"]):
-        planned = jobs.plan([Path("in", name) for name in pair], Path("out"), ["color"])
+        planned = plan_jobs([Path("in", name) for name in pair], Path("out"), COLOR)
         assert len({folded(Path(name)) for name in names(planned)}) == 2
 
 
 def test_an_input_is_never_overwritten() -> None:
     sources = [Path("photo.jpg"), Path("photo_color.png"), Path("x/../PHOTO_JPG_COLOR.png")]
-    planned = jobs.plan(sources, None, ["color"])
+    planned = plan_jobs(sources, None, COLOR)
     assert not {folded(Path(name)) for name in names(planned)} & {folded(source) for source in sources}
 
 
 def test_the_same_file_is_one_job() -> None:
     sources = [Path("in/a.jpg"), Path("./in/a.jpg"), Path("in/sub/../a.jpg"), Path("in/a.jpg").absolute()]
-    (job,) = jobs.plan(sources, None, ["color"])
+    (job,) = plan_jobs(sources, None, COLOR)
     assert job.source == sources[0]
 
 
 def test_a_folder_reached_through_a_link_is_the_same(tmp_path: Path) -> None:
     touched(tmp_path, "real/a.jpg")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert len(jobs.plan([tmp_path / "link" / "a.jpg", tmp_path / "real" / "a.jpg"], None, ["color"])) == 1
+    assert len(plan_jobs([tmp_path / "link" / "a.jpg", tmp_path / "real" / "a.jpg"], None, COLOR)) == 1
 
 
 @settings(max_examples=150, deadline=None)
-@given(SOURCES, OUTS, st.sets(st.sampled_from(list(formats.KINDS)), min_size=1), st.booleans())
+@given(SOURCES, OUTS, st.sets(st.sampled_from(offered_formats()), min_size=1), st.booleans())
 def test_no_output_is_written_twice_nor_an_input(
     sources: list[Path], out: Path | None, kinds: set[str], tree: bool
 ) -> None:
-    planned = jobs.plan(sources, out, sorted(kinds), root=Path("in") if tree else None)
+    planned = plan_jobs(sources, out, choose_formats(sorted(kinds)), root=Path("in") if tree else None)
     assert {folded(job.source) for job in planned} == {folded(source) for source in sources}
     made = [folded(Path(name)) for name in names(planned)]
     assert len(set(made)) == len(made)
@@ -132,37 +113,37 @@ def test_no_output_is_written_twice_nor_an_input(
 @settings(max_examples=150, deadline=None)
 @given(SOURCES.flatmap(lambda s: st.tuples(st.just(s), st.permutations(s))), OUTS)
 def test_the_order_of_the_inputs_does_not_matter(pair: tuple[list[Path], list[Path]], out: Path | None) -> None:
-    first, second = (jobs.plan(sources, out, ["color", "npy"]) for sources in pair)
+    first, second = (plan_jobs(sources, out, choose_formats(["color", "npy"])) for sources in pair)
     assert {job.source: job.outputs for job in first} == {job.source: job.outputs for job in second}
     assert [job.source for job in first] == list(dict.fromkeys(pair[0]))
 
 
 def test_long_names_are_shortened_by_a_hash(tmp_path: Path) -> None:
     long = ["深" * 80 + end + ".jpg" for end in ("1", "2")]
-    planned = jobs.plan([tmp_path / name for name in long], None, tuple(formats.KINDS))
+    planned = plan_jobs([tmp_path / name for name in long], None, OFFERED)
     assert len(set(names(planned))) == 10
     for path in map(Path, names(planned)):
         path.touch()
         assert path.name.startswith("深" * 60)
-    assert planned[1:] == jobs.plan([tmp_path / long[1]], None, tuple(formats.KINDS))
+    assert planned[1:] == plan_jobs([tmp_path / long[1]], None, OFFERED)
 
 
 def test_a_source_outside_the_tree_is_refused() -> None:
     for source in (Path("elsewhere/a.jpg"), Path("in/../a.jpg"), Path("/a.jpg")):
         with pytest.raises(DacliError, match=r"a\.jpg is not below in"):
-            jobs.plan([source], Path("out"), ["color"], root=Path("in"))
+            plan_jobs([source], Path("out"), COLOR, root=Path("in"))
 
 
 def test_present_needs_every_output(tmp_path: Path) -> None:
-    (job,) = jobs.plan([tmp_path / "a.jpg"], None, ["color", "npy"])
-    assert not jobs.present(job)
+    (job,) = plan_jobs([tmp_path / "a.jpg"], None, choose_formats(["color", "npy"]))
+    assert not job.is_present()
     touched(tmp_path, "a_color.png")
-    assert not jobs.present(job)
+    assert not job.is_present()
     (tmp_path / "a_depth.npy").mkdir()
-    assert not jobs.present(job)
+    assert not job.is_present()
     (tmp_path / "a_depth.npy").rmdir()
     touched(tmp_path, "a_depth.npy")
-    assert jobs.present(job)
+    assert job.is_present()
 
 
 def test_shown_escapes_what_a_terminal_cannot_show() -> None:
@@ -173,18 +154,18 @@ def test_shown_escapes_what_a_terminal_cannot_show() -> None:
 @settings(max_examples=100, deadline=None)
 @given(SOURCES, st.integers(1, 5))
 def test_shards_partition_the_jobs_whatever_else_is_there(sources: list[Path], count: int) -> None:
-    planned = jobs.plan(sources, Path("out"), ["color"], root=Path("in"))
-    parts = [jobs.shard(planned, index, count) for index in range(count)]
+    planned = plan_jobs(sources, Path("out"), COLOR, root=Path("in"))
+    parts = [select_shard(planned, index, count) for index in range(count)]
     assert sorted(job.name for part in parts for job in part) == sorted(job.name for job in planned)
     for index, part in enumerate(parts):
-        assert jobs.shard(planned[::2], index, count) == tuple(job for job in planned[::2] if job in part)
+        assert select_shard(planned[::2], index, count) == tuple(job for job in planned[::2] if job in part)
 
 
 def test_shards_are_about_equal_and_a_hash_of_the_name() -> None:
-    planned = jobs.plan([Path(f"in/{number:04}.jpg") for number in range(1000)], None, ["color"], root=Path("in"))
-    assert all(200 < len(jobs.shard(planned, index, 4)) < 300 for index in range(4))
+    planned = plan_jobs([Path(f"in/{number:04}.jpg") for number in range(1000)], None, COLOR, root=Path("in"))
+    assert all(200 < len(select_shard(planned, index, 4)) < 300 for index in range(4))
     digest = int(hashlib.sha256(b"0007.jpg").hexdigest()[:15], 16)
-    assert planned[7] in jobs.shard(planned, digest % 4, 4)
+    assert planned[7] in select_shard(planned, digest % 4, 4)
 
 
 LETTERS = st.characters(exclude_characters="/\0", exclude_categories=["Cs"]) | st.characters(
@@ -197,7 +178,7 @@ UNICODE = st.text(LETTERS, min_size=1, max_size=80)
 @given(st.lists(UNICODE.filter(lambda name: name not in (".", "..")), unique=True, max_size=6))
 def test_names_survive_any_unicode(given_names: list[str]) -> None:
     sources = [Path("in") / name for name in given_names if len(name.encode("utf-8", "surrogatepass")) < 250]
-    planned = jobs.plan(sources, Path("out"), ["color", "npy"], root=Path("in"))
+    planned = plan_jobs(sources, Path("out"), choose_formats(["color", "npy"]), root=Path("in"))
     assert [(job.source, job.name) for job in planned] == [(source, source.name) for source in sources]
     made = [path for job in planned for path in job.outputs.values()]
     assert len({folded(path) for path in made}) == len(made)
@@ -209,10 +190,10 @@ def test_jobs_are_named_by_their_path_below_the_root(tmp_path: Path) -> None:
         touched(tmp_path, "in/sub/a.jpg")
         (tmp_path / "link").symlink_to(tmp_path / "in")
         for source in ("in/sub/a.jpg", "in/./sub/a.jpg", tmp_path / "link" / "sub" / "a.jpg"):
-            (job,) = jobs.plan([Path(source)], Path("out"), ["color"], root=Path("in"))
+            (job,) = plan_jobs([Path(source)], Path("out"), COLOR, root=Path("in"))
             assert (job.name, str(job.outputs["color"])) == ("sub/a.jpg", "out/sub/a_color.png")
 
 
 def test_plan_in_the_current_folder(tmp_path: Path) -> None:
     with contextlib.chdir(tmp_path):
-        assert names(jobs.plan([Path("a.jpg"), Path("-b.jpg")], None, ["color"])) == ["a_color.png", "-b_color.png"]
+        assert names(plan_jobs([Path("a.jpg"), Path("-b.jpg")], None, COLOR)) == ["a_color.png", "-b_color.png"]

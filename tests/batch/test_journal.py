@@ -4,24 +4,40 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dacli.batch import jobs, journal
-from dacli.batch.journal import Entry, Journal
+from dacli.batch.fingerprint import fingerprint_picture, stamp_file
+from dacli.batch.finished import find_in_journal
+from dacli.batch.jobs import Job, plan_jobs
+from dacli.batch.journal import Entry, Journal, read_journals
+from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError, StopError
+from dacli.inference.device import Plan
 from dacli.io import files
+from dacli.outputs.formats import FORMATS
+
+SETTINGS = RunSettings(
+    encoder="tiny",
+    model="v2",
+    weights="tiny.safetensors 1",
+    quantity="inverse depth",
+    size=28,
+    plan=Plan("cpu", "torch", "fp32", half_weights=False, reason=""),
+)
 
 
-def made(folder: Path, name: str) -> tuple[jobs.Job, Entry]:
+def made(folder: Path, name: str) -> tuple[Job, Entry]:
     """A job whose one output is there, and the entry that says so."""
-    (job,) = jobs.plan([folder / "in" / name], folder / "out", ["color"], root=folder / "in")
+    (job,) = plan_jobs([folder / "in" / name], folder / "out", [FORMATS["color"]], root=folder / "in")
     (path,) = job.outputs.values()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"depth")
     info = path.stat()
-    return job, Entry(job.name, 3, 4, "abc", "", {"color": (5, info.st_mtime_ns)}, (28, 42), (0.5, 1.5))
+    digest = str(fingerprint_picture(stamp_file(job.source), SETTINGS))
+    return job, Entry(job.name, 3, 4, digest, "", {"color": (5, info.st_mtime_ns)}, (28, 42), (0.5, 1.5))
 
 
 def journals(out: Path) -> list[Path]:
@@ -35,9 +51,10 @@ def test_the_next_run_knows_what_the_last_one_did(tmp_path: Path) -> None:
         log.add(entry)
         log.add(Entry("b.jpg", error="b.jpg is empty"))
     with Journal(tmp_path / "out") as log:
-        known = journal.done(log.entries, job, "abc")
+        known = find_in_journal(log.entries, job, 0, SETTINGS)
         assert known is not None
-        assert (known.network_size, known.range, known.size, known.mtime_ns) == ((28, 42), (0.5, 1.5), 3, 4)
+        assert (known.network_size, known.range) == ((28, 42), (0.5, 1.5))
+        assert (log.entries[job.name].size, log.entries[job.name].mtime_ns) == (3, 4)
         assert log.entries["b.jpg"].error == "b.jpg is empty"
     assert len(journals(tmp_path / "out")) == 1
 
@@ -50,7 +67,7 @@ def test_lines_are_json_that_others_can_read(tmp_path: Path) -> None:
     (path,) = journals(tmp_path / "out")
     first, second = map(json.loads, path.read_text("ascii").splitlines())
     assert first["settings"] == {"encoder": "tiny", "size": 256}
-    assert (second["name"], second["size"], second["mtime_ns"], second["settings"]) == ("a.jpg", 3, 4, "abc")
+    assert (second["name"], second["size"], second["mtime_ns"], second["settings"]) == ("a.jpg", 3, 4, entry.settings)
 
 
 @pytest.mark.parametrize("change", ["settings", "touched", "longer", "gone", "other kind", "failed since"])
@@ -58,7 +75,7 @@ def test_what_is_not_as_it_was_is_not_done(tmp_path: Path, change: str) -> None:
     job, entry = made(tmp_path, "a.jpg")
     (path,) = job.outputs.values()
     entries = {"a.jpg": entry}
-    assert journal.done(entries, job, "abc") == entry
+    assert find_in_journal(entries, job, 0, SETTINGS)
     if change == "touched":
         os.utime(path, ns=(1, 1))
     elif change == "longer":
@@ -67,10 +84,11 @@ def test_what_is_not_as_it_was_is_not_done(tmp_path: Path, change: str) -> None:
     elif change == "gone":
         path.unlink()
     elif change == "other kind":
-        (job,) = jobs.plan([job.source], tmp_path / "out", ["color", "npy"], root=tmp_path / "in")
+        (job,) = plan_jobs([job.source], tmp_path / "out", [FORMATS["color"], FORMATS["npy"]], root=tmp_path / "in")
     elif change == "failed since":
-        entries["a.jpg"] = Entry("a.jpg", 3, 4, "abc", "it failed", entry.outputs)
-    assert journal.done(entries, job, "other" if change == "settings" else "abc") is None
+        entries["a.jpg"] = Entry("a.jpg", 3, 4, entry.settings, "it failed", entry.outputs)
+    settings = replace(SETTINGS, size=56) if change == "settings" else SETTINGS
+    assert find_in_journal(entries, job, 0, settings) is None
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -83,7 +101,7 @@ def test_a_line_that_a_kill_cut_short_costs_only_itself(tmp_path: Path, cut: int
     with Journal(tmp_path / "out") as log:
         assert set(log.entries) - {"c"} == {"a", "b"}
         log.add(Entry("d", error="x"))
-    assert set(journal.read(tmp_path / "out")) - {"c"} == {"a", "b", "d"}
+    assert set(read_journals(tmp_path / "out")) - {"c"} == {"a", "b", "d"}
 
 
 @pytest.mark.parametrize(
@@ -94,7 +112,7 @@ def test_lines_that_are_none_are_left_out(tmp_path: Path, line: bytes) -> None:
         log.add(Entry("b", error="x"))
     (path,) = journals(tmp_path)
     path.write_bytes(line + path.read_bytes() + line)
-    assert set(journal.read(tmp_path)) == {"b"}
+    assert set(read_journals(tmp_path)) == {"b"}
 
 
 def test_two_runs_at_once_have_a_file_each_and_know_each_other_s_work(tmp_path: Path) -> None:
@@ -117,7 +135,7 @@ def test_of_two_entries_the_later_counts_whichever_file_it_is_in(tmp_path: Path)
     folder.mkdir()
     for name, at in (("journal-a", 5), ("journal-b", 4), ("journal-c", 6)):
         (folder / f"{name}.jsonl").write_text(json.dumps({"name": "x", "error": name, "at": at}) + "\n")
-    assert journal.read(tmp_path)["x"].error == "journal-c"
+    assert read_journals(tmp_path)["x"].error == "journal-c"
 
 
 def test_a_killed_run_s_temporary_files_are_swept_and_a_living_one_s_are_not(tmp_path: Path) -> None:
@@ -179,7 +197,7 @@ def test_a_journal_on_a_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(StopError, match="the disk is full"):
             log.add(Entry("a"))
         monkeypatch.undo()
-    assert journal.read(tmp_path) == {}
+    assert read_journals(tmp_path) == {}
 
 
 def test_a_file_system_without_locks_gets_a_new_file_for_every_run(
@@ -190,7 +208,7 @@ def test_a_file_system_without_locks_gets_a_new_file_for_every_run(
         with Journal(tmp_path) as log:
             log.add(Entry(str(count), error="x"))
         assert len(journals(tmp_path)) == count
-    assert set(journal.read(tmp_path)) == {"1", "2"}
+    assert set(read_journals(tmp_path)) == {"1", "2"}
 
 
 def test_whole_files_are_written_only_below_a_folder_that_is_there(tmp_path: Path) -> None:

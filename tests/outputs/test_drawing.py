@@ -15,7 +15,7 @@ from dacli import types
 from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
 from dacli.io.records import Record, Scale
-from dacli.outputs import drawing
+from dacli.outputs import drawing, style
 from dacli.outputs.drawing import AUTO, Range
 from dacli.types import DepthArray, Near, Quantity
 
@@ -69,7 +69,7 @@ def depth16(
     ],
 )
 def test_parse_range(text: str, want: Range) -> None:
-    assert drawing.parse_range(text) == want
+    assert style.parse_depth_range(text) == want
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_parse_range(text: str, want: Range) -> None:
 )
 def test_parse_range_names_the_fault(text: str, word: str) -> None:
     with pytest.raises(UsageError) as caught:
-        drawing.parse_range(text)
+        style.parse_depth_range(text)
     assert word in caught.value.message
     assert caught.value.hint
 
 
 def test_limits() -> None:
-    assert drawing.limits(DEPTH) == (DEPTH.min(), DEPTH.max())
-    assert drawing.limits(DEPTH, Range(1.0, 2.0)) == (1.0, 2.0)
-    low, high = drawing.limits(DEPTH, Range(2.0, 98.0, percent=True))
+    assert style.depth_limits(DEPTH) == (DEPTH.min(), DEPTH.max())
+    assert style.depth_limits(DEPTH, Range(1.0, 2.0)) == (1.0, 2.0)
+    low, high = style.depth_limits(DEPTH, Range(2.0, 98.0, percent=True))
     ranked = np.sort(DEPTH, axis=None).astype(np.float64)
     places = np.array([0.02, 0.98]) * (ranked.size - 1)
     np.testing.assert_allclose([low, high], np.interp(places, np.arange(ranked.size), ranked), rtol=1e-6)
@@ -120,7 +120,7 @@ def test_gray_has_its_near_end_where_asked(quantity: Quantity, near: Near, risin
     low, high = float(DEPTH.min()), float(DEPTH.max())
     share = (DEPTH.astype(np.float64) - low) / (high - low)
     want = np.rint((share if rising else 1 - share) * 255)
-    found = drawing.gray(DEPTH, low, high, quantity, near)
+    found = drawing.draw_gray(DEPTH, low, high, quantity, near)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, want)
     deep, scale = depth16(DEPTH, low, high, quantity, near)
@@ -130,8 +130,8 @@ def test_gray_has_its_near_end_where_asked(quantity: Quantity, near: Near, risin
 
 def test_an_explicit_range_clips() -> None:
     depth = np.array([[-5, 0, 1, 2, 3e38]], np.float32)
-    assert drawing.gray(depth, 0.0, 2.0, "inverse depth").tolist() == [[0, 0, 128, 255, 255]]
-    assert drawing.gray(depth, 0.0, 2.0, "metres").tolist() == [[255, 255, 128, 0, 0]]
+    assert drawing.draw_gray(depth, 0.0, 2.0, "inverse depth").tolist() == [[0, 0, 128, 255, 255]]
+    assert drawing.draw_gray(depth, 0.0, 2.0, "metres").tolist() == [[255, 255, 128, 0, 0]]
 
 
 @settings(max_examples=200, deadline=None)
@@ -139,7 +139,7 @@ def test_an_explicit_range_clips() -> None:
 def test_16_bits_decode_to_half_a_step(depth: DepthArray, quantity: Quantity, near: Near) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        low, high = drawing.limits(depth)
+        low, high = style.depth_limits(depth)
         values, scale = depth16(depth, low, high, quantity, near)
         found = scale.decode(values)
     assert found.dtype == np.float32
@@ -165,18 +165,18 @@ def test_decode_then_encode_gives_the_values_back(ends: list[float], values: typ
 @pytest.mark.parametrize("quantity", ["inverse depth", "metres"])
 def test_a_flat_picture_comes_back_as_it_was(value: float, shape: tuple[int, int], quantity: Quantity) -> None:
     depth = np.full(shape, value, np.float32)
-    low, high = drawing.limits(depth)
+    low, high = style.depth_limits(depth)
     values, scale = depth16(depth, low, high, quantity)
     np.testing.assert_array_equal(scale.decode(values), depth)
-    assert len(np.unique(drawing.gray(depth, low, high, quantity))) == 1
-    assert len(np.unique(drawing.color(depth, low, high, quantity).reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(drawing.draw_gray(depth, low, high, quantity))) == 1
+    assert len(np.unique(drawing.draw_color(depth, low, high, quantity).reshape(-1, 3), axis=0)) == 1
 
 
 @pytest.mark.parametrize("near", ["white", "black"])
 def test_metres_become_millimetres(near: Near) -> None:
     depth = (RNG.random((40, 50), dtype=np.float32) * 65).astype(np.float32)
     depth[0, :3] = [0, 65.535, 1.2]
-    low, high = drawing.limits(depth)
+    low, high = style.depth_limits(depth)
     values, scale = depth16(depth, low, high, "metres", near, auto=True)
     thousandths = depth.astype(np.float64) * 1000
     assert np.abs(values - thousandths).max() <= 0.5 + 1e-9
@@ -193,9 +193,9 @@ def test_metres_beyond_65_or_with_a_range_are_not_millimetres() -> None:
 
 @pytest.mark.parametrize("name", ["Spectral_r", "viridis", "tab10", "gray"])
 def test_color_is_that_of_matplotlib(name: str) -> None:
-    shades = drawing.gray(DEPTH, 1.0, 8.0, "inverse depth")
+    shades = drawing.draw_gray(DEPTH, 1.0, 8.0, "inverse depth")
     want = mpl.colormaps[name](shades / 255.0)[..., :3] * 255
-    found = drawing.color(DEPTH, 1.0, 8.0, "inverse depth", name)
+    found = drawing.draw_color(DEPTH, 1.0, 8.0, "inverse depth", name)
     assert found.dtype == np.uint8
     assert np.abs(found - want).max() <= 0.5
 
@@ -203,14 +203,14 @@ def test_color_is_that_of_matplotlib(name: str) -> None:
 def test_near_is_warm_in_both_quantities() -> None:
     line = np.array([[1, 2, 3]], np.float32)
     for quantity, nearest in (("inverse depth", 2), ("metres", 0)):
-        red, _, blue = drawing.color(line, 1.0, 3.0, quantity)[0, nearest].tolist()  # type: ignore[arg-type]
+        red, _, blue = drawing.draw_color(line, 1.0, 3.0, quantity)[0, nearest].tolist()  # type: ignore[arg-type]
         assert red > 2 * blue
 
 
 @pytest.mark.parametrize(("name", "guess"), [("spectral_r", "Spectral_r"), ("virdis", "viridis"), ("", "")])
 def test_an_unknown_colormap(name: str, guess: str) -> None:
     with pytest.raises(UsageError, match="no colormap") as caught:
-        drawing.colors(name)
+        drawing.colormap_table(name)
     assert guess in caught.value.hint
 
 
@@ -222,12 +222,12 @@ def test_matplotlib_is_not_imported_before_a_color_is_needed() -> None:
 def test_side_by_side() -> None:
     rgb = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
     color = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(drawing.side(rgb, color), np.concatenate([rgb, color], axis=1))
+    np.testing.assert_array_equal(drawing.draw_side_by_side(rgb, color), np.concatenate([rgb, color], axis=1))
 
 
 def test_side_by_side_of_16_bits_rounds() -> None:
     deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)[..., None].repeat(3, axis=2)
-    found = drawing.side(deep, np.zeros((256, 256, 3), np.uint8))
+    found = drawing.draw_side_by_side(deep, np.zeros((256, 256, 3), np.uint8))
     np.testing.assert_array_equal(found[:, :256], np.rint(deep / 257.0))
 
 

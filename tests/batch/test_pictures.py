@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,23 +14,26 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from dacli import prefetch
-from dacli.batch import jobs, pipeline
-from dacli.batch import settings as task_module
-from dacli.batch.jobs import Job
+from dacli.batch import pictures, stages
+from dacli.batch import settings as settings_module
+from dacli.batch.jobs import Job, plan_jobs
 from dacli.batch.journal import Journal
-from dacli.batch.pipeline import Work
-from dacli.batch.settings import Style, Task
+from dacli.batch.outcomes import Done, Failed, Outcome, Skipped
+from dacli.batch.pictures import PictureRun, process_one, run_pictures
+from dacli.batch.settings import RunSettings
+from dacli.batch.stages import Loaded, gather_groups
+from dacli.callbacks import TileProgress, ignore_progress
 from dacli.errors import DacliError, MemoryShortError, StopError
 from dacli.inference.device import Plan
-from dacli.inference.predictor import LARGEST_BATCH, Prediction, Predictor, Prepared, Raw, paying_batch
+from dacli.inference.predictor import Prediction, Prepared, Raw
 from dacli.io import files, images, png, records
 from dacli.io.names import RECORD_KEYWORD
-from dacli.outputs import drawing
+from dacli.outputs.formats import FORMATS
+from dacli.outputs.style import DepthRange, DepthStyle
 from tests.support.hanging import in_time
-from tests.test_prefetch import FaultError, no_thread_is_left, until  # noqa: F401 - the fixture works by its name
+from tests.test_prefetch import FaultError, no_thread_is_left, until  # noqa: F401 - the fixture outcomes by its name
 
 PATIENCE = 20.0  # seconds after which a test calls something hung
 CPU = Plan("cpu", "torch", "fp32", half_weights=False, reason="")
@@ -39,7 +41,7 @@ CPU = Plan("cpu", "torch", "fp32", half_weights=False, reason="")
 
 @pytest.fixture(autouse=True)
 def three_threads_read_and_three_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "cores", lambda: 6)
+    monkeypatch.setattr(stages, "cores", lambda: 6)
 
 
 @dataclass
@@ -49,7 +51,8 @@ class Model:
     It fails where the first pixel's blue says so; `batches` has the first pixels that went through it together.
     """
 
-    batch: int = 1
+    batch_size: int = 1
+    concurrency: int = 1
     faults: dict[int, Exception] = field(default_factory=dict)
     scale: float = 1.0
     batches: list[list[int]] = field(default_factory=list)
@@ -63,7 +66,7 @@ class Model:
         height, width = rgb.shape[:2]
         return Prepared(torch.tensor(rgb.transpose(2, 0, 1).astype(np.float32)), (height, width))
 
-    def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+    def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:  # noqa: ARG002
         assert self.one_at_a_time.acquire(blocking=False), "one pass at a time"
         try:
             marks = [int(one.tensor[2, 0, 0]) for one in batch]
@@ -81,7 +84,15 @@ class Model:
         return Prediction(raw.tensor.numpy(), (height, width), 0, raw.precision, raw.note)
 
 
-TASK = Task("tiny", "v2", "tiny.safetensors 1", "inverse depth", 28, CPU, Style(), 10**6, overwrite=False)
+SETTINGS = RunSettings(
+    encoder="tiny",
+    model="v2",
+    weights="tiny.safetensors 1",
+    quantity="inverse depth",
+    size=28,
+    plan=CPU,
+    max_pixels=10**6,
+)
 ALL = ("color", "gray", "png16", "npy", "side")
 
 
@@ -101,36 +112,58 @@ def photos(folder: Path, count: int, shapes: Sequence[tuple[int, int]] = ((20, 3
 def run(
     sources: list[Path],
     kinds: tuple[str, ...] = ("color",),
-    task: Task = TASK,
+    settings: RunSettings = SETTINGS,
     model: Any = None,
     out: Path | None = None,
-) -> list[Work]:
-    models: list[Any] = model if isinstance(model, list) else [Model() if model is None else model]
-    planned = jobs.plan(sources, out, kinds)
-    return list(in_time(lambda: list(pipeline.run(planned, models, task))))
+) -> list[Outcome]:
+    jobs = plan_jobs(sources, out, [FORMATS[kind] for kind in kinds])
+    picture_run = PictureRun(Model() if model is None else model, settings)
+    return list(in_time(lambda: list(run_pictures(jobs, picture_run))))
 
 
-def errors(works: list[Work]) -> list[str]:
-    return [str(work.error or "") for work in works]
+def is_ok(outcome: Outcome) -> bool:
+    return not isinstance(outcome, Failed)
 
 
-def stamps(works: list[Work]) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for work in works for path in work.job.outputs.values()}
+def is_skipped(outcome: Outcome) -> bool:
+    return isinstance(outcome, Skipped)
+
+
+def error_of(outcome: Outcome) -> str:
+    return str(outcome.error) if isinstance(outcome, Failed) else ""
+
+
+def errors(outcomes: list[Outcome]) -> list[str]:
+    return [error_of(outcome) for outcome in outcomes]
+
+
+def facts(outcomes: list[Outcome]) -> list[Any]:
+    """What is known of outputs, made now or before."""
+    return [(one.network_size, one.range) for one in outcomes if not isinstance(one, Failed)]
+
+
+def stamps(outcomes: list[Outcome]) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for outcome in outcomes for path in outcome.job.outputs.values()}
 
 
 def scraps(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.name.endswith(files.PART)]
 
 
-def works_until(stops: type[BaseException], sources: list[Path], task: Task = TASK, model: Any = None) -> list[Work]:
+def outcomes_until(
+    stops: type[BaseException],
+    sources: list[Path],
+    model: Any = None,
+    out: Path | None = None,
+) -> list[Outcome]:
     """What a run gives before it is stopped."""
-    done: list[Work] = []
-    planned = jobs.plan(sources, task.out, ("color", "gray"))
-    model = Model() if model is None else model
+    done: list[Outcome] = []
+    jobs = plan_jobs(sources, out, [FORMATS["color"], FORMATS["gray"]])
+    picture_run = PictureRun(Model() if model is None else model, SETTINGS, out=out)
 
     def take() -> None:
-        for work in pipeline.run(planned, [model], task):
-            done.append(work)
+        for outcome in run_pictures(jobs, picture_run):
+            done.append(outcome)
 
     with pytest.raises(stops):
         in_time(take)
@@ -139,16 +172,16 @@ def works_until(stops: type[BaseException], sources: list[Path], task: Task = TA
 
 def test_every_kind_comes_out_of_one_pass(tmp_path: Path) -> None:
     model = Model()
-    (work,) = run([photo(tmp_path / "a.png")], ALL, model=model)
-    assert work.error is None
+    (outcome,) = run([photo(tmp_path / "a.png")], ALL, model=model)
+    assert is_ok(outcome)
     assert model.seen == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["a.png", "a_color.png", "a_gray.png", "a_depth16.png", "a_depth.npy", "a_side.png"]
     )
     depth = np.load(tmp_path / "a_depth.npy")
     assert np.array_equal(depth, images.read(tmp_path / "a.png")[..., 0].astype(np.float32) + 1)
-    assert work.made is not None
-    assert work.made.range == (depth.min(), depth.max())
+    assert isinstance(outcome, Done)
+    assert outcome.range == (depth.min(), depth.max())
 
 
 def test_side_has_the_picture_and_color_beside_each_other(tmp_path: Path) -> None:
@@ -159,30 +192,42 @@ def test_side_has_the_picture_and_color_beside_each_other(tmp_path: Path) -> Non
     assert np.array_equal(side[:, 30:], images.read(tmp_path / "a_color.png"))
 
 
-def test_pictures_are_let_go_as_soon_as_nothing_needs_them(tmp_path: Path) -> None:
+def test_pictures_are_released_as_soon_as_nothing_needs_them(tmp_path: Path) -> None:
     model: Any = Model()
-    free: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
-    free.put(model)
+    picture_run = PictureRun(model, SETTINGS)
     photo(tmp_path / "a.png")
     for kind, picture in (("color", 0), ("side", 20 * 30 * 3)):
-        (job,) = jobs.plan([tmp_path / "a.png"], None, (kind,))
-        work = pipeline.read(0, job, model, TASK)
-        assert work.bytes == picture + 20 * 30 * 3 * 4
-        pipeline.infer([work], free)
-        assert work.bytes == picture + 20 * 30 * 4 * 2  # at the network's size, and what it will be at its own
-        assert pipeline.write(work, model, TASK).bytes == 0
-    assert free.qsize() == 1
+        (job,) = plan_jobs([tmp_path / "a.png"], None, [FORMATS[kind]])
+        loaded = pictures.read_picture((0, job), picture_run)
+        assert loaded.nbytes == picture + 20 * 30 * 3 * 4
+        (predicted,) = stages.infer([loaded], model, pictures.fail_picture)
+        assert predicted.nbytes == picture + 20 * 30 * 4 * 2  # at the network's size, and what it will be at its own
+        assert pictures.write_outputs(predicted, picture_run).nbytes == 0
+
+
+def test_one_picture_without_threads_gives_what_a_run_gives(tmp_path: Path) -> None:
+    sources = photos(tmp_path / "in", 2)
+    sources[1].write_bytes(b"not a picture")
+    for source, expected in zip(sources, run(sources, ALL, out=tmp_path / "a"), strict=True):
+        before = threading.active_count()
+        (job,) = plan_jobs([source], tmp_path / "b", [FORMATS[kind] for kind in ALL])
+        model: Any = Model()
+        found = process_one(job, model, SETTINGS)
+        assert threading.active_count() == before
+        assert (type(found), error_of(found)) == (type(expected), error_of(expected))
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_bad_files_among_good_ones_are_named_and_the_others_done_in_order(tmp_path: Path) -> None:
     sources = [photo(tmp_path / f"{name}.png", seed=seed) for seed, name in enumerate("abcde")]
     sources[1].write_bytes(sources[1].read_bytes()[:-2])
     sources[3].unlink()
-    works = run(sources)
-    assert [work.job.source for work in works] == sources
-    assert [work.error is None for work in works] == [True, False, True, False, True]
-    assert "b.png is truncated" in errors(works)[1]
-    assert "d.png does not exist" in errors(works)[3]
+    outcomes = run(sources)
+    assert [outcome.job.source for outcome in outcomes] == sources
+    assert [is_ok(outcome) for outcome in outcomes] == [True, False, True, False, True]
+    assert "b.png is truncated" in errors(outcomes)[1]
+    assert "d.png does not exist" in errors(outcomes)[3]
     assert sorted(path.name for path in tmp_path.glob("*_color.png")) == ["a_color.png", "c_color.png", "e_color.png"]
 
 
@@ -200,10 +245,10 @@ def test_bad_files_among_good_ones_are_named_and_the_others_done_in_order(tmp_pa
 )
 def test_a_fault_of_the_model_costs_only_its_picture(tmp_path: Path, fault: Exception, said: str) -> None:
     sources = [photo(tmp_path / "a.png", 1), photo(tmp_path / "b.png", 2), photo(tmp_path / "c.png", 3)]
-    works = run(sources, model=Model(faults={2: fault}))
-    assert [work.error is None for work in works] == [True, False, True]
-    assert errors(works)[1].startswith(f"{sources[1]}: ")
-    assert said in errors(works)[1]
+    outcomes = run(sources, model=Model(faults={2: fault}))
+    assert [is_ok(outcome) for outcome in outcomes] == [True, False, True]
+    assert errors(outcomes)[1].startswith(f"{sources[1]}: ")
+    assert said in errors(outcomes)[1]
     assert not (tmp_path / "b_color.png").exists()
 
 
@@ -219,10 +264,10 @@ def test_a_fault_that_is_dacli_s_own_is_shown_whole_when_asked_for(
 
 def test_leaving_a_run_early_leaves_no_thread_and_no_half_file(tmp_path: Path) -> None:
     sources = photos(tmp_path, 30)
-    model: Any = Model(batch=2)
-    works = pipeline.run(jobs.plan(sources, None, ("color",)), [model], TASK)
-    assert in_time(lambda: next(works)).job.source == sources[0]
-    in_time(works.close)
+    model: Any = Model(batch_size=2)
+    outcomes = run_pictures(plan_jobs(sources, None, [FORMATS["color"]]), PictureRun(model, SETTINGS))
+    assert in_time(lambda: next(outcomes)).job.source == sources[0]
+    in_time(outcomes.close)
     assert not prefetch.busy()
     assert (tmp_path / "00_color.png").exists()
     assert not scraps(tmp_path)
@@ -236,27 +281,27 @@ def test_what_stops_writing_ends_the_run(tmp_path: Path, monkeypatch: pytest.Mon
         raise fault
 
     monkeypatch.setattr(files, "write", write)
-    assert works_until(type(fault), photos(tmp_path, 5)) == []
+    assert outcomes_until(type(fault), photos(tmp_path, 5)) == []
     assert not prefetch.busy()
 
 
 def test_jobs_that_fail_to_come_end_the_run_after_those_that_came(tmp_path: Path) -> None:
-    planned = jobs.plan(photos(tmp_path, 3), None, ("color",))
+    planned = plan_jobs(photos(tmp_path, 3), None, [FORMATS["color"]])
 
     def coming() -> Iterator[Job]:
         yield from planned
         raise FaultError
 
-    done: list[Work] = []
+    done: list[Outcome] = []
     model: Any = Model()
 
     def take() -> None:
-        for work in pipeline.run(coming(), [model], TASK):
-            done.append(work)
+        for outcome in run_pictures(coming(), PictureRun(model, SETTINGS)):
+            done.append(outcome)
 
     with pytest.raises(FaultError):
         in_time(take)
-    assert [work.job for work in done] == list(planned)
+    assert [outcome.job for outcome in done] == list(planned)
 
 
 # --- what counts as done ---
@@ -267,83 +312,84 @@ def test_a_second_run_with_the_same_settings_keeps_all(tmp_path: Path) -> None:
     first = run(sources, ALL)
     before, model = stamps(first), Model()
     again = run(sources, ALL, model=model)
-    assert [work.kept for work in again] == [True, True]
-    assert [work.error for work in again] == [None, None]
+    assert [is_skipped(outcome) for outcome in again] == [True, True]
+    assert errors(again) == ["", ""]
     assert stamps(again) == before
     assert model.seen == 0
-    assert [work.made for work in again] == [work.made for work in first]
+    assert facts(again) == facts(first)
 
 
 CHANGED = [
-    replace(TASK, style=Style("viridis")),
-    replace(TASK, style=Style(near="black")),
-    replace(TASK, style=Style(range=drawing.Range(1, 2))),
-    replace(TASK, encoder="vits"),
-    replace(TASK, model="v1"),
-    replace(TASK, weights="tiny.safetensors 2"),
-    replace(TASK, size=56),
-    replace(TASK, plan=replace(CPU, precision="bf16")),
-    replace(TASK, plan=replace(CPU, engine="openvino")),
+    replace(SETTINGS, style=DepthStyle("viridis")),
+    replace(SETTINGS, style=DepthStyle(near="black")),
+    replace(SETTINGS, style=DepthStyle(range=DepthRange(1, 2))),
+    replace(SETTINGS, encoder="vits"),
+    replace(SETTINGS, model="v1"),
+    replace(SETTINGS, weights="tiny.safetensors 2"),
+    replace(SETTINGS, size=56),
+    replace(SETTINGS, plan=replace(CPU, precision="bf16")),
+    replace(SETTINGS, plan=replace(CPU, engine="openvino")),
 ]
 
 
-@pytest.mark.parametrize("task", CHANGED)
-def test_other_settings_are_done_anew(tmp_path: Path, task: Task) -> None:
+@pytest.mark.parametrize("settings", CHANGED)
+def test_other_settings_are_done_anew(tmp_path: Path, settings: RunSettings) -> None:
     source = photo(tmp_path / "a.png")
     run([source])
-    (work,) = run([source], task=task)
-    assert not work.kept
-    assert work.error is None
-    assert run([source], task=task)[0].kept
+    (outcome,) = run([source], settings=settings)
+    assert isinstance(outcome, Done)
+    assert is_skipped(run([source], settings=settings)[0])
 
 
-@pytest.mark.parametrize("task", [replace(TASK, plan=replace(CPU, device="cuda")), replace(TASK, max_pixels=10**7)])
-def test_settings_that_do_not_change_the_pixels_keep_all(tmp_path: Path, task: Task) -> None:
+@pytest.mark.parametrize(
+    "settings", [replace(SETTINGS, plan=replace(CPU, device="cuda")), replace(SETTINGS, max_pixels=10**7)]
+)
+def test_settings_that_do_not_change_the_pixels_keep_all(tmp_path: Path, settings: RunSettings) -> None:
     source = photo(tmp_path / "a.png")
     run([source])
-    assert run([source], task=task)[0].kept
+    assert is_skipped(run([source], settings=settings)[0])
 
 
 def test_a_source_that_changed_is_done_anew(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     run([source])
     os.utime(photo(source, seed=5), ns=(1, 1))
-    assert not run([source])[0].kept
-    assert run([source])[0].kept
+    assert not is_skipped(run([source])[0])
+    assert is_skipped(run([source])[0])
 
 
 def test_a_version_of_dacli_that_changed_does_all_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = photo(tmp_path / "a.png")
     run([source])
-    monkeypatch.setattr(task_module, "__version__", "9.9")
-    assert not run([source], task=replace(TASK))[0].kept
+    monkeypatch.setattr(settings_module, "__version__", "9.9")
+    assert not is_skipped(run([source], settings=replace(SETTINGS))[0])
 
 
 def test_a_missing_output_is_made_although_another_is_there(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     run([source])
-    assert not run([source], ("color", "gray"))[0].kept
-    assert run([source], ("color", "gray"))[0].kept
+    assert not is_skipped(run([source], ("color", "gray"))[0])
+    assert is_skipped(run([source], ("color", "gray"))[0])
     (tmp_path / "a_color.png").unlink()
-    assert not run([source], ("color", "gray"))[0].kept
+    assert not is_skipped(run([source], ("color", "gray"))[0])
     assert (tmp_path / "a_color.png").exists()
 
 
 def test_npy_alone_without_a_journal_says_nothing_of_its_making_and_is_done_anew(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     run([source], ("npy",))
-    assert not run([source], ("npy",))[0].kept
+    assert not is_skipped(run([source], ("npy",))[0])
 
 
 def test_npy_of_other_settings_beside_a_picture_of_these_is_done_anew(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     run([source], ("npy", "color"))
-    assert run([source], ("npy", "color"))[0].kept
-    assert run([source], ("color",))[0].kept
+    assert is_skipped(run([source], ("npy", "color"))[0])
+    assert is_skipped(run([source], ("color",))[0])
     other = np.zeros((20, 30), np.float32)
     files.write(tmp_path / "a_depth.npy", images.npy(other))
-    assert run([source], ("color",))[0].kept
-    assert not run([source], ("npy", "color"))[0].kept
+    assert is_skipped(run([source], ("color",))[0])
+    assert not is_skipped(run([source], ("npy", "color"))[0])
     assert np.load(tmp_path / "a_depth.npy").any()
 
 
@@ -352,7 +398,7 @@ def test_npy_that_is_none_is_done_anew(tmp_path: Path, content: bytes) -> None:
     source = photo(tmp_path / "a.png")
     run([source], ("npy", "color"))
     (tmp_path / "a_depth.npy").write_bytes(content)
-    assert not run([source], ("npy", "color"))[0].kept
+    assert not is_skipped(run([source], ("npy", "color"))[0])
     assert np.load(tmp_path / "a_depth.npy").shape == (20, 30)
 
 
@@ -367,19 +413,19 @@ def test_a_picture_that_dacli_did_not_make_is_refused_and_left_alone(tmp_path: P
     source, other = photo(tmp_path / "a.png"), photo(tmp_path / "b.png")
     (tmp_path / "a_gray.png").write_bytes(content)
     refused, done = run([source, other], ("color", "gray"))
-    assert str(refused.error).startswith(f"{source}: {tmp_path / 'a_gray.png'} is there and")
-    assert "--overwrite" in str(refused.error)
+    assert error_of(refused).startswith(f"{source}: {tmp_path / 'a_gray.png'} is there and")
+    assert "--overwrite" in error_of(refused)
     assert (tmp_path / "a_gray.png").read_bytes() == content
     assert not (tmp_path / "a_color.png").exists()
-    assert done.error is None
+    assert is_ok(done)
 
 
 def test_a_folder_in_the_way_is_named_and_left_alone(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     (tmp_path / "a_color.png").mkdir()
-    for task in (TASK, replace(TASK, overwrite=True)):
-        (work,) = run([source], task=task)
-        assert "a_color.png" in str(work.error)
+    for settings in (SETTINGS, replace(SETTINGS, overwrite=True)):
+        (outcome,) = run([source], settings=settings)
+        assert "a_color.png" in error_of(outcome)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "a_color.png"]
 
 
@@ -388,8 +434,8 @@ def test_depth_of_a_picture_of_another_name_is_not_overwritten(tmp_path: Path) -
     before = (tmp_path / "a_color.png").read_bytes()
     bitmap = cv2.imencode(".bmp", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     (tmp_path / "a.bmp").write_bytes(bitmap)
-    (work,) = run([tmp_path / "a.bmp"])
-    assert "a_color.png is there and was made from a.png" in str(work.error)
+    (outcome,) = run([tmp_path / "a.bmp"])
+    assert "a_color.png is there and was made from a.png" in error_of(outcome)
     assert (tmp_path / "a_color.png").read_bytes() == before
 
 
@@ -397,17 +443,17 @@ def test_overwrite_redoes_what_is_there_whoever_made_it(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     before = stamps(run([source]))
     (tmp_path / "a_gray.png").write_bytes(b"no picture")
-    (work,) = run([source], ("color", "gray"), replace(TASK, overwrite=True))
-    assert (work.error, work.kept) == (None, False)
-    assert stamps([work])[tmp_path / "a_color.png"] > before[tmp_path / "a_color.png"]
+    (outcome,) = run([source], ("color", "gray"), replace(SETTINGS, overwrite=True))
+    assert isinstance(outcome, Done)
+    assert stamps([outcome])[tmp_path / "a_color.png"] > before[tmp_path / "a_color.png"]
     assert png.text((tmp_path / "a_gray.png").read_bytes(), "a")
 
 
 def test_a_source_of_a_name_that_is_no_text_is_recorded_and_kept(tmp_path: Path) -> None:
     source = photo(tmp_path / os.fsdecode(b"caf\xe9.png"))
-    assert run([source], ALL)[0].error is None
+    assert is_ok(run([source], ALL)[0])
     (again,) = run([source], ALL)
-    assert again.kept
+    assert is_skipped(again)
     text = png.text((tmp_path / os.fsdecode(b"caf\xe9_gray.png")).read_bytes(), "a")
     assert json.loads(text[RECORD_KEYWORD])["source"] == "caf\\udce9.png"
 
@@ -434,23 +480,23 @@ def test_a_disk_full_at_a_second_output_ends_the_run_and_leaves_whole_files_only
     sources = photos(tmp_path, 4)
     with monkeypatch.context() as patched:
         failing_replace(patched, "01_gray.png", code)
-        done = works_until(StopError, sources)
-    assert [work.job.source for work in done] == sources[:1]
+        done = outcomes_until(StopError, sources)
+    assert [outcome.job.source for outcome in done] == sources[:1]
     assert not scraps(tmp_path)
     assert not (tmp_path / "01_gray.png").exists()
     for name in ("00_color.png", "00_gray.png", "01_color.png"):
         assert RECORD_KEYWORD in png.text((tmp_path / name).read_bytes(), name)
     again = run(sources, ("color", "gray"))
-    assert [work.kept for work in again[:2]] == [True, False]
+    assert [is_skipped(outcome) for outcome in again[:2]] == [True, False]
     assert not any(errors(again))
 
 
 def test_another_fault_of_writing_costs_only_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = photos(tmp_path, 3)
     failing_replace(monkeypatch, "01_gray.png", errno.EACCES)
-    works = run(sources, ("color", "gray"))
-    assert [work.error is None for work in works] == [True, False, True]
-    assert errors(works)[1].startswith(f"{sources[1]}: cannot write {tmp_path / '01_gray.png'} (no permission)")
+    outcomes = run(sources, ("color", "gray"))
+    assert [is_ok(outcome) for outcome in outcomes] == [True, False, True]
+    assert errors(outcomes)[1].startswith(f"{sources[1]}: cannot write {tmp_path / '01_gray.png'} (no permission)")
     assert not scraps(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir() if path not in sources) == [
         *("00_color.png", "00_gray.png", "01_color.png", "02_color.png", "02_gray.png")
@@ -458,29 +504,31 @@ def test_another_fault_of_writing_costs_only_its_picture(tmp_path: Path, monkeyp
 
 
 def test_metres_are_recorded_as_metres_and_as_millimetres_in_png16(tmp_path: Path) -> None:
-    (work,) = run([photo(tmp_path / "a.png")], ("png16", "npy"), replace(TASK, quantity="metres"), Model(scale=0.1))
+    (outcome,) = run(
+        [photo(tmp_path / "a.png")], ("png16", "npy"), replace(SETTINGS, quantity="metres"), Model(scale=0.1)
+    )
     values, text = images.read_depth16(tmp_path / "a_depth16.png")
     depth, record = records.decode(values, text, "a")
     assert (record.quantity, record.unit, record.near) == ("metres", "millimetres", "black")
     assert np.abs(depth - np.load(tmp_path / "a_depth.npy")).max() <= 0.0005
-    assert work.made is not None
-    assert work.made.range == (np.load(tmp_path / "a_depth.npy").min(), np.load(tmp_path / "a_depth.npy").max())
+    assert isinstance(outcome, Done)
+    assert outcome.range == (np.load(tmp_path / "a_depth.npy").min(), np.load(tmp_path / "a_depth.npy").max())
 
 
 def test_a_vanished_output_folder_ends_the_run_and_is_not_made_anew(tmp_path: Path) -> None:
     out, sources = tmp_path / "out", photos(tmp_path / "in", 5)
 
     class Remover(Model):
-        def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
+        def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:
             if batch[0].tensor[2, 0, 0] == 1:
                 until((out / "00_gray.png").exists)
                 until(lambda: not scraps(out))
                 out.rename(tmp_path / "gone")
-            return super().forward(batch)
+            return super().infer(batch, progress)
 
     out.mkdir()
-    done = works_until(StopError, sources, replace(TASK, out=out), Remover())
-    assert [work.job.name for work in done] in ([], ["00.png"])
+    done = outcomes_until(StopError, sources, Remover(), out)
+    assert [outcome.job.name for outcome in done] in ([], ["00.png"])
     assert not out.exists()
     assert not scraps(tmp_path)
 
@@ -507,21 +555,27 @@ def test_an_output_folder_that_vanishes_just_before_one_below_it_is_made_is_not_
 
 
 @dataclass
-class Sized:
-    """What batches() asks of a picture prepared for the network."""
+class OfSize:
+    """What gather_groups() asks of a picture prepared for the network."""
 
     size: tuple[int, int]
     nbytes: int = 1
 
 
+def loaded_of_size(about: int, size: int, nbytes: int = 1) -> Loaded[int]:
+    prepared: Any = OfSize((size, 1), nbytes)
+    return Loaded(about, prepared)
+
+
 def gathered(sizes: str, count: int, nbytes: int = 1) -> list[str]:
     """Groups that letters, each a network size, are gathered in; a dash stands for nothing to infer."""
     job = Job(Path("a.png"), "a.png", Path(), "a", {})
-    works = [
-        Work(job, index, prepared=None if letter == "-" else Sized((ord(letter), 1), nbytes))  # type: ignore[arg-type]
+    values: list[Any] = [
+        Skipped(job, index, (1, 1), (0, 1)) if letter == "-" else loaded_of_size(index, ord(letter), nbytes)
         for index, letter in enumerate(sizes)
     ]
-    return ["".join(sizes[work.index] for work in group) for group in pipeline.batches(iter(works), lambda: count)]
+    groups = gather_groups(iter(values), lambda: count)
+    return ["".join("-" if isinstance(one, Skipped) else sizes[one.about] for one in group) for group in groups]
 
 
 @pytest.mark.parametrize(
@@ -543,16 +597,15 @@ def test_pictures_of_one_size_are_gathered(sizes: str, count: int, groups: list[
 
 def test_no_more_than_a_window_of_pictures_is_held_back() -> None:
     taken: list[int] = []
-    job = Job(Path("a.png"), "a.png", Path(), "a", {})
 
-    def works() -> Iterator[Work]:
+    def values() -> Iterator[Loaded[int]]:
         for index in range(1000):
             taken.append(index)
-            yield Work(job, index, prepared=Sized((index, 1)))  # type: ignore[arg-type]
+            yield loaded_of_size(index, index)
 
-    for number, group in enumerate(pipeline.batches(works(), lambda: 3)):
-        assert [work.index for work in group] == [number]  # the size that waits longest goes first
-        assert len(taken) <= number + pipeline.WINDOW * 3
+    for number, group in enumerate(gather_groups(values(), lambda: 3)):
+        assert [one.about for one in group] == [number]  # the size that waits longest goes first
+        assert len(taken) <= number + stages.WINDOW * 3
 
 
 def test_no_more_bytes_are_held_back_than_may_wait() -> None:
@@ -564,21 +617,20 @@ def test_no_more_bytes_are_held_back_than_may_wait() -> None:
 
 def test_the_batch_may_shrink_on_the_way() -> None:
     counts = iter([4, 4, 4, 4, 4, 4, 4, 4] + [1] * 20)
-    job = Job(Path("a.png"), "a.png", Path(), "a", {})
-    works = [Work(job, index, prepared=Sized((1, 1))) for index in range(7)]  # type: ignore[arg-type]
-    assert [len(group) for group in pipeline.batches(works, lambda: next(counts))] == [4, 1, 1, 1]
+    values = [loaded_of_size(index, 1) for index in range(7)]
+    assert [len(group) for group in gather_groups(values, lambda: next(counts))] == [4, 1, 1, 1]
 
 
 MIXED = ((20, 30), (30, 20), (25, 25))
 
 
 def test_results_come_in_the_order_of_jobs_although_batches_overtake(tmp_path: Path) -> None:
-    sources, model = photos(tmp_path, 12, MIXED), Model(batch=3)
+    sources, model = photos(tmp_path, 12, MIXED), Model(batch_size=3)
     sources[4].unlink()
-    works = run(sources, model=model)
-    assert [work.job.source for work in works] == sources
-    assert [work.index for work in works] == list(range(12))
-    assert [work.job.source for work in works if work.error] == [sources[4]]
+    outcomes = run(sources, model=model)
+    assert [outcome.job.source for outcome in outcomes] == sources
+    assert [outcome.index for outcome in outcomes] == list(range(12))
+    assert [outcome.job.source for outcome in outcomes if not is_ok(outcome)] == [sources[4]]
     assert model.batches == [[0, 3, 6], [2, 5, 8], [1, 7, 10], [9], [11]]
 
 
@@ -586,7 +638,7 @@ def test_outputs_are_the_same_for_any_batch(tmp_path: Path) -> None:
     sources, made = photos(tmp_path / "in", 11, MIXED), []
     for batch in (1, 2, 5):
         out = tmp_path / str(batch)
-        model = Model(batch=batch)
+        model = Model(batch_size=batch)
         assert not any(errors(run(sources, ALL, model=model, out=out)))
         assert max(map(len, model.batches)) == min(batch, 4)
         made.append({path.name: path.read_bytes() for path in out.iterdir()})
@@ -596,52 +648,50 @@ def test_outputs_are_the_same_for_any_batch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", [ValueError("odd"), MemoryShortError("not enough memory on cpu")])
 def test_a_batch_that_fails_is_redone_one_by_one(tmp_path: Path, fault: Exception) -> None:
-    model = Model(batch=4, faults={2: fault})
-    works = run(photos(tmp_path, 4), model=model)
+    model = Model(batch_size=4, faults={2: fault})
+    outcomes = run(photos(tmp_path, 4), model=model)
     assert model.batches == [[0, 1, 2, 3], [0], [1], [2], [3]]
-    assert [work.error is None for work in works] == [True, True, False, True]
-    assert str(fault) in errors(works)[2]
+    assert [is_ok(outcome) for outcome in outcomes] == [True, True, False, True]
+    assert str(fault) in errors(outcomes)[2]
     assert sorted(path.name for path in tmp_path.glob("*_color.png")) == [f"0{n}_color.png" for n in (0, 1, 3)]
 
 
-def test_several_predictors_share_the_work(tmp_path: Path) -> None:
-    meeting = threading.Barrier(2, timeout=PATIENCE)
+def test_so_many_pictures_are_in_the_network_at_once_as_the_predictor_allows(tmp_path: Path) -> None:
+    meeting, turn = threading.Barrier(2, timeout=PATIENCE), threading.Lock()
 
     class Meeting(Model):
-        def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
-            meeting.wait()  # both are in a pass at the same time
-            return super().forward(batch)
+        def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:
+            meeting.wait()  # two are in a pass at the same time
+            with turn:
+                return super().infer(batch, progress)
 
-    first, second = Meeting(), Meeting()
-    works = run(photos(tmp_path, 6), model=[first, second])
-    assert [work.index for work in works] == list(range(6))
-    assert not any(errors(works))
-    assert (first.seen, second.seen) == (3, 3)
-
-
-def test_the_smallest_batch_of_several_predictors_counts(tmp_path: Path) -> None:
-    first, second = Model(batch=2), Model(batch=5)
-    run(photos(tmp_path, 8), model=[first, second])
-    assert sorted(map(len, first.batches + second.batches)) == [2, 2, 2, 2]
+    model = Meeting(concurrency=2)
+    outcomes = run(photos(tmp_path, 6), model=model)
+    assert [outcome.index for outcome in outcomes] == list(range(6))
+    assert not any(errors(outcomes))
+    assert model.seen == 6
 
 
 def test_seconds_of_a_batch_are_shared_and_of_every_stage_are_known(tmp_path: Path) -> None:
-    works = run(photos(tmp_path, 3), model=Model(batch=3))
-    assert works[0].network == works[1].network == works[2].network > 0
-    assert all(work.reading > 0 and work.writing > 0 for work in works)
+    outcomes = run(photos(tmp_path, 3), model=Model(batch_size=3))
+    first, second, third = (outcome.seconds for outcome in outcomes)
+    assert first.network == second.network == third.network > 0
+    assert all(seconds.reading > 0 and seconds.writing > 0 for seconds in (first, second, third))
 
 
 # --- a folder's journal ---
 
 
 def journaled(
-    folder: Path, kinds: tuple[str, ...] = ("color",), style: Style | None = None
-) -> tuple[list[Work], Model]:
+    folder: Path, kinds: tuple[str, ...] = ("color",), style: DepthStyle | None = None
+) -> tuple[list[Outcome], Model]:
     """A run over folder/in into folder/out, as a process of its own would do it."""
     out, model = folder / "out", Model()
     with Journal(out) as journal:
-        task = replace(TASK, style=style or Style(), journal=journal, out=out)
-        return run(sorted((folder / "in").iterdir()), kinds, task, model, out), model
+        settings = replace(SETTINGS, style=style or DepthStyle())
+        picture_run: Any = PictureRun(model, settings, journal=journal, out=out)  # type: ignore[arg-type]
+        jobs = plan_jobs(sorted((folder / "in").iterdir()), out, [FORMATS[kind] for kind in kinds])
+        return list(in_time(lambda: list(run_pictures(jobs, picture_run)))), model
 
 
 def no_reading(*_: object) -> None:
@@ -656,8 +706,8 @@ def test_what_the_journal_knows_is_not_read_again(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(images, "read", no_reading)
     monkeypatch.setattr(files, "contents", no_reading)
     again, model = journaled(tmp_path, ALL)
-    assert [(work.kept, work.error) for work in again] == [(True, None)] * 3
-    assert [work.made for work in again] == [work.made for work in first]
+    assert [is_skipped(outcome) for outcome in again] == [True] * 3
+    assert facts(again) == facts(first)
     assert (stamps(again), model.seen) == (before, 0)
 
 
@@ -665,7 +715,7 @@ def test_npy_alone_is_kept_with_a_journal(tmp_path: Path) -> None:
     photos(tmp_path / "in", 2)
     assert not any(errors(journaled(tmp_path, ("npy",))[0]))
     again, model = journaled(tmp_path, ("npy",))
-    assert [work.kept for work in again] == [True, True]
+    assert [is_skipped(outcome) for outcome in again] == [True, True]
     assert model.seen == 0
 
 
@@ -686,22 +736,22 @@ def test_what_changed_is_done_anew_and_then_known_again(
     elif changed == "no output":
         output.unlink()
     elif changed == "version":
-        monkeypatch.setattr(task_module, "__version__", "9.9")
+        monkeypatch.setattr(settings_module, "__version__", "9.9")
     kinds = ("npy", "gray") if changed == "kinds" else ("npy",)
-    style = Style("viridis") if changed == "settings" else Style()
-    works, model = journaled(tmp_path, kinds, style)
-    assert errors(works) == ["", ""]
-    assert sum(not work.kept for work in works) == model.seen == redone
+    style = DepthStyle("viridis") if changed == "settings" else DepthStyle()
+    outcomes, model = journaled(tmp_path, kinds, style)
+    assert errors(outcomes) == ["", ""]
+    assert sum(not is_skipped(outcome) for outcome in outcomes) == model.seen == redone
     assert np.array_equal(np.load(output), images.read(sources[0])[..., 0] + np.float32(1))
-    assert [work.kept for work in journaled(tmp_path, kinds, style)[0]] == [True, True]
+    assert [is_skipped(outcome) for outcome in journaled(tmp_path, kinds, style)[0]] == [True, True]
 
 
 def test_what_failed_is_noted_and_tried_again(tmp_path: Path) -> None:
     sources = photos(tmp_path / "in", 3)
     whole = sources[1].read_bytes()
     sources[1].write_bytes(whole[:-2])
-    works, _ = journaled(tmp_path)
-    assert "is truncated" in errors(works)[1]
+    outcomes, _ = journaled(tmp_path)
+    assert "is truncated" in errors(outcomes)[1]
     rows = [
         json.loads(line) for path in (tmp_path / "out" / ".dacli").iterdir() for line in path.read_text().splitlines()
     ]
@@ -709,107 +759,9 @@ def test_what_failed_is_noted_and_tried_again(tmp_path: Path) -> None:
         *(("00.png", False), ("01.png", True), ("02.png", False))
     ]
     again, model = journaled(tmp_path)
-    assert [work.kept for work in again] == [True, False, True]
+    assert [is_skipped(outcome) for outcome in again] == [True, False, True]
     assert "is truncated" in errors(again)[1]
     assert model.seen == 0
     sources[1].write_bytes(whole)
-    assert [work.kept for work in journaled(tmp_path)[0]] == [True, False, True]
-    assert [work.kept for work in journaled(tmp_path)[0]] == [True, True, True]
-
-
-# --- how many go together ---
-
-
-class Narrow(nn.Module):
-    """A network that predicts the mean of the channels, of `width` pictures at once at most; `faults` by mean."""
-
-    patch, native_size, align_corners, last_layers, max_depth = 14, 28, True, "out", None
-    largest_pass, heads, bytes_per_pixel = 56, 2, 100
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width, self.out = width, nn.Linear(1, 1)
-        self.counts: list[int] = []
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.counts.append(len(images))
-        if len(images) > self.width:
-            raise MemoryError
-        return images.mean(1)
-
-
-def prepared(count: int) -> list[Prepared]:
-    generator = torch.Generator().manual_seed(0)
-    return [Prepared(torch.rand(3, 28, 42, generator=generator), (20, 30)) for _ in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("count", "width", "batch", "counts"),
-    [
-        (4, 1, 1, [4, 2, 1, 1, 2, 1, 1]),
-        (4, 2, 2, [4, 2, 2]),
-        (5, 2, 1, [5, 2, 3, 1, 2]),
-        (4, 4, 4, [4]),
-    ],
-)
-def test_where_memory_is_short_smaller_batches_give_what_singles_give(
-    count: int, width: int, batch: int, counts: list[int]
-) -> None:
-    network: Any = Narrow(width)
-    machine = Predictor(network, CPU, batch=count)
-    pictures = prepared(count)
-    raws = machine.forward(pictures)
-    assert network.counts == counts
-    assert machine.batch == batch
-    for raw, picture in zip(raws, pictures, strict=True):
-        assert torch.equal(raw.tensor, machine.forward([picture])[0].tensor)
-        assert torch.equal(raw.tensor, picture.tensor.mean(0))
-
-
-def test_memory_too_short_for_one_picture_is_an_error() -> None:
-    network: Any = Narrow(0)
-    with pytest.raises(MemoryShortError, match="28 × 42 pixels"):
-        Predictor(network, CPU, batch=4).forward(prepared(4))
-
-
-@dataclass
-class Timed:
-    """An engine whose passes take `costs` seconds by their count, the first of each 100 more, on a clock of its own."""
-
-    costs: Any
-    most: int = 1000
-    plan: Plan = field(default_factory=lambda: replace(CPU, device="cuda"))
-    now: float = 0.0
-    counts: list[int] = field(default_factory=list)
-
-    def forward(self, images: Tensor) -> None:
-        count = len(images)
-        if count > self.most:
-            raise MemoryShortError("not enough memory")
-        self.now += self.costs(count) + (0 if count in self.counts else 100)
-        self.counts.append(count)
-
-
-@pytest.mark.parametrize(
-    ("engine", "batch"),
-    [
-        (Timed(lambda count: 1.0), LARGEST_BATCH),  # noqa: ARG005
-        (Timed(lambda count: 1.0 * count), 1),
-        (Timed(lambda count: max(4.0, count)), 4),
-        (Timed(lambda count: count**0.9), LARGEST_BATCH),  # each doubling saves 7 %
-        (Timed(lambda count: count**0.95), 1),  # 3 %: too little for the memory
-        (Timed(lambda count: 1.0, most=8), 8),  # noqa: ARG005
-        (Timed(lambda count: 1.0, most=1), 1),  # noqa: ARG005
-        (Timed(lambda count: 1.0, plan=CPU), 1),  # noqa: ARG005
-    ],
-)
-def test_the_batch_grows_while_it_pays_and_fits(engine: Any, batch: int) -> None:
-    assert paying_batch(engine, (28, 42), lambda: float(engine.now)) == batch
-    assert set(engine.counts) <= {1, 2, 4, 8, 16, 32}
-    assert (engine.counts == []) == (engine.plan.device == "cpu")
-
-
-def test_one_slow_pass_does_not_decide_the_batch() -> None:
-    spikes = iter([9.0, 0, 0, 0, 0, 9.0, 0, 0, 0, 0, 9.0, 0] + [0] * 99)
-    engine: Any = Timed(lambda count: 1 + next(spikes))  # noqa: ARG005
-    assert paying_batch(engine, (28, 42), lambda: float(engine.now)) == LARGEST_BATCH
+    assert [is_skipped(outcome) for outcome in journaled(tmp_path)[0]] == [True, False, True]
+    assert [is_skipped(outcome) for outcome in journaled(tmp_path)[0]] == [True, True, True]

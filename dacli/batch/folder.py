@@ -1,0 +1,144 @@
+"""A run over a folder: its journal, the list of failures, and the plan that a dry run shows."""
+
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dacli.batch.fingerprint import stamp_file
+from dacli.batch.finished import find_in_journal
+from dacli.batch.jobs import Job
+from dacli.batch.journal import Entry, Journal, read_journals
+from dacli.batch.opening import Download, check_options, open_run
+from dacli.batch.options import RunOptions
+from dacli.batch.outcomes import Outcome
+from dacli.batch.pictures import PictureRun, fail_picture, read_picture, run_pictures
+from dacli.batch.settings import RunSettings
+from dacli.batch.stages import infer
+from dacli.callbacks import Log, TileProgress, ignore_progress
+from dacli.errors import DacliError
+from dacli.inference import device
+from dacli.inference.predictor import Predictor
+from dacli.models import registry
+
+SAMPLES = 3  # pictures that a dry run measures the time of
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """A folder's run: its jobs, the names of the whole folder (also of other shards), and the output folder.
+
+    With `only_failed`, only the inputs that failed last are done again.
+    """
+
+    jobs: Sequence[Job]
+    names: Sequence[str]
+    out: Path
+    only_failed: bool = False
+
+
+class FolderRun:
+    """A run over a folder, as a context: it holds the journal open and writes the list of failures at its end.
+
+    `jobs` are those that are left to do; without any, nothing is loaded. Raises DacliError if the network or the
+    journal cannot be opened, UsageError for options that contradict each other.
+    """
+
+    def __init__(self, folder: FolderOptions, options: RunOptions, log: Log, download: Download) -> None:
+        check_options(options)
+        self._folder = folder
+        self._journal = Journal(folder.out)
+        try:
+            self.jobs = self._remaining()
+            self._opened = open_run(options, len(self.jobs), log, download) if self.jobs else None
+            if self._opened is not None:
+                self._journal.begin(self._opened.settings.decisive)
+                self._journal.sweep({job.folder for job in folder.jobs})
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _remaining(self) -> list[Job]:
+        known = self._journal.entries
+        only_failed = self._folder.only_failed
+        return [job for job in self._folder.jobs if not only_failed or (job.name in known and known[job.name].error)]
+
+    @property
+    def settings(self) -> RunSettings:
+        """Return what all inputs have in common; only a run with jobs has settings."""
+        if self._opened is None:
+            raise ValueError("a run without jobs has no settings")
+        return self._opened.settings
+
+    def outcomes(self, progress: TileProgress = ignore_progress) -> Generator[Outcome, None, None]:
+        """Yield the outcome of every job, in their order; raise StopError when no job can succeed any more."""
+        if self._opened is not None:
+            run = PictureRun(*self._opened, journal=self._journal, out=self._folder.out)
+            yield from run_pictures(self.jobs, run, progress)
+
+    def write_failures(self) -> Path | None:
+        """Write the list of what failed last in the whole folder, and return its path; None if nothing did."""
+        return self._journal.write_failures(self._folder.names)
+
+    def errors(self) -> list[str]:
+        """Return the errors of this run's jobs that failed."""
+        known: Mapping[str, Entry] = self._journal.entries
+        return [known[job.name].error for job in self.jobs if job.name in known and known[job.name].error]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with contextlib.closing(self._journal):
+            if error is not None and self.jobs:
+                with contextlib.suppress(DacliError):  # what went wrong before says more
+                    self.write_failures()
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """What a run over a folder would do: its inputs, their bytes, and how many are done already.
+
+    `seconds` is the time for the rest, by `samples` pictures of `seconds_each`; None where the weights are not here.
+    """
+
+    jobs: Sequence[Job]
+    bytes: int
+    done: int = 0
+    seconds: float | None = None
+    seconds_each: float = 0.0
+    samples: int = 0
+
+
+def plan_folder(jobs: Sequence[Job], out: Path, options: RunOptions, log: Log, download: Download) -> FolderPlan:
+    """Return what a run would do, measured by the time that a few pictures take; nothing is written."""
+    plan = FolderPlan(jobs, sum(max(0, stamp_file(job.source).size) for job in jobs))
+    choice = registry.choose(options.encoder, options.model, options.weights)
+    place = device.resolve(options.devices[0], options.precision, options.engine)
+    if not registry.is_here(choice, half=place.half_weights):
+        return plan
+    predictor, settings = open_run(replace(options, batch=1), 1, log, download)
+    known = read_journals(out)
+    remaining = [job for job in jobs if not find_in_journal(known, job, 0, settings)]
+    few = remaining[:: max(1, len(remaining) // SAMPLES)][:SAMPLES]
+    seconds = [taken for job in few if (taken := sample_seconds(job, predictor, settings))]
+    each = sum(seconds) / max(1, len(seconds)) / predictor.concurrency
+    return replace(
+        plan,
+        done=len(jobs) - len(remaining),
+        seconds=each * len(remaining),
+        seconds_each=each,
+        samples=len(seconds),
+    )
+
+
+def sample_seconds(job: Job, predictor: Predictor, settings: RunSettings) -> float:
+    """Return the network's seconds for one picture, in the second of two passes; 0 if it fails. Nothing is written."""
+    value = read_picture((0, job), PictureRun(predictor, replace(settings, overwrite=True)))
+    seconds = 0.0
+    for _ in range(2):
+        (found,) = infer([value], predictor, fail_picture)
+        seconds = found.seconds.network
+    return seconds

@@ -1,0 +1,81 @@
+"""The predictor and the settings of a run, from the options that ask for them."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from dacli import memory
+from dacli.batch.options import RunOptions
+from dacli.batch.settings import RunSettings
+from dacli.callbacks import DownloadProgress, Log
+from dacli.errors import UsageError
+from dacli.inference import device
+from dacli.inference.loading import load_predictor
+from dacli.inference.predictor import Predictor
+from dacli.models import registry
+from dacli.outputs.drawing import colormap_table
+from dacli.outputs.style import DepthStyle, parse_depth_range
+
+Download = Callable[[str], AbstractContextManager[DownloadProgress]]
+
+
+class OpenRun(NamedTuple):
+    """A predictor, and what all inputs of its run have in common."""
+
+    predictor: Predictor
+    settings: RunSettings
+
+
+def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -> OpenRun:
+    """Return the predictor for so many pictures and the settings of their run; `log` gets one line that says both.
+
+    Raises DacliError for weights or a device that are not there, UsageError for options that contradict each other.
+    """
+    memory.few_heaps()
+    style = make_style(options)
+    loaded = load_predictor(
+        registry.choose(options.encoder, options.model, options.weights),
+        size=options.size,
+        devices=options.devices,
+        precision=options.precision,
+        engine=options.engine,
+        tile=options.tile,
+        batch=options.batch,
+        pictures=pictures,
+        log=log,
+        download=download,
+    )
+    predictor = loaded.predictor
+    settings = RunSettings(
+        encoder=loaded.encoder,
+        model=loaded.model,
+        weights=loaded.weights,
+        quantity=predictor.quantity,
+        size=predictor.size,
+        plan=predictor.plan,
+        style=style,
+        max_pixels=options.max_pixels,
+        overwrite=options.overwrite,
+        tiled=predictor.tiled,
+    )
+    return OpenRun(predictor, settings)
+
+
+def check_options(options: RunOptions) -> None:
+    """Raise what open_run() would raise for options that nothing can be made with, before a folder is made."""
+    make_style(options)
+    registry.choose(options.encoder, options.model, options.weights)
+    for one in options.devices:
+        device.resolve(one, options.precision, options.engine)
+
+
+def make_style(options: RunOptions) -> DepthStyle:
+    """Return how depth is shown; raise UsageError for a colormap, an end or a range that does not exist."""
+    if options.near not in ("white", "black"):
+        raise UsageError(f"--near {options.near} is neither white nor black", "white makes near things bright")
+    colormap_table(options.colormap)
+    return DepthStyle(
+        colormap=options.colormap,
+        near="white" if options.near == "white" else "black",
+        range=parse_depth_range(options.range),
+    )

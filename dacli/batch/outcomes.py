@@ -1,0 +1,109 @@
+"""What becomes of an input: done, skipped or failed."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dacli.batch.jobs import Job
+from dacli.batch.settings import RunSettings
+from dacli.errors import DacliError, StopError, unforeseen
+from dacli.paths import display_path
+
+
+class StageSeconds(NamedTuple):
+    """The seconds that each stage took for one input; those of the network are a share of its batch."""
+
+    reading: float = 0.0
+    network: float = 0.0
+    writing: float = 0.0
+
+
+NO_SECONDS = StageSeconds()
+
+
+@dataclass(frozen=True)
+class Done:
+    """Outputs that were made: the network's input (h, w) in pixels, the range of the depth in its unit, and how.
+
+    `source` is the input's size and time of change when it was read, `fingerprint` what the outputs record; `note`
+    says what had to be done differently.
+    """
+
+    job: Job
+    index: int
+    network_size: tuple[int, int]
+    range: tuple[float, float]
+    source: tuple[int, int]
+    fingerprint: str
+    tiles: int = 0
+    precision: str = ""
+    note: str = ""
+    seconds: StageSeconds = NO_SECONDS
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Outputs that were there already, made from this input with these settings."""
+
+    job: Job
+    index: int
+    network_size: tuple[int, int]
+    range: tuple[float, float]
+    seconds: StageSeconds = NO_SECONDS
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An input that could not be done, with its name and the reason in one line."""
+
+    job: Job
+    index: int
+    error: DacliError
+    source: tuple[int, int] = (-1, -1)
+    fingerprint: str = ""
+    seconds: StageSeconds = NO_SECONDS
+    nbytes: int = 0
+
+
+Outcome = Done | Skipped | Failed
+
+
+def name_fault(job: Job, error: Exception) -> DacliError:
+    """Return what went wrong with one input as one line with its name, so that the others can go on.
+
+    Raises the error itself where nothing else can succeed either (StopError), and, with DACLI_DEBUG=1, where it is a
+    fault of dacli.
+    """
+    name = display_path(job.source)
+    if isinstance(error, StopError):
+        raise error
+    if isinstance(error, DacliError):
+        message = error.message if name in error.message else f"{name}: {error.message}"
+        return DacliError(message, error.hint)
+    if isinstance(error, MemoryError):
+        return DacliError(f"{name}: not enough memory", "make the picture smaller, or save fewer kinds at once")
+    return unforeseen(error, name)
+
+
+def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
+    """Return the JSON object of one input, as `--json` prints it."""
+    if isinstance(outcome, Failed):
+        return {"input": str(outcome.job.source), "ok": False, "error": str(outcome.error)}
+    done = outcome if isinstance(outcome, Done) else None
+    return {
+        "input": str(outcome.job.source),
+        "ok": True,
+        "outputs": {kind: str(path) for kind, path in outcome.job.outputs.items()},
+        "encoder": settings.encoder,
+        "model": settings.model,
+        "quantity": settings.quantity,
+        "network_size": outcome.network_size,
+        "tiles": done.tiles if done else 0,
+        "device": settings.plan.device,
+        "engine": settings.plan.engine,
+        "precision": (done.precision if done else "") or settings.plan.precision,
+        "seconds": round(done.seconds.network if done else 0.0, 4),
+        "range": list(outcome.range),
+        "kept": done is None,
+    }

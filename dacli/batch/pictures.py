@@ -1,0 +1,217 @@
+"""Pictures through the network and into files: each done, skipped or failed by itself."""
+
+import contextlib
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+from dacli import __version__
+from dacli.batch.fingerprint import FileStamp, Fingerprint, depth_checksum, fingerprint_picture, stamp_file
+from dacli.batch.finished import find_in_journal, find_on_disk
+from dacli.batch.jobs import Job
+from dacli.batch.journal import Entry, Journal
+from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, name_fault
+from dacli.batch.settings import RunSettings
+from dacli.batch.stages import Loaded, Predicted, Stages, infer, run_stages, timed_read, timed_write
+from dacli.callbacks import TileProgress, ignore_progress
+from dacli.inference.predictor import Prediction, Predictor
+from dacli.io import files, images
+from dacli.io.records import Record, scale16
+from dacli.outputs.style import FULL_RANGE, depth_limits
+from dacli.outputs.view import DepthView
+from dacli.types import ImageArray
+
+
+@dataclass(frozen=True)
+class PictureRun:
+    """What the stages of a run over pictures need: settings, and for a folder its journal and output folder.
+
+    `out` is a folder that must not vanish while the run goes on.
+    """
+
+    predictor: Predictor
+    settings: RunSettings
+    journal: Journal | None = None
+    out: Path | None = None
+
+    @property
+    def mark(self) -> str:
+        """Return what the names of temporary files start with."""
+        return "" if self.journal is None else self.journal.mark
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """Which picture it is: its job and place in the run, and what it was when it was read."""
+
+    job: Job
+    index: int
+    source: tuple[int, int]
+    fingerprint: Fingerprint
+
+
+def run_pictures(
+    jobs: Iterable[Job], run: PictureRun, progress: TileProgress = ignore_progress
+) -> Generator[Outcome, None, None]:
+    """Yield the outcome of every job, in their order; a picture that fails never stops the others.
+
+    Raises StopError when no job can succeed any more. `progress(done, of)` is called after every tile of a picture.
+    """
+    skipped, remaining = split_finished(jobs, run)
+    stages: Stages[tuple[int, Job], PictureInfo, Outcome] = Stages(
+        read=lambda indexed: read_picture(indexed, run),
+        write=lambda predicted: write_outputs(predicted, run),
+        fail=fail_picture,
+    )
+    with contextlib.closing(run_stages(remaining, stages, run.predictor, progress)) as outcomes:
+        yield from note_in_journal(restore_order(outcomes, skipped), run.journal)
+
+
+def process_one(job: Job, predictor: Predictor, settings: RunSettings) -> Outcome:
+    """Return the outcome of one picture, without threads and without a journal."""
+    run = PictureRun(predictor, settings)
+    value = timed_read((0, job), lambda indexed: read_picture(indexed, run))
+    (value,) = infer([value], predictor, fail_picture)
+    outcome: Outcome = (
+        timed_write(value, lambda found: write_outputs(found, run)) if isinstance(value, Predicted) else value
+    )
+    return outcome
+
+
+def split_finished(jobs: Iterable[Job], run: PictureRun) -> tuple[dict[int, Outcome], Iterable[tuple[int, Job]]]:
+    """Return what the journal knows to be done, by index, and the rest; stages would take longer than looking it up."""
+    if run.settings.overwrite or run.journal is None:
+        return {}, enumerate(jobs)
+    finished: dict[int, Outcome] = {}
+    remaining = []
+    for index, job in enumerate(jobs):
+        if found := find_in_journal(run.journal.entries, job, index, run.settings):
+            finished[index] = found
+        else:
+            remaining.append((index, job))
+    return finished, remaining
+
+
+def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInfo] | Outcome:
+    """Return a picture as the network takes it; its outcome if its outputs are there, or if it cannot be read."""
+    index, job = indexed
+    source, wanted = FileStamp(-1, -1), Fingerprint("")
+    try:
+        source = stamp_file(job.source)
+        wanted = fingerprint_picture(source, run.settings)
+        if not run.settings.overwrite and (found := find_on_disk(job, index, wanted)):
+            return found
+        rgb = images.read(job.source, run.settings.max_pixels)
+        shown = rgb if any(row.needs_image for row in job.formats.values()) else None
+        return Loaded(PictureInfo(job, index, source, wanted), run.predictor.prepare(rgb), shown)
+    except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
+        return Failed(job, index, name_fault(job, error), source, str(wanted))
+
+
+def fail_picture(loaded: Loaded[PictureInfo], error: Exception) -> Outcome:
+    """Return the outcome of a picture whose pass through the network failed."""
+    info = loaded.about
+    return Failed(info.job, info.index, name_fault(info.job, error), info.source, str(info.fingerprint))
+
+
+def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome:
+    """Write all outputs of a picture, each whole; those written stay when a later one fails."""
+    info = predicted.about
+    try:
+        prediction = run.predictor.finish(predicted.raw)
+        checksum = depth_checksum(prediction.depth) if "npy" in info.job.suffixes else None
+        view = view_prediction(
+            prediction,
+            run.settings,
+            source=info.job.source_name,
+            fingerprint=replace(info.fingerprint, depth_crc=checksum),
+            image=predicted.image,
+        )
+        for kind, path in info.job.outputs.items():
+            files.write(path, info.job.formats[kind].encode(view), below=run.out, mark=run.mark)
+    except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
+        return Failed(info.job, info.index, name_fault(info.job, error), info.source, str(info.fingerprint))
+    return Done(
+        job=info.job,
+        index=info.index,
+        network_size=prediction.network_size,
+        range=(view.record.low, view.record.high),
+        source=info.source,
+        fingerprint=str(info.fingerprint),
+        tiles=prediction.tiles,
+        precision=prediction.precision,
+        note=prediction.note,
+    )
+
+
+def view_prediction(
+    prediction: Prediction,
+    settings: RunSettings,
+    *,
+    source: str,
+    fingerprint: Fingerprint,
+    image: ImageArray | None = None,
+) -> DepthView:
+    """Return what outputs are made from: a prediction, with the record that names its `source` and `fingerprint`."""
+    depth, style, quantity = prediction.depth, settings.style, settings.quantity
+    low, high = depth_limits(depth, style.range)
+    record = Record(
+        black=low,
+        white=high,
+        near=style.near,
+        unit="steps",
+        quantity=quantity,
+        low=low,
+        high=high,
+        encoder=settings.encoder,
+        model=settings.model,
+        network_size=prediction.network_size,
+        source_size=(depth.shape[0], depth.shape[1]),
+        version=__version__,
+        source=source,
+        settings=str(fingerprint),
+    )
+    return DepthView(
+        depth=depth,
+        record=record,
+        style=style,
+        scale8=scale16(low, high, quantity, style.near),
+        scale16=scale16(low, high, quantity, style.near, auto=style.range == FULL_RANGE),
+        image=image,
+    )
+
+
+def restore_order(outcomes: Iterable[Outcome], early: dict[int, Outcome]) -> Iterator[Outcome]:
+    """Yield outcomes by their index; those that overtook others wait here, when they hold no picture any more."""
+    expected = 0
+    for outcome in chain([None], outcomes):
+        if outcome is not None:
+            early[outcome.index] = outcome
+        while expected in early:
+            yield early.pop(expected)
+            expected += 1
+
+
+def note_in_journal(outcomes: Iterable[Outcome], journal: Journal | None) -> Iterator[Outcome]:
+    """Yield the same outcomes, each written to the journal first."""
+    for outcome in outcomes:
+        if journal is not None and not isinstance(outcome, Skipped):
+            journal.add(journal_entry(outcome))
+        yield outcome
+
+
+def journal_entry(outcome: Done | Failed) -> Entry:
+    """Return the journal's line for an outcome."""
+    name, source = outcome.job.name, outcome.source
+    if isinstance(outcome, Failed):
+        return Entry(name, *source, settings=outcome.fingerprint, error=str(outcome.error))
+    outputs = {kind: stamp_file(path) for kind, path in outcome.job.outputs.items()}
+    return Entry(
+        name,
+        *source,
+        settings=outcome.fingerprint,
+        outputs=outputs,
+        network_size=outcome.network_size,
+        range=outcome.range,
+    )

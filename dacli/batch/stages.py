@@ -1,0 +1,170 @@
+"""The one runner of stages, for pictures and for frames: read → infer → (temporal) → write, in bounded queues."""
+
+import time
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from dacli.batch.outcomes import NO_SECONDS, StageSeconds
+from dacli.callbacks import TileProgress, ignore_progress
+from dacli.inference.device import cores
+from dacli.inference.predictor import Predictor, Prepared, Raw
+from dacli.prefetch import AHEAD, Prefetch, taking
+from dacli.types import ImageArray
+
+WINDOW = 4  # batches that may be gathered at once: more find more inputs of one size, and hold more memory
+
+Item = TypeVar("Item")
+About = TypeVar("About")
+
+
+class Sized(Protocol):
+    """What waits between two stages, with the bytes that it holds."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+Result = TypeVar("Result", bound=Sized)
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[About]):
+    """An input as the network takes it; `about` says which one it is, `image` is the picture where it is shown."""
+
+    about: About
+    prepared: Prepared
+    image: ImageArray | None = None
+    seconds: StageSeconds = NO_SECONDS
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it holds."""
+        return self.prepared.nbytes + (0 if self.image is None else self.image.nbytes)
+
+
+@dataclass(frozen=True)
+class Predicted(Generic[About]):
+    """What the network made of an input, at the network's size."""
+
+    about: About
+    raw: Raw
+    image: ImageArray | None = None
+    seconds: StageSeconds = NO_SECONDS
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that it holds."""
+        return self.raw.nbytes + (0 if self.image is None else self.image.nbytes)
+
+
+@dataclass(frozen=True)
+class Stages(Generic[Item, About, Result]):
+    """The stages of one kind of run.
+
+    `read` returns an input as the network takes it, or its result if it needs nothing more. `write` makes the result.
+    `fail` makes the result of an input whose pass through the network failed; without it the error ends the run.
+    `temporal` sees all inputs in order, between network and write.
+    """
+
+    read: Callable[[Item], Loaded[About] | Result]
+    write: Callable[[Predicted[About]], Result]
+    fail: Callable[[Loaded[About], Exception], Result] | None = None
+    temporal: Callable[[Iterator[Any]], Iterator[Any]] = iter
+
+
+def run_stages(
+    items: Iterable[Item],
+    stages: Stages[Item, About, Result],
+    predictor: Predictor,
+    progress: TileProgress = ignore_progress,
+) -> Generator[Result, None, None]:
+    """Yield the result of every item; inputs of one network size may overtake others of another size.
+
+    What a stage raises ends the run, and is raised here after the results before it. Leaving early ends all threads.
+    `progress(done, of)` is called after every tile of a picture.
+    """
+    helpers = max(1, min(8, cores() // 2))
+    ahead = AHEAD * predictor.batch_size
+
+    def infer_group(group: list[Any]) -> list[Any]:
+        return infer(group, predictor, stages.fail, progress)
+
+    def write(value: Any) -> Any:
+        return timed_write(value, stages.write) if isinstance(value, Predicted) else value
+
+    reading = Prefetch(items, lambda item: timed_read(item, stages.read), held_bytes, helpers, ahead)
+    groups = gather_groups(reading, lambda: predictor.batch_size)
+    inferring = Prefetch(groups, infer_group, held_bytes_of_all, predictor.concurrency)
+    writing = Prefetch(stages.temporal(flatten(inferring)), write, held_bytes, helpers)
+    yield from taking([writing, inferring, reading], writing)
+
+
+def held_bytes(value: Sized) -> int:
+    return value.nbytes
+
+
+def held_bytes_of_all(values: Iterable[Sized]) -> int:
+    return sum(map(held_bytes, values))
+
+
+def flatten(groups: Iterable[list[Any]]) -> Iterator[Any]:
+    for group in groups:
+        yield from group
+
+
+def gather_groups(values: Iterable[Any], count: Callable[[], int]) -> Iterator[list[Any]]:
+    """Yield inputs in groups of one network size, `count()` at most; what needs no network goes alone.
+
+    `count` is asked each time, since the batch shrinks where memory runs short.
+    """
+    waiting: dict[Hashable, list[Any]] = {}
+    for value in values:
+        if not isinstance(value, Loaded):
+            yield [value]
+            continue
+        group = waiting.setdefault(value.prepared.size, [])
+        group.append(value)
+        if len(group) >= count():
+            yield waiting.pop(value.prepared.size)
+        held = [each for group in waiting.values() for each in group]
+        if len(held) >= WINDOW * count() or held_bytes_of_all(held) > AHEAD * count():
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
+
+
+def infer(
+    group: Sequence[Any],
+    predictor: Predictor,
+    fail: Callable[[Any, Exception], Any] | None,
+    progress: TileProgress = ignore_progress,
+) -> list[Any]:
+    """Return what the network makes of a group; if the group fails, of each input by itself."""
+    if not isinstance(group[0], Loaded):
+        return list(group)
+    begun = time.perf_counter()
+    try:
+        raws = predictor.infer([loaded.prepared for loaded in group], progress)
+    except Exception as error:
+        if fail is None:
+            raise
+        if len(group) == 1:
+            return [fail(group[0], error)]
+        return [result for loaded in group for result in infer([loaded], predictor, fail, progress)]
+    share = (time.perf_counter() - begun) / len(group)
+    return [
+        Predicted(loaded.about, raw, loaded.image, loaded.seconds._replace(network=share))
+        for loaded, raw in zip(group, raws, strict=True)
+    ]
+
+
+def timed_read(item: Item, read: Callable[[Item], Any]) -> Any:
+    begun = time.perf_counter()
+    value = read(item)
+    return replace(value, seconds=value.seconds._replace(reading=time.perf_counter() - begun))
+
+
+def timed_write(value: Predicted[About], write: Callable[[Predicted[About]], Any]) -> Any:
+    begun = time.perf_counter()
+    result = write(value)
+    return replace(result, seconds=value.seconds._replace(writing=time.perf_counter() - begun))

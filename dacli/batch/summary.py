@@ -1,0 +1,48 @@
+"""How a run stands: inputs by what became of them, and the seconds that the stages took."""
+
+import time
+from dataclasses import dataclass, field
+
+from dacli.batch.outcomes import Done, Failed, Outcome, Skipped
+
+
+@dataclass
+class RunSummary:
+    """Counts of a run over `total` inputs, and the seconds of work of each stage, added up."""
+
+    total: int
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    reading: float = 0.0
+    network: float = 0.0
+    writing: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more input."""
+        self.done += isinstance(outcome, Done)
+        self.skipped += isinstance(outcome, Skipped)
+        self.failed += isinstance(outcome, Failed)
+        self.reading += outcome.seconds.reading
+        self.network += outcome.seconds.network
+        self.writing += outcome.seconds.writing
+
+    @property
+    def ended(self) -> int:
+        """Return how many inputs need nothing more."""
+        return self.done + self.skipped + self.failed
+
+    @property
+    def rate(self) -> float:
+        """Return the inputs per second that were really made."""
+        return self.done / max(time.perf_counter() - self.started, 1e-9)
+
+    def __str__(self) -> str:
+        text = f"{self.done} done, {self.skipped} skipped, {self.failed} failed"
+        if self.done:
+            text += (
+                f"; {self.rate:.2f} pictures/s (seconds of work: reading {self.reading:.1f}, network "
+                f"{self.network:.1f}, writing {self.writing:.1f})"
+            )
+        return text

@@ -1,0 +1,167 @@
+"""How commands run pictures, folders and clips and report each result: paths or JSON on stdout, the rest on stderr."""
+
+import contextlib
+import json
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+
+from dacli.batch.folder import FolderOptions, FolderPlan, FolderRun, plan_folder
+from dacli.batch.jobs import Job
+from dacli.batch.opening import OpenRun, check_options, open_run
+from dacli.batch.options import RunOptions
+from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, outcome_json
+from dacli.batch.pictures import PictureRun, run_pictures
+from dacli.batch.settings import RunSettings
+from dacli.batch.summary import RunSummary
+from dacli.callbacks import TileProgress
+from dacli.cli.console import Voice
+from dacli.paths import display_path
+from dacli.video.options import ClipOptions
+from dacli.video.run import ClipJob, open_clip_job, run_clip
+
+
+def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Voice) -> int:
+    """Make the outputs of single pictures; return the exit code."""
+    opened = open_run(options, len(jobs), console.note, console.download)
+    run = PictureRun(*opened)
+    return int(report_all(lambda tile: run_pictures(jobs, run, tile), len(jobs), run.settings, console).failed > 0)
+
+
+def run_folder_command(folder: FolderOptions, options: RunOptions, console: Voice) -> int:
+    """Make the outputs of a folder's pictures and list what failed; return the exit code."""
+    with FolderRun(folder, options, console.note, console.download) as run:
+        if not run.jobs:
+            console.note("nothing to do: no input failed" if folder.only_failed else "nothing to do in this part")
+            return 0
+        summary = report_all(run.outcomes, len(run.jobs), run.settings, console, has_journal=True)
+        console.note(str(summary))
+        failures = run.write_failures()
+        if summary.failed:
+            errors = run.errors()
+            console.insist(f"{len(errors)} failed:")
+            for error in errors:
+                console.insist(f"  {error}")
+            console.insist(f"listed in {failures}")
+        return int(summary.failed > 0)
+
+
+def show_folder_plan(jobs: Sequence[Job], out: Path, options: RunOptions, console: Voice) -> None:
+    """Print what a run would make from each input, how much that is, and how long it takes."""
+    for job in jobs:
+        console.planned(str(job.source), {kind: str(path) for kind, path in job.outputs.items()})
+    console.insist(describe_plan(plan_folder(jobs, out, options, console.note, console.download)))
+
+
+def describe_plan(plan: FolderPlan) -> str:
+    """Return a plan as one line."""
+    text = f"{len(plan.jobs)} pictures, {plan.bytes / 1e6:,.0f} MB"
+    if plan.seconds is None:
+        return f"{text}; the time is unknown until the weights are here (dacli weights get)"
+    rest = describe_duration(plan.seconds)
+    samples = f"{plan.seconds_each:.2f} s each, by {plan.samples} samples"
+    return f"{text}, {plan.done} done already; about {rest} for the rest ({samples})"
+
+
+def describe_duration(seconds: float) -> str:
+    """Return seconds as hours and minutes, minutes, or seconds."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def report_all(
+    start: Callable[[TileProgress], Generator[Outcome, None, None]],
+    total: int,
+    settings: RunSettings,
+    console: Voice,
+    *,
+    has_journal: bool = False,
+) -> RunSummary:
+    """Run pictures and report each outcome, with a progress bar; an interrupt says how to go on."""
+    summary = RunSummary(total)
+    try:
+        with console.counting(total) as show:
+
+            def show_tile(done: int, count: int) -> None:
+                show(summary.ended + done / count, summary.failed, summary.rate, f"tile {done} of {count}")
+
+            with contextlib.closing(start(show_tile)) as outcomes:
+                for outcome in outcomes:
+                    summary.add(outcome)
+                    report_outcome(outcome, settings, console, mention_skipped=not has_journal)
+                    show(summary.ended, summary.failed, summary.rate, outcome.job.name)
+    except KeyboardInterrupt:
+        console.insist(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
+        raise
+    return summary
+
+
+def report_outcome(outcome: Outcome, settings: RunSettings, console: Voice, *, mention_skipped: bool) -> None:
+    """Print one input's result: JSON or paths on stdout, its error or note on stderr."""
+    report_note(outcome, console, mention_skipped=mention_skipped)
+    if console.json:
+        console.result(json.dumps(outcome_json(outcome, settings)))
+    elif not isinstance(outcome, Failed):
+        for path in outcome.job.outputs.values():
+            console.result(str(path))
+
+
+def report_note(outcome: Outcome, console: Voice, *, mention_skipped: bool) -> None:
+    """Print what stderr says of one input."""
+    name = display_path(outcome.job.source)
+    if isinstance(outcome, Failed):
+        console.fault(outcome.error)
+    elif isinstance(outcome, Skipped) and mention_skipped:
+        console.note(f"{name} is done already; --overwrite redoes it")
+    elif isinstance(outcome, Done) and outcome.note:
+        console.note(f"{name}: {outcome.note}")
+
+
+def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: ClipOptions, console: Voice) -> int:
+    """Make the outputs of clips; return the exit code: 1 if one failed."""
+    check_options(options)
+    opened = [open_clip_job(job, index, clip_options, options.max_pixels) for index, job in enumerate(jobs)]
+    clips = [one for one in opened if isinstance(one, ClipJob)]
+    for one in opened:
+        if isinstance(one, Failed):
+            report_failed_clip(one, console)
+    failed = len(opened) - len(clips)
+    if clips:
+        run = open_run(options, sum(len(one.clip.pts) for one in clips), console.note, console.download)
+        for index, clip_job in enumerate(clips):
+            failed += not run_and_report_clip(clip_job, index, run, clip_options, console)
+    return int(failed > 0)
+
+
+def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Voice) -> bool:
+    """Make the outputs of one clip and report it; return whether that succeeded."""
+    job, total, ended = clip_job.job, len(clip_job.clip.pts), 0
+    try:
+        with console.counting(total) as show:
+
+            def progress(done: int, rate: float) -> None:
+                nonlocal ended
+                ended = done
+                show(done, 0, rate, job.name)
+
+            found = run_clip(clip_job, index, run, options, log=console.note, progress=progress)
+    except KeyboardInterrupt:
+        name = display_path(job.source)
+        console.insist(f"interrupted after {ended} of {total} frames of {name}; --resume goes on")
+        raise
+    if isinstance(found.outcome, Failed):
+        report_failed_clip(found.outcome, console)
+        return False
+    report_note(found.outcome, console, mention_skipped=True)
+    if console.json:
+        console.result(json.dumps(found.json(run.settings)))
+    else:
+        for path in job.outputs.values():
+            console.result(str(path))
+    return True
+
+
+def report_failed_clip(failed: Failed, console: Voice) -> None:
+    """Print why a clip failed."""
+    console.fault(failed.error)
+    if console.json:
+        console.result(json.dumps({"input": str(failed.job.source), "ok": False, "error": str(failed.error)}))

@@ -1,0 +1,42 @@
+"""What an output is made from: one depth map, its record, and how it is shown."""
+
+from dataclasses import dataclass, replace
+
+from dacli.io.records import TONES, Record, Scale
+from dacli.outputs.style import DepthStyle
+from dacli.types import DepthArray, ImageArray
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """Depth [H, W] in the unit of `record.quantity`, and all that a format needs to draw or encode it.
+
+    `scale8` and `scale16` say what the values of 8-bit and 16-bit pictures stand for. `image` is the picture itself,
+    RGB [H, W, 3], given only where a format needs it. `tones` [H, W] in 0 … 1 are shown instead of the depth where a
+    clip is steady.
+    """
+
+    depth: DepthArray
+    record: Record
+    style: DepthStyle
+    scale8: Scale
+    scale16: Scale
+    image: ImageArray | None = None
+    tones: DepthArray | None = None
+
+    @property
+    def shown(self) -> tuple[DepthArray, float, float]:
+        """Return the values [H, W] to draw, and those that map to the two ends."""
+        if self.tones is None:
+            return self.depth, self.record.low, self.record.high
+        return self.tones, 0.0, 1.0
+
+    @property
+    def values16(self) -> DepthArray:
+        """Return the values [H, W] that `scale16` encodes."""
+        return self.depth if self.tones is None or self.scale16.unit != TONES else self.tones
+
+    def record_for(self, bits: int) -> Record:
+        """Return the record of a picture of so many bits."""
+        scale = self.scale16 if bits == 16 else self.scale8
+        return replace(self.record, black=scale.black, white=scale.white, near=scale.near, unit=scale.unit)

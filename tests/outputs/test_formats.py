@@ -1,0 +1,71 @@
+"""The table of output formats: what `--save` takes, and how a new row becomes an output everywhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from dacli.errors import UsageError
+from dacli.outputs import formats
+from dacli.outputs.formats import FORMATS, OutputFormat, parse_formats
+from dacli.outputs.view import DepthView
+from tests.support.commands import SMALL, Run, photo
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("color", ["color"]),
+        ("png16,color", ["png16", "color"]),
+        (" Gray , npy,gray ", ["gray", "npy"]),
+        ("color,gray,png16,npy,side", ["color", "gray", "png16", "npy", "side"]),
+    ],
+)
+def test_a_list_of_names_is_a_list_of_formats_each_once(text: str, expected: list[str]) -> None:
+    assert [row.name for row in parse_formats(text)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("colour", "did you mean color?"),
+        ("png", "png16"),
+        ("", "--save"),
+        ("color,", "--save"),
+        ("exr", "--save"),
+        ("half", "--save"),
+    ],
+)
+def test_an_unknown_format_is_refused_with_the_nearest_name(text: str, word: str) -> None:
+    with pytest.raises(UsageError, match="cannot save") as caught:
+        parse_formats(text)
+    assert word in caught.value.hint
+
+
+def test_no_suffix_ends_in_another() -> None:
+    ends = [row.suffix for row in FORMATS.values() if row.offered]
+    assert not [(a, b) for a in ends for b in ends if a != b and a.endswith(b)]
+
+
+def test_a_new_kind_of_output_is_one_row(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(view: DepthView) -> NDArray[np.uint8]:
+        return np.where(view.depth > np.median(view.depth), 255, 0).astype(np.uint8)
+
+    row = OutputFormat(
+        name="nearer-half",
+        summary="white where the picture is nearer than its median",
+        suffix="_nearer.png",
+        clip_suffix="_nearer.mp4",
+        draw=draw,
+        encode=formats.encode_as_png(draw),
+    )
+    monkeypatch.setitem(FORMATS, row.name, row)  # type: ignore[arg-type]
+    photo(home / "a.png")
+    run = dacli("image", "a.png", *SMALL, "--save", "nearer-half,npy", "--json")
+    assert run.objects[0]["outputs"] == {"nearer-half": "a_nearer.png", "npy": "a_depth.npy"}
+    depth = np.load(home / "a_depth.npy")
+    assert np.array_equal(np.asarray(Image.open(home / "a_nearer.png")) > 0, depth > np.median(depth))
+    assert dacli("image", "a.png", *SMALL, "--save", "nearer-half,npy", "--json").objects[0]["kept"]
+    assert "nearer-half" in dacli("image", "a.png", "--save", "nearer").err[0]
