@@ -12,7 +12,7 @@ class DacliError(Exception):
         super().__init__(f"{self.message}: {self.hint}" if self.hint else self.message)
 
 
-class UsageError(DacliError):
+class UsageError(DacliError, ValueError):
     """A DacliError that the command line itself caused (an unknown name, a value out of range): exit code 2."""
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dacli.batch.fingerprint import fingerprint_picture, stamp_file
+from dacli.batch import journal
 from dacli.batch.finished import find_in_journal
 from dacli.batch.jobs import Job, plan_jobs
 from dacli.batch.journal import Entry, Journal, read_journals

@@ -16,7 +16,7 @@ from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
 from dacli.io.records import Record, Scale
 from dacli.outputs import drawing, style
-from dacli.outputs.drawing import AUTO, Range
+from dacli.outputs.style import FULL_RANGE, DepthRange
 from dacli.types import DepthArray, Near, Quantity
 
 RNG = np.random.default_rng(7)
@@ -60,15 +60,15 @@ def depth16(
 @pytest.mark.parametrize(
     ("text", "want"),
     [
-        ("auto", AUTO),
-        (" AUTO ", AUTO),
-        ("0,10", Range(0.0, 10.0)),
-        ("-1.5 , 2e3", Range(-1.5, 2000.0)),
-        ("p2,p98", Range(2.0, 98.0, percent=True)),
-        ("P0,P100", Range(0.0, 100.0, percent=True)),
+        ("auto", FULL_RANGE),
+        (" AUTO ", FULL_RANGE),
+        ("0,10", DepthRange(0.0, 10.0)),
+        ("-1.5 , 2e3", DepthRange(-1.5, 2000.0)),
+        ("p2,p98", DepthRange(2.0, 98.0, percent=True)),
+        ("P0,P100", DepthRange(0.0, 100.0, percent=True)),
     ],
 )
-def test_parse_range(text: str, want: Range) -> None:
+def test_parse_range(text: str, want: DepthRange) -> None:
     assert style.parse_depth_range(text) == want
 
 
@@ -100,8 +100,8 @@ def test_parse_range_names_the_fault(text: str, word: str) -> None:
 
 def test_limits() -> None:
     assert style.depth_limits(DEPTH) == (DEPTH.min(), DEPTH.max())
-    assert style.depth_limits(DEPTH, Range(1.0, 2.0)) == (1.0, 2.0)
-    low, high = style.depth_limits(DEPTH, Range(2.0, 98.0, percent=True))
+    assert style.depth_limits(DEPTH, DepthRange(1.0, 2.0)) == (1.0, 2.0)
+    low, high = style.depth_limits(DEPTH, DepthRange(2.0, 98.0, percent=True))
     ranked = np.sort(DEPTH, axis=None).astype(np.float64)
     places = np.array([0.02, 0.98]) * (ranked.size - 1)
     np.testing.assert_allclose([low, high], np.interp(places, np.arange(ranked.size), ranked), rtol=1e-6)
