@@ -11,16 +11,20 @@ import cv2
 import numpy as np
 import torch
 
-from dacli.batch import jobs
-from dacli.batch.settings import Style, Task
-from dacli.bench.measure import one_by_one, peak, together, turns
+from benchmarks.folder_speed import one_by_one, together
+from dacli.batch.jobs import plan_jobs
+from dacli.batch.opening import OpenRun
+from dacli.batch.settings import RunSettings
+from dacli.bench.measure import peak, turns
+from dacli.callbacks import ignore_log, ignore_progress
 from dacli.inference import device
-from dacli.inference.predictor import Predictor, start
+from dacli.inference.engines.table import start_engine
+from dacli.inference.loading import build_predictor
 from dacli.models.depth_anything import DepthAnything
-from dacli.outputs import formats
+from dacli.outputs.formats import choose_formats
 from dacli.video import process
-from dacli.video.decoding import ignore
 from dacli.video.ffmpeg import run
+from dacli.video.options import ClipOptions
 from dacli.video.stabilize import Steadier
 
 FRAMES = 48  # of a turn
@@ -61,25 +65,36 @@ def steadying(_: Path) -> list[str]:
 def speed(folder: Path) -> list[str]:
     """Frames per second of the whole run, beside those of the bare network over the same tensors, in turns."""
     plan, network = device.resolve("cpu"), DepthAnything("vits")
-    single = start(copy.deepcopy(network), plan, 1)
-    ready = Predictor(network, plan, 518, pictures=FRAMES)
-    task = Task("vits", "v2", "", ready.quantity, 518, plan, Style(), 10**9, overwrite=True)
-    showing = process.Showing()
-    (job,) = jobs.plan([footage(folder, FRAMES)], folder / "out", ("color", "png16"), suffixes=formats.CLIP_KINDS)
-    clip = process.open_clip(job.source, showing, 10**9)
-    seen = [ready.prepare(np.zeros((1080, 1920, 3), np.uint8)).tensor[None]] * FRAMES
-    workers = ready.shared()
+    single = start_engine(copy.deepcopy(network), plan, 1, ignore_log)
+    ready = build_predictor(network, plan, 518, pictures=FRAMES)
+    settings = RunSettings(
+        encoder="vits", model="v2", weights="", quantity=ready.spec.quantity, size=518, plan=plan, overwrite=True
+    )
+    options = ClipOptions()
+    formats = choose_formats(["color", "png16"])
+    (job,) = plan_jobs([footage(folder, FRAMES)], folder / "out", formats, medium="clip")
+    clip = process.open_clip(job.source, options, 10**9)
+    prepared = ready.prepare(np.zeros((1080, 1920, 3), np.uint8))
+    seen = [prepared.tensor[None]] * FRAMES
     runs = (
         partial(one_by_one, single.forward, seen),
-        partial(together, ready.engine.forward, seen, len(workers)),
-        partial(process.develop, job, clip, workers, task, showing, ignore, lambda *_: None),
+        partial(together, lambda _: ready.infer([prepared]), seen, ready.concurrency),
+        partial(
+            process.process_clip,
+            job,
+            clip,
+            OpenRun(ready, settings),
+            options,
+            log=ignore_log,
+            progress=ignore_progress,
+        ),
     )
     *bare, made = turns(*runs, count=3)
     alone, many = (statistics.median(a / b for a, b in zip(each, made, strict=True)) for each in bare)
     rate = FRAMES / statistics.median(made)
     return [
         f"vits at 518, {plan.engine} {plan.precision}, 1080p, color + png16: {rate:.2f} frames/s, {alone:.2f} of the "
-        f"bare network's one at a time, {many:.2f} of its {len(workers)} at a time"
+        f"bare network's one at a time, {many:.2f} of its {ready.concurrency} at a time"
     ]
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dacli.evaluation import temporal
 from dacli.inference import device
+from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Predictor
 from dacli.io.records import tone
 from dacli.models import tiny
@@ -55,7 +56,7 @@ def take(frames: Sequence[Frame], raw: Depths) -> Take:
 def predicted(predictor: Predictor, number: int) -> Take:
     """Clip `number`: the motions by turns; every second round has a hard cut half-way. All have noise of 2 in 255."""
     layouts = [scene(STREAM, number), scene(STREAM, number + CLIPS)][: 1 + number // len(KINDS) % 2]
-    motion = MOTIONS[FORMATS[number % len(KINDS)].suffix]
+    motion = MOTIONS[KINDS[number % len(KINDS)]]
     frames = list(clip(layouts, motion, FRAMES, SIZE, noise=2, seed=number))
     return take(frames, np.stack([predictor.predict([f.rgb])[0].depth for f in frames]))
 
@@ -212,7 +213,7 @@ def speed(network: tuple[int, int] = (518, 924), size: tuple[int, int] = (1080, 
 
 def main() -> None:
     """Print the table and the lines below it."""
-    predictor = Predictor(tiny.load(), device.resolve("cpu", "fp32"))
+    predictor = build_predictor(tiny.load(), device.resolve("cpu", "fp32"))
 
     def report(number: int) -> None:
         sys.stderr.write(f"\r{number} of {CLIPS} clips")

@@ -18,7 +18,7 @@ from torch import Tensor
 from dacli import types
 from dacli.evaluation import metrics
 from dacli.inference import device, tiling
-from dacli.inference.engines.torch_engine import Engine
+from dacli.inference.engines.torch_engine import TorchEngine
 from dacli.inference.preprocess import MEAN, STD, network_size, prepare, to_source
 from dacli.models import tiny
 from dacli.scenes import layouts
@@ -180,11 +180,11 @@ def ways(subject: Subject, rendering: layouts.Rendering) -> Iterator[tuple[str, 
 
 
 def subjects() -> list[Subject]:
-    small = Engine(tiny.load(), device.resolve("cpu", "fp32")).forward
-    own = tiny.Tiny.native_size
+    small = TorchEngine(tiny.load(), device.resolve("cpu", "fp32")).forward
+    own = tiny.NATIVE_SIZE
     return [
         Subject("simulated", Simulated(518), encoded, 518, 14, (518, SIZE), (SIZE,)),
-        Subject("tiny", small, colours, own, tiny.Tiny.patch, (own, 518, 800, SIZE), (800, SIZE)),
+        Subject("tiny", small, colours, own, tiny.STRIDE, (own, 518, 800, SIZE), (800, SIZE)),
     ]
 
 

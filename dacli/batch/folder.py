@@ -115,9 +115,9 @@ class FolderPlan:
 def plan_folder(jobs: Sequence[Job], out: Path, options: RunOptions, log: Log, download: Download) -> FolderPlan:
     """Return what a run would do, measured by the time that a few pictures take; nothing is written."""
     plan = FolderPlan(jobs, sum(max(0, stamp_file(job.source).size) for job in jobs))
-    choice = registry.choose(options.encoder, options.model, options.weights)
+    choice = registry.choose_model(options.encoder, options.model, options.weights)
     place = device.resolve(options.devices[0], options.precision, options.engine)
-    if not registry.is_here(choice, half=place.half_weights):
+    if not registry.has_weights(choice, half=place.half_weights):
         return plan
     predictor, settings = open_run(replace(options, batch=1), 1, log, download)
     known = read_journals(out)

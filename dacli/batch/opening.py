@@ -34,7 +34,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
     memory.few_heaps()
     style = make_style(options)
     loaded = load_predictor(
-        registry.choose(options.encoder, options.model, options.weights),
+        registry.choose_model(options.encoder, options.model, options.weights),
         size=options.size,
         devices=options.devices,
         precision=options.precision,
@@ -50,7 +50,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         encoder=loaded.encoder,
         model=loaded.model,
         weights=loaded.weights,
-        quantity=predictor.quantity,
+        quantity=predictor.spec.quantity,
         size=predictor.size,
         plan=predictor.plan,
         style=style,
@@ -64,7 +64,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
 def check_options(options: RunOptions) -> None:
     """Raise what open_run() would raise for options that nothing can be made with, before a folder is made."""
     make_style(options)
-    registry.choose(options.encoder, options.model, options.weights)
+    registry.choose_model(options.encoder, options.model, options.weights)
     for one in options.devices:
         device.resolve(one, options.precision, options.engine)
 

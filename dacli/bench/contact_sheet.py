@@ -42,7 +42,7 @@ def cells(todo: Sequence[Setup], photo: Path, rgb: ImageArray, count: int, voice
         for encoder in dict.fromkeys(setup.encoder for setup in todo):
             with subject(encoder, Path(name), voice) as given:
                 for setup in (setup for setup in todo if setup.encoder == encoder):
-                    group = Group(given, setup.size or given.network.native_size, [photo], Path(name), count)
+                    group = Group(given, setup.size or given.network.spec.native_size, [photo], Path(name), count)
                     voice.note(f"{encoder} at {group.size} px, {setup.plan.engine} {setup.plan.precision}")
                     made: Cell | None = None
                     try:
@@ -61,7 +61,7 @@ def cell(group: Group, plan: Plan, rgb: ImageArray) -> Cell:
     row = f"{group.given.encoder}\n{plan.engine} {plan.precision}"
     row += "\nrandom weights" if group.given.weights == "random" else ""
     low, high = style.depth_limits(found.depth)
-    shown = drawing.draw_color(small(found.depth), low, high, ready.quantity)
+    shown = drawing.draw_color(small(found.depth), low, high, ready.spec.quantity)
     return Cell(row, group.size, found.tiles, median(seconds), taken, shown)
 
 

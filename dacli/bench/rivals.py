@@ -58,7 +58,7 @@ class Given:
     @property
     def inputs(self) -> list[NDArray[np.float32]]:
         """What the network takes: the picture, and the position embedding of its size."""
-        height, width = (side // self.network.patch for side in self.seen.shape[2:])
+        height, width = (side // self.network.spec.multiple for side in self.seen.shape[2:])
         return [self.seen.numpy(), self.network.pretrained.position_embedding(height, width).detach().numpy()]
 
 
@@ -92,7 +92,7 @@ def pipeline(given: Given) -> Runner:
     transformers: Any = importlib.import_module("transformers")
     settings = {
         "image_processor_type": "DPTImageProcessor", "size": {"height": given.size, "width": given.size},
-        "keep_aspect_ratio": True, "ensure_multiple_of": given.network.patch, "resample": 3, "do_resize": True,
+        "keep_aspect_ratio": True, "ensure_multiple_of": given.network.spec.multiple, "resample": 3, "do_resize": True,
         "do_rescale": True, "do_normalize": True, "do_pad": False, "image_mean": [*MEAN], "image_std": [*STD],
     }  # fmt: skip
     place = given.folder / "processor"
@@ -101,7 +101,7 @@ def pipeline(given: Given) -> Runner:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         processor = transformers.AutoImageProcessor.from_pretrained(place)
-        model = transformers.DepthAnythingForDepthEstimation(configuration(given.network.encoder)).eval()
+        model = transformers.DepthAnythingForDepthEstimation(configuration(given.network.spec.name)).eval()
         run = transformers.pipeline("depth-estimation", model=model, image_processor=processor, device=given.device)
     picture = Image.fromarray(given.rgb)
     files = partial(in_order, run, given.sources, given.folder)

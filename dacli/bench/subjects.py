@@ -12,7 +12,8 @@ import torch
 from dacli.callbacks import Reporter
 from dacli.models import registry
 from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import Choice, Network
+from dacli.models.registry import ModelChoice
+from dacli.models.spec import DepthModel
 
 SEED = 0
 
@@ -21,7 +22,7 @@ SEED = 0
 class Subject:
     """A network to be measured, what it and its weights are called, and the options that give it to a command."""
 
-    network: Network
+    network: DepthModel
     encoder: str
     weights: str
     options: tuple[str, ...]
@@ -33,9 +34,9 @@ def subject(encoder: str, folder: Path, voice: Reporter) -> Iterator[Subject]:
 
     What engines make of random weights goes into `folder` and not into the user's cache.
     """
-    choice = Choice(encoder, "v2")
-    if registry.is_here(choice, half=False):
-        opened = registry.open_network(choice, half=False, say=voice.note, progress=voice.download)
+    choice = ModelChoice(encoder, "v2")
+    if registry.has_weights(choice, half=False):
+        opened = registry.open_model(choice, half=False, log=voice.note, progress=voice.download)
         yield Subject(opened.network, encoder, opened.weights.rsplit(" ", 2)[0], ("--encoder", encoder))
         return
     voice.insist(f"the weights of {encoder} are not here (dacli weights get {encoder}): random ones take the same time")

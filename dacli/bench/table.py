@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli.batch import jobs, pipeline
-from dacli.batch.settings import Style, Task
+from dacli.batch.jobs import Job, plan_jobs
+from dacli.batch.outcomes import Failed
+from dacli.batch.pictures import PictureRun, run_pictures
+from dacli.batch.settings import RunSettings
 from dacli.bench import rivals
 from dacli.bench.measure import peak, photos, turns
 from dacli.bench.rivals import Given, Runner
 from dacli.bench.subjects import Subject, subject
 from dacli.callbacks import Reporter
-from dacli.cli.options import parse_list
 from dacli.errors import DacliError
 from dacli.evaluation import tables
 from dacli.inference import device, loading
@@ -31,11 +31,9 @@ from dacli.inference.predictor import Predictor
 from dacli.io import images
 from dacli.models import registry
 from dacli.models.depth_anything import DepthAnything
+from dacli.outputs.formats import FORMATS
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-ENCODERS = "vits,tiny"
+ENCODERS = ("vits", "tiny")
 PICTURES = 16  # of a folder
 FEW = 4  # of a folder where each is made of tiles
 FEWER_TURNS = 3  # of folders and tiles, at most
@@ -57,16 +55,19 @@ class Setup:
 
 
 def setups(
-    encoders: str | None, precisions: str | None, engines: str | None, place: str, sizes: Sequence[int | None]
+    encoders: Sequence[str],
+    precisions: Sequence[str],
+    engines: Sequence[str],
+    place: str,
+    sizes: Sequence[int | None],
 ) -> list[Setup]:
     """Every network at every size, by every engine in every precision; without a list, all that suit this machine.
 
     Raises UsageError for names that do not exist, DacliError for what this machine does not have.
     """
-    choices = [registry.choose(name, "v2", None) for name in parse_list(encoders) or parse_list(ENCODERS)]
-    of_precisions = parse_list(precisions)
-    usual = device.resolve(place, "int8" if "int8" in of_precisions and not engines else "auto")
-    pairs = product(parse_list(engines) or ["torch", usual.engine], of_precisions or ["fp32", usual.precision])
+    choices = [registry.choose_model(name, "v2", None) for name in encoders or ENCODERS]
+    usual = device.resolve(place, "int8" if "int8" in precisions and not engines else "auto")
+    pairs = product(engines or ["torch", usual.engine], precisions or ["fp32", usual.precision])
     plans = [device.resolve(place, each, by) for by, each in pairs if engines or (by, each) != ("torch", "int8")]
     distinct = {(plan.engine, plan.precision): plan for plan in plans}
     return [Setup(str(choice.encoder), size, plan) for choice, size, plan in product(choices, sizes, distinct.values())]
@@ -84,7 +85,7 @@ def run(todo: Sequence[Setup], count: int, voice: Reporter, *, against: bool) ->
                 mine = [setup for setup in todo if setup.encoder == encoder]
                 for size in dict.fromkeys(setup.size for setup in mine):
                     plans = [setup.plan for setup in mine if setup.size == size]
-                    group = Group(given, size or given.network.native_size, sources, Path(name), count)
+                    group = Group(given, size or given.network.spec.native_size, sources, Path(name), count)
                     found: list[Record] = []
                     try:
                         found = group.measure(plans, voice, against=against)
@@ -120,7 +121,7 @@ class Group:
         setup = {"encoder": self.given.encoder, "weights": self.given.weights, "size": self.size}
         seconds = timed(runners, min(self.turns, FEWER_TURNS) if count else self.turns)
         for one, record in zip(ready, told, strict=True):
-            record["peak_gib"] = memory(self.given, one.engine.plan, self.size, self.sources[0], self.folder)
+            record["peak_gib"] = memory(self.given, one.plan, self.size, self.sources[0], self.folder)
         times = summaries(runners, seconds, len(files))
         told += [{"relative_error": math.nan, "peak_gib": math.nan}] * (len(runners) - len(told))
         return [
@@ -129,29 +130,38 @@ class Group:
         ]
 
     def predictor(self, plan: Plan, pictures: int = 1) -> Predictor:
-        return Predictor(copy.deepcopy(self.given.network), plan, self.size, pictures=pictures)
+        return loading.build_predictor(copy.deepcopy(self.given.network), plan, self.size, pictures=pictures)
 
     def runner(self, ready: Predictor, rgb: NDArray[np.uint8 | np.uint16], files: Sequence[Path]) -> Runner:
         """What of dacli itself is timed with the plan of a predictor."""
-        plan, seen = ready.engine.plan, ready.prepare(rgb)
-        many = self.predictor(plan, len(files))
-        many.batch = loading.batch_for(many)
-        planned = jobs.plan(files, self.folder / "out", ("gray",))
-        task = Task("", "", "", many.quantity, self.size, plan, Style(), images.MAX_PIXELS, overwrite=True)
+        plan, seen = ready.plan, ready.prepare(rgb)
+        planned = plan_jobs(files, self.folder / "out", [FORMATS["gray"]])
+        network = copy.deepcopy(self.given.network)
+        many = loading.build_predictor(network, plan, self.size, batch=None, pictures=len(files))
+        settings = RunSettings(
+            encoder="",
+            model="",
+            weights="",
+            quantity=many.spec.quantity,
+            size=self.size,
+            plan=plan,
+            max_pixels=images.MAX_PIXELS,
+            overwrite=True,
+        )
         return Runner(
             plan.engine,
             plan.precision,
             whole=partial(ready.predict, [rgb]),
-            network=None if seen.tiling else partial(ready.engine.forward, seen.tensor[None]),
-            folder=partial(fill, planned, many.shared(), task),
+            network=None if seen.tiling else partial(ready.infer, [seen]),
+            folder=partial(fill, planned, PictureRun(many, settings)),
         )
 
 
-def fill(planned: tuple[jobs.Job, ...], workers: list[Predictor], task: Task) -> None:
-    """Do what dacli folder does; raises DacliError for a picture that failed."""
-    for work in pipeline.run(planned, workers, task):
-        if work.error:
-            raise work.error
+def fill(planned: Sequence[Job], run: PictureRun) -> None:
+    """Do what dacli folder does; raise DacliError for a picture that failed."""
+    for outcome in run_pictures(planned, run):
+        if isinstance(outcome, Failed):
+            raise outcome.error
 
 
 def error(depth: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
@@ -203,12 +213,9 @@ def memory(given: Subject, plan: Plan, size: int, photo: Path, folder: Path) -> 
     return peak("image", str(photo), "-o", str(folder / "peak"), "--overwrite", "-q", *how, *given.options)
 
 
-def table(records: Sequence[Record]) -> "Table":
-    """The records as a table, without the scores that none of them has."""
-    known = [name for name in SCORES if any(not math.isnan(tables.number(record[name])) for record in records)]
-    lost = set(SCORES) - set(known)
-    rows = [{key: value for key, value in record.items() if key not in lost} for record in records]
-    return tables.table(rows, known, text)
+def known_scores(records: Sequence[Record]) -> list[str]:
+    """Return the scores that at least one record has."""
+    return [name for name in SCORES if any(not math.isnan(tables.number(record[name])) for record in records)]
 
 
 def text(score: str, value: float) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacli.cli.console import Voice
-from dacli.cli.evaluate import show
 from dacli.cli.options import Device, Overwrite, Quiet
 from dacli.errors import DacliError, UsageError
 from dacli.io import files
@@ -59,19 +58,20 @@ def bench(
     target = sheet_file(sheet, out, against=against, overwrite=overwrite)
     from dacli.bench import machine, table
     from dacli.cli import options
+    from dacli.cli.tables import print_table
 
-    sizes = options.parse_sizes(size)
+    sizes, names = options.parse_sizes(size), options.parse_list
     if sheet is not None and target is not None:
-        todo = table.setups(encoder, precision, engine, device, sizes if size else list(SHEET))
+        todo = table.setups(names(encoder), names(precision), names(engine), device, sizes if size else list(SHEET))
         raise typer.Exit(make_sheet(todo, sheet, target, turns, voice))
-    todo = table.setups(encoder, precision, engine, device, sizes)
+    todo = table.setups(names(encoder), names(precision), names(engine), device, sizes)
     found = list(table.run(todo, turns, voice, against=against))
     records = [record for group in found for record in group]
     if json_:
         print(table.as_json(machine.examine(), records))
     elif records:
         print(machine.described(machine.examine()))
-        show(table.title(records), table.table(records))
+        print_table(table.title(records), records, table.known_scores(records), table.text)
     raise typer.Exit(0 if all(found) else 1)
 
 

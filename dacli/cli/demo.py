@@ -8,7 +8,7 @@ import numpy as np
 from dacli import types
 from dacli.evaluation.scoring import HELD_OUT, Scores, score
 from dacli.inference import device
-from dacli.inference.predictor import Predictor
+from dacli.inference.loading import build_predictor
 from dacli.io import files, png
 from dacli.models import tiny
 from dacli.outputs import drawing, style
@@ -33,7 +33,7 @@ def run(folder: Path, index: int) -> Demonstration:
     """Write scene number `index`, its predicted and its true depth into the folder; raises DacliError if it cannot."""
     picture = draw([scene(HELD_OUT, index)], HEIGHT, WIDTH)
     rgb, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
-    predictor = Predictor(tiny.load(), device.resolve())
+    predictor = build_predictor(tiny.load(), device.resolve())
     (found,) = predictor.predict([rgb])
     shown = {"scene": rgb, "depth": coloured(found.depth), "truth": coloured(truth)}
     shown["side"] = np.concatenate(list(shown.values()), 1)

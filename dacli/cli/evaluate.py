@@ -1,18 +1,14 @@
 """dacli eval, compare and scenes: how right networks are, how far two runs differ, and pictures with known depth."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dacli.cli.console import Voice
 from dacli.cli.options import DepthUnit, Device, EngineName, Json, Model, Overwrite, Quiet, Target
 from dacli.errors import DacliError, UsageError
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 judge_app = typer.Typer()
 
@@ -51,16 +47,17 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Accuracy of one or several networks on DA-2K, on pictures with known depth, or on rendered scenes."""
     from dacli.cli import options
+    from dacli.cli.tables import print_table
     from dacli.evaluation import sweeps, tables
     from dacli.io import depth_files
     from dacli.weights import checkpoints
 
     voice = Voice(json_, quiet)
     sizes, step = options.parse_sizes(size), depth_files.parse_unit(unit)
-    choices = sweeps.choose(encoder, model, weights or ())
+    choices = sweeps.choose(options.parse_list(encoder), model, weights or ())
     kind = checkpoints.ALIASES.get(model, model)
     how = sweeps.alignment(align, kind)
-    todo = sweeps.setups(choices, sizes, precision, device, engine)
+    todo = sweeps.setups(choices, sizes, options.parse_list(precision), device, engine)
     sweeps.check_room(out, list(sweeps.FILES.values()), overwrite=overwrite)
     judged_on = sweeps.rendered(scenes, seed, how, kind) if data is None else sweeps.open_data(data, how, step, voice)
     records, whole = [], True
@@ -71,7 +68,7 @@ def evaluate(
             voice.result(tables.as_json(record))
     title = sweeps.title(judged_on, how)
     if not json_:
-        show(title, tables.table(records, sweeps.scores_of(records)))
+        print_table(title, records, sweeps.scores_of(records), tables.shown)
     if out is not None:
         tell(sweeps.save(out, records, title), voice)
     raise typer.Exit(0 if whole else 1)
@@ -85,6 +82,7 @@ def compare(
     out: Folder = None, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """How much the depths of two runs over the same pictures differ, and where."""
+    from dacli.cli.tables import print_table
     from dacli.evaluation import accuracy, comparison, sweeps, tables
 
     voice = Voice(json_, quiet)
@@ -103,7 +101,7 @@ def compare(
     for record in comparison.score_records(found) if json_ else ():
         voice.result(tables.as_json(record))
     if not json_:
-        show(comparison.title(align), tables.table(comparison.rows(found), comparison.SCORES, comparison.text))
+        print_table(comparison.title(align), comparison.rows(found), comparison.SCORES, comparison.text)
     if out is not None:
         tell(comparison.save(out, found, first, second, align), voice)
     raise typer.Exit(1 if lacking or faults else 0)
@@ -136,14 +134,6 @@ def scenes(
             for path in export.make(out, order, index, overwrite=overwrite):
                 voice.result(str(path))
                 bar.advance(task)
-
-
-def show(title: str, table: "Table") -> None:
-    """Print a table on stdout, in a pipe as wide as it is."""
-    from rich.console import Console
-
-    print(title)
-    Console(width=None if sys.stdout.isatty() else 240).print(table)
 
 
 def tell(paths: Sequence[Path], voice: Voice) -> None:

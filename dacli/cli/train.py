@@ -161,7 +161,7 @@ def train_metric(
     from dacli.scenes import metric_places
     from dacli.training import recipes, run
 
-    if model not in registry.RANGES:
+    if model not in registry.METRIC_RANGES:
         raise UsageError(f"--model {model} is neither indoor nor outdoor", "indoor reaches to 20 m, outdoor to 80 m")
     if init is None and encoder not in (None, "tiny"):
         raise UsageError("metres are learned from a relative checkpoint", "name one of this encoder with --init")
@@ -194,8 +194,8 @@ def refuse_metres(model: str, weights: Path | None) -> None:
     """Raises UsageError for a network that gives metres: labels are inverse depth."""
     from dacli.models import registry, tiny
 
-    metric = registry.MODELS.get(registry.choose(None, model, weights).model)
-    if weights is not None and registry.holds_tiny(weights):
+    metric = registry.MODELS.get(registry.choose_model(None, model, weights).model)
+    if weights is not None and registry.is_tiny_file(weights):
         metric = tiny.load(weights).max_depth
     if metric is not None:
         raise UsageError("pseudo-labels are inverse depth, and this network gives metres", "choose a relative one")

@@ -69,8 +69,8 @@ def of_labels(source: str, labels: Path) -> tuple[tuple[Pair, ...], int]:
     Raises DacliError if hardly any has.
     """
     found = inputs.gather(source, labels)
-    planned = jobs.plan(found.files, labels, tuple(formats.LABELS), root=found.root, suffixes=formats.LABELS)
-    pairs = tuple(Pair(job.source, job.outputs["half"], LABEL) for job in planned if jobs.present(job))
+    planned = jobs.plan_jobs(found.files, labels, [formats.FORMATS["half"]], root=found.root)
+    pairs = tuple(Pair(job.source, job.outputs["half"], LABEL) for job in planned if job.is_present())
     if len(pairs) < FEWEST:
         fault = f"{display_path(labels)} holds labels of {len(pairs)} of the {len(planned)} pictures in {source}"
         raise DacliError(fault, f"make them with dacli train label {source} {display_path(labels)}")

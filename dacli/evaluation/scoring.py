@@ -157,4 +157,4 @@ def judged(predictor: Predictor, sample: Sample) -> tuple[Marks, float]:
     (prediction,) = predictor.predict([sample.rgb])
     taken = time.perf_counter() - begun
     depth = prediction.depth
-    return sample.judge(depth if predictor.quantity == "inverse depth" else 1 / np.maximum(depth, NEAREST)), taken
+    return sample.judge(depth if predictor.spec.quantity == "inverse depth" else 1 / np.maximum(depth, NEAREST)), taken

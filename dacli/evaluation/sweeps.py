@@ -6,16 +6,15 @@ from itertools import product
 from pathlib import Path
 
 from dacli.callbacks import Reporter
-from dacli.cli.options import parse_list
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
 from dacli.evaluation.scoring import Data, Result
 from dacli.inference import device, loading
-from dacli.inference.predictor import Predictor
+from dacli.inference.loading import LoadedPredictor
 from dacli.io import depth_files, files
 from dacli.io.depth_files import Unit
 from dacli.models import registry
-from dacli.models.registry import Choice, Opened
+from dacli.models.registry import ModelChoice
 from dacli.paths import display_path
 from dacli.scenes import metric_places
 
@@ -27,25 +26,25 @@ PUBLISHED = "da2k"  # the name that fetches DA-2K
 class Setup:
     """One network, its input's short side (None: its own), and device, precision and engine as they were asked for."""
 
-    choice: Choice
+    choice: ModelChoice
     size: int | None
     machine: tuple[str, str, str]
 
 
-def choose(encoders: str | None, model: str, weights: Sequence[Path]) -> list[Choice]:
+def choose(encoders: Sequence[str], model: str, weights: Sequence[Path]) -> list[ModelChoice]:
     """The networks that the options name; raises UsageError for names that do not exist or contradict each other."""
-    named: Sequence[str | None] = parse_list(encoders) or [None]
+    named: Sequence[str | None] = encoders or [None]
     if weights and len(named) > 1:
         raise UsageError("several encoders and --weights contradict each other", "a file tells its encoder itself")
     files_of: Sequence[Path | None] = weights or [None]
-    return [registry.choose(name, model, file) for name, file in product(named, files_of)]
+    return [registry.choose_model(name, model, file) for name, file in product(named, files_of)]
 
 
 def setups(
-    choices: Sequence[Choice], sizes: Sequence[int | None], precisions: str, place: str, engine: str
+    choices: Sequence[ModelChoice], sizes: Sequence[int | None], precisions: Sequence[str], place: str, engine: str
 ) -> list[Setup]:
     """Every network at every size in every precision; raises UsageError for a device or a precision that is none."""
-    machines = [(place, precision, engine) for precision in parse_list(precisions) or ["auto"]]
+    machines = [(place, precision, engine) for precision in precisions or ["auto"]]
     for machine in machines:
         device.resolve(*machine)
     return [Setup(*each) for each in product(choices, sizes, machines)]
@@ -68,7 +67,9 @@ def rendered(count: int, seed: int, align: str, model: str) -> Data:
     """Rendered scenes; for a model in metres those that metres are learned with, as far as it reaches."""
     if model not in metric_places.PLACES:
         return scoring.rendered(count, seed, align)
-    return scoring.rendered(count, seed, align, f"{model} scenes", metric_places.PLACES[model], registry.RANGES[model])
+    return scoring.rendered(
+        count, seed, align, f"{model} scenes", metric_places.PLACES[model], registry.METRIC_RANGES[model]
+    )
 
 
 def open_data(text: str, align: str, unit: Unit | None, voice: Reporter) -> Data:
@@ -102,26 +103,35 @@ def run(todo: Sequence[Setup], data: Data, align: str, voice: Reporter) -> Itera
     """The record of each network as it is ready, and whether all pictures could be judged; faults are told once."""
     told: set[str] = set()
     for setup in todo:
-        ready, opened = loading.load_predictor(setup.choice, setup.size, setup.machine, voice)
+        place, precision, engine = setup.machine
+        opened = loading.load_predictor(
+            setup.choice,
+            size=setup.size,
+            devices=[place],
+            precision=precision,
+            engine=engine,
+            log=voice.note,
+            download=voice.download,
+        )
         with voice.bar() as bar:
             task = bar.add_task(opened.encoder, total=len(data.names))
-            found = scoring.measure(ready, data, lambda done: bar.update(task, completed=done))  # noqa: B023
+            found = scoring.measure(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
         for fault in (fault for name, fault in found.faults.items() if name not in told):
             voice.fault(fault)
         told |= set(found.faults)
         if not found.pictures:
             raise DacliError(f"none of the {data.title} could be judged", "each is named above")
-        yield record(ready, opened, align, found), not found.faults
+        yield record(opened, align, found), not found.faults
 
 
-def record(ready: Predictor, opened: Opened, align: str, found: Result) -> dict[str, object]:
+def record(opened: LoadedPredictor, align: str, found: Result) -> dict[str, object]:
     """What was judged, how it ran, and after `seconds` its scores."""
-    plan = ready.engine.plan
+    plan = opened.predictor.plan
     return {
         "encoder": opened.encoder,
         "model": opened.model,
         "weights": opened.weights.rsplit(" ", 2)[0],
-        "size": ready.size,
+        "size": opened.predictor.size,
         "precision": plan.precision,
         "engine": plan.engine,
         "device": plan.device,

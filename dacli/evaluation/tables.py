@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from rich.table import Table
 
 Record = Mapping[str, object]
 Show = Callable[[str, float], str]
@@ -35,22 +34,10 @@ def shown(score: str, value: float) -> str:
     return f"{value:.3f}" if score in NUMBERS else f"{100 * value:.1f} %"
 
 
-def table(records: Sequence[Record], scores: Sequence[str], show: Show = shown) -> "Table":
-    """The records as a table; before the scores stand the first field and those in which the records differ."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    made = Table(box=SIMPLE_HEAD)
-    setup = [key for key in records[0] if key not in scores]
-    told = [key for key in setup if key == setup[0] or len({str(record[key]) for record in records}) > 1]
-    for key in told:
-        made.add_column(key.replace("_", " "))
-    for name in scores:
-        made.add_column(head(name), justify="right")
-    for record in records:
-        numbers = [show(name, number(record.get(name))) for name in scores]
-        made.add_row(*(str(record[key]) for key in told), *numbers)
-    return made
+def varying_fields(records: Sequence[Record], scores: Sequence[str]) -> list[str]:
+    """Return the fields to show besides the scores: the first, and those in which the records differ."""
+    fields = [key for key in records[0] if key not in scores]
+    return [key for key in fields if key == fields[0] or len({str(record[key]) for record in records}) > 1]
 
 
 def number(found: object) -> float:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacli.errors import DacliError, UsageError
+from dacli.inference.engines.table import ENGINES, Target, choose_engine
 
 if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
-ENGINES = ("auto", "torch", "openvino")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU per microseconds, or "max"
 MEMORY = Path("/proc/meminfo")
 LIMIT = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max", memory.current and memory.stat
@@ -42,43 +42,20 @@ def resolve(device: str = "auto", precision: str = "auto", engine: str = "auto")
     """The plan for this machine. Raises UsageError for unknown names, DacliError for a device that is not there."""
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
-    if engine not in ENGINES:
-        raise UsageError(f"unknown engine {engine!r}", f"choose one of {', '.join(ENGINES)}")
+    if engine not in ("auto", *ENGINES):
+        raise UsageError(f"unknown engine {engine!r}", f"choose one of auto, {', '.join(ENGINES)}")
     place, why_device = choose_device("cpu" if (device, engine) == ("auto", "openvino") else device)
     kind = place.partition(":")[0]
     arithmetic, why_precision = {"cpu": on_cpu, "cuda": on_cuda, "mps": on_mps}[kind](precision)
-    chosen, why_engine = choose_engine(engine, kind, arithmetic)
+    target = Target(kind, arithmetic, bool(has_fast_bf16()), is_installed)
+    chosen, why_engine = choose_engine(engine, target)
     reason = "; ".join(part for part in (why_device, why_engine, why_precision) if part)
     return Plan(place, chosen, arithmetic, precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"), reason)
 
 
-def choose_engine(wanted: str, kind: str, precision: str) -> tuple[str, str]:
-    """Engine and why; OpenVINO, where it is installed, is some twice as fast as torch on a CPU."""
-    if precision == "int8":
-        return engine_for_int8(wanted, kind)
-    emulated = precision == "bf16" and not has_fast_bf16()
-    if wanted == "openvino":
-        if kind != "cpu":
-            raise DacliError(f"OpenVINO computes on the CPU here, not on {kind}", "use --device cpu or --engine torch")
-        if not has_openvino():
-            raise DacliError("OpenVINO is not installed", "pip install 'dacli[openvino]', or use --engine torch")
-        if emulated:
-            raise DacliError("OpenVINO has no bf16 on this CPU", "use --precision fp32 or --engine torch")
-        return wanted, ""
-    if wanted == "auto" and kind == "cpu" and has_openvino() and not emulated:
-        return "openvino", "OpenVINO is faster than torch on a CPU"
-    return "torch", ""
-
-
-def engine_for_int8(wanted: str, kind: str) -> tuple[str, str]:
-    """The one engine that computes in 8 bits, and why; raises DacliError where it, or what quantises, is not."""
-    if kind != "cpu" or wanted == "torch":
-        hint = "use --device cpu --engine openvino, or another --precision"
-        raise DacliError("int8 needs the OpenVINO engine on a CPU", hint)
-    missing = [name for name, there in (("OpenVINO", has_openvino()), ("NNCF", has_nncf())) if not there]
-    if missing:
-        raise DacliError(f"int8 needs {' and '.join(missing)}, not installed here", "pip install 'dacli[int8]'")
-    return "openvino", "" if wanted == "openvino" else "int8 is OpenVINO's alone"
+def is_installed(package: str) -> bool:
+    """Return whether a package is installed; it is not loaded."""
+    return {"openvino": has_openvino, "nncf": has_nncf}[package]()
 
 
 def has_openvino() -> bool:
@@ -149,7 +126,7 @@ def has_fast_bf16() -> str:
 
 def streams(plan: Plan, pictures: int) -> int:
     """How many of so many pictures go through the network at the same time, each on its share of the cores."""
-    return max(1, min(pictures, threads())) if plan.engine == "openvino" else 1
+    return max(1, min(pictures, threads())) if ENGINES[plan.engine].several_streams else 1
 
 
 def threads() -> int:

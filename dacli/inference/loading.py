@@ -1,40 +1,121 @@
-"""A predictor from the names of a checkpoint and a machine, and the line that says what was decided."""
+"""A predictor from the names of a model and of devices, and the line that says what was decided."""
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from dacli.inference import device, predictor
+from dacli.callbacks import DownloadProgress, Log, ignore_log
+from dacli.inference import device
+from dacli.inference.batching import measure_batch_size
+from dacli.inference.device import Plan
+from dacli.inference.engine_pool import EnginePool
+from dacli.inference.engines.table import start_engine
 from dacli.inference.predictor import Predictor
 from dacli.inference.preprocess import network_size
-from dacli.models import registry
+from dacli.inference.tiling import uses_tiles
+from dacli.models.registry import ModelChoice, OpenModel, open_model
+from dacli.models.spec import DepthModel, ModelSpec
+from dacli.types import TileMode
+
+TILE_STREAMS = 64  # tiles of one picture that may be under way at the same time
+SHARED_BY = 2  # pictures whose tiles share the streams of an engine: a second one fills the gaps
 
 
 class LoadedPredictor(NamedTuple):
+    """A predictor, and the names that outputs carry; `weights` tells one file of weights from another."""
+
     predictor: Predictor
     encoder: str
     model: str
     weights: str
 
 
-def load_predictor(choice, *, size, devices, precision, engine, tile, batch, pictures, log, download):
-    plan = device.resolve(devices[0], precision, engine)
-    opened = registry.open_network(choice, half=plan.half_weights, say=log, progress=download)
-    ready = Predictor(opened.network, plan, size, pictures=pictures, tile=tile, say=log)
+def load_predictor(
+    choice: ModelChoice,
+    *,
+    size: int | None = None,
+    devices: Sequence[str] = ("auto",),
+    precision: str = "auto",
+    engine: str = "auto",
+    tile: TileMode = "auto",
+    batch: int | None = 1,
+    pictures: int = 1,
+    log: Log,
+    download: Callable[[str], AbstractContextManager[DownloadProgress]],
+) -> LoadedPredictor:
+    """Return the predictor for so many pictures, on all devices; `log` gets a line for each that says what was decided.
+
+    `size` None is the network's own. `batch` None is measured where a batch can pay. Raises DacliError for weights or a
+    device that cannot be had, UsageError for names that do not exist.
+    """
+    plans = [device.resolve(name, precision, engine) for name in devices]
+    opened: list[OpenModel] = []
+    engines = []
+    for plan in plans:
+        found = open_model(choice, half=plan.half_weights, log=log, progress=download)
+        streams, _ = engine_streams(plan, found.network.spec, size, tile, pictures)
+        engines.append(start_engine(found.network, plan, streams, log))
+        opened.append(found)
+        log(describe_decision(found, plan, size, tile))
+    spec = opened[0].network.spec
+    _, width = engine_streams(plans[0], spec, size, tile, pictures)
+    seen = size or spec.native_size
+    tiled = uses_tiles(tile, seen, spec.largest_pass)
+    together = batch or min(measure_batch_size(each, batch_shape(spec, seen, tiled=tiled)) for each in engines)
+    predictor = Predictor(spec, EnginePool(engines, width, together), size=seen, tiled=tiled)
+    return LoadedPredictor(predictor, opened[0].encoder, opened[0].model, opened[0].weights)
+
+
+def build_predictor(
+    network: DepthModel,
+    plan: Plan,
+    size: int | None = None,
+    *,
+    tile: TileMode = "auto",
+    batch: int | None = 1,
+    pictures: int = 1,
+    log: Log = ignore_log,
+) -> Predictor:
+    """Return the predictor of a network that is in memory, on one device, for so many pictures."""
+    streams, width = engine_streams(plan, network.spec, size, tile, pictures)
+    seen = size or network.spec.native_size
+    tiled = uses_tiles(tile, seen, network.spec.largest_pass)
+    engine = start_engine(network, plan, streams, log)
+    together = batch or measure_batch_size(engine, batch_shape(network.spec, seen, tiled=tiled))
+    return Predictor(network.spec, EnginePool([engine], width, together), size=seen, tiled=tiled)
+
+
+def engine_streams(plan: Plan, spec: ModelSpec, size: int | None, tile: TileMode, pictures: int) -> tuple[int, int]:
+    """Return the streams of an engine, and how many threads may use it at the same time.
+
+    Where all streams work on the tiles of one picture, two pictures share them.
+    """
+    seen = size or spec.native_size
+    streams = device.streams(plan, pictures)
+    if uses_tiles(tile, seen, spec.largest_pass) and seen > spec.native_size:
+        return device.streams(plan, TILE_STREAMS), min(SHARED_BY, streams)
+    return streams, streams
+
+
+def batch_shape(spec: ModelSpec, size: int, *, tiled: bool) -> tuple[int, int]:
+    """Return the (h, w) that the batch is measured with: a picture of 3:4, or a tile."""
+    return network_size(3, 4, min(size, spec.native_size) if tiled else size, spec.multiple)
+
+
+def describe_decision(opened: OpenModel, plan: Plan, size: int | None, tile: TileMode) -> str:
+    """Return the line that says which model runs where and how, and why."""
+    spec = opened.network.spec
+    seen = size or spec.native_size
     why = f" ({plan.reason})" if plan.reason else ""
-    log(
-        f"{opened.encoder} {ready.quantity} at {ready.size} px{in_tiles(ready)} on {plan.device}, {plan.engine} "
-        f"{plan.precision}{why}"
+    return (
+        f"{opened.encoder} {spec.quantity} at {seen} px{describe_tiles(spec, seen, tile)} on {plan.device}, "
+        f"{plan.engine} {plan.precision}{why}"
     )
-    ready.batch = batch_for(ready) if batch is None else batch
-    return LoadedPredictor(ready, opened.encoder, opened.model, opened.weights)
 
 
-def in_tiles(ready: Predictor) -> str:
-    best = ready.largest_pass
-    if ready.tiled:
-        return f" in tiles of {ready.native}" + (f" (one pass is better up to {best})" if ready.size <= best else "")
-    return f" in one pass (tiles are better above {best})" if ready.size > best else ""
-
-
-def batch_for(ready: Predictor) -> int:
-    size = min(ready.size, ready.native) if ready.tiled else ready.size
-    return predictor.paying_batch(ready.engine, network_size(3, 4, size, ready.patch))
+def describe_tiles(spec: ModelSpec, size: int, tile: TileMode) -> str:
+    """Return what the line says of tiles, where they or one pass would be better; nothing where one pass is."""
+    best = spec.largest_pass
+    if uses_tiles(tile, size, best):
+        return f" in tiles of {spec.native_size}" + (f" (one pass is better up to {best})" if size <= best else "")
+    return f" in one pass (tiles are better above {best})" if size > best else ""

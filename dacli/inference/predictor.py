@@ -1,36 +1,24 @@
-"""From pictures to depth at their own size: the one Predictor."""
+"""From pictures to depth at their own size: prepare → infer → finish."""
 
-import copy
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dacli import types
-from dacli.callbacks import Log
-from dacli.errors import DacliError, MemoryShortError
-from dacli.inference.device import Plan, free_memory, streams
-from dacli.inference.engines.torch_engine import Engine
+from dacli.callbacks import TileProgress, ignore_progress
+from dacli.errors import MemoryShortError
+from dacli.inference.device import Plan, free_memory
+from dacli.inference.engine_pool import EnginePool
+from dacli.inference.engines.table import Engine
 from dacli.inference.preprocess import network_size, prepare, to_source
-from dacli.inference.tiling import Report, Tiling, filled, plan, refine, shrunk, unheard, wanted
-from dacli.models.registry import Network
-from dacli.types import TileMode
+from dacli.inference.tiling import Tiling, filled, plan, refine, shrunk
+from dacli.models.spec import ModelSpec
+from dacli.types import ImageArray
 
-if TYPE_CHECKING:
-    from dacli.inference.engines.openvino_engine import OpenVINOEngine
-
-    AnyEngine = Engine | OpenVINOEngine
-
-LARGEST_BATCH = 32
 TILES_TOGETHER = 8  # of one picture, on a GPU
-MOST = 64  # tiles of one picture at a time
-GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its time in half the batch
 
 
 @dataclass(frozen=True)
@@ -85,219 +73,182 @@ class Prediction:
 
 
 class Predictor:
-    """A network, an engine, an input size (short side in pixels, None: the network's own), and how many go together.
+    """Depth of pictures by one model, on one device or several. It does not change, and threads may share it.
 
-    `tile` says whether pictures are made of tiles: auto is where that is better than one pass. `report(done, of)` is
-    called after every tile. Its three steps may run in three threads; forward() in one at a time. So many `pictures`
-    are to come, of which the engine takes several at a time where that pays: by the predictors shared(). `say` is told
-    what takes long before the first.
+    `size` is the short side in pixels that the network sees, `tiled` whether pictures are made of tiles. infer() may
+    run in `concurrency` threads at the same time, prepare() and finish() in any number.
     """
 
-    def __init__(
-        self, network: Network, plan: Plan, size: int | None = None, batch: int = 1, pictures: int = 1,
-        tile: TileMode = "auto", say: Log = lambda _: None,
-    ) -> None:  # fmt: skip
-        self.patch, self.align_corners = network.patch, network.align_corners
-        self.quantity: types.Quantity = "inverse depth" if network.max_depth is None else "metres"
-        self.native, self.max_depth = network.native_size, network.max_depth
-        self.heads, self.bytes_per_pixel = network.heads, network.bytes_per_pixel
-        self.size = size or self.native
-        self.largest_pass = network.largest_pass
-        self.tiled = wanted(tile, self.size, self.largest_pass)
-        self.cut = self.tiled and self.size > self.native
-        self.workers = streams(plan, pictures)
-        self.engine = start(network, plan, streams(plan, MOST) if self.cut else self.workers, say)
-        self.exact: list[AnyEngine] = []
-        self.making = threading.Lock()
-        self.batch = batch
-        self.report: Report = unheard
+    def __init__(self, spec: ModelSpec, pool: EnginePool, *, size: int, tiled: bool) -> None:
+        self._spec, self._pool, self._size, self._tiled = spec, pool, size, tiled
 
     @property
-    def plan(self):
-        return self.engine.plan
+    def spec(self) -> ModelSpec:
+        """Return what the network is."""
+        return self._spec
 
     @property
-    def batch_size(self):
-        return self.batch
+    def plan(self) -> Plan:
+        """Return where the network runs; of several devices, the first."""
+        return self._pool.first.plan
 
     @property
-    def concurrency(self):
-        return min(2, self.workers) if self.cut else self.workers
+    def size(self) -> int:
+        """Return the short side in pixels of what the network sees, in one pass or in tiles."""
+        return self._size
 
-    def infer(self, batch, progress=unheard):
-        c = copy.copy(self)
-        c.report = progress
-        return c.forward(batch)
+    @property
+    def tiled(self) -> bool:
+        """Return whether pictures are made of tiles."""
+        return self._tiled
 
-    def shared(self) -> list["Predictor"]:
-        """The same predictor for each of so many threads as keep the engine busy with pictures of their own.
+    @property
+    def batch_size(self) -> int:
+        """Return how many pictures of one network size go together; it shrinks where memory runs short."""
+        return self._pool.batch_size
 
-        They share the engines, also the one in float32, which the first to need it makes. Where all streams work on the
-        tiles of one picture, a second one fills the gaps.
-        """
-        return [copy.copy(self) for _ in range(min(2, self.workers) if self.cut else self.workers)]
+    @property
+    def concurrency(self) -> int:
+        """Return how many threads may be in infer() at the same time."""
+        return self._pool.concurrency
 
-    def predict(self, pictures: Sequence[NDArray[np.uint8 | np.uint16]]) -> list[Prediction]:
-        """Depth of RGB pictures [H, W, 3] of any sizes; those of one network size go through it together."""
+    @property
+    def metric(self) -> bool:
+        """Return whether the depth is in metres."""
+        return self._spec.quantity == "metres"
+
+    def predict(self, pictures: Sequence[ImageArray]) -> list[Prediction]:
+        """Return the depth of RGB pictures [H, W, 3] of any sizes; those of one network size go together."""
         seen = [self.prepare(picture) for picture in pictures]
         found: dict[int, Prediction] = {}
         for size in dict.fromkeys(one.size for one in seen):
             rows = [i for i, one in enumerate(seen) if one.size == size]
-            found.update(zip(rows, map(self.finish, self.forward([seen[i] for i in rows])), strict=True))
+            found.update(zip(rows, map(self.finish, self.infer([seen[i] for i in rows])), strict=True))
         return [found[i] for i in range(len(pictures))]
 
-    def prepare(self, rgb: NDArray[np.uint8 | np.uint16]) -> Prepared:
-        """An RGB picture [H, W, 3] resized and normalised for the network."""
+    def prepare(self, rgb: ImageArray) -> Prepared:
+        """Return an RGB picture [H, W, 3] as the network takes it: resized and normalised."""
         height, width = rgb.shape[:2]
-        if not self.tiled and self.size <= self.native:
-            return Prepared(prepare(rgb, network_size(height, width, self.size, self.patch)), (height, width))
-        tiling = plan(height, width, self.size, self.native, self.patch)
+        spec, size = self._spec, self._size
+        if not self._tiled and size <= spec.native_size:
+            seen = network_size(height, width, size, spec.multiple)
+            return Prepared(self._normalize(rgb, seen), (height, width))
+        tiling = plan(height, width, size, spec.native_size, spec.multiple)
         small = shrunk(rgb, tiling.canvas)
-        if self.tiled and tiling.count > 1:
-            return Prepared(prepare(small, tiling.base), (height, width), small, tiling)
-        return Prepared(prepare(rgb, tiling.canvas), (height, width), small)
+        if self._tiled and tiling.count > 1:
+            return Prepared(self._normalize(small, tiling.base), (height, width), small, tiling)
+        return Prepared(self._normalize(rgb, tiling.canvas), (height, width), small)
 
-    def forward(self, batch: Sequence[Prepared]) -> list[Raw]:
-        """What the network makes of pictures of one size, together; where memory is short, of fewer, then of tiles.
+    def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:
+        """Return what the network makes of pictures of one size, as soon as an engine is free.
 
-        Raises MemoryShortError if it does not suffice for a tile of one picture.
+        Where memory is short, fewer go together, then they go in tiles. `progress(done, of)` is called after every
+        tile. Raises MemoryShortError if memory does not suffice for a tile of one picture.
         """
-        cut = [(one, one.rgb) for one in batch if one.rgb is not None]
-        if batch[0].tiling is not None:
-            return [self.in_tiles(one, rgb) for one, rgb in cut]
-        try:
-            if cut:
-                self.check_memory(*batch[0].size)
-            raws = self.passes(torch.stack([one.tensor for one in batch]))
-        except MemoryShortError as error:
-            if not cut:
-                raise
-            return [self.in_tiles(one, rgb, error.message) for one, rgb in cut]
-        return [self.settle(one, raw) for one, raw in zip(batch, raws, strict=True)]
+        with self._pool.take() as engine:
+            cut = [(one, one.rgb) for one in batch if one.rgb is not None]
+            if batch[0].tiling is not None:
+                return [self._in_tiles(engine, one, rgb, progress) for one, rgb in cut]
+            try:
+                if cut:
+                    self._check_memory(engine.plan, *batch[0].size)
+                raws = self._passes(engine, torch.stack([one.tensor for one in batch]))
+            except MemoryShortError as error:
+                if not cut:
+                    raise
+                return [self._in_tiles(engine, one, rgb, progress, error.message) for one, rgb in cut]
+            return [self._checked(engine, one, raw) for one, raw in zip(batch, raws, strict=True)]
 
-    def check_memory(self, height: int, width: int) -> None:
-        """Raises MemoryShortError if one pass would take more memory than there is."""
-        needed, free = self.needs(height, width), free_memory(self.engine.plan.device)
+    def finish(self, raw: Raw) -> Prediction:
+        """Return depth at the size of the source."""
+        depth = to_source(raw.tensor, *raw.source, align_corners=self._spec.align_corners)
+        height, width = raw.tensor.shape
+        return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
+
+    def _normalize(self, rgb: ImageArray, size: tuple[int, int]) -> Tensor:
+        return prepare(rgb, size, mean=self._spec.mean, std=self._spec.std)
+
+    def _check_memory(self, where: Plan, height: int, width: int) -> None:
+        """Raise MemoryShortError if one pass would take more memory than there is."""
+        needed, free = pass_bytes(self._spec, where, height, width), free_memory(where.device)
         if free is not None and needed > free:
             fault = f"one pass over {height} × {width} pixels takes some {needed / 1e9:.1f} GB"
             raise MemoryShortError(f"{fault} and {free / 1e9:.1f} GB are free", "try a smaller --size")
 
-    def needs(self, height: int, width: int) -> int:
-        """Bytes that one pass over a picture takes beside the weights, roughly.
-
-        Attention is fused by torch on CPU and CUDA, so that memory grows with the pixels; on MPS and by OpenVINO all
-        pairs of tokens are held.
-        """
-        plan, tokens = self.engine.plan, height * width / self.patch**2
-        pairs = 4 * self.heads * tokens**2 if plan.device == "mps" or plan.engine == "openvino" else 0
-        return round((self.bytes_per_pixel * height * width + pairs) * plan.dtype.itemsize / 4)
-
-    def passes(self, pictures: Tensor) -> Tensor:
-        """What the engine makes of pictures [B, 3, h, w], of as many together as memory allows."""
+    def _passes(self, engine: Engine, pictures: Tensor) -> Tensor:
+        """Return what an engine makes of pictures [B, 3, h, w], of as many together as memory allows."""
         try:
-            return self.engine.forward(pictures)
+            return engine.forward(pictures)
         except MemoryShortError:
-            self.engine.free()
+            engine.free()
             if len(pictures) == 1:
                 raise
         half = len(pictures) // 2
-        self.batch = min(self.batch, half)
-        return torch.cat([self.passes(pictures[:half]), self.passes(pictures[half:])])
+        self._pool.shrink_batch(half)
+        return torch.cat([self._passes(engine, pictures[:half]), self._passes(engine, pictures[half:])])
 
-    def in_tiles(self, picture: Prepared, rgb: NDArray[np.uint8 | np.uint16], why: str = "") -> Raw:
-        """Depth of a picture by its tiles, with a note that says why if it was to go in one pass."""
-        tiling = picture.tiling or plan(*picture.source, self.size, self.native, self.patch)
-        seen = picture.tensor if picture.tiling else prepare(rgb, tiling.base)
-        redone: list[Tensor] = []
+    def _in_tiles(
+        self, engine: Engine, picture: Prepared, rgb: ImageArray, progress: TileProgress, reason: str = ""
+    ) -> Raw:
+        """Return the depth of a picture by its tiles, with a note that says why if it was to go in one pass."""
+        spec = self._spec
+        tiling = picture.tiling or plan(*picture.source, self._size, spec.native_size, spec.multiple)
+        seen = picture.tensor if picture.tiling else self._normalize(rgb, tiling.base)
+        again: list[Tensor] = []
 
-        def sound(pictures: Tensor) -> Tensor:
-            raws = list(self.passes(pictures))
+        def finite(pictures: Tensor) -> Tensor:
+            raws = list(self._passes(engine, pictures))
             for i, raw in enumerate(raws):
-                if self.engine.plan.precision != "fp32" and not bool(raw.isfinite().all()):
-                    raws[i] = self.in_float32(pictures[i])
-                    redone.append(raws[i])
+                if engine.plan.precision != "fp32" and not bool(raw.isfinite().all()):
+                    raws[i] = self._in_float32(engine, pictures[i])
+                    again.append(raws[i])
             return torch.stack(raws)
 
-        made = refine(
-            rgb, seen, sound, tiling, batch=self.batch if self.engine.plan.device == "cpu" else TILES_TOGETHER,
-            streams=self.engine.streams, metres=self.quantity == "metres", align_corners=self.align_corners,
-            report=self.report,
-        )  # fmt: skip
-        self.engine.free()  # a large picture now needs memory for its outputs
-        notes = [f"{why}, so it was made of {tiling.count} tiles"] if why else []
-        if redone:
-            precision = self.engine.plan.precision
-            notes.append(f"{precision} overflowed in {len(redone)} passes, which were computed in fp32")
-        if made.unsound:
-            notes.append(f"{made.unsound} of {tiling.count + 1} passes gave numbers that are not finite")
-        return Raw(made.depth, picture.source, self.engine.plan.precision, "; ".join(notes), tiling.count)
+        refined = refine(
+            rgb,
+            seen,
+            finite,
+            tiling,
+            batch=self.batch_size if engine.plan.device == "cpu" else TILES_TOGETHER,
+            streams=engine.streams,
+            metres=self.metric,
+            align_corners=spec.align_corners,
+            report=progress,
+            normalize=(spec.mean, spec.std),
+        )
+        engine.free()  # a large picture now needs memory for its outputs
+        notes = [f"{reason}, so it was made of {tiling.count} tiles"] if reason else []
+        if again:
+            notes.append(f"{engine.plan.precision} overflowed in {len(again)} passes, which were computed in fp32")
+        if refined.unsound:
+            notes.append(f"{refined.unsound} of {tiling.count + 1} passes gave numbers that are not finite")
+        return Raw(refined.depth, picture.source, engine.plan.precision, "; ".join(notes), tiling.count)
 
-    def in_float32(self, picture: Tensor) -> Tensor:
-        """Depth [h, w] of one picture [3, h, w], computed in float32."""
-        with self.making:
-            if not self.exact:
-                self.exact.append(self.engine.in_float32())
-        return self.exact[0].forward(picture[None])[0]
+    def _in_float32(self, engine: Engine, picture: Tensor) -> Tensor:
+        """Return the depth [h, w] of one picture [3, h, w], computed in float32."""
+        return self._pool.in_float32(engine).forward(picture[None])[0]
 
-    def finish(self, raw: Raw) -> Prediction:
-        """Depth at the size of the source."""
-        depth = to_source(raw.tensor, *raw.source, align_corners=self.align_corners)
-        height, width = raw.tensor.shape
-        return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
-
-    def settle(self, picture: Prepared, raw: Tensor) -> Raw:
-        """Finite depth of one picture, with a note if `raw` was not finite."""
-        precision = self.engine.plan.precision
+    def _checked(self, engine: Engine, picture: Prepared, raw: Tensor) -> Raw:
+        """Return finite depth of one picture, with a note if `raw` was not finite."""
+        precision = engine.plan.precision
         if bool(raw.isfinite().all()):
             return Raw(raw, picture.source, precision)
         note = "the network gave numbers that are not finite"
         if precision != "fp32":
-            raw, note = self.in_float32(picture.tensor), f"{precision} overflowed, so it was computed in fp32"
+            raw, note = self._in_float32(engine, picture.tensor), f"{precision} overflowed, so it was computed in fp32"
             if bool(raw.isfinite().all()):
                 return Raw(raw, picture.source, "fp32", note)
             note += ", which overflowed too"
-        finite = filled(raw, metres=self.quantity == "metres")
+        finite = filled(raw, metres=self.metric)
         return Raw(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
 
 
-def start(network: Network, plan: Plan, streams: int, say: Log = lambda _: None) -> "AnyEngine":
-    """The engine of the plan; raises DacliError if it cannot be loaded."""
-    if plan.engine == "torch":
-        return Engine(network, plan)
-    try:
-        from dacli.inference.engines.openvino_engine import OpenVINOEngine
-    except ImportError as error:
-        raise DacliError(f"OpenVINO cannot be loaded ({error})", "install it again, or use --engine torch") from error
-    return OpenVINOEngine(network, plan, streams, say)
+def pass_bytes(spec: ModelSpec, where: Plan, height: int, width: int) -> int:
+    """Return roughly the bytes that one pass over a picture takes besides the weights.
 
-
-def paying_batch(engine: "AnyEngine", size: tuple[int, int], clock: Callable[[], float] = time.perf_counter) -> int:
-    """The batch up to which a picture of (h, w) pixels takes less time the more go together, and that fits in memory.
-
-    On a CPU that is 1: one picture of vits at 518 keeps all cores busy (1, 2 and 4 together took 0.54, 0.53 and 0.54 s
-    each), and the last bits of a result then do not depend on what stood beside it in a run that was broken off.
+    Attention is fused by torch on CPU and CUDA, so that memory grows with the pixels; on MPS and by OpenVINO all pairs
+    of tokens are held.
     """
-    if engine.plan.device == "cpu":
-        return 1
-    best, fastest = 1, seconds_each(engine, size, 1, clock)
-    while best < LARGEST_BATCH:
-        try:
-            taken = seconds_each(engine, size, 2 * best, clock)
-        except MemoryShortError:
-            break
-        if taken >= GAIN * fastest:
-            break
-        best, fastest = 2 * best, taken
-    return best
-
-
-def seconds_each(engine: "AnyEngine", size: tuple[int, int], count: int, clock: Callable[[], float]) -> float:
-    """Seconds for one picture of a batch, the least of three after one to warm up."""
-    pictures = torch.zeros(count, 3, *size)
-    engine.forward(pictures)
-    taken = []
-    for _ in range(3):
-        begun = clock()
-        engine.forward(pictures)
-        taken.append(clock() - begun)
-    return min(taken) / count
+    tokens = height * width / spec.multiple**2
+    pairs = 4 * spec.heads * tokens**2 if where.device == "mps" or where.engine == "openvino" else 0
+    return round((spec.bytes_per_pixel * height * width + pairs) * where.dtype.itemsize / 4)

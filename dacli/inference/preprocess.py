@@ -1,4 +1,7 @@
+"""Pictures as networks take them, and predictions back at the size of the source."""
+
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from dacli.models.dinov2 import PATCH
+from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD
 
-MEAN = np.array([0.485, 0.456, 0.406])  # of ImageNet, RGB in 0..1
-STD = np.array([0.229, 0.224, 0.225])
+MEAN, STD = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
 LONGEST = 8  # the network's long side is at most so many short sides
 BAND = 32  # output rows resized at a time: the intermediate results stay in the processor's cache
 
@@ -40,13 +43,16 @@ def prepare(
     size: tuple[int, int],
     rows: slice = slice(None),
     columns: slice = slice(None),
+    *,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
 ) -> torch.Tensor:
     """Return a picture as the network's input: float32 [3, H, W] for `size` = (H, W), resized and normalised.
 
     `rgb` is height × width × 3, full scale 255 or 65535 by its dtype. The resize is OpenCV's INTER_CUBIC (a = -0.75,
     no antialias, edges repeated), within 2e-6 of `cv2.resize` in float64; but no copy of the picture in floats is made,
     which for a 24-megapixel photo would take 288 MB: it is read a band at a time. `rows` and
-    `columns` pick a window of the result, which is made without the rest.
+    `columns` pick a window of the result, which is made without the rest. `mean` and `std` are for RGB in 0 … 1.
     """
     down, row_weights = _cubic_taps(rgb.shape[0], size[0], rows)
     across, column_weights = _cubic_taps(rgb.shape[1], size[1], columns)
@@ -54,7 +60,10 @@ def prepare(
     # Pixels are interleaved: column x of channel c stands at 3 x + c of a row.
     across = ((across - left)[..., None] * channels + np.arange(channels)).reshape(4, -1)
     column_weights = column_weights.repeat(channels, axis=1)
-    scale, offset = np.float32(1 / (np.iinfo(rgb.dtype).max * STD)), np.float32(MEAN / STD)
+    scale, offset = (
+        np.float32(1 / (np.iinfo(rgb.dtype).max * np.array(std))),
+        np.float32(np.array(mean) / np.array(std)),
+    )
 
     result = np.empty((channels, down.shape[1], across.shape[1] // channels), np.float32)
     for start in range(0, down.shape[1], BAND):

@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dacli.callbacks import TileProgress, ignore_progress
 from dacli.inference.preprocess import network_size, prepare, to_source
+from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from dacli.prefetch import Prefetch
 from dacli.types import DepthArray, ImageArray, TileMode
 
 Forward = Callable[[Tensor], Tensor]
-Report = Callable[[int, int], None]
+Normalization = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation, RGB in 0 … 1
 
 OVERLAP = 0.25  # share of a tile's side that the next one shares, at least
 LEAST = 0.85  # a tile's side is at least so much of the native one
@@ -34,10 +36,6 @@ SMOOTH = 0.1  # share of a tile's side over which an offset may vary: what varie
 AGREEMENT = 0.2  # correlation with the base below which a tile contradicts it
 FLAT = 1e-5  # spread of a tile, as a share of its values, that may be nothing but rounding
 NEAREST = 1e-3  # metres
-
-
-def unheard(done: int, count: int) -> None:
-    """What a report() of tiles does where nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Refined:
     unsound: int
 
 
-def wanted(mode: TileMode, size: int, largest_pass: int) -> bool:
+def uses_tiles(mode: TileMode, size: int, largest_pass: int) -> bool:
     """Whether a picture is made of tiles that is to be seen at `size`, one pass being better up to `largest_pass`."""
     return mode == "on" or (mode == "auto" and size > largest_pass)
 
@@ -106,7 +104,8 @@ def refine(
     streams: int = 1,
     metres: bool = False,
     align_corners: bool = False,
-    report: Report = unheard,
+    report: TileProgress = ignore_progress,
+    normalize: Normalization = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> Refined:
     """Depth of a shrunk() RGB picture from its base and its tiles; `seen` is what the base sees of it, [3, h, w].
 
@@ -114,12 +113,12 @@ def refine(
     with the base, then with at most `batch` tiles at a time, by so many threads as there are `streams`.
     `report(done, of)` is called after every tile.
     """
-    with contextlib.closing(predicted(rgb, seen, forward, tiling, batch, streams)) as passes:
+    with contextlib.closing(predicted(rgb, seen, forward, tiling, batch, streams, normalize)) as passes:
         return assembled(passes, tiling, metres=metres, align_corners=align_corners, report=report)
 
 
 def assembled(
-    passes: Iterator[Tensor], tiling: Tiling, *, metres: bool, align_corners: bool, report: Report
+    passes: Iterator[Tensor], tiling: Tiling, *, metres: bool, align_corners: bool, report: TileProgress
 ) -> Refined:
     """Depth from what the network gives of the base, which comes first, and of each tile."""
     raw = next(passes)
@@ -146,12 +145,13 @@ def shrunk(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
 
 
 def predicted(
-    rgb: ImageArray, seen: Tensor, forward: Forward, tiling: Tiling, batch: int, streams: int
+    rgb: ImageArray, seen: Tensor, forward: Forward, tiling: Tiling, batch: int, streams: int, normalize: Normalization
 ) -> Generator[Tensor, None, None]:
     """Depth [h, w] as the network gives it, of the base and then of each tile, those of several streams ahead."""
 
     def one(some: list[tuple[int, int]]) -> Tensor:
-        crops = [prepare(rgb, tiling.canvas, *area(tiling, i, j)) for i, j in some]
+        mean, std = normalize
+        crops = [prepare(rgb, tiling.canvas, *area(tiling, i, j), mean=mean, std=std) for i, j in some]
         return forward(torch.stack(crops) if crops else seen[None])
 
     left = iter(places(tiling))

@@ -1,3 +1,6 @@
+"""Depth Anything: the DINOv2 encoder and the DPT decoder put together, and its published configurations."""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -6,6 +9,9 @@ from torch import Tensor, nn
 from dacli.errors import UsageError
 from dacli.models.dinov2 import PATCH, TABLE, DINOv2
 from dacli.models.dpt import DPT
+from dacli.models.spec import DepthModel, ModelSpec
+
+FAMILY = "Depth Anything"
 
 
 @dataclass(frozen=True)
@@ -30,24 +36,12 @@ ENCODERS = {
 }
 
 
-class DepthAnything(nn.Module):
+class DepthAnything(DepthModel):
     """Depth Anything (Yang et al. 2024, V1 and V2): DINOv2 encoder and DPT decoder, relative or metric.
 
     `version` is "v2" or "v1". Without `max_depth` the network predicts affine-invariant inverse depth, near = large;
     with it metres up to `max_depth`, near = small. Raises UsageError for an unknown encoder or version.
-
-    `patch`: input sides are multiples of it. `native_size`: short side in pixels it was trained at. `align_corners`:
-    how its published script resizes the prediction to the source. `last_layers`: the submodule that may stay in float32
-    when the others are in half precision, so that the depth itself is not rounded to 8 or 11 bits.
-    `largest_pass`: short side up to which one pass keeps the structure, by the reports of its users.
-    `bytes_per_pixel`: what one pass holds at its peak in float32, fitted to the resident memory of vits (673) and vitb
-    (1232).
     """
-
-    patch: int = PATCH
-    native_size: int = PATCH * TABLE
-    largest_pass: int = 2 * PATCH * TABLE
-    last_layers: str = "depth_head.scratch.output_conv2"
 
     def __init__(self, encoder: str, version: str = "v2", max_depth: float | None = None) -> None:
         super().__init__()
@@ -55,11 +49,31 @@ class DepthAnything(nn.Module):
         self.encoder = encoder
         self.version = version
         self.max_depth = max_depth
-        self.align_corners = version != "v1"
-        self.heads = row.heads
-        self.bytes_per_pixel = 100 + 9 * row.features
         self.pretrained = DINOv2(row.dim, row.blocks, row.heads, taps, row.swiglu)
         self.depth_head = DPT(row.dim, row.features, row.channels)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Return what the rest of dacli has to know of the network.
+
+        `largest_pass` follows the reports of users; `bytes_per_pixel` was fitted to the resident memory of vits (673)
+        and vitb (1232).
+        """
+        row = ENCODERS[self.encoder]
+        return ModelSpec(
+            family=FAMILY,
+            name=self.encoder,
+            version=self.version,
+            quantity="inverse depth" if self.max_depth is None else "metres",
+            max_depth=self.max_depth,
+            native_size=PATCH * TABLE,
+            multiple=PATCH,
+            largest_pass=2 * PATCH * TABLE,
+            align_corners=self.version != "v1",
+            precise_layers="depth_head.scratch.output_conv2",
+            heads=row.heads,
+            bytes_per_pixel=100 + 9 * row.features,
+        )
 
     def forward(self, images: Tensor, position: Tensor | None = None) -> Tensor:
         """Return depth [B, H, W] in float32: inverse depth ≥ 0, or metres from 0 to `max_depth`.
@@ -72,6 +86,31 @@ class DepthAnything(nn.Module):
         if self.max_depth is None:
             return F.relu(raw)
         return raw.sigmoid() * self.max_depth
+
+    def export_inputs(self, height: int, width: int) -> tuple[Tensor, ...]:
+        """Return the position embedding for pictures of this size: its resize is torch's, so it is made by torch."""
+        return (self.pretrained.position_embedding(height // PATCH, width // PATCH),)
+
+    def feature_encoder(self) -> nn.Module:
+        """Return DINOv2."""
+        return self.pretrained
+
+    def token_layer(self) -> nn.Module:
+        """Return DINOv2's last normalisation."""
+        return self.pretrained.get_submodule("norm")
+
+    def initialize_encoder(self) -> None:
+        """Draw the transformer's first weights as Touvron et al. (DeiT, 2021) do."""
+        for module in self.pretrained.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.pretrained.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.pretrained.cls_token, std=0.02)
+
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Load the weights of a DINOv2 file; raise RuntimeError for those of another encoder."""
+        self.pretrained.load_state_dict({key: value.float() for key, value in state.items()})
 
 
 def configuration(encoder: str, version: str) -> tuple[Encoder, tuple[int, ...]]:

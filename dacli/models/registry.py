@@ -1,8 +1,8 @@
-"""Which network a run uses, and the weights it is filled with."""
+"""The networks that dacli knows, one row for each family, and how a run's choice becomes a network with weights."""
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,18 @@ from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError, UsageError
 from dacli.models import checkpoint_files, tiny
 from dacli.models.depth_anything import ENCODERS, DepthAnything
+from dacli.models.spec import DepthModel
 from dacli.weights import checkpoints
 
-MODELS = {"v2": None, "v1": None, "indoor": 20.0, "outdoor": 80.0}
-NAMES = (*ENCODERS, "tiny")
-Network = DepthAnything | tiny.Tiny
+MODELS = {"v2": None, "v1": None, "indoor": 20.0, "outdoor": 80.0}  # the largest depth in metres of the metric ones
+METRIC_RANGES = {name: depth for name, depth in MODELS.items() if depth is not None}
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The network that the options name: encoder, model (relative v2 or v1, metric indoor or outdoor), an own file.
+class ModelChoice:
+    """The network that options name: encoder, model (relative v2 or v1, metric indoor or outdoor), a file of your own.
 
-    Without an own file `encoder` is one of NAMES; with one it may be None: the file tells.
+    Without a file `encoder` is the name of a network; with one it may be None: the file says which it is.
     """
 
     encoder: str | None
@@ -33,97 +33,165 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenModel:
     """A network with its weights, and the names that outputs carry; `weights` tells one file from another."""
 
-    network: Network
+    network: DepthModel
     encoder: str
     model: str
     weights: str
 
 
-def choose(encoder: str | None, model: str, weights: Path | None) -> Choice:
-    """The choice that options make; raises UsageError, with the nearest name, for names that do not exist."""
+@dataclass(frozen=True)
+class ModelFamily:
+    """One family of networks, a row of FAMILIES.
+
+    `names` are those that `--encoder` takes. `recognizes` says whether a file of weights is one of the family.
+    `open_file` returns the network of a user's own file; `build` an untrained one of a name and a largest depth.
+    `bundled` returns the file inside the package for a family that has one; others are downloaded.
+    """
+
+    names: tuple[str, ...]
+    recognizes: Callable[[Path], bool]
+    open_file: Callable[[Path, ModelChoice], OpenModel]
+    build: Callable[[str, float | None], DepthModel]
+    bundled: Callable[[], Path] | None = None
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the names that `--encoder` takes."""
+    return tuple(name for family in FAMILIES for name in family.names)
+
+
+def family_named(name: str) -> ModelFamily:
+    """Return the family of a name that `--encoder` takes."""
+    return next(family for family in FAMILIES if name in family.names)
+
+
+def build_untrained(name: str, max_depth: float | None) -> DepthModel:
+    """Return a network with random weights as torch's generator draws them."""
+    return family_named(name).build(name, max_depth)
+
+
+def choose_model(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
+    """Return the choice that options make; raise UsageError, with the nearest name, for names that do not exist."""
     model = checkpoints.ALIASES.get(model, model)
     if model not in MODELS:
-        raise UsageError(f"unknown model {model!r}", f"{nearest(model, MODELS)}choose v2, v1, indoor or outdoor")
+        raise UsageError(f"unknown model {model!r}", f"{suggest(model, MODELS)}choose v2, v1, indoor or outdoor")
     if encoder is None and weights is None:
         encoder = os.environ.get("DACLI_ENCODER") or "vits"
-    if encoder is not None and encoder not in NAMES:
-        raise UsageError(f"unknown encoder {encoder!r}", f"{nearest(encoder, NAMES)}choose one of {', '.join(NAMES)}")
+    names = model_names()
+    if encoder is not None and encoder not in names:
+        raise UsageError(f"unknown encoder {encoder!r}", f"{suggest(encoder, names)}choose one of {', '.join(names)}")
     if encoder == "tiny" and model != "v2":
         raise UsageError(
             f"tiny has no {model} model, it gives relative depth only", "leave --model out, or choose --encoder vits"
         )
-    return Choice(encoder, model, weights)
+    return ModelChoice(encoder, model, weights)
 
 
-def nearest(name: str, names: "dict[str, float | None] | tuple[str, ...]") -> str:
+def suggest(name: str, names: Collection[str]) -> str:
+    """Return "did you mean …? " with the nearest of some names, or nothing."""
     near = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.4)
     return f"did you mean {near[0]}? " if near else ""
 
 
-def open_network(
-    choice: Choice, *, half: bool, say: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]
-) -> Opened:
-    """The network in float32 on the CPU, its checkpoint downloaded if need be; raises DacliError if it cannot be had.
+def open_model(
+    choice: ModelChoice, *, half: bool, log: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]
+) -> OpenModel:
+    """Return the network in float32 on the CPU, its checkpoint downloaded if it is not here.
 
-    `half` welcomes a half-size file; `progress(file)` is what shows a download.
+    With `half`, a half-size file will do; `progress(file)` shows a download. Raises DacliError if it cannot be had.
     """
-    if choice.encoder == "tiny" and choice.weights is None:
-        return Opened(tiny.load(tiny.BUNDLED), "tiny", "tiny", identity(tiny.BUNDLED))
     if choice.weights is not None:
-        return own(choice.weights, choice)
-    rows = checkpoints.fitting(str(choice.encoder), choice.model, half=half)
+        return open_own_file(choice.weights, choice)
+    name = str(choice.encoder)
+    family = family_named(name)
+    if family.bundled is not None:
+        found = family.open_file(family.bundled(), choice)
+        return OpenModel(found.network, name, name, found.weights)
+    rows = checkpoints.fitting(name, choice.model, half=half)
     row = next((row for row in rows if checkpoints.find(row, lambda _: None)), rows[0])
     with progress(row.file) as shown:
-        path = checkpoints.obtain(row, say, shown)
-    return Opened(load(path, choice), str(choice.encoder), choice.model, path.name)
+        path = checkpoints.obtain(row, log, shown)
+    return OpenModel(load_depth_anything(path, choice), name, choice.model, path.name)
 
 
-def is_here(choice: Choice, *, half: bool) -> bool:
-    """Whether open_network() would find the weights on this machine."""
-    if choice.encoder == "tiny" or choice.weights is not None:
+def has_weights(choice: ModelChoice, *, half: bool) -> bool:
+    """Return whether open_model() would find the weights on this machine."""
+    if choice.weights is not None or family_named(str(choice.encoder)).bundled is not None:
         return True
     rows = checkpoints.fitting(str(choice.encoder), choice.model, half=half)
     return any(checkpoints.find(row, lambda _: None) for row in rows)
 
 
-def own(path: Path, choice: Choice) -> Opened:
-    """The network of the user's own file, which tells its encoder; raises DacliError if the options say otherwise."""
-    if holds_tiny(path) or choice.encoder == "tiny":
-        small = tiny.load(path)
-        if choice.encoder not in (None, "tiny"):
-            raise DacliError(f"{path.name} holds tiny, not {choice.encoder}", "use --encoder tiny")
-        if choice.model != "v2" and (small.max_depth is None or small.max_depth != MODELS[choice.model]):
-            raise DacliError(f"{path.name} holds tiny, which has no {choice.model} model", "leave --model out")
-        return Opened(small, "tiny", "tiny", identity(path))
+def open_own_file(path: Path, choice: ModelChoice) -> OpenModel:
+    """Return the network of a user's own file; raise DacliError if it is not what the options say."""
+    recognized = next((family for family in FAMILIES if family.recognizes(path)), None)
+    family = recognized or family_named(choice.encoder or next(iter(ENCODERS)))
+    return family.open_file(path, choice)
+
+
+def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
+    network = tiny.load(path)
+    if choice.encoder not in (None, "tiny"):
+        raise DacliError(f"{path.name} holds tiny, not {choice.encoder}", "use --encoder tiny")
+    if choice.model != "v2" and (network.max_depth is None or network.max_depth != MODELS[choice.model]):
+        raise DacliError(f"{path.name} holds tiny, which has no {choice.model} model", "leave --model out")
+    return OpenModel(network, "tiny", "tiny", identify_file(path))
+
+
+def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:
     published = next((row for row in checkpoints.manifest() if row.file == path.name), None)
     if published is not None and published.model != choice.model:
-        # The keys are those of every other model: nothing but the name tells, and metres read as relative look right.
+        # All models have the same keys: only the name tells them apart, and metres read as relative depth look right.
         hint = f"use --model {published.model}, or rename the file if it is your own"
         raise DacliError(f"{path.name} is the name of a published {published.model} checkpoint", hint)
-    network = load(path, choice)
-    return Opened(network, network.encoder, choice.model, identity(path))
+    network = load_depth_anything(path, choice)
+    return OpenModel(network, network.encoder, choice.model, identify_file(path))
 
 
-def load(path: Path, choice: Choice) -> DepthAnything:
+def load_depth_anything(path: Path, choice: ModelChoice) -> DepthAnything:
+    """Return the network of a checkpoint of Depth Anything; raise DacliError for any other file."""
     version = "v1" if choice.model == "v1" else "v2"
     return checkpoint_files.load(path, choice.encoder, version, MODELS[choice.model])
 
 
-def holds_tiny(path: Path) -> bool:
+def is_tiny_file(path: Path) -> bool:
+    """Return whether a file holds weights of tiny."""
     try:
         with safe_open(path, "pt") as file:
-            return "stem.0.weight" in file.keys()  # noqa: SIM118 - it is no mapping
+            return "stem.0.weight" in file.keys()  # noqa: SIM118 - it is not a mapping
     except (OSError, SafetensorError):
         return False
 
 
-def identity(path: Path) -> str:
-    """What tells an own file of weights from others: name, size, time of change."""
+def identify_file(path: Path) -> str:
+    """Return what tells a user's own file of weights from others: name, size, time of change."""
     info = path.stat()
     return f"{path.name} {info.st_size} {info.st_mtime_ns}"
 
 
-RANGES = {"indoor": 20.0, "outdoor": 80.0}  # metres
+def _build_depth_anything(name: str, max_depth: float | None) -> DepthModel:
+    return DepthAnything(name, max_depth=max_depth)
+
+
+def _build_tiny(_name: str, max_depth: float | None) -> DepthModel:
+    return tiny.Tiny(max_depth)
+
+
+FAMILIES: tuple[ModelFamily, ...] = (
+    ModelFamily(
+        names=tuple(ENCODERS),
+        recognizes=lambda _: False,  # what no other family recognizes is read as Depth Anything, which names the fault
+        open_file=_open_depth_anything,
+        build=_build_depth_anything,
+    ),
+    ModelFamily(
+        names=("tiny",),
+        recognizes=is_tiny_file,
+        open_file=_open_tiny,
+        build=_build_tiny,
+        bundled=lambda: tiny.BUNDLED,
+    ),
+)

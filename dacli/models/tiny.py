@@ -10,6 +10,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from dacli.errors import DacliError
+from dacli.models.spec import DepthModel, ModelSpec
 
 BUNDLED = Path(__file__).parents[1] / "assets" / "tiny.safetensors"
 
@@ -17,6 +18,8 @@ WIDTHS = (24, 48, 96, 160, 256)  # at strides 2, 4, 8, 16, 32
 DEPTHS = (2, 2, 4, 2)
 FUSED = (16, 32, 48, 64, 96)
 LAYERS, HEADS = 4, 8
+NATIVE_SIZE = 256
+STRIDE = 32  # of the coarsest map: sides are multiples of it
 
 
 class Residual(nn.Module):
@@ -59,16 +62,8 @@ class Attention(nn.Module):
         return cast(Tensor, x + self.fc2(F.gelu(self.fc1(self.norm2(x)))))
 
 
-class Tiny(nn.Module):
+class Tiny(DepthModel):
     """Convolutional encoder, attention over the coarsest map for the layout of the whole scene, top-down decoder."""
-
-    patch = 32
-    native_size = 256
-    largest_pass = 256  # at 320 the share δ1 of one pass is 0.04 less than that of tiles
-    align_corners = False
-    heads = HEADS
-    bytes_per_pixel = 218  # what one pass holds at its peak in float32, measured at 1024
-    last_layers = "out"
 
     def __init__(self, max_depth: float | None = None) -> None:
         super().__init__()
@@ -82,8 +77,36 @@ class Tiny(nn.Module):
         self.fuse = nn.ModuleList(Residual(f[i], f[i]) for i in range(4))
         self.out = nn.Sequential(nn.Conv2d(f[0], f[0], 3, 1, 1), nn.ReLU(), nn.Conv2d(f[0], 1, 1))
 
+    @property
+    def spec(self) -> ModelSpec:
+        """Return what the rest of dacli has to know of the network.
+
+        `largest_pass` is its own size: at 320 the share δ1 of one pass is 0.04 less than that of tiles.
+        `bytes_per_pixel` was measured at 1024.
+        """
+        return ModelSpec(
+            family="tiny",
+            name="tiny",
+            quantity="inverse depth" if self.max_depth is None else "metres",
+            max_depth=self.max_depth,
+            native_size=NATIVE_SIZE,
+            multiple=STRIDE,
+            largest_pass=NATIVE_SIZE,
+            precise_layers="out",
+            heads=HEADS,
+            bytes_per_pixel=218,
+        )
+
+    def feature_encoder(self) -> nn.Module:
+        """Return the whole network: its encoder is not apart."""
+        return self
+
+    def token_layer(self) -> nn.Module:
+        """Return the last attention layer."""
+        return self.attention[-1]
+
     def forward(self, x: Tensor) -> Tensor:
-        """Depth [B, H, W] of normalised pictures [B, 3, H, W].
+        """Return depth [B, H, W] of normalised pictures [B, 3, H, W].
 
         Inverse depth > 0, near = large, of no fixed scale; with `max_depth` metres from 0 to that.
         """

@@ -7,28 +7,20 @@ from torch import Tensor, nn
 
 from dacli.errors import DacliError
 from dacli.models import checkpoint_files, registry
-from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import Choice, Network
-from dacli.models.tiny import Tiny
+from dacli.models.registry import ModelChoice
+from dacli.models.spec import DepthModel
 
 BARE = "patch_embed.proj.weight"  # a key of DINOv2's own files, which hold an encoder and nothing else
 
 
-def from_scratch(encoder: str, max_depth: float | None) -> Network:
-    """A network of random weights, as torch's generator draws them; transformers as Touvron et al. (DeiT, 2021)."""
-    if encoder == "tiny":
-        return Tiny(max_depth)
-    network = DepthAnything(encoder, max_depth=max_depth)
-    for module in network.pretrained.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
-    nn.init.trunc_normal_(network.pretrained.pos_embed, std=0.02)
-    nn.init.trunc_normal_(network.pretrained.cls_token, std=0.02)
+def from_scratch(encoder: str, max_depth: float | None) -> DepthModel:
+    """Return a network of random weights, as torch's generator draws them."""
+    network = registry.build_untrained(encoder, max_depth)
+    network.initialize_encoder()
     return network
 
 
-def from_file(path: Path, encoder: str | None, max_depth: float | None) -> Network:
+def from_file(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel:
     """The network of a checkpoint, or a random decoder on the encoder of a DINOv2 file.
 
     A relative checkpoint that is to give metres starts with its order of depths: the last convolution is negated, as
@@ -38,8 +30,8 @@ def from_file(path: Path, encoder: str | None, max_depth: float | None) -> Netwo
     return network.train().requires_grad_()
 
 
-def bare(path: Path, encoder: str | None, max_depth: float | None) -> Network | None:
-    if registry.holds_tiny(path):
+def bare(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel | None:
+    if registry.is_tiny_file(path):
         return None
     state = checkpoint_files.read(path)
     if not isinstance(state, dict) or BARE not in state:
@@ -49,10 +41,8 @@ def bare(path: Path, encoder: str | None, max_depth: float | None) -> Network | 
         fault = f"{path.name} holds the encoder {found or 'of an unknown width'}, not {encoder}"
         raise DacliError(fault, f"use --encoder {found}" if found else "give DINOv2 vits14, vitb14, vitl14 or vitg14")
     network = from_scratch(found, max_depth)
-    if not isinstance(network, DepthAnything):
-        return None
     try:
-        network.pretrained.load_state_dict({key: value.float() for key, value in state.items()})
+        network.load_encoder(state)
     except (RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise DacliError(
@@ -61,11 +51,11 @@ def bare(path: Path, encoder: str | None, max_depth: float | None) -> Network | 
     return network
 
 
-def own(path: Path, encoder: str | None, max_depth: float | None) -> Network:
-    network = registry.own(path, Choice(encoder, "v2", path)).network
-    if network.max_depth == max_depth:
+def own(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel:
+    network = registry.open_own_file(path, ModelChoice(encoder, "v2", path)).network
+    if network.spec.max_depth == max_depth:
         return network
-    if network.max_depth is not None:
+    if network.spec.max_depth is not None:
         raise DacliError(f"{path.name} gives metres", "start from a relative checkpoint")
     network.max_depth = max_depth
     last = last_convolution(network)
@@ -75,15 +65,10 @@ def own(path: Path, encoder: str | None, max_depth: float | None) -> Network:
     return network
 
 
-def last_convolution(network: Network) -> nn.Conv2d:
+def last_convolution(network: DepthModel) -> nn.Conv2d:
     """The convolution that the depth comes out of."""
-    found = network.get_submodule(network.last_layers)
+    found = network.get_submodule(network.spec.precise_layers)
     return [module for module in found.modules() if isinstance(module, nn.Conv2d)][-1]
-
-
-def encoder_of(network: nn.Module) -> nn.Module:
-    """The module whose call makes the features: the encoder, or all of a network that has none apart."""
-    return network.pretrained if isinstance(network, DepthAnything) else network
 
 
 def of_encoder(name: str) -> bool:
@@ -92,13 +77,12 @@ def of_encoder(name: str) -> bool:
 
 
 class Features:
-    """The last tokens [B, N, D] of an encoder: those of its latest call."""
+    """The last tokens [B, N, D] of an encoder, from the latest call of the layer that returns them."""
 
     tokens: Tensor
 
-    def __init__(self, encoder: nn.Module) -> None:
-        last = encoder.attention[-1] if isinstance(encoder, Tiny) else encoder.get_submodule("norm")
-        last.register_forward_hook(self.listen)
+    def __init__(self, layer: nn.Module) -> None:
+        layer.register_forward_hook(self.listen)
 
     def listen(self, _module: nn.Module, _inputs: object, tokens: Tensor) -> None:
         self.tokens = tokens

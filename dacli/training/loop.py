@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from dacli.errors import DacliError
 from dacli.inference.engines.torch_engine import channels_last
 from dacli.io import files
+from dacli.models.spec import DepthModel
 from dacli.paths import display_path
 from dacli.training.data import GRAIN, Lesson, Source, Stage, Stream, batches
-from dacli.training.initialization import Features, encoder_of, of_encoder
+from dacli.training.initialization import Features, of_encoder
 from dacli.training.losses import by_region, feature_alignment
 from dacli.training.parallel import World, average
 from dacli.training.recipes import Objective, Schedule
@@ -123,9 +124,11 @@ def start(model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | 
 class Alignment:
     """The features of a network beside those of a frozen copy of its encoder as it is now."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.frozen = copy.deepcopy(encoder_of(model)).eval().requires_grad_(requires_grad=False)
-        self.kept, self.found = Features(self.frozen), Features(encoder_of(model))
+    def __init__(self, model: DepthModel) -> None:
+        encoder, layer = model.feature_encoder(), model.token_layer()
+        self.frozen = copy.deepcopy(encoder).eval().requires_grad_(requires_grad=False)
+        name = next(name for name, module in encoder.named_modules() if module is layer)
+        self.kept, self.found = Features(self.frozen.get_submodule(name)), Features(layer)
 
     def loss(self, picture: Tensor) -> Tensor:
         """The loss [B] of the features that the model has just found in the pictures [B, 3, H, W]."""

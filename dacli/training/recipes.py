@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dacli.models.registry import RANGES
+from dacli.models.registry import METRIC_RANGES
 from dacli.training.data import Stage
 from dacli.training.losses import Loss, pseudo_labelled, relative_depth, scale_invariant_log
 
@@ -125,4 +125,4 @@ STUDENT = Objective(pseudo_labelled, aligned=True)
 
 def metric(model: str) -> Objective:
     """Metres up to the model's largest depth."""
-    return Objective(scale_invariant_log, max_depth=RANGES[model])
+    return Objective(scale_invariant_log, max_depth=METRIC_RANGES[model])

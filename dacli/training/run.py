@@ -14,7 +14,7 @@ from dacli.errors import UsageError
 from dacli.inference import device
 from dacli.io import files
 from dacli.models import registry, tiny
-from dacli.models.registry import Network
+from dacli.models.spec import DepthModel
 from dacli.training import monitoring
 from dacli.training.data import Source, watched
 from dacli.training.initialization import from_file, from_scratch
@@ -66,7 +66,7 @@ def teach(
     for _, stages in schedule.cycles:
         for stage in stages:
             share(stage.batch, world)
-    course = Course(schedule, objective, source, wanted.seed, network.patch, strong, dtype)
+    course = Course(schedule, objective, source, wanted.seed, network.spec.multiple, strong, dtype)
     settings = {
         "command": command, "encoder": encoder, "init": told(wanted.init), "seed": str(wanted.seed), "data": data,
         "strong": str(strong), "precision": str(dtype).removeprefix("torch."),
@@ -85,16 +85,16 @@ def teach(
     return path
 
 
-def beginning(wanted: Wanted, objective: Objective) -> tuple[Network, str]:
+def beginning(wanted: Wanted, objective: Objective) -> tuple[DepthModel, str]:
     """The network to train, and the name of its encoder."""
     torch.manual_seed(wanted.seed)
-    if wanted.encoder not in (None, *registry.NAMES):
-        registry.choose(wanted.encoder, "v2", None)
+    if wanted.encoder not in (None, *registry.model_names()):
+        registry.choose_model(wanted.encoder, "v2", None)
     if wanted.init is not None:
         network = from_file(wanted.init, wanted.encoder, objective.max_depth)
     else:
         network = from_scratch(wanted.encoder or "tiny", objective.max_depth)
-    return network, "tiny" if isinstance(network, tiny.Tiny) else network.encoder
+    return network, network.spec.name
 
 
 def told(path: Path | None) -> str:
@@ -112,7 +112,7 @@ def arithmetic(precision: str, place: str) -> torch.dtype:
 
 
 def ready(
-    network: Network, course: Course, settings: dict[str, str], world: World, *, aligned: bool
+    network: DepthModel, course: Course, settings: dict[str, str], world: World, *, aligned: bool
 ) -> tuple[Run, Alignment | None]:
     """The run at its first step, and what its features are aligned with, if they are."""
     if world.count > 1:

@@ -109,7 +109,7 @@ class ClipRenderer:
         """Return what the 16-bit values of a frame stand for whose depth has this range."""
         quantity, near = self.settings.quantity, self.settings.style.near
         if self.millimetres:
-            return scale16(0.0, self.predictor.max_depth or 1.0, quantity, near, auto=True)
+            return scale16(0.0, self.predictor.spec.max_depth or 1.0, quantity, near, auto=True)
         if self.toned:
             return replace(scale16(0.0, 1.0, quantity, near), unit=TONES)
         return scale16(*span, quantity, near)

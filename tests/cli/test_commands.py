@@ -703,7 +703,7 @@ def test_a_fault_of_its_own_is_one_line_too(dacli: Run, monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise ZeroDivisionError("a fault\nin two lines")
 
-    monkeypatch.setattr(registry, "choose", broken)
+    monkeypatch.setattr(registry, "choose_model", broken)
     run = dacli("image", "a.jpg")
     assert run.code == 1
     assert run.err == [

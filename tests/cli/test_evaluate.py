@@ -18,7 +18,7 @@ from dacli.inference import device
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import images, png
 from dacli.models import tiny
-from dacli.models.registry import Choice, Opened
+from dacli.models.registry import ModelChoice, OpenModel
 from dacli.models.tiny import Tiny
 from dacli.scenes import metric_places
 from dacli.scenes.layouts import draw
@@ -143,8 +143,8 @@ def da2k(folder: Path, *closer: str) -> Path:
 
 
 def test_da2k_has_a_column_for_each_scene(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(choice: Choice, *_: object) -> tuple[Predictor, Opened]:
-        return Red(), Opened(Tiny(), str(choice.encoder), "v2", "red 1 2")
+    def opened(choice: ModelChoice, *_: object) -> tuple[Predictor, OpenModel]:
+        return Red(), OpenModel(Tiny(), str(choice.encoder), "v2", "red 1 2")
 
     monkeypatch.setattr(session, "open_one", opened)
     da2k(home / "da", "point1", "point2", "point1")

@@ -150,8 +150,8 @@ def test_a_student_of_another_encoder_than_its_teacher(strong: tuple[str, ...], 
         "--workers", "0", *strong,
     )  # fmt: skip
     assert (code, out, err) == (0, ["run/vits.safetensors"], ["1 pictures have no label and are left out"])
-    choice = registry.choose(None, "v2", Path("run/vits.safetensors"))
-    network = registry.own(Path("run/vits.safetensors"), choice).network
+    choice = registry.choose_model(None, "v2", Path("run/vits.safetensors"))
+    network = registry.open_own_file(Path("run/vits.safetensors"), choice).network
     assert float(network(torch.zeros(1, 3, 56, 56)).std()) >= 0
 
 

@@ -270,8 +270,8 @@ def test_metres_stay_metres(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPa
     """A network in metres: what it says goes as millimetres into the clip, whatever steadying does to the look."""
     make(home / "a.mp4", *H264, frames=6)
 
-    opened = registry.Opened(Tiny(20.0), "tiny", "indoor", "x")
-    monkeypatch.setattr(registry, "open_network", lambda *_, **__: opened)
+    opened = registry.OpenModel(Tiny(20.0), "tiny", "indoor", "x")
+    monkeypatch.setattr(registry, "open_model", lambda *_, **__: opened)
     assert dacli("video", "a.mp4", *EXACT, "--save", "png16,npy,gray", "--engine", "torch").code == 0
     metres = floats(home / "a_depth")
     deep = footage.pixels(home / "a_depth16.mkv", "gray16le")

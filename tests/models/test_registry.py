@@ -16,7 +16,7 @@ from dacli.callbacks import DownloadProgress
 from dacli.errors import DacliError, UsageError
 from dacli.models import registry, tiny
 from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import Choice, Opened, choose, open_network
+from dacli.models.registry import ModelChoice, OpenModel, choose_model, open_model
 from dacli.models.tiny import Tiny
 from dacli.weights import checkpoints
 from dacli.weights.checkpoints import Checkpoint
@@ -54,12 +54,12 @@ def no_download(file: str) -> Iterator[DownloadProgress]:  # noqa: ARG001
     yield lambda done, total: pytest.fail(f"downloads {done} of {total}")
 
 
-def opened(choice: Choice, *, half: bool = False) -> Opened:
+def opened(choice: ModelChoice, *, half: bool = False) -> OpenModel:
     said: list[str] = []
-    return open_network(choice, half=half, say=said.append, progress=no_download)
+    return open_model(choice, half=half, say=said.append, progress=no_download)
 
 
-def refusal(choice: Choice) -> str:
+def refusal(choice: ModelChoice) -> str:
     with pytest.raises(DacliError) as caught:
         opened(choice)
     assert not isinstance(caught.value, UsageError)
@@ -67,53 +67,53 @@ def refusal(choice: Choice) -> str:
 
 
 def test_vits_is_taken_unless_something_else_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(None, "v2", None) == Choice("vits", "v2")
+    assert choose_model(None, "v2", None) == ModelChoice("vits", "v2")
     monkeypatch.setenv("DACLI_ENCODER", "tiny")
-    assert choose(None, "v2", None) == Choice("tiny", "v2")
-    assert choose("vitb", "v2", None) == Choice("vitb", "v2")
+    assert choose_model(None, "v2", None) == ModelChoice("tiny", "v2")
+    assert choose_model("vitb", "v2", None) == ModelChoice("vitb", "v2")
     monkeypatch.setenv("DACLI_ENCODER", "")
-    assert choose(None, "v2", None).encoder == "vits"
+    assert choose_model(None, "v2", None).encoder == "vits"
 
 
 @pytest.mark.parametrize(("name", "model"), [("hypersim", "indoor"), ("vkitti", "outdoor"), ("v1", "v1")])
 def test_models_have_second_names(name: str, model: str) -> None:
-    assert choose("vitl", name, None).model == model
+    assert choose_model("vitl", name, None).model == model
 
 
 @pytest.mark.parametrize(("name", "near"), [("vit-s", "vits"), ("vitx", "vit"), ("VITB", "vitb"), ("tny", "tiny")])
 def test_an_unknown_encoder_suggests_the_near_one(name: str, near: str) -> None:
     with pytest.raises(UsageError, match=f"unknown encoder '{name}': did you mean {near}.*choose one of vits, vitb"):
-        choose(name, "v2", None)
+        choose_model(name, "v2", None)
 
 
 def test_a_name_like_no_other_gets_no_guess() -> None:
     with pytest.raises(UsageError, match="unknown encoder 'zzz': choose one of"):
-        choose("zzz", "v2", None)
+        choose_model("zzz", "v2", None)
     with pytest.raises(UsageError, match="unknown model 'indor': did you mean indoor"):
-        choose("vits", "indor", None)
+        choose_model("vits", "indor", None)
 
 
 def test_an_unknown_encoder_in_the_environment_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DACLI_ENCODER", "vitz")
     with pytest.raises(UsageError, match="'vitz'"):
-        choose(None, "v2", None)
+        choose_model(None, "v2", None)
 
 
 @pytest.mark.parametrize("model", ["indoor", "outdoor", "v1"])
 def test_tiny_gives_relative_depth_only(model: str) -> None:
     with pytest.raises(UsageError, match=f"tiny has no {model} model"):
-        choose("tiny", model, None)
+        choose_model("tiny", model, None)
 
 
 def test_a_file_of_ones_own_tells_its_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DACLI_ENCODER", "tiny")
-    assert choose(None, "v2", Path("own.pth")).encoder is None
+    assert choose_model(None, "v2", Path("own.pth")).encoder is None
 
 
 @pytest.mark.parametrize("name", ["own.pth", "own.safetensors"])
 @pytest.mark.parametrize("encoder", [None, "vits"])
 def test_own_weights_of_vits(files: Path, vits: dict[str, Tensor], name: str, encoder: str | None) -> None:
-    made = opened(Choice(encoder, "v2", files / name))
+    made = opened(ModelChoice(encoder, "v2", files / name))
     assert (made.encoder, made.model) == ("vits", "v2")
     assert made.weights.startswith(f"{name} ")
     assert made.network.max_depth is None
@@ -122,7 +122,7 @@ def test_own_weights_of_vits(files: Path, vits: dict[str, Tensor], name: str, en
 
 @pytest.mark.parametrize("encoder", [None, "tiny"])
 def test_own_weights_of_tiny(files: Path, encoder: str | None) -> None:
-    made = opened(Choice(encoder, "v2", files / "small.safetensors"))
+    made = opened(ModelChoice(encoder, "v2", files / "small.safetensors"))
     assert (made.encoder, made.model) == ("tiny", "tiny")
     assert isinstance(made.network, Tiny)
     assert made.weights.startswith("small.safetensors ")
@@ -130,18 +130,18 @@ def test_own_weights_of_tiny(files: Path, encoder: str | None) -> None:
 
 def test_the_bundled_model_needs_no_network_and_no_file(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny, "BUNDLED", files / "small.safetensors")
-    assert isinstance(opened(choose("tiny", "v2", None)).network, Tiny)
+    assert isinstance(opened(choose_model("tiny", "v2", None)).network, Tiny)
 
 
 @pytest.mark.parametrize(("model", "depth"), [("indoor", 20.0), ("outdoor", 80.0)])
 def test_own_metric_weights_give_metres(files: Path, model: str, depth: float) -> None:
-    made = opened(choose(None, model, files / "own.pth"))
+    made = opened(choose_model(None, model, files / "own.pth"))
     assert made.network.max_depth == depth
     assert made.model == model
 
 
 def test_own_v1_weights_are_tapped_where_v1_is(files: Path) -> None:
-    network = opened(choose(None, "v1", files / "own.pth")).network
+    network = opened(choose_model(None, "v1", files / "own.pth")).network
     assert isinstance(network, DepthAnything)
     assert network.pretrained.taps == (8, 9, 10, 11)
     assert not network.align_corners
@@ -149,46 +149,46 @@ def test_own_v1_weights_are_tapped_where_v1_is(files: Path) -> None:
 
 def test_an_encoder_that_does_not_fit_the_file_is_named(files: Path) -> None:
     own, small = files / "own.pth", files / "small.safetensors"
-    assert refusal(Choice("vitb", "v2", own)) == "own.pth holds vits, not vitb: use --encoder vits"
-    assert refusal(Choice("vitb", "v2", small)) == "small.safetensors holds tiny, not vitb: use --encoder tiny"
-    assert "own.safetensors does not hold the network tiny" in refusal(Choice("tiny", "v2", files / "own.safetensors"))
-    assert "own.pth cannot be read as weights of tiny" in refusal(Choice("tiny", "v2", own))
+    assert refusal(ModelChoice("vitb", "v2", own)) == "own.pth holds vits, not vitb: use --encoder vits"
+    assert refusal(ModelChoice("vitb", "v2", small)) == "small.safetensors holds tiny, not vitb: use --encoder tiny"
+    assert "own.safetensors does not hold the network tiny" in refusal(ModelChoice("tiny", "v2", files / "own.safetensors"))
+    assert "own.pth cannot be read as weights of tiny" in refusal(ModelChoice("tiny", "v2", own))
     for model in ("v1", "indoor"):
-        assert f"holds tiny, which has no {model} model" in refusal(Choice(None, model, small))
+        assert f"holds tiny, which has no {model} model" in refusal(ModelChoice(None, model, small))
 
 
 def test_a_tiny_that_gives_metres_is_the_model_of_its_reach(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     path.write_bytes(tiny.to_bytes(tiny.Tiny(20.0), {"max_depth": "20.0"}))
     for model in ("v2", "indoor"):
-        assert opened(choose(None, model, path)).network.max_depth == 20
+        assert opened(choose_model(None, model, path)).network.max_depth == 20
     for model in ("v1", "outdoor"):
-        assert f"own.safetensors holds tiny, which has no {model} model" in refusal(Choice(None, model, path))
+        assert f"own.safetensors holds tiny, which has no {model} model" in refusal(ModelChoice(None, model, path))
 
 
 @pytest.mark.parametrize("encoder", [None, "vits", "tiny"])
 def test_a_file_that_is_missing_empty_or_a_folder_is_named(tmp_path: Path, encoder: str | None) -> None:
     (tmp_path / "empty.pth").touch()
     for name in ("missing.pth", ""):
-        assert str(tmp_path / name) in refusal(Choice(encoder, "v2", tmp_path / name))
-    assert "empty.pth" in refusal(Choice(encoder, "v2", tmp_path / "empty.pth"))
+        assert str(tmp_path / name) in refusal(ModelChoice(encoder, "v2", tmp_path / name))
+    assert "empty.pth" in refusal(ModelChoice(encoder, "v2", tmp_path / "empty.pth"))
 
 
 def test_a_published_metric_file_is_not_read_as_relative(files: Path, tmp_path: Path) -> None:
     path = tmp_path / "depth_anything_v2_metric_hypersim_vits.pth"
     path.symlink_to(files / "own.pth")
-    assert "is the name of a published indoor checkpoint: use --model indoor" in refusal(Choice(None, "v2", path))
-    assert opened(choose(None, "hypersim", path)).network.max_depth == 20
+    assert "is the name of a published indoor checkpoint: use --model indoor" in refusal(ModelChoice(None, "v2", path))
+    assert opened(choose_model(None, "hypersim", path)).network.max_depth == 20
 
 
 def test_files_of_one_name_are_told_apart(files: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
     path.write_bytes((files / "own.pth").read_bytes())
-    assert registry.identity(path) != registry.identity(files / "own.pth")
-    before = registry.identity(path)
-    assert registry.identity(path) == before
+    assert registry.identify_file(path) != registry.identify_file(files / "own.pth")
+    before = registry.identify_file(path)
+    assert registry.identify_file(path) == before
     os.utime(path, ns=(1, 1))
-    assert registry.identity(path) != before
+    assert registry.identify_file(path) != before
 
 
 @pytest.fixture
@@ -216,10 +216,10 @@ def test_the_float32_copy_of_a_comfyui_folder_spares_the_download(
     published: dict[str, Checkpoint], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = comfy(tmp_path, monkeypatch, published["vits-fp32"], files / "own.safetensors")
-    made = opened(choose("vits", "v2", None))
+    made = opened(choose_model("vits", "v2", None))
     assert made.weights == place.name == "depth_anything_v2_vits_fp32.safetensors"
     assert made.encoder == "vits"
-    assert opened(choose("vits", "v2", None), half=True).weights == place.name  # it is here, the half-size one is not
+    assert opened(choose_model("vits", "v2", None), half=True).weights == place.name  # it is here, the half-size one is not
 
 
 @pytest.mark.parametrize(("name", "model", "depth"), [("vits-indoor", "indoor", 20), ("vits-v1", "v1", None)])
@@ -228,19 +228,19 @@ def test_published_files_of_other_models(
     name: str, model: str, depth: float | None,
 ) -> None:  # fmt: skip
     comfy(tmp_path, monkeypatch, published[name], files / "own.pth")
-    made = opened(choose("vits", model, None))
+    made = opened(choose_model("vits", model, None))
     assert made.network.max_depth == depth
     assert made.model == model
 
 
 def test_offline_without_a_file_names_address_place_and_tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DACLI_CACHE", str(tmp_path))
-    line = refusal(choose("vits", "v2", None))
+    line = refusal(choose_model("vits", "v2", None))
     assert "https://huggingface.co/depth-anything/Depth-Anything-V2-Small" in line
     assert str(tmp_path / "weights" / "depth_anything_v2_vits.pth") in line
     assert "--encoder tiny" in line
 
 
 def test_an_encoder_that_was_never_published_asks_for_a_file() -> None:
-    assert "no published checkpoint of vitg" in refusal(choose("vitg", "v2", None))
-    assert "--weights FILE" in refusal(choose("vitg", "indoor", None))
+    assert "no published checkpoint of vitg" in refusal(choose_model("vitg", "v2", None))
+    assert "--weights FILE" in refusal(choose_model("vitg", "indoor", None))

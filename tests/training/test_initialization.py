@@ -82,7 +82,7 @@ def test_an_encoder_with_registers_is_no_encoder_of_these_networks(tmp_path: Pat
 @pytest.mark.parametrize("encoder", ["tiny", "vits"])
 def test_metres_begin_in_the_order_of_the_relative_depth(encoder: str, tmp_path: Path) -> None:
     path = tmp_path / "weights"
-    relative: registry.Network
+    relative: registry.DepthModel
     if encoder == "tiny":
         tiny_file(path)
         relative, size = tiny.load(path).eval(), 64

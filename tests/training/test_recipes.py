@@ -77,4 +77,4 @@ def test_metres_are_learned_through_one_lens_at_one_height(name: str) -> None:
 def test_rooms_end_within_reach() -> None:
     depth = layouts.draw([PLACES["indoor"](3, index) for index in range(6)], 48, 48).depth
     assert depth.isfinite().all()
-    assert depth.max() <= registry.RANGES["indoor"]
+    assert depth.max() <= registry.METRIC_RANGES["indoor"]

@@ -27,8 +27,7 @@ from dacli.inference.device import Plan, threads
 from dacli.inference.engines import quantization
 from dacli.inference.engines.torch_engine import enough_memory
 from dacli.io import files
-from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import Network
+from dacli.models.spec import DepthModel
 
 # When it is imported, OpenVINO tells its makers so over the network, unless the package for that is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -56,7 +55,7 @@ class OpenVINOEngine:
     What comes out does not depend on the number of streams. `say` is told what takes long.
     """
 
-    def __init__(self, network: Network, plan: Plan, streams: int = 1, say: Log = lambda _: None) -> None:
+    def __init__(self, network: DepthModel, plan: Plan, streams: int = 1, say: Log = lambda _: None) -> None:
         # Torch's threads, which still resize, would spin for work between two calls, on the cores that OpenVINO needs.
         torch.set_num_threads(1)
         self.plan, self.streams = plan, streams
@@ -99,15 +98,14 @@ class OpenVINOEngine:
         return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
 
 
-def inputs_of(network: Network, pictures: Tensor) -> list[NDArray[np.float32]]:
+def inputs_of(network: DepthModel, pictures: Tensor) -> list[NDArray[np.float32]]:
     """What the converted network takes: pictures [B, 3, H, W], and a position embedding of their size."""
     inputs = [pictures.float()]
-    if isinstance(network, DepthAnything):
-        inputs.append(network.pretrained.position_embedding(*(side // network.patch for side in pictures.shape[2:])))
+    inputs += network.export_inputs(*pictures.shape[2:])
     return [each.contiguous().numpy() for each in inputs]
 
 
-def compiled(network: Network, how: Properties, say: Log, *, quantised: bool) -> openvino.CompiledModel:
+def compiled(network: DepthModel, how: Properties, say: Log, *, quantised: bool) -> openvino.CompiledModel:
     """The network compiled with OpenVINO's properties `how`.
 
     It comes from dacli's cache, where one file serves all sizes, precisions (but int8, which has its own) and streams,
@@ -149,9 +147,9 @@ def checksum(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
     return struct.pack("<I", isal_zlib.crc32(content))
 
 
-def place(network: Network, core: openvino.Core, *, quantised: bool = False) -> Path:
+def place(network: DepthModel, core: openvino.Core, *, quantised: bool = False) -> Path:
     """Where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
-    weights = hashlib.sha256(f"{getattr(network, 'version', '')} {network.max_depth}".encode())
+    weights = hashlib.sha256(f"{network.spec.version} {network.spec.max_depth}".encode())
     for name, value in network.state_dict().items():
         content = checksum(value.contiguous().reshape(-1).view(torch.uint8).numpy())
         weights.update(f"{name} {list(value.shape)} {content.hex()}\n".encode())
@@ -167,16 +165,16 @@ def place(network: Network, core: openvino.Core, *, quantised: bool = False) -> 
     return paths.cache_folder() / "openvino" / name
 
 
-def convert(network: Network) -> openvino.Model:
+def convert(network: DepthModel) -> openvino.Model:
     """The network as OpenVINO reads it, for pictures of any number and size.
 
     A position embedding is an input, so that its resize is torch's. openvino.convert_model would take four times as
     long.
     """
-    example, shapes = [torch.zeros(1, 3, 3 * network.patch, 5 * network.patch)], [[-1, 3, -1, -1]]
-    if isinstance(network, DepthAnything):
-        example.append(network.pretrained.position_embedding(3, 5))
-        shapes.append([1, -1, example[1].shape[-1]])
+    size = 3 * network.spec.multiple, 5 * network.spec.multiple
+    extra = network.export_inputs(*size)
+    example = [torch.zeros(1, 3, *size), *extra]
+    shapes = [[-1, 3, -1, -1], *([1, -1, each.shape[-1]] for each in extra)]
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # about sizes that a trace would fix, and about tracing
         traced = torch.jit.trace(network, tuple(example), check_trace=False)  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.inference.preprocess import network_size, prepare
-from dacli.models.registry import Network
+from dacli.models.spec import DepthModel
 
 if TYPE_CHECKING:
     import openvino
@@ -24,12 +24,12 @@ FORMATS = ((3, 4), (4, 3), (1, 1), (9, 16))  # height and width
 LEFT = ".*depth_head.*"
 
 
-def pictures(network: Network) -> "Iterator[Tensor]":
+def pictures(network: DepthModel) -> "Iterator[Tensor]":
     """Rendered scenes as the network sees them at its own size, normalised [1, 3, h, w], in several formats."""
     from dacli.scenes.layouts import draw, scene
 
     for index in range(SCENES):
-        size = network_size(*FORMATS[index % len(FORMATS)], network.native_size, network.patch)
+        size = network_size(*FORMATS[index % len(FORMATS)], network.spec.native_size, network.spec.multiple)
         rgb = draw([scene(SEED, index)], *size).rgb[0].permute(1, 2, 0)
         yield prepare(rgb.numpy(), size)[None]
 

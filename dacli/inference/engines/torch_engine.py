@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from dacli.errors import MemoryShortError
 from dacli.inference.device import Plan, cores
+from dacli.models.spec import DepthModel
 
 NO_MEMORY = (  # in the words of torch and OpenVINO
     *("out of memory", "can't allocate memory", "not enough memory", "Failed to allocate", "bad_alloc"),
 )
 
 
-class Engine:
+class TorchEngine:
     """A network laid out for a plan, for one thread: half precision inside, its last layers and batch norms in float32.
 
     Half precision keeps 8 or 11 bits. In the last layers those would be all the depth there is, in steps that a 16-bit
@@ -25,7 +26,7 @@ class Engine:
     variances of deep layers exceed what float16 holds.
     """
 
-    def __init__(self, network: nn.Module, plan: Plan) -> None:
+    def __init__(self, network: DepthModel, plan: Plan) -> None:
         self.plan, self.streams = plan, 1
         self.network = lay_out(network, plan.device, plan.dtype)
         if plan.device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
@@ -39,17 +40,16 @@ class Engine:
         """
         with enough_memory(pictures, self.plan):
             x = pictures.to(self.plan.device, self.plan.dtype, memory_format=torch.channels_last)
-            depth: Tensor = self.network(x)
-            return depth.float().cpu()
+            return self.network.predict(x).depth.float().cpu()
 
     def free(self) -> None:
         """Give back the memory that passes of a GPU have left; on a CPU none is kept."""
         if self.plan.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
-    def in_float32(self) -> "Engine":
+    def in_float32(self) -> "TorchEngine":
         """A copy of this engine, with the same rounded weights, that computes in float32: for what overflowed."""
-        return Engine(copy.deepcopy(self.network), replace(self.plan, precision="fp32"))
+        return TorchEngine(copy.deepcopy(self.network), replace(self.plan, precision="fp32"))
 
 
 @contextmanager
@@ -66,8 +66,8 @@ def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
         raise MemoryShortError(fault, f"try a smaller --size{half}") from error
 
 
-def lay_out(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
-    precise = set(network.get_submodule(str(network.last_layers)).modules())
+def lay_out(network: DepthModel, device: str, dtype: torch.dtype) -> DepthModel:
+    precise = set(network.get_submodule(network.spec.precise_layers).modules())
     for module in network.eval().requires_grad_(requires_grad=False).modules():
         kept = module in precise or isinstance(module, nn.BatchNorm2d)
         for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):

@@ -27,7 +27,7 @@ from dacli.inference.preprocess import prepare
 from dacli.io import files
 from dacli.models import tiny
 from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import Network
+from dacli.models.registry import DepthModel
 from dacli.models.tiny import Tiny
 from tests.models.test_depth_anything import build, weights_of
 
@@ -47,7 +47,7 @@ def pictures(height: int, width: int, count: int = 1) -> Tensor:
     )
 
 
-def rounded(network: Network) -> Network:
+def rounded(network: DepthModel) -> DepthModel:
     """The same network with weights that bfloat16 holds exactly: to round them is no engine's fault."""
     for value in network.state_dict().values():
         if value.is_floating_point():
@@ -55,7 +55,7 @@ def rounded(network: Network) -> Network:
     return network
 
 
-def named(encoder: str, version: str = "v2", depth: float | None = None) -> Network:
+def named(encoder: str, version: str = "v2", depth: float | None = None) -> DepthModel:
     if encoder == "tiny":
         return rounded(tiny.load().requires_grad_(requires_grad=False))
     return rounded(build(weights_of(encoder), encoder, version, depth))
@@ -66,7 +66,7 @@ def relative_error(made: Tensor, expected: Tensor) -> float:
 
 
 @torch.inference_mode()
-def by_torch(network: Network, x: Tensor) -> Tensor:
+def by_torch(network: DepthModel, x: Tensor) -> Tensor:
     depth: Tensor = network(x)
     return depth
 
@@ -87,7 +87,7 @@ def small() -> Tiny:
 # --- the same depth as torch gives ---
 
 
-def check_equality(network: Network, bf16: float = 1e-2) -> None:
+def check_equality(network: DepthModel, bf16: float = 1e-2) -> None:
     """Raise unless both precisions agree with torch in float32 at three sizes, of two pictures at once too."""
     sizes = [(size[0] // 14 * network.patch, size[1] // 14 * network.patch) for size in SIZES]
     for precision, tolerance in (("fp32", 1e-3), ("bf16", bf16)):

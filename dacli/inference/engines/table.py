@@ -1,0 +1,137 @@
+"""The engines, one row for each: where it can compute, when `auto` takes it, and how it is started."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from dacli.callbacks import Log
+from dacli.errors import DacliError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dacli.inference.device import Plan
+    from dacli.models.spec import DepthModel
+
+
+class Engine(Protocol):
+    """What runs a model on one device. Up to `streams` threads may call forward() at the same time."""
+
+    plan: "Plan"
+    streams: int
+
+    def forward(self, images: "Tensor") -> "Tensor":
+        """Return depth [B, H, W], float32 on the CPU, of normalised pictures [B, 3, H, W].
+
+        Raises MemoryShortError if the device's memory does not suffice.
+        """
+
+    def free(self) -> None:
+        """Give back the memory that passes have left."""
+
+    def in_float32(self) -> "Engine":
+        """Return an engine with the same weights that computes in float32: for pictures that overflowed."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an engine is to compute: the kind of device, the precision, and what this machine has for it."""
+
+    device: str
+    precision: str
+    fast_bf16: bool
+    installed: Callable[[str], bool]
+
+    @property
+    def emulates_bf16(self) -> bool:
+        """Return whether bf16 is asked for on a CPU that only emulates it."""
+        return self.device == "cpu" and self.precision == "bf16" and not self.fast_bf16
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """One engine, a row of ENGINES.
+
+    `find_fault` returns why it cannot compute there, or None. `reason_for_auto` returns why `--engine auto` takes it
+    there, or nothing if it does not. `start` returns the engine for a model, a plan and so many streams, with what it
+    imports; its log gets a line about what takes long.
+    """
+
+    find_fault: Callable[[Target], DacliError | None]
+    reason_for_auto: Callable[[Target], str]
+    start: "Callable[[DepthModel, Plan, int, Log], Engine]"
+    several_streams: bool = False
+
+
+def _torch_fault(target: Target) -> DacliError | None:
+    if target.precision == "int8":
+        hint = "use --device cpu --engine openvino, or another --precision"
+        return DacliError("int8 needs the OpenVINO engine on a CPU", hint)
+    return None
+
+
+def _start_torch(model: "DepthModel", plan: "Plan", _streams: int, _log: Log) -> Engine:
+    from dacli.inference.engines.torch_engine import TorchEngine
+
+    return TorchEngine(model, plan)
+
+
+def _openvino_fault(target: Target) -> DacliError | None:
+    if target.precision == "int8":
+        return _int8_fault(target)
+    if target.device != "cpu":
+        hint = "use --device cpu or --engine torch"
+        return DacliError(f"OpenVINO computes on the CPU here, not on {target.device}", hint)
+    if not target.installed("openvino"):
+        return DacliError("OpenVINO is not installed", "pip install 'dacli[openvino]', or use --engine torch")
+    if target.emulates_bf16:
+        return DacliError("OpenVINO has no bf16 on this CPU", "use --precision fp32 or --engine torch")
+    return None
+
+
+def _int8_fault(target: Target) -> DacliError | None:
+    if target.device != "cpu":
+        hint = "use --device cpu --engine openvino, or another --precision"
+        return DacliError("int8 needs the OpenVINO engine on a CPU", hint)
+    packages = {"openvino": "OpenVINO", "nncf": "NNCF"}
+    missing = [name for package, name in packages.items() if not target.installed(package)]
+    if missing:
+        return DacliError(f"int8 needs {' and '.join(missing)}, not installed here", "pip install 'dacli[int8]'")
+    return None
+
+
+def _openvino_reason(target: Target) -> str:
+    if target.precision == "int8":
+        return "int8 is OpenVINO's alone"
+    usable = target.device == "cpu" and target.installed("openvino") and not target.emulates_bf16
+    return "OpenVINO is faster than torch on a CPU" if usable else ""
+
+
+def _start_openvino(model: "DepthModel", plan: "Plan", streams: int, log: Log) -> Engine:
+    try:
+        from dacli.inference.engines.openvino_engine import OpenVINOEngine
+    except ImportError as error:
+        raise DacliError(f"OpenVINO cannot be loaded ({error})", "install it again, or use --engine torch") from error
+    return OpenVINOEngine(model, plan, streams, log)
+
+
+ENGINES: Mapping[str, EngineKind] = {
+    "torch": EngineKind(_torch_fault, lambda _: "", _start_torch),
+    "openvino": EngineKind(_openvino_fault, _openvino_reason, _start_openvino, several_streams=True),
+}
+
+
+def choose_engine(wanted: str, target: Target) -> tuple[str, str]:
+    """Return the engine's name and why it was taken; raise DacliError where it cannot compute."""
+    name, reason = wanted, ""
+    if wanted == "auto":
+        offers = ((name, kind.reason_for_auto(target)) for name, kind in ENGINES.items())
+        name, reason = next(((name, why) for name, why in offers if why), ("torch", ""))
+    if fault := ENGINES[name].find_fault(target):
+        raise fault
+    return name, reason
+
+
+def start_engine(model: "DepthModel", plan: "Plan", streams: int, log: Log) -> Engine:
+    """Return the engine of a plan; raise DacliError if it cannot be loaded."""
+    return ENGINES[plan.engine].start(model, plan, streams, log)
