@@ -15,7 +15,7 @@ from benchmarks.folder_speed import one_by_one, together
 from dacli.batch.jobs import plan_jobs
 from dacli.batch.opening import OpenRun
 from dacli.batch.settings import RunSettings
-from dacli.bench.measure import peak, turns
+from dacli.bench.measure import peak_memory, time_in_turns
 from dacli.callbacks import ignore_log, ignore_progress
 from dacli.inference import device
 from dacli.inference.engines.table import start_engine
@@ -23,9 +23,9 @@ from dacli.inference.loading import build_predictor
 from dacli.models.depth_anything import DepthAnything
 from dacli.outputs.formats import choose_formats
 from dacli.video import process
-from dacli.video.ffmpeg import run
+from dacli.video.ffmpeg import run_ffmpeg
 from dacli.video.options import ClipOptions
-from dacli.video.stabilize import Steadier
+from dacli.video.stabilize import Stabilizer
 
 FRAMES = 48  # of a turn
 FEW, MANY = 100, 3000
@@ -43,7 +43,7 @@ def main() -> None:
 def footage(folder: Path, frames: int) -> Path:
     """A clip of 1920 × 1080 that moves."""
     path = folder / f"{frames}.mp4"
-    fault = run(["-f", "lavfi", "-i", "mandelbrot=s=1920x1080:r=24", "-frames:v", str(frames), "-pix_fmt", "yuv420p",
+    fault = run_ffmpeg(["-f", "lavfi", "-i", "mandelbrot=s=1920x1080:r=24", "-frames:v", str(frames), "-pix_fmt", "yuv420p",
                  "-preset", "ultrafast", f"file:{path}"])  # fmt: skip
     if fault:
         raise SystemExit(fault)
@@ -55,16 +55,16 @@ def steadying(_: Path) -> list[str]:
     random, threads = np.random.default_rng(0), cv2.getNumThreads()
     depth = random.random((518, 924), np.float32)
     rgb = random.integers(0, 255, (518, 924, 3), np.uint8)
-    steadier = Steadier()
+    steadier = Stabilizer()
     cv2.setNumThreads(1)
-    (seconds,) = turns(lambda: steadier.step(depth, rgb, 0.0), count=200)
+    (seconds,) = time_in_turns(lambda: steadier.step(depth, rgb, 0.0), count=200)
     cv2.setNumThreads(threads)
     return [f"steadying: {1000 * statistics.median(seconds):.1f} ms a frame on one core"]
 
 
 def speed(folder: Path) -> list[str]:
     """Frames per second of the whole run, beside those of the bare network over the same tensors, in turns."""
-    plan, network = device.resolve("cpu"), DepthAnything("vits")
+    plan, network = device.resolve_plan("cpu"), DepthAnything("vits")
     single = start_engine(copy.deepcopy(network), plan, 1, ignore_log)
     ready = build_predictor(network, plan, 518, pictures=FRAMES)
     settings = RunSettings(
@@ -89,7 +89,7 @@ def speed(folder: Path) -> list[str]:
             progress=ignore_progress,
         ),
     )
-    *bare, made = turns(*runs, count=3)
+    *bare, made = time_in_turns(*runs, count=3)
     alone, many = (statistics.median(a / b for a, b in zip(each, made, strict=True)) for each in bare)
     rate = FRAMES / statistics.median(made)
     return [
@@ -104,7 +104,7 @@ def memory(folder: Path) -> list[str]:
     for frames in (FEW, MANY):
         clip = footage(folder, frames)
         saved = ["--save", "color,png16", "--encoder", "tiny", "-o", str(folder / str(frames)), "-q"]
-        taken = peak("video", str(clip), *saved)
+        taken = peak_memory("video", str(clip), *saved)
         lines.append(f"dacli video, tiny, 1080p, {frames} frames: at most {taken:.3f} GiB resident")
     return lines
 

@@ -23,7 +23,7 @@ from dacli.batch.jobs import Job, plan_jobs
 from dacli.batch.outcomes import Failed
 from dacli.batch.pictures import PictureRun, run_pictures
 from dacli.batch.settings import RunSettings
-from dacli.bench.measure import peak, photos, turns
+from dacli.bench.measure import make_photos, peak_memory, time_in_turns
 from dacli.inference import device
 from dacli.inference.engines.table import start_engine
 from dacli.inference.engines.torch_engine import TorchEngine
@@ -52,9 +52,9 @@ def main() -> None:
 def start_up(folder: Path) -> list[str]:
     photo = folder / "photo.png"
     random = np.random.default_rng(0)
-    files.write(photo, png.encode(random.integers(0, 255, (1200, 1600, 3), np.uint8)))
+    files.write_file(photo, png.encode_png(random.integers(0, 255, (1200, 1600, 3), np.uint8)))
     image = ["-m", "dacli", "image", str(photo), "--encoder", "tiny", "--overwrite", "-q"]
-    help_, torch_, whole = turns(python("-m", "dacli", "--help"), python("-c", "import torch"), python(*image))
+    help_, torch_, whole = time_in_turns(python("-m", "dacli", "--help"), python("-c", "import torch"), python(*image))
     beyond = [b - a for a, b in zip(torch_, whole, strict=True)]
     return [
         f"dacli --help: {statistics.median(help_):.2f} s",
@@ -73,12 +73,12 @@ def one_pass(_: Path) -> list[str]:
     picture = torch.rand(1, 3, 518, 686)
     plain = DepthAnything("vits").eval()
     for precision in ("fp32", "bf16"):
-        engine = TorchEngine(DepthAnything("vits"), device.resolve("cpu", precision, "torch"))
-        run, loop = turns(lambda: engine.forward(picture), lambda: forward(plain, picture))  # noqa: B023 - runs at once
+        engine = TorchEngine(DepthAnything("vits"), device.resolve_plan("cpu", precision, "torch"))
+        run, loop = time_in_turns(lambda: engine.forward(picture), lambda: forward(plain, picture))  # noqa: B023 - runs at once
         ratio = statistics.median(a / b for a, b in zip(run, loop, strict=True))
         lines.append(
             f"vits 518 × 686 {precision}: {statistics.median(run):.3f} s, {ratio:.2f} of the plain float32 loop "
-            f"({statistics.median(loop):.3f} s), {device.cores()} cores"
+            f"({statistics.median(loop):.3f} s), {device.usable_cores()} cores"
         )
     return lines
 
@@ -94,8 +94,8 @@ def memory(folder: Path) -> list[str]:
     photo, weights = folder / "large.jpg", folder / "vits.pth"
     torch.save(DepthAnything("vits").state_dict(), weights)
     random = np.random.default_rng(0).integers(0, 255, (400, 600, 3), np.uint8)
-    files.write(photo, cv2.imencode(".jpg", random.repeat(10, 0).repeat(10, 1))[1].tobytes())
-    taken = peak("image", str(photo), "--weights", str(weights), "--save", "color,png16,npy", "-q")
+    files.write_file(photo, cv2.imencode(".jpg", random.repeat(10, 0).repeat(10, 1))[1].tobytes())
+    taken = peak_memory("image", str(photo), "--weights", str(weights), "--save", "color,png16,npy", "-q")
     return [f"dacli image, vits, 24 megapixels, color, png16 and npy: at most {taken:.2f} GiB resident"]
 
 
@@ -104,9 +104,9 @@ def streaming(folder: Path) -> list[str]:
 
     The bare network takes one picture at a time with all cores, and then as many at a time as the run does.
     """
-    sources = photos(folder / "stream", STREAMED)
-    lines, plan = [], device.resolve("cpu")
-    for name, network in (("tiny", tiny.load(tiny.BUNDLED)), ("vits", DepthAnything("vits"))):
+    sources = make_photos(folder / "stream", STREAMED)
+    lines, plan = [], device.resolve_plan("cpu")
+    for name, network in (("tiny", tiny.load_tiny(tiny.BUNDLED_WEIGHTS)), ("vits", DepthAnything("vits"))):
         single = start_engine(copy.deepcopy(network), plan, 1, lambda _: None)
         ready = build_predictor(network, plan, 518, tile="off", pictures=STREAMED)
         settings = RunSettings(
@@ -114,14 +114,14 @@ def streaming(folder: Path) -> list[str]:
         )
         formats = choose_formats(["color", "png16"])
         planned = plan_jobs(sources, folder / "streamed", formats, root=folder / "stream")
-        prepared = ready.prepare(images.read(sources[0]))
+        prepared = ready.prepare(images.read_image(sources[0]))
         seen = [prepared.tensor[None]] * STREAMED
         runs = (
             partial(one_by_one, single.forward, seen),
             partial(together, lambda _: ready.infer([prepared]), seen, ready.concurrency),  # noqa: B023 - runs at once
             partial(whole, planned, PictureRun(ready, settings)),
         )
-        *bare, run = turns(*runs, count=3)
+        *bare, run = time_in_turns(*runs, count=3)
         alone, many = (statistics.median(a / b for a, b in zip(each, run, strict=True)) for each in bare)
         rate = STREAMED / statistics.median(run)
         lines.append(
@@ -154,20 +154,20 @@ def planning(folder: Path) -> list[str]:
             (folder / "many" / str(number) / f"{each}.jpg").touch()
 
     def find_and_plan() -> None:
-        found = inputs.gather(str(folder / "many"), folder / "none")
+        found = inputs.gather_inputs(str(folder / "many"), folder / "none")
         plan_jobs(found.files, folder / "none", choose_formats(["color", "png16"]), root=found.root)
 
-    (seconds,) = turns(find_and_plan, count=3)
+    (seconds,) = time_in_turns(find_and_plan, count=3)
     return [f"planning 100,000 files: {statistics.median(seconds):.1f} s"]
 
 
 def rerun(folder: Path) -> list[str]:
     """Seconds of the command over ten thousand pictures that are complete, Python's start included."""
-    photos(folder / "done", 10_000, width=48, height=36)
+    make_photos(folder / "done", 10_000, width=48, height=36)
     command = ["-m", "dacli", "folder", str(folder / "done"), str(folder / "made"), "--encoder", "tiny", "-q"]
     first = python(*command, "--size", "32")
     first()
-    (seconds,) = turns(first, count=3)
+    (seconds,) = time_in_turns(first, count=3)
     return [f"dacli folder over 10,000 complete pictures: {statistics.median(seconds):.1f} s"]
 
 
@@ -175,13 +175,13 @@ def folder_memory(folder: Path) -> list[str]:
     """Peak resident memory of the command on few and on many pictures of 2 megapixels."""
     weights = folder / "vits.pth"
     torch.save(DepthAnything("vits").state_dict(), weights)
-    photos(folder / "memory", MANY)
+    make_photos(folder / "memory", MANY)
     lines = []
     for encoder, count in (("tiny", 50), ("tiny", MANY), ("vits", 50)):
         out, few = folder / f"{encoder}{count}", ["--include", "000/000[0-4]*"] if count == 50 else []
         network = ["--weights", str(weights)] if encoder == "vits" else ["--encoder", encoder]
         saved = ["--save", "color,png16", "--size", "518", "--tile", "off", "-q", *few]
-        taken = peak("folder", str(folder / "memory"), str(out), *network, *saved)
+        taken = peak_memory("folder", str(folder / "memory"), str(out), *network, *saved)
         lines.append(f"dacli folder, {encoder} at 518, {count} pictures: at most {taken:.2f} GiB resident")
     return lines
 
@@ -192,11 +192,11 @@ def tiles(_: Path) -> list[str]:
     The one pass is torch's: OpenVINO holds all pairs of tokens, and at these sizes has no memory for them.
     """
     picture = np.random.default_rng(0).integers(0, 255, (306, 408, 3), np.uint8).repeat(10, 0).repeat(10, 1)
-    lines, plan = [], device.resolve("cpu")
+    lines, plan = [], device.resolve_plan("cpu")
     for size, count in ((1600, 3), (2400, 1)):
         small = build_predictor(DepthAnything("vits"), plan, size, tile="on")
-        large = build_predictor(DepthAnything("vits"), device.resolve("cpu", engine="torch"), size, tile="off")
-        cut, one = turns(partial(tiled, small, picture), partial(in_one, large, picture), count=count)
+        large = build_predictor(DepthAnything("vits"), device.resolve_plan("cpu", engine="torch"), size, tile="off")
+        cut, one = time_in_turns(partial(tiled, small, picture), partial(in_one, large, picture), count=count)
         ratio = statistics.median(a / b for a, b in zip(cut, one, strict=True))
         lines.append(
             f"vits {plan.precision}, --size {size}: tiles on {plan.engine} {statistics.median(cut):.1f} s, "
@@ -211,7 +211,7 @@ def tiled(ready: Predictor, picture: NDArray[np.uint8]) -> None:
 
 
 def in_one(ready: Predictor, picture: NDArray[np.uint8]) -> None:
-    torch.set_num_threads(device.cores())
+    torch.set_num_threads(device.usable_cores())
     ready.predict([picture])
 
 
@@ -219,12 +219,12 @@ def tile_memory(folder: Path) -> list[str]:
     """Peak resident memory of the command with vits in tiles, on small and large photos."""
     weights = folder / "vits.pth"
     torch.save(DepthAnything("vits").state_dict(), weights)
-    (small,) = photos(folder / "2", 1)
-    (large,) = photos(folder / "50", 1, width=8165, height=6124)
+    (small,) = make_photos(folder / "2", 1)
+    (large,) = make_photos(folder / "50", 1, width=8165, height=6124)
     lines = []
     for size, source, megapixels in ((1600, small, 2), (2400, small, 2), (1600, large, 50), (2400, large, 50)):
         out = folder / f"tiled{megapixels}at{size}"
-        taken = peak("image", str(source), "-o", str(out), "--weights", str(weights), "--size", str(size), "-q")
+        taken = peak_memory("image", str(source), "-o", str(out), "--weights", str(weights), "--size", str(size), "-q")
         lines.append(
             f"dacli image, vits in tiles, --size {size}, {megapixels} megapixels: at most {taken:.2f} GiB resident"
         )

@@ -15,12 +15,12 @@ from dacli.evaluation import temporal
 from dacli.inference import device
 from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Predictor
-from dacli.io.records import tone
+from dacli.io.records import to_tones
 from dacli.models import tiny
 from dacli.scenes import moving
-from dacli.scenes.layouts import scene
-from dacli.scenes.moving import MOTIONS, Frame, Motion, clip, match
-from dacli.video.stabilize import Gauge, Steadier, Survey
+from dacli.scenes.layouts import make_scene
+from dacli.scenes.moving import MOTIONS, CameraMotion, RenderedFrame, match_frames, render_clip
+from dacli.video.stabilize import ScaleShift, Stabilizer, TwoPassStabilizer
 
 CLIPS, FRAMES, SIZE = 10, 90, (256, 352)
 LONG, SMALL = 3000, (48, 64)
@@ -39,14 +39,14 @@ class Take:
     truth: Depths
     seconds: Sequence[float]
     shots: Sequence[int]
-    matches: Sequence[moving.Match | None]
+    matches: Sequence[moving.FrameMatch | None]
 
 
-Method = Callable[[Take], Iterable[Gauge]]
+Method = Callable[[Take], Iterable[ScaleShift]]
 
 
-def take(frames: Sequence[Frame], raw: Depths) -> Take:
-    pairs = (match(b, a) if a.shot == b.shot else None for a, b in pairwise(frames))
+def take(frames: Sequence[RenderedFrame], raw: Depths) -> Take:
+    pairs = (match_frames(b, a) if a.shot == b.shot else None for a, b in pairwise(frames))
     truth = np.stack([f.inverse_depth for f in frames])
     return Take(
         [f.rgb for f in frames], raw, truth, [f.seconds for f in frames], [f.shot for f in frames], [None, *pairs]
@@ -55,9 +55,9 @@ def take(frames: Sequence[Frame], raw: Depths) -> Take:
 
 def predicted(predictor: Predictor, number: int) -> Take:
     """Clip `number`: the motions by turns; every second round has a hard cut half-way. All have noise of 2 in 255."""
-    layouts = [scene(STREAM, number), scene(STREAM, number + CLIPS)][: 1 + number // len(KINDS) % 2]
+    layouts = [make_scene(STREAM, number), make_scene(STREAM, number + CLIPS)][: 1 + number // len(KINDS) % 2]
     motion = MOTIONS[KINDS[number % len(KINDS)]]
-    frames = list(clip(layouts, motion, FRAMES, SIZE, noise=2, seed=number))
+    frames = list(render_clip(layouts, motion, FRAMES, SIZE, noise=2, seed=number))
     return take(frames, np.stack([predictor.predict([f.rgb])[0].depth for f in frames]))
 
 
@@ -66,7 +66,7 @@ def simulated(rng: np.random.Generator) -> Take:
 
     Added is slow noise, smooth over a quarter of the picture, of 2 % of the range.
     """
-    frames = list(clip([scene(STREAM, 0)], Motion(shake=0.01), LONG, SMALL, noise=2))
+    frames = list(render_clip([make_scene(STREAM, 0)], CameraMotion(shake=0.01), LONG, SMALL, noise=2))
     raw = np.stack([f.inverse_depth for f in frames])
     raw /= np.ptp(np.percentile(raw[0], (2, 98)))
     seconds, walk = np.arange(LONG) / 30, rng.normal(size=(2, LONG)).cumsum(1)
@@ -83,7 +83,7 @@ def simulated(rng: np.random.Generator) -> Take:
 def each_alone(low: float, high: float) -> Method:
     """Every frame by its own percentiles."""
 
-    def gauges(taken: Take) -> Iterator[Gauge]:
+    def gauges(taken: Take) -> Iterator[ScaleShift]:
         for depth, shot in zip(taken.raw, taken.shots, strict=True):
             below, above = np.percentile(depth, (low, high))
             yield between(below, above, shot)
@@ -91,14 +91,14 @@ def each_alone(low: float, high: float) -> Method:
     return gauges
 
 
-def as_it_is(taken: Take) -> Iterator[Gauge]:
+def as_it_is(taken: Take) -> Iterator[ScaleShift]:
     """What the network gives, shown by the 2nd and 98th percentile of the whole shot."""
     for shot in range(taken.shots[-1] + 1):
         below, above = np.percentile(taken.raw[np.equal(taken.shots, shot)], (2, 98))
         yield from [between(below, above, shot)] * taken.shots.count(shot)
 
 
-def averaged_range(taken: Take) -> Iterator[Gauge]:
+def averaged_range(taken: Take) -> Iterator[ScaleShift]:
     """Every frame by the running average, weight 0.9, of the 2nd and 98th percentiles of its shot."""
     last, ends = -1, np.zeros(2)
     for depth, shot in zip(taken.raw, taken.shots, strict=True):
@@ -108,18 +108,18 @@ def averaged_range(taken: Take) -> Iterator[Gauge]:
         yield between(ends[0], ends[1], shot)
 
 
-def between(low: float, high: float, shot: int) -> Gauge:
-    return Gauge(1 / (high - low), -low / (high - low), shot)
+def between(low: float, high: float, shot: int) -> ScaleShift:
+    return ScaleShift(1 / (high - low), -low / (high - low), shot)
 
 
-def one_pass(taken: Take) -> Iterator[Gauge]:
-    steadier = Steadier()
+def one_pass(taken: Take) -> Iterator[ScaleShift]:
+    steadier = Stabilizer()
     for depth, rgb, seconds in zip(taken.raw, taken.rgb, taken.seconds, strict=True):
         yield steadier.step(depth, rgb, seconds)
 
 
-def two_passes(taken: Take) -> Iterator[Gauge]:
-    survey = Survey()
+def two_passes(taken: Take) -> Iterator[ScaleShift]:
+    survey = TwoPassStabilizer()
     for depth, rgb, seconds in zip(taken.raw, taken.rgb, taken.seconds, strict=True):
         survey.add(depth, rgb, seconds)
     return survey.gauges()
@@ -161,8 +161,8 @@ def measured(taken: Take, depth: Depths, *, bent: bool) -> list[list[float]]:
     found = []
     for shot in range(taken.shots[-1] + 1):
         part = slice(taken.shots.index(shot), taken.shots.index(shot) + taken.shots.count(shot))
-        f = temporal.measure(depth[part], taken.truth[part], taken.matches[part])
-        tones = tone(depth[part], 1.0, 0.0) if bent else depth[part].clip(0, 1)
+        f = temporal.measure_flicker(depth[part], taken.truth[part], taken.matches[part])
+        tones = to_tones(depth[part], 1.0, 0.0) if bent else depth[part].clip(0, 1)
         ends = np.isin(np.rint(65535 * tones), (0, 65535)).mean()
         found.append([f.jerk, f.tge, f.delta1, float(ends)])
     return found
@@ -185,8 +185,8 @@ def long_run(taken: Take) -> list[str]:
     for name in ("2nd and 98th percentile of each frame", "steady, one pass", "steady, two passes"):
         depth = output(taken, METHODS[name])
         found, (deviation, rise) = (
-            temporal.measure(depth, taken.truth, taken.matches),
-            temporal.drift(depth, taken.truth),
+            temporal.measure_flicker(depth, taken.truth, taken.matches),
+            temporal.scale_drift(depth, taken.truth),
         )
         low, high = np.percentile(depth, (2, 98), axis=(1, 2))
         lines.append(
@@ -199,10 +199,10 @@ def long_run(taken: Take) -> list[str]:
 def speed(network: tuple[int, int] = (518, 924), size: tuple[int, int] = (1080, 1920), turns: int = 100) -> float:
     """Median milliseconds of one core's time for a step with depth and pictures of these sizes."""
     cv2.setNumThreads(1)
-    frames = list(clip([scene(STREAM, 0)], MOTIONS["hand-held"], 8, (90, 160)))
+    frames = list(render_clip([make_scene(STREAM, 0)], MOTIONS["hand-held"], 8, (90, 160)))
     depths = [cv2.resize(frame.inverse_depth, network[::-1]) for frame in frames]
     pictures = [np.asarray(cv2.resize(frame.rgb, size[::-1]), np.uint8) for frame in frames]
-    steadier, taken = Steadier(), []
+    steadier, taken = Stabilizer(), []
     for turn in range(turns):
         depth, rgb = np.asarray(depths[turn % 8], np.float32), pictures[turn % 8]
         begun = time.process_time()
@@ -213,7 +213,7 @@ def speed(network: tuple[int, int] = (518, 924), size: tuple[int, int] = (1080, 
 
 def main() -> None:
     """Print the table and the lines below it."""
-    predictor = build_predictor(tiny.load(), device.resolve("cpu", "fp32"))
+    predictor = build_predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
 
     def report(number: int) -> None:
         sys.stderr.write(f"\r{number} of {CLIPS} clips")

@@ -19,10 +19,10 @@ from dacli import types
 from dacli.evaluation import metrics
 from dacli.inference import device, tiling
 from dacli.inference.engines.torch_engine import TorchEngine
-from dacli.inference.preprocess import MEAN, STD, network_size, prepare, to_source
+from dacli.inference.preprocess import MEAN, STD, network_size, normalize_image, resize_to_source
 from dacli.models import tiny
 from dacli.scenes import layouts
-from dacli.scenes.furniture import fence, person
+from dacli.scenes.furniture import add_fence, add_person
 from dacli.scenes.parts import Parts
 
 SEED, COUNT = 31, 30
@@ -50,7 +50,7 @@ class Subject:
     """A network under test: what it is shown of a scene, and the sizes it is asked for, in one pass and in tiles."""
 
     name: str
-    forward: tiling.Forward
+    forward: tiling.TileForward
     show: Callable[[layouts.Rendering], NDArray[np.uint8 | np.uint16]]
     native: int
     patch: int
@@ -125,11 +125,11 @@ def colours(rendering: layouts.Rendering) -> NDArray[np.uint8]:
 def layout(index: int) -> layouts.Layout:
     """Scene number `index`: a room, a street or a landscape with a railing and three people in it."""
     rng = np.random.default_rng([SEED, index])
-    made = (layouts.room, layouts.street, layouts.landscape)[index % 3](rng)
+    made = (layouts.make_room, layouts.make_street, layouts.make_landscape)[index % 3](rng)
     parts = Parts(rng)
-    fence(parts, np.array([rng.normal(0, 0.4), 0, rng.uniform(2.5, 5)]), 1.0)
+    add_fence(parts, np.array([rng.normal(0, 0.4), 0, rng.uniform(2.5, 5)]), 1.0)
     for z in rng.uniform(2.5, 8, 3):
-        person(parts, np.array([rng.uniform(-0.4, 0.4) * z, 0, z]), 2.0)
+        add_person(parts, np.array([rng.uniform(-0.4, 0.4) * z, 0, z]), 2.0)
     added = parts.solids()
     return replace(made, solids={name: np.concatenate([rows, added[name]]) for name, rows in made.solids.items()})
 
@@ -138,7 +138,7 @@ def drawn(index: int, size: int) -> layouts.Rendering:
     """Scene number `index` with a short side of `size`, in three formats by turns of three."""
     tall, wide = FORMATS[index // 3 % len(FORMATS)]
     short = min(tall, wide)
-    return layouts.draw([layout(index)], size * tall // short, size * wide // short)
+    return layouts.render_layouts([layout(index)], size * tall // short, size * wide // short)
 
 
 def measured(prediction: types.FloatArray, truth: types.FloatArray, plan: tiling.Tiling) -> Figures:
@@ -164,23 +164,23 @@ def ways(subject: Subject, rendering: layouts.Rendering) -> Iterator[tuple[str, 
     """The measures of every pass and of all tiles on one scene."""
     picture, truth = subject.show(rendering), rendering.inverse_depth[0].numpy().astype(np.float64)
     height, width = truth.shape
-    plans = {size: tiling.plan(height, width, size, subject.native, subject.patch) for size in subject.tiles}
+    plans = {size: tiling.plan_tiles(height, width, size, subject.native, subject.patch) for size in subject.tiles}
 
     def figures(raw: Tensor, plan: tiling.Tiling) -> Figures:
-        depth = to_source(raw, height, width, align_corners=False)
-        return measured(metrics.aligned(depth, truth), truth, plan)
+        depth = resize_to_source(raw, height, width, align_corners=False)
+        return measured(metrics.align_affine(depth, truth), truth, plan)
 
     for size in subject.passes:
-        seen = prepare(picture, network_size(height, width, size, subject.patch))
+        seen = normalize_image(picture, network_size(height, width, size, subject.patch))
         yield f"one pass, {size}", figures(subject.forward(seen[None])[0], plans.get(size, plans[subject.tiles[-1]]))
     for size, plan in plans.items():
-        small = tiling.shrunk(picture, plan.canvas)
-        tiled = tiling.refine(small, prepare(small, plan.base), subject.forward, plan, batch=4)
+        small = tiling.shrink_to_canvas(picture, plan.canvas)
+        tiled = tiling.refine_with_tiles(small, normalize_image(small, plan.base), subject.forward, plan, batch=4)
         yield f"tiles, {size}", figures(tiled.depth, plan)
 
 
 def subjects() -> list[Subject]:
-    small = TorchEngine(tiny.load(), device.resolve("cpu", "fp32")).forward
+    small = TorchEngine(tiny.load_tiny(), device.resolve_plan("cpu", "fp32")).forward
     own = tiny.NATIVE_SIZE
     return [
         Subject("simulated", Simulated(518), encoded, 518, 14, (518, SIZE), (SIZE,)),
@@ -208,7 +208,7 @@ def main() -> None:
     """Print the table; what is being measured goes to stderr."""
     found = []
     os.environ["OMP_NUM_THREADS"] = "1"  # of each process: more would wait for each other's cores
-    with ProcessPoolExecutor(max(1, device.cores() - 1), multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(max(1, device.usable_cores() - 1), multiprocessing.get_context("spawn")) as pool:
         for figures in pool.map(on_scene, range(COUNT)):
             found.append(figures)
             sys.stderr.write(f"scene {len(found)} of {COUNT}\n")

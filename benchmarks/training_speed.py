@@ -12,11 +12,11 @@ import torch
 
 from dacli.inference import device
 from dacli.models.tiny import Tiny
-from dacli.scenes.layouts import scene
-from dacli.training.data import LANES, Sample, Scenes, Stage, Stream
-from dacli.training.loop import Course, Run, start, step, train
-from dacli.training.losses import relative_depth
-from dacli.training.parallel import World
+from dacli.scenes.layouts import make_scene
+from dacli.training.data import BATCH_LANES, BatchStream, SceneSource, TrainingSample, TrainingStage
+from dacli.training.loop import TrainingPlan, TrainingState, start_training, train_network, training_step
+from dacli.training.losses import relative_depth_loss
+from dacli.training.parallel import TrainingWorld
 from dacli.training.recipes import SCHEDULES, TEACHER, Schedule
 
 TURNS = 15
@@ -32,18 +32,18 @@ def main() -> None:
             sys.stdout.flush()
 
 
-def course(stage: Stage) -> Course:
+def course(stage: TrainingStage) -> TrainingPlan:
     """Rendered scenes for tiny, in the arithmetic that this CPU is best at."""
     dtype = torch.bfloat16 if device.has_fast_bf16() else torch.float32
-    return Course(Schedule(((1e-3, (stage,)),)), TEACHER, Scenes(1, scene), 1, dtype=dtype)
+    return TrainingPlan(Schedule(((1e-3, (stage,)),)), TEACHER, SceneSource(1, make_scene), 1, dtype=dtype)
 
 
-def stages() -> list[Stage]:
+def stages() -> list[TrainingStage]:
     """All stages of tiny's own recipe."""
     return [stage for _, stages in SCHEDULES["tiny", "scratch"].cycles for stage in stages]
 
 
-def canned(stage: Stage) -> Sample:
+def canned(stage: TrainingStage) -> TrainingSample:
     """A batch of noise: how long a step takes does not depend on what is seen."""
     random = torch.Generator().manual_seed(1)
     shape = (stage.batch, stage.size, stage.size)
@@ -56,12 +56,12 @@ def one_step() -> list[str]:
     lines = []
     for stage in (stages()[0], stages()[-1]):
         plan, batch = course(stage), canned(stage)
-        run, bare = start(Tiny()), start(Tiny())
+        run, bare = start_training(Tiny()), start_training(Tiny())
         run.model.train()
         bare.model.train()
         taken: list[list[float]] = [[], []]
         for _ in range(TURNS + 2):
-            taken[0].append(seconds(lambda: step(run, plan, batch, 1e-4, World())))  # noqa: B023 - runs at once
+            taken[0].append(seconds(lambda: training_step(run, plan, batch, 1e-4, TrainingWorld())))  # noqa: B023 - runs at once
             taken[1].append(seconds(lambda: plain(bare, batch, plan.dtype)))  # noqa: B023
         whole, loop = (each[2:] for each in taken)
         ratio = statistics.median(a / b for a, b in zip(whole, loop, strict=True))
@@ -79,12 +79,12 @@ def seconds(run: Callable[[], object]) -> float:
     return time.process_time() - begun
 
 
-def plain(run: Run, batch: Sample, dtype: torch.dtype) -> None:
+def plain(run: TrainingState, batch: TrainingSample, dtype: torch.dtype) -> None:
     """Forward, loss, backward, update: nothing else."""
     picture = batch[0].to(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         prediction = run.model(picture)
-    loss = relative_depth(prediction.float(), batch[1][:, 0]).mean()
+    loss = relative_depth_loss(prediction.float(), batch[1][:, 0]).mean()
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()
@@ -93,13 +93,13 @@ def plain(run: Run, batch: Sample, dtype: torch.dtype) -> None:
 
 def supply() -> list[str]:
     """Pictures a second that one core makes, and that the others learn from if they lose nothing by being many."""
-    lines, others, threads = [], max(1, device.cores() - 1), torch.get_num_threads()
+    lines, others, threads = [], max(1, device.usable_cores() - 1), torch.get_num_threads()
     torch.set_num_threads(1)
     for stage in stages()[:-1]:
-        made = stage.batch / statistics.median(list(each_batch(stage))[LANES:])
-        run, batch = start(Tiny()), canned(stage)
+        made = stage.batch / statistics.median(list(each_batch(stage))[BATCH_LANES:])
+        run, batch = start_training(Tiny()), canned(stage)
         run.model.train()
-        taken = [seconds(lambda: step(run, course(stage), batch, 1e-4, World())) for _ in range(5)]  # noqa: B023
+        taken = [seconds(lambda: training_step(run, course(stage), batch, 1e-4, TrainingWorld())) for _ in range(5)]  # noqa: B023
         learned = others * stage.batch / statistics.median(taken[1:])
         lines.append(
             f"{stage.batch} of {stage.size} px, {stage.fresh} new: one core makes {made:.0f} pictures/s, "
@@ -109,24 +109,24 @@ def supply() -> list[str]:
     return lines
 
 
-def each_batch(stage: Stage) -> Iterator[float]:
+def each_batch(stage: TrainingStage) -> Iterator[float]:
     """Seconds of each of the first batches."""
-    stream = Stream(course(stage).lesson(stage), 0, 0, BATCHES)
+    stream = BatchStream(course(stage).lesson(stage), 0, 0, BATCHES)
     for number in range(BATCHES):
         yield seconds(lambda: stream.batch(number))  # noqa: B023 - runs at once
 
 
 def memory() -> list[str]:
     """Resident memory of a training after a tenth of many steps, and after all of them."""
-    stage = Stage(LONG, 32, 2, 1, 32)
-    run, found = start(Tiny()), []
+    stage = TrainingStage(LONG, 32, 2, 1, 32)
+    run, found = start_training(Tiny()), []
 
     def watch(row: dict[str, Any]) -> None:
         if row["step"] in (LONG // 10, LONG):
             found.append(resident())
 
     with tempfile.TemporaryDirectory() as name:
-        train(run, course(stage), Path(name), World(), 0, 1e9, watch)
+        train_network(run, course(stage), Path(name), TrainingWorld(), 0, 1e9, watch)
     return [f"{LONG} steps: {found[0]:.0f} MiB resident after a tenth, {found[1]:.0f} MiB at the end"]
 
 

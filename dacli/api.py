@@ -101,7 +101,7 @@ class DepthMap:
             fingerprint=Fingerprint(""),
             image=self.image,
         )
-        files.write(target, FORMATS[chosen].encode(view))
+        files.write_file(target, FORMATS[chosen].encode(view))
         return target
 
     def _limits(self, low: float | None, high: float | None) -> tuple[float, float]:
@@ -204,7 +204,7 @@ def read_picture_argument(picture: Any, max_pixels: int) -> ImageArray:
     Raises ValueError for what is none of these, DacliError for a file that cannot be read.
     """
     if isinstance(picture, str | Path):
-        return images.read(Path(picture), max_pixels)
+        return images.read_image(Path(picture), max_pixels)
     if hasattr(picture, "convert"):
         return np.asarray(picture.convert("RGB"))
     if hasattr(picture, "detach"):
@@ -258,7 +258,7 @@ def load(
 
 def available_models() -> tuple[str, ...]:
     """Return the names that load() takes: the model inside the package, then those of the list of checkpoints."""
-    return ("tiny", *dict.fromkeys(_model_name(row.encoder, row.model) for row in checkpoints.manifest()))
+    return ("tiny", *dict.fromkeys(_model_name(row.encoder, row.model) for row in checkpoints.read_manifest()))
 
 
 def _model_name(encoder: str, model: str) -> str:
@@ -276,7 +276,7 @@ def _model_options(model: str | Path) -> dict[str, Any]:
     name = model
     if name.startswith("hf:"):
         repo = name.removeprefix("hf:")
-        row = next((row for row in checkpoints.manifest() if row.repo.lower() == repo.lower()), None)
+        row = next((row for row in checkpoints.read_manifest() if row.repo.lower() == repo.lower()), None)
         if row is None:
             raise ValueError(f"{name} is not the repository of a model that dacli knows: see available_models()")
         name = _model_name(row.encoder, row.model)
@@ -306,7 +306,7 @@ def process_folder(
     overwrite, and `device`. Raises ValueError for an argument that does not exist, DacliError if nothing can be done.
     """
     target = Path(out)
-    found = inputs.gather(str(source), target, include, exclude)
+    found = inputs.gather_inputs(str(source), target, include, exclude)
     jobs = plan_jobs(found.files, target, choose_formats(list(save)), root=found.root)
     if not jobs:
         raise DacliError(f"no pictures in {source}", "check the path, include and exclude")

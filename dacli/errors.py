@@ -20,7 +20,7 @@ class StopError(DacliError):
     """A DacliError after which nothing else can succeed either (a full disk): it ends the run, not one input."""
 
 
-def unforeseen(error: Exception, name: str = "") -> DacliError:
+def unexpected_error(error: Exception, name: str = "") -> DacliError:
     """What an error that nobody foresaw is to the user; with DACLI_DEBUG=1 it is raised as it is."""
     if os.environ.get("DACLI_DEBUG") == "1":
         raise error

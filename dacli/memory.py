@@ -6,12 +6,12 @@ Of glibc alone. Every thread has a heap of its own there, and none gives back wh
 import ctypes
 import time
 
-HEAPS = 2
+HEAP_COUNT = 2
 M_ARENA_MAX = -8  # malloc.h
-EVERY = 0.25  # seconds between two times of giving back
+TRIM_INTERVAL = 0.25  # seconds between two times of giving back
 
 
-class Heaps:
+class HeapTrimmer:
     """Gives back at most every quarter of a second, for that looks through all of the heaps."""
 
     def __init__(self) -> None:
@@ -19,22 +19,22 @@ class Heaps:
 
     def give_back(self) -> None:
         """Give back what is free, if it is time."""
-        if time.monotonic() - self.last >= EVERY:
-            give_back()
+        if time.monotonic() - self.last >= TRIM_INTERVAL:
+            trim_heaps()
             self.last = time.monotonic()
 
 
-def give_back() -> None:
+def trim_heaps() -> None:
     """Give back what is free."""
-    call("malloc_trim", 0)
+    call_glibc("malloc_trim", 0)
 
 
-def few_heaps() -> None:
+def limit_heaps() -> None:
     """Share heaps among the threads that start from now on."""
-    call("mallopt", M_ARENA_MAX, HEAPS)
+    call_glibc("mallopt", M_ARENA_MAX, HEAP_COUNT)
 
 
-def call(function: str, *arguments: int) -> None:
+def call_glibc(function: str, *arguments: int) -> None:
     """Call the C library, if it is glibc: malloc_trim is of no other."""
     try:
         library = ctypes.CDLL(None)

@@ -5,17 +5,19 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Generic, NoReturn, Self, TypeVar
 
-from dacli.memory import Heaps
+from dacli.memory import HeapTrimmer
 
-T = TypeVar("T")
-Made = TypeVar("Made")
-AHEAD = 32 << 20  # bytes that may wait between two stages, for each picture of a batch: more only hold more memory
-PATIENCE = 1.5  # seconds that close() waits for threads; one in a long forward pass ends by itself with its item
+SourceItem = TypeVar("SourceItem")
+MadeItem = TypeVar("MadeItem")
+BYTES_AHEAD = (
+    32 << 20
+)  # bytes that may wait between two stages, for each picture of a batch: more only hold more memory
+CLOSE_SECONDS = 1.5  # seconds that close() waits for threads; one in a long forward pass ends by itself with its item
 _NAME = "dacli-ahead"
-interrupted = threading.Event()  # a signal asked for the end
+interrupt_event = threading.Event()  # a signal asked for the end
 
 
-class Prefetch(Generic[T, Made]):
+class Prefetch(Generic[SourceItem, MadeItem]):
     """What `make` makes of each item, in the order of the items, made ahead by threads.
 
     At most `limit` bytes, as `weigh` tells them, wait to be taken (or one thing alone; with several threads besides the
@@ -26,11 +28,11 @@ class Prefetch(Generic[T, Made]):
 
     def __init__(
         self,
-        items: Iterable[T],
-        make: Callable[[T], Made],
-        weigh: Callable[[Made], int],
+        items: Iterable[SourceItem],
+        make: Callable[[SourceItem], MadeItem],
+        weigh: Callable[[MadeItem], int],
         threads: int = 1,
-        limit: int = AHEAD,
+        limit: int = BYTES_AHEAD,
     ) -> None:
         self.items, self.make, self.weigh, self.limit = iter(items), make, weigh, limit
         self.count = threads
@@ -38,7 +40,7 @@ class Prefetch(Generic[T, Made]):
         self.source = threading.Lock()  # one thread at a time takes an item
         self.changed = threading.Condition()
         self.given = 0  # items taken from the source, under its lock
-        self.waiting: dict[int, tuple[Made, int]] = {}
+        self.waiting: dict[int, tuple[MadeItem, int]] = {}
         self.weight = 0
         self.wanted = 0  # the number of the thing to be taken next
         self.end: int | None = None  # how many things there are, as soon as that is known
@@ -48,12 +50,12 @@ class Prefetch(Generic[T, Made]):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Made:
+    def __next__(self) -> MadeItem:
         self.start()
         with self.changed:
-            heed()
+            raise_if_interrupted()
             while not self.changed.wait_for(self.ready, timeout=1):
-                heed()  # on Windows Ctrl-C is only heard between waits
+                raise_if_interrupted()  # on Windows Ctrl-C is only heard between waits
             if self.wanted not in self.waiting or self.closed:
                 self.give_up()
             made, weight = self.waiting.pop(self.wanted)
@@ -99,7 +101,7 @@ class Prefetch(Generic[T, Made]):
             except BaseException as error:  # noqa: BLE001
                 return self.finish(index, error)
 
-    def put(self, index: int, made: Made, weight: int) -> None:
+    def put(self, index: int, made: MadeItem, weight: int) -> None:
         with self.changed:
             self.changed.wait_for(
                 lambda: self.closed or index == self.wanted or self.weight + weight <= self.limit or self.passed(index)
@@ -126,12 +128,12 @@ class Prefetch(Generic[T, Made]):
             self.waiting.clear()
             self.changed.notify_all()
 
-    def close(self, patience: float = PATIENCE) -> bool:
+    def close(self, patience: float = CLOSE_SECONDS) -> bool:
         """Stop, wait for the threads and then close the items; False if a thread is still busy with its last one."""
-        return close([self], patience)
+        return close_stages([self], patience)
 
 
-def close(stages: list[Prefetch[Any, Any]], patience: float = PATIENCE) -> bool:
+def close_stages(stages: list[Prefetch[Any, Any]], patience: float = CLOSE_SECONDS) -> bool:
     """Stop stages that take from one another, and wait for their threads; False if one is still busy."""
     for stage in stages:
         stage.stop()
@@ -148,29 +150,29 @@ def close(stages: list[Prefetch[Any, Any]], patience: float = PATIENCE) -> bool:
     return True
 
 
-def taking(stages: list[Prefetch[Any, Any]], last: Iterator[Made]) -> Generator[Made, None, None]:
+def take_and_close(stages: list[Prefetch[Any, Any]], last: Iterator[MadeItem]) -> Generator[MadeItem, None, None]:
     """What comes out at the end of stages; however it ends, all of them are closed."""
-    heaps = Heaps()
+    heaps = HeapTrimmer()
     try:
         for made in last:
             yield made
             heaps.give_back()
     finally:
-        close(stages)
+        close_stages(stages)
 
 
-def interrupt(*_: object) -> NoReturn:
+def on_interrupt(*_: object) -> NoReturn:
     """What a signal calls; heed() raises it again, for Python drops what is raised while it deletes something."""
-    interrupted.set()
+    interrupt_event.set()
     raise KeyboardInterrupt
 
 
-def heed() -> None:
+def raise_if_interrupted() -> None:
     """Raise KeyboardInterrupt in the main thread if a signal asked for it."""
-    if interrupted.is_set() and threading.current_thread() is threading.main_thread():
+    if interrupt_event.is_set() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 
 
-def busy() -> bool:
+def any_stage_alive() -> bool:
     """Whether a thread of any stage is still alive."""
     return any(thread.name == _NAME for thread in threading.enumerate())

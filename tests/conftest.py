@@ -31,7 +31,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny of random weights: what it sees does not matter to the command line."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     torch.manual_seed(0)
-    path.write_bytes(tiny.to_bytes(Tiny(), {}))
+    path.write_bytes(tiny.encode_weights(Tiny(), {}))
     return path
 
 
@@ -50,7 +50,7 @@ def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.Monk
     for name in ("HOME", "USERPROFILE", "LOCALAPPDATA"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(tiny, "BUNDLED", weights)
+    monkeypatch.setattr(tiny, "BUNDLED_WEIGHTS", weights)
     paths.cache_folder().mkdir(parents=True, exist_ok=True)
     (paths.cache_folder() / "openvino").symlink_to(compiled)
     (tmp_path / "work").mkdir()

@@ -104,7 +104,7 @@ def test_a_stream_keeps_the_order_and_ends_its_threads_when_left(depth: Depth, h
     leaving = depth.stream(paths)
     next(leaving)
     in_time(leaving.close)
-    assert not prefetch.busy()
+    assert not prefetch.any_stage_alive()
 
 
 def test_several_threads_may_share_a_model(depth: Depth, home: Path) -> None:

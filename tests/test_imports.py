@@ -71,11 +71,7 @@ def room_of(module: str) -> str:
 def test_a_module_imports_only_from_its_own_room_and_lower_rows(name: str) -> None:
     room = room_of(name)
     assert room in ROW, f"place {room} in a row of ROWS"
-    above = {
-        other
-        for other in imports(modules()[name])
-        if room_of(other) != room and ROW[room_of(other)] >= ROW[room]
-    }
+    above = {other for other in imports(modules()[name]) if room_of(other) != room and ROW[room_of(other)] >= ROW[room]}
     assert not above, f"{name} imports from its own row or above: {', '.join(sorted(above))}"
 
 

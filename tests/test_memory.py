@@ -66,4 +66,4 @@ def test_where_the_c_library_is_another_nothing_happens(monkeypatch: pytest.Monk
             return library
 
         monkeypatch.setattr(ctypes, "CDLL", find)
-        memory.few_heaps()
+        memory.limit_heaps()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import dacli.prefetch as streams
-from dacli.prefetch import Prefetch, busy, close, taking
+from dacli.prefetch import Prefetch, any_stage_alive, close_stages, take_and_close
 from tests.support.hanging import PATIENCE, in_time
 
 SOON = 0.05  # seconds to wait for a thread that is known not to come
@@ -88,7 +88,7 @@ def chained(source: Source, model: Callable[[int], int], threads: int) -> Genera
     """Read, then infer, each in threads of its own; the caller writes."""
     reading = ahead(source, threads)
     inferring = Prefetch(reading, model, one, threads, 3)
-    return taking([inferring, reading], inferring)
+    return take_and_close([inferring, reading], inferring)
 
 
 def most_taken(threads: int) -> int:
@@ -116,13 +116,13 @@ def test_normal_ending_gives_every_item_once_in_order(threads: int) -> None:
     source = Source(100)
     assert in_time(lambda: list(chained(source, lambda number: 10 * number, threads))) == list(range(0, 1000, 10))
     assert source.closed
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @FEW_AND_MANY
 def test_no_items_are_an_ending_too(threads: int) -> None:
     assert in_time(lambda: list(chained(Source(0), same, threads))) == []
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @FEW_AND_MANY
@@ -156,7 +156,7 @@ def test_reader_fails_after_its_good_items(threads: int) -> None:
     taken, error = taken_until_it_fails(chained(source, same, threads), FaultError)
     assert error is fault
     assert taken == list(range(7))
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @FEW_AND_MANY
@@ -173,7 +173,7 @@ def test_model_fails_at_its_turn_and_the_reader_is_stopped(threads: int) -> None
     assert taken == [0, 1, 2]
     assert source.closed  # although the traceback still holds every frame
     assert len(source.made) <= 3 + most_taken(threads)
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @FEW_AND_MANY
@@ -192,7 +192,7 @@ def test_writer_fails_or_is_interrupted(fault: BaseException, threads: int) -> N
     assert caught.value is fault
     assert source.closed
     assert len(source.made) <= 4 + most_taken(threads)
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @FEW_AND_MANY
@@ -221,8 +221,8 @@ def test_interrupt_of_a_waiting_writer_ends_the_stream(monkeypatch: pytest.Monke
     monkeypatch.setattr(threading.Condition, "wait_for", wait_for)
     stage = Prefetch(slow(), same, one, threads)
     with pytest.raises(KeyboardInterrupt):
-        in_time(lambda: list(taking([stage], stage)))
-    assert not busy()
+        in_time(lambda: list(take_and_close([stage], stage)))
+    assert not any_stage_alive()
 
 
 @FEW_AND_MANY
@@ -236,7 +236,7 @@ def test_early_break_stops_the_reader_and_closes_it(threads: int) -> None:
     assert in_time(take) == 5
     assert source.closed
     assert len(source.made) <= 6 + most_taken(threads)
-    assert not busy()
+    assert not any_stage_alive()
 
 
 def test_a_stream_that_nobody_takes_from_starts_nothing() -> None:
@@ -265,12 +265,12 @@ def test_items_that_fail_while_they_are_closed_do_not_hang() -> None:
 
     def take() -> None:
         stage = Prefetch(sore(), same, one, 2, 2)
-        with contextlib.closing(taking([stage], stage)) as numbers:
+        with contextlib.closing(take_and_close([stage], stage)) as numbers:
             next(numbers)
 
     with pytest.raises(FaultError, match="closing"):
         in_time(take)
-    assert not busy()
+    assert not any_stage_alive()
 
 
 def test_items_need_not_come_from_a_generator() -> None:
@@ -478,7 +478,7 @@ def test_closing_frees_threads_that_wait_for_room(threads: int) -> None:
     assert in_time(lambda: next(stage)) == 0
     until(lambda: len(source.made) >= 2 + threads)
     assert stage.close(PATIENCE)
-    assert not busy()
+    assert not any_stage_alive()
     assert source.closed
     assert list(stage) == []
 
@@ -515,7 +515,7 @@ def test_closing_while_threads_wait_for_their_turn_at_the_items_takes_no_more_of
     assert in_time(lambda: next(stage)) == 0
     wait(gate.reached)
     assert not stage.close(SOON)
-    assert busy()
+    assert any_stage_alive()
     gate.opened.set()
     assert stage.close(PATIENCE)
     assert gate.given == [0, 1]
@@ -530,11 +530,11 @@ def test_close_says_when_a_thread_is_busy_and_the_thread_leaves_with_its_item(th
     wait(gate.reached)
     assert not stage.close(SOON)
     assert not source.closed
-    assert busy()
+    assert any_stage_alive()
     gate.opened.set()
     for thread in stage.threads:
         thread.join(PATIENCE)
-    assert not busy()
+    assert not any_stage_alive()
     assert len(gate.given) <= 1 + threads
     assert stage.close()
     assert source.closed
@@ -547,15 +547,15 @@ def test_closing_frees_threads_that_wait_for_another_stage(threads: int) -> None
     after = Prefetch(before, same, one, threads)
     assert in_time(lambda: next(after)) == 0
     wait(gate.reached)
-    assert not close([after, before], SOON)
+    assert not close_stages([after, before], SOON)
     for thread in after.threads:
         thread.join(PATIENCE)
         assert not thread.is_alive()
-    assert busy()
+    assert any_stage_alive()
     gate.opened.set()
-    assert close([after, before], PATIENCE)
+    assert close_stages([after, before], PATIENCE)
     assert source.closed
-    assert not busy()
+    assert not any_stage_alive()
 
 
 def test_what_a_closed_stage_still_lets_out_is_not_begun() -> None:
@@ -571,10 +571,10 @@ def test_what_a_closed_stage_still_lets_out_is_not_begun() -> None:
     after = Prefetch(gathered(), noting(begun), one)
     assert in_time(lambda: next(after)) == 0
     wait(gate.reached)
-    assert not close([after, before], SOON)
+    assert not close_stages([after, before], SOON)
     after.threads[0].join(PATIENCE)
     gate.opened.set()
-    assert close([after, before], PATIENCE)
+    assert close_stages([after, before], PATIENCE)
     assert begun == [0]
 
 
@@ -600,7 +600,7 @@ def test_closing_twice_is_closing_once() -> None:
     assert in_time(lambda: list(stage)) == list(range(5))
     assert stage.close()
     assert stage.close()
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @pytest.mark.parametrize("ending", ["end", "break", "fault"])
@@ -612,7 +612,7 @@ def test_taking_closes_every_stage_however_it_ends(ending: str) -> None:
     stages = [writing, inferring, reading]
 
     def take() -> None:
-        with contextlib.closing(taking(stages, iter(writing))) as numbers:
+        with contextlib.closing(take_and_close(stages, iter(writing))) as numbers:
             for _ in numbers:
                 if ending == "break":
                     break
@@ -624,39 +624,39 @@ def test_taking_closes_every_stage_however_it_ends(ending: str) -> None:
     assert all(stage.closed for stage in stages)
     assert not any(thread.is_alive() for stage in stages for thread in stage.threads)
     assert source.closed
-    assert not busy()
+    assert not any_stage_alive()
 
 
 def test_busy_knows_threads_of_stages_from_others() -> None:
     gate = Gate()
     other = threading.Thread(target=lambda: wait(gate.opened))
     other.start()
-    assert not busy()
+    assert not any_stage_alive()
     stage = Prefetch(range(2), gate.pass_on, one)
-    assert not busy()
+    assert not any_stage_alive()
     assert in_time(lambda: next(stage)) == 0
-    assert busy()
+    assert any_stage_alive()
     gate.opened.set()
     assert in_time(lambda: list(stage)) == [1]
     assert stage.close(PATIENCE)
-    assert not busy()
+    assert not any_stage_alive()
     other.join()
 
 
 def test_an_interrupt_that_python_dropped_is_raised_at_the_next_thing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "interrupted", threading.Event())
+    monkeypatch.setattr(streams, "interrupt_event", threading.Event())
     stage = Prefetch(iter(range(9)), lambda item: item, lambda _: 1)
     assert next(stage) == 0
     with contextlib.suppress(KeyboardInterrupt):  # as Python does in a __del__
-        streams.interrupt()
+        streams.on_interrupt()
     with pytest.raises(KeyboardInterrupt):
         next(stage)
     assert stage.close()
 
 
 def test_other_threads_do_not_hear_of_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "interrupted", threading.Event())
-    streams.interrupted.set()
+    monkeypatch.setattr(streams, "interrupt_event", threading.Event())
+    streams.interrupt_event.set()
     inner = Prefetch(iter(range(3)), lambda item: item, lambda _: 1)
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.extend(inner))
@@ -680,5 +680,5 @@ def test_an_interrupt_between_the_starts_of_threads_is_what_is_told(
     monkeypatch.setattr(threading.Thread, "start", start)
     stage = Prefetch(iter(range(9)), same, one, threads=3)
     with pytest.raises(KeyboardInterrupt):
-        list(taking([stage], stage))
+        list(take_and_close([stage], stage))
     assert stage.close()

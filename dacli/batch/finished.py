@@ -74,4 +74,4 @@ def read_own_record(path: Path, job: Job, read_texts: Callable[[Path], Mapping[s
 
 
 def _png_text(path: Path) -> Mapping[str, str]:
-    return png.text(files.contents(path), display_path(path))
+    return png.read_png_text(files.read_bytes(path), display_path(path))

@@ -16,7 +16,7 @@ from dacli.batch.options import RunOptions
 from dacli.batch.outcomes import Outcome
 from dacli.batch.pictures import PictureRun, fail_picture, read_picture, run_pictures
 from dacli.batch.settings import RunSettings
-from dacli.batch.stages import infer
+from dacli.batch.stages import infer_group
 from dacli.callbacks import Log, TileProgress, ignore_progress
 from dacli.errors import DacliError
 from dacli.inference import device
@@ -116,7 +116,7 @@ def plan_folder(jobs: Sequence[Job], out: Path, options: RunOptions, log: Log, d
     """Return what a run would do, measured by the time that a few pictures take; nothing is written."""
     plan = FolderPlan(jobs, sum(max(0, stamp_file(job.source).size) for job in jobs))
     choice = registry.choose_model(options.encoder, options.model, options.weights)
-    place = device.resolve(options.devices[0], options.precision, options.engine)
+    place = device.resolve_plan(options.devices[0], options.precision, options.engine)
     if not registry.has_weights(choice, half=place.half_weights):
         return plan
     predictor, settings = open_run(replace(options, batch=1), 1, log, download)
@@ -139,6 +139,6 @@ def sample_seconds(job: Job, predictor: Predictor, settings: RunSettings) -> flo
     value = read_picture((0, job), PictureRun(predictor, replace(settings, overwrite=True)))
     seconds = 0.0
     for _ in range(2):
-        (found,) = infer([value], predictor, fail_picture)
+        (found,) = infer_group([value], predictor, fail_picture)
         seconds = found.seconds.network
     return seconds

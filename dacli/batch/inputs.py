@@ -25,7 +25,7 @@ _PICTURE_STARTS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0|GIF8[79]a|....ftyp(?:avi[fs]|hei[cxms]|mif1)",
     re.DOTALL,
 )
-Wanted = Callable[[str], bool]
+PathFilter = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,21 @@ class Inputs:
     files: tuple[Path, ...]
 
 
-def gather(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inputs:
+def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inputs:
     """Return what IN names: a folder, `@FILE` or `-` (a list of paths, there or on stdin), or a pattern as `a/*.jpg`.
 
     Of a folder and a pattern the pictures are taken (see find), of a list every path. `include` and `exclude` are
     patterns too, for the name or, with a slash, for the path below the root; `*` matches slashes as well. Raises
     DacliError for what is none of these.
     """
-    wanted = matching(include, exclude)
+    wanted = path_filter(include, exclude)
     path = Path(text)
     if path.is_dir():
-        return Inputs(path, find(path, out, wanted=wanted))
+        return Inputs(path, find_pictures(path, out, wanted=wanted))
     if text == "-" or text.startswith("@"):
-        return listed(read_list(text), wanted)
+        return inputs_of_list(read_path_list(text), wanted)
     if glob.has_magic(text) and not path.exists():
-        return globbed(text, out, wanted)
+        return inputs_of_pattern(text, out, wanted)
     if path.exists():
         raise DacliError(
             f"{display_path(path)} is not a folder", "dacli image takes single files, @FILE a list of paths"
@@ -58,7 +58,7 @@ def gather(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[
     raise DacliError(f"{display_path(path)} does not exist", "name a folder, @FILE, - or a pattern such as 'in/*.jpg'")
 
 
-def foreign(paths: Sequence[Path], own: Callable[[str], bool]) -> tuple[list[Path], str]:
+def exclude_own_outputs(paths: Sequence[Path], own: Callable[[str], bool]) -> tuple[list[Path], str]:
     """Return the files without dacli's `own` ones, which a shell's `*.png` names too, and a note on what was left out.
 
     Raises DacliError if nothing remains.
@@ -73,9 +73,9 @@ def foreign(paths: Sequence[Path], own: Callable[[str], bool]) -> tuple[list[Pat
     return kept, many if len(left) > 1 else f"{first} is left out: it is an output of dacli"
 
 
-def matching(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
+def path_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter:
     """Return whether a path below the root is wanted: it matches one of `include`, if there are any, and no exclude."""
-    taken, left = patterns(include), patterns(exclude)
+    taken, left = compile_patterns(include), compile_patterns(exclude)
 
     def wanted(path: str) -> bool:
         return (not include or taken(path)) and not left(path)
@@ -83,13 +83,13 @@ def matching(include: Sequence[str], exclude: Sequence[str]) -> Wanted:
     return wanted
 
 
-def patterns(texts: Sequence[str]) -> Wanted:
+def compile_patterns(texts: Sequence[str]) -> PathFilter:
     whole = [re.compile(fnmatch.translate(text), re.IGNORECASE) for text in texts if "/" in text]
     names = [re.compile(fnmatch.translate(text), re.IGNORECASE) for text in texts if "/" not in text]
     return lambda path: any(p.match(path) for p in whole) or any(p.match(path.rpartition("/")[2]) for p in names)
 
 
-def find(root: Path, out: Path | None = None, wanted: Wanted = lambda _: True) -> tuple[Path, ...]:
+def find_pictures(root: Path, out: Path | None = None, wanted: PathFilter = lambda _: True) -> tuple[Path, ...]:
     """Return the pictures below a folder, by the extension in any case, sorted by path.
 
     A name without any extension counts if the file starts as a picture does. Left out are hidden names, what lies below
@@ -99,18 +99,18 @@ def find(root: Path, out: Path | None = None, wanted: Wanted = lambda _: True) -
     if not root.is_dir():
         reason = "is not a folder" if root.exists() else "does not exist"
         raise DacliError(f"{display_path(root)} {reason}", "name a folder that holds pictures")
-    found = walk(str(root), own_folder(root, out))
+    found = walk_pictures(str(root), resolved_output_folder(root, out))
     skip = len(os.path.join(root, ""))
     kept = (path for path in found if wanted(path[skip:].replace(os.sep, "/")))
     return tuple(Path(path) for path in sorted(kept, key=lambda path: path.split(os.sep)))
 
 
-def own_folder(root: Path, out: Path | None) -> str | None:
+def resolved_output_folder(root: Path, out: Path | None) -> str | None:
     own = None if out is None else os.path.realpath(out)
     return None if own == os.path.realpath(root) else own
 
 
-def walk(root: str, own: str | None) -> Iterator[str]:
+def walk_pictures(root: str, own: str | None) -> Iterator[str]:
     folders = [root]
     while folders:
         folder = folders.pop()
@@ -143,18 +143,18 @@ def is_picture(path: str) -> bool:
     """Whether a file is a picture by its extension, or without one by its first bytes, and not of dacli's making."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix:
-        return suffix in PICTURE_SUFFIXES and not made_by_dacli(path)
-    return _PICTURE_STARTS.match(start_of(path, 32)) is not None
+        return suffix in PICTURE_SUFFIXES and not is_own_picture(path)
+    return _PICTURE_STARTS.match(read_start(path, 32)) is not None
 
 
-def made_by_dacli(path: str) -> bool:
+def is_own_picture(path: str) -> bool:
     return (
         path.endswith(tuple(row.suffix for row in FORMATS.values()))
-        and _RECORD_MARK.search(start_of(path, 1024)) is not None
+        and _RECORD_MARK.search(read_start(path, 1024)) is not None
     )
 
 
-def start_of(path: str, size: int) -> bytes:
+def read_start(path: str, size: int) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(size)
@@ -162,7 +162,7 @@ def start_of(path: str, size: int) -> bytes:
         return b""
 
 
-def read_list(text: str) -> list[Path]:
+def read_path_list(text: str) -> list[Path]:
     """The paths in `@FILE` or on stdin (`-`): one a line, or with NUL between them as `find -print0` writes them."""
     if text == "-":
         data = sys.stdin.buffer.read()
@@ -179,20 +179,20 @@ def read_list(text: str) -> list[Path]:
     return [Path(os.fsdecode(line)) for line in (line.rstrip(b"\r\n") for line in lines) if line.strip()]
 
 
-def listed(paths: Sequence[Path], wanted: Wanted) -> Inputs:
+def inputs_of_list(paths: Sequence[Path], wanted: PathFilter) -> Inputs:
     """Paths as a list has them; the root is the current folder, or the one they share if one lies outside it."""
     places = {path.parent for path in paths}
     real = [os.path.realpath(place) for place in places]
     here = os.path.realpath(os.curdir)
     if all(place == here or place.startswith(os.path.join(here, "")) for place in real):
-        return below(Path(), paths, wanted)
+        return inputs_below(Path(), paths, wanted)
     try:
-        return below(Path(os.path.commonpath(real)), paths, wanted)
+        return inputs_below(Path(os.path.commonpath(real)), paths, wanted)
     except ValueError:
         raise DacliError("the paths of the list lie on several drives", "give one list for each drive") from None
 
 
-def globbed(text: str, out: Path, wanted: Wanted) -> Inputs:
+def inputs_of_pattern(text: str, out: Path, wanted: PathFilter) -> Inputs:
     """The pictures that match a pattern; the root is the folder before its first wildcard."""
     parts = Path(text).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
@@ -200,14 +200,14 @@ def globbed(text: str, out: Path, wanted: Wanted) -> Inputs:
     found = sorted(glob.glob(text, recursive=True), key=lambda path: path.split(os.sep))
     files = [Path(path) for path in found if os.path.isfile(path) and is_picture(path)]
     outside = [path for path in files if not os.path.realpath(path).startswith(own) or is_within(root, own)]
-    return below(root, outside, wanted)
+    return inputs_below(root, outside, wanted)
 
 
 def is_within(folder: Path, own: str) -> bool:
     return os.path.join(os.path.realpath(folder), "").startswith(own)
 
 
-def below(root: Path, paths: Sequence[Path], wanted: Wanted) -> Inputs:
+def inputs_below(root: Path, paths: Sequence[Path], wanted: PathFilter) -> Inputs:
     top = os.path.realpath(root)
     kept = []
     for path in paths:

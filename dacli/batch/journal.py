@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 
 from dacli.errors import DacliError
 from dacli.io import files
-from dacli.io.locks import lock
+from dacli.io.locks import lock_file
 
 JOURNAL_FOLDER = ".dacli"
 FAILURES_FILE = "failures.jsonl"
@@ -52,7 +52,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             self.held = list(_lock_free_journals(folder)) or [_create_journal(folder)]
         except OSError as error:
-            raise files.unwritten(folder, error) from error
+            raise files.write_error(folder, error) from error
         self.file = self.held[0]
         self.marks = [_mark_of(file) for file in self.held]
         self.entries = read_journals(out)
@@ -79,7 +79,7 @@ class Journal:
         starts = tuple(f".{mark}" for mark in self.marks)
         for folder in {self.out, *folders}:
             with contextlib.suppress(OSError), os.scandir(folder) as found:
-                for name in [e.name for e in found if e.name.startswith(starts) and e.name.endswith(files.PART)]:
+                for name in [e.name for e in found if e.name.startswith(starts) and e.name.endswith(files.PART_SUFFIX)]:
                     (folder / name).unlink(missing_ok=True)
 
     def add(self, entry: Entry) -> None:
@@ -96,7 +96,7 @@ class Journal:
         try:
             os.write(self.file.fileno(), (json.dumps(row) + "\n").encode())
         except OSError as error:
-            raise files.unwritten(Path(self.file.name), error) from error
+            raise files.write_error(Path(self.file.name), error) from error
 
     def write_failures(self, names: Iterable[str]) -> Path | None:
         """Write failures.jsonl anew: which of `names` failed last, whoever tried; None if there are none."""
@@ -106,7 +106,7 @@ class Journal:
             path.unlink(missing_ok=True)
             return None
         lines = [json.dumps({"input": row.name, "error": row.error}) + "\n" for row in rows]
-        files.write(path, "".join(lines).encode(), below=self.out, mark=self.mark)
+        files.write_file(path, "".join(lines).encode(), below=self.out, mark=self.mark)
         return path
 
 
@@ -128,7 +128,7 @@ def _read_entries(path: Path) -> Iterator[Entry]:
                 with contextlib.suppress(ValueError, TypeError, AttributeError):
                     yield _parse_entry(json.loads(line))
     except OSError as error:
-        fault = f"the journal {path} cannot be read ({files.reason(error)})"
+        fault = f"the journal {path} cannot be read ({files.os_reason(error)})"
         raise DacliError(fault, "check its permissions, or move it away") from error
 
 
@@ -144,7 +144,7 @@ def _lock_free_journals(folder: Path) -> Iterator[IO[bytes]]:
     """The journals that no living process holds, locked."""
     for path in sorted(folder.glob(f"{_FILE}*.jsonl")):
         file = path.open("ab", buffering=0)
-        if lock(file):
+        if lock_file(file):
             yield file
         else:
             file.close()
@@ -152,7 +152,7 @@ def _lock_free_journals(folder: Path) -> Iterator[IO[bytes]]:
 
 def _create_journal(folder: Path) -> IO[bytes]:
     file = (folder / f"{_FILE}{secrets.token_hex(4)}.jsonl").open("xb", buffering=0)
-    lock(file)
+    lock_file(file)
     return file
 
 

@@ -31,7 +31,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
 
     Raises DacliError for weights or a device that are not there, UsageError for options that contradict each other.
     """
-    memory.few_heaps()
+    memory.limit_heaps()
     style = make_style(options)
     loaded = load_predictor(
         registry.choose_model(options.encoder, options.model, options.weights),
@@ -66,7 +66,7 @@ def check_options(options: RunOptions) -> None:
     make_style(options)
     registry.choose_model(options.encoder, options.model, options.weights)
     for one in options.devices:
-        device.resolve(one, options.precision, options.engine)
+        device.resolve_plan(one, options.precision, options.engine)
 
 
 def make_style(options: RunOptions) -> DepthStyle:

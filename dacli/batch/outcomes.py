@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from dacli.batch.jobs import Job
 from dacli.batch.settings import RunSettings
-from dacli.errors import DacliError, StopError, unforeseen
+from dacli.errors import DacliError, StopError, unexpected_error
 from dacli.paths import display_path
 
 
@@ -83,7 +83,7 @@ def name_fault(job: Job, error: Exception) -> DacliError:
         return DacliError(message, error.hint)
     if isinstance(error, MemoryError):
         return DacliError(f"{name}: not enough memory", "make the picture smaller, or save fewer kinds at once")
-    return unforeseen(error, name)
+    return unexpected_error(error, name)
 
 
 def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:

@@ -13,11 +13,11 @@ from dacli.batch.jobs import Job
 from dacli.batch.journal import Entry, Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, name_fault
 from dacli.batch.settings import RunSettings
-from dacli.batch.stages import Loaded, Predicted, Stages, infer, run_stages, timed_read, timed_write
+from dacli.batch.stages import Loaded, Predicted, Stages, infer_group, run_stages, timed_read, timed_write
 from dacli.callbacks import TileProgress, ignore_progress
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import files, images
-from dacli.io.records import Record, scale16
+from dacli.io.records import Record, choose_scale
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView
 from dacli.types import ImageArray
@@ -72,7 +72,7 @@ def process_one(job: Job, predictor: Predictor, settings: RunSettings) -> Outcom
     """Return the outcome of one picture, without threads and without a journal."""
     run = PictureRun(predictor, settings)
     value = timed_read((0, job), lambda indexed: read_picture(indexed, run))
-    (value,) = infer([value], predictor, fail_picture)
+    (value,) = infer_group([value], predictor, fail_picture)
     outcome: Outcome = (
         timed_write(value, lambda found: write_outputs(found, run)) if isinstance(value, Predicted) else value
     )
@@ -102,7 +102,7 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         wanted = fingerprint_picture(source, run.settings)
         if not run.settings.overwrite and (found := find_on_disk(job, index, wanted)):
             return found
-        rgb = images.read(job.source, run.settings.max_pixels)
+        rgb = images.read_image(job.source, run.settings.max_pixels)
         shown = rgb if any(row.needs_image for row in job.formats.values()) else None
         return Loaded(PictureInfo(job, index, source, wanted), run.predictor.prepare(rgb), shown)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
@@ -129,7 +129,7 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
             image=predicted.image,
         )
         for kind, path in info.job.outputs.items():
-            files.write(path, info.job.formats[kind].encode(view), below=run.out, mark=run.mark)
+            files.write_file(path, info.job.formats[kind].encode(view), below=run.out, mark=run.mark)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(info.job, info.index, name_fault(info.job, error), info.source, str(info.fingerprint))
     return Done(
@@ -176,8 +176,8 @@ def view_prediction(
         depth=depth,
         record=record,
         style=style,
-        scale8=scale16(low, high, quantity, style.near),
-        scale16=scale16(low, high, quantity, style.near, auto=style.range == FULL_RANGE),
+        scale8=choose_scale(low, high, quantity, style.near),
+        scale16=choose_scale(low, high, quantity, style.near, auto=style.range == FULL_RANGE),
         image=image,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from dacli import __version__
-from dacli.inference.device import Plan
+from dacli.inference.device import ExecutionPlan
 from dacli.outputs.style import DepthStyle
 from dacli.types import Quantity
 
@@ -24,7 +24,7 @@ class RunSettings:
     weights: str
     quantity: Quantity
     size: int
-    plan: Plan
+    plan: ExecutionPlan
     style: DepthStyle = field(default_factory=DepthStyle)
     max_pixels: int = 200_000_000
     overwrite: bool = False

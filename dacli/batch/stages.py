@@ -7,14 +7,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from dacli.batch.outcomes import NO_SECONDS, StageSeconds
 from dacli.callbacks import TileProgress, ignore_progress
-from dacli.inference.device import cores
-from dacli.inference.predictor import Predictor, Prepared, Raw
-from dacli.prefetch import AHEAD, Prefetch, taking
+from dacli.inference.device import usable_cores
+from dacli.inference.predictor import Predictor, PreparedImage, RawDepth
+from dacli.prefetch import BYTES_AHEAD, Prefetch, take_and_close
 from dacli.types import ImageArray
 
 WINDOW = 4  # batches that may be gathered at once: more find more inputs of one size, and hold more memory
 
-Item = TypeVar("Item")
+StageItem = TypeVar("StageItem")
 About = TypeVar("About")
 
 
@@ -25,7 +25,7 @@ class Sized(Protocol):
     def nbytes(self) -> int: ...
 
 
-Result = TypeVar("Result", bound=Sized)
+StageResult = TypeVar("StageResult", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Loaded(Generic[About]):
     """An input as the network takes it; `about` says which one it is, `image` is the picture where it is shown."""
 
     about: About
-    prepared: Prepared
+    prepared: PreparedImage
     image: ImageArray | None = None
     seconds: StageSeconds = NO_SECONDS
 
@@ -48,7 +48,7 @@ class Predicted(Generic[About]):
     """What the network made of an input, at the network's size."""
 
     about: About
-    raw: Raw
+    raw: RawDepth
     image: ImageArray | None = None
     seconds: StageSeconds = NO_SECONDS
 
@@ -59,7 +59,7 @@ class Predicted(Generic[About]):
 
 
 @dataclass(frozen=True)
-class Stages(Generic[Item, About, Result]):
+class Stages(Generic[StageItem, About, StageResult]):
     """The stages of one kind of run.
 
     `read` returns an input as the network takes it, or its result if it needs nothing more. `write` makes the result.
@@ -67,37 +67,37 @@ class Stages(Generic[Item, About, Result]):
     `temporal` sees all inputs in order, between network and write.
     """
 
-    read: Callable[[Item], Loaded[About] | Result]
-    write: Callable[[Predicted[About]], Result]
-    fail: Callable[[Loaded[About], Exception], Result] | None = None
+    read: Callable[[StageItem], Loaded[About] | StageResult]
+    write: Callable[[Predicted[About]], StageResult]
+    fail: Callable[[Loaded[About], Exception], StageResult] | None = None
     temporal: Callable[[Iterator[Any]], Iterator[Any]] = iter
 
 
 def run_stages(
-    items: Iterable[Item],
-    stages: Stages[Item, About, Result],
+    items: Iterable[StageItem],
+    stages: Stages[StageItem, About, StageResult],
     predictor: Predictor,
     progress: TileProgress = ignore_progress,
-) -> Generator[Result, None, None]:
+) -> Generator[StageResult, None, None]:
     """Yield the result of every item; inputs of one network size may overtake others of another size.
 
     What a stage raises ends the run, and is raised here after the results before it. Leaving early ends all threads.
     `progress(done, of)` is called after every tile of a picture.
     """
-    helpers = max(1, min(8, cores() // 2))
-    ahead = AHEAD * predictor.batch_size
+    helpers = max(1, min(8, usable_cores() // 2))
+    ahead = BYTES_AHEAD * predictor.batch_size
 
-    def infer_group(group: list[Any]) -> list[Any]:
-        return infer(group, predictor, stages.fail, progress)
+    def infer_together(group: list[Any]) -> list[Any]:
+        return infer_group(group, predictor, stages.fail, progress)
 
     def write(value: Any) -> Any:
         return timed_write(value, stages.write) if isinstance(value, Predicted) else value
 
     reading = Prefetch(items, lambda item: timed_read(item, stages.read), held_bytes, helpers, ahead)
     groups = gather_groups(reading, lambda: predictor.batch_size)
-    inferring = Prefetch(groups, infer_group, held_bytes_of_all, predictor.concurrency)
+    inferring = Prefetch(groups, infer_together, held_bytes_of_all, predictor.concurrency)
     writing = Prefetch(stages.temporal(flatten(inferring)), write, held_bytes, helpers)
-    yield from taking([writing, inferring, reading], writing)
+    yield from take_and_close([writing, inferring, reading], writing)
 
 
 def held_bytes(value: Sized) -> int:
@@ -128,12 +128,12 @@ def gather_groups(values: Iterable[Any], count: Callable[[], int]) -> Iterator[l
         if len(group) >= count():
             yield waiting.pop(value.prepared.size)
         held = [each for group in waiting.values() for each in group]
-        if len(held) >= WINDOW * count() or held_bytes_of_all(held) > AHEAD * count():
+        if len(held) >= WINDOW * count() or held_bytes_of_all(held) > BYTES_AHEAD * count():
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 
 
-def infer(
+def infer_group(
     group: Sequence[Any],
     predictor: Predictor,
     fail: Callable[[Any, Exception], Any] | None,
@@ -150,7 +150,7 @@ def infer(
             raise
         if len(group) == 1:
             return [fail(group[0], error)]
-        return [result for loaded in group for result in infer([loaded], predictor, fail, progress)]
+        return [result for loaded in group for result in infer_group([loaded], predictor, fail, progress)]
     share = (time.perf_counter() - begun) / len(group)
     return [
         Predicted(loaded.about, raw, loaded.image, loaded.seconds._replace(network=share))
@@ -158,7 +158,7 @@ def infer(
     ]
 
 
-def timed_read(item: Item, read: Callable[[Item], Any]) -> Any:
+def timed_read(item: StageItem, read: Callable[[StageItem], Any]) -> Any:
     begun = time.perf_counter()
     value = read(item)
     return replace(value, seconds=value.seconds._replace(reading=time.perf_counter() - begun))

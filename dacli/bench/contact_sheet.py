@@ -9,23 +9,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli.bench.measure import turns
-from dacli.bench.subjects import subject
-from dacli.bench.table import Group, Setup, median, memory
+from dacli.bench.measure import time_in_turns
+from dacli.bench.subjects import open_measured_model
+from dacli.bench.table import BenchGroup, BenchSetup, image_peak_memory, median_or_nan
 from dacli.callbacks import Reporter
 from dacli.errors import DacliError
 from dacli.evaluation import tables
-from dacli.inference.device import Plan
+from dacli.inference.device import ExecutionPlan
 from dacli.outputs import drawing, style
 from dacli.types import ImageArray
 
-WIDTH = 360  # pixels of a map
+MAP_WIDTH = 360  # pixels of a map
 HEAD, SIDE, BELOW, GAP = 60, 190, 28, 8  # pixels above all maps, left of them, below and around each
 DPI = 130  # at which tables.as_png draws
 
 
 @dataclass(frozen=True)
-class Cell:
+class SheetCell:
     """A depth map in colour, [H, W, 3], and what it took: seconds (median) and peak memory in GiB."""
 
     row: str
@@ -36,52 +36,54 @@ class Cell:
     shown: NDArray[np.uint8]
 
 
-def cells(todo: Sequence[Setup], photo: Path, rgb: ImageArray, count: int, voice: Reporter) -> Iterator[Cell | None]:
+def measure_cells(
+    todo: Sequence[BenchSetup], photo: Path, rgb: ImageArray, count: int, voice: Reporter
+) -> Iterator[SheetCell | None]:
     """What each setup makes of a photo, timed in `count` turns; None for what failed, which is told."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         for encoder in dict.fromkeys(setup.encoder for setup in todo):
-            with subject(encoder, Path(name), voice) as given:
+            with open_measured_model(encoder, Path(name), voice) as given:
                 for setup in (setup for setup in todo if setup.encoder == encoder):
-                    group = Group(given, setup.size or given.network.spec.native_size, [photo], Path(name), count)
+                    group = BenchGroup(given, setup.size or given.network.spec.native_size, [photo], Path(name), count)
                     voice.note(f"{encoder} at {group.size} px, {setup.plan.engine} {setup.plan.precision}")
-                    made: Cell | None = None
+                    made: SheetCell | None = None
                     try:
-                        made = cell(group, setup.plan, rgb)
+                        made = measure_cell(group, setup.plan, rgb)
                     except DacliError as error:
                         voice.fault(error)
                     yield made
 
 
-def cell(group: Group, plan: Plan, rgb: ImageArray) -> Cell:
+def measure_cell(group: BenchGroup, plan: ExecutionPlan, rgb: ImageArray) -> SheetCell:
     """What a plan makes of a picture; raises DacliError."""
     ready = group.predictor(plan)
-    (seconds,) = turns(lambda: ready.predict([rgb]), count=group.turns)
+    (seconds,) = time_in_turns(lambda: ready.predict([rgb]), count=group.turns)
     (found,) = ready.predict([rgb])
-    taken = memory(group.given, plan, group.size, group.sources[0], group.folder)
+    taken = image_peak_memory(group.given, plan, group.size, group.sources[0], group.folder)
     row = f"{group.given.encoder}\n{plan.engine} {plan.precision}"
     row += "\nrandom weights" if group.given.weights == "random" else ""
     low, high = style.depth_limits(found.depth)
-    shown = drawing.draw_color(small(found.depth), low, high, ready.spec.quantity)
-    return Cell(row, group.size, found.tiles, median(seconds), taken, shown)
+    shown = drawing.draw_color(shrink_map(found.depth), low, high, ready.spec.quantity)
+    return SheetCell(row, group.size, found.tiles, median_or_nan(seconds), taken, shown)
 
 
-def small(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+def shrink_map(picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """The map [h, WIDTH] of the sheet."""
-    size = (WIDTH, max(1, round(picture.shape[0] * WIDTH / picture.shape[1])))
+    size = (MAP_WIDTH, max(1, round(picture.shape[0] * MAP_WIDTH / picture.shape[1])))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def draw(made: Sequence[Cell], title: str) -> bytes:
+def draw_sheet(made: Sequence[SheetCell], title: str) -> bytes:
     """The PNG of a sheet: a row for each network and precision, a column for each size, no map where none was made."""
     from matplotlib.figure import Figure
 
     rows, columns = list(dict.fromkeys(each.row for each in made)), sorted({each.size for each in made})
-    tall, wide = made[0].shown.shape[0] + BELOW + GAP, WIDTH + GAP
+    tall, wide = made[0].shown.shape[0] + BELOW + GAP, MAP_WIDTH + GAP
     height, width = HEAD + tall * len(rows), SIDE + wide * len(columns)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
     def write(text: str, x: float, y: float, wrap: bool = False) -> None:
-        figure.text(x / width, 1 - y / height, tables.plain(text), fontsize=7, va="top", wrap=wrap)
+        figure.text(x / width, 1 - y / height, tables.plain_text(text), fontsize=7, va="top", wrap=wrap)
 
     write(title, GAP, GAP, wrap=True)
     for row, name in enumerate(rows):
@@ -89,13 +91,13 @@ def draw(made: Sequence[Cell], title: str) -> bytes:
     for column, size in enumerate(columns):
         write(f"{size} px", SIDE + column * wide, HEAD - 18)
     for cell in made:
-        x, y = place(rows.index(cell.row), columns.index(cell.size), tall)
+        x, y = cell_position(rows.index(cell.row), columns.index(cell.size), tall)
         figure.figimage(cell.shown, x, height - y - cell.shown.shape[0])
         tiles = f", {cell.tiles} tiles" if cell.tiles else ""
         write(f"{cell.seconds:.3g} s, {cell.peak_gib:.2f} GiB{tiles}", x, y + cell.shown.shape[0] + 6)
-    return tables.as_png(figure)
+    return tables.figure_png(figure)
 
 
-def place(row: int, column: int, tall: int) -> tuple[int, int]:
+def cell_position(row: int, column: int, tall: int) -> tuple[int, int]:
     """Where the map of a row and a column begins: pixels from the left and from the top."""
-    return SIDE + column * (WIDTH + GAP), HEAD + row * tall
+    return SIDE + column * (MAP_WIDTH + GAP), HEAD + row * tall

@@ -9,18 +9,22 @@ import torch
 
 from dacli.inference import device
 
-PACKAGES = ("dacli", "torch", "openvino", "transformers", "onnxruntime")
+MEASURED_PACKAGES = ("dacli", "torch", "openvino", "transformers", "onnxruntime")
 
 
-def examine() -> dict[str, object]:
+def examine_machine() -> dict[str, object]:
     """What the figures are of: processor, threads, GPU, system and versions."""
-    found: dict[str, object] = {"cpu": processor(), "bf16": device.has_fast_bf16(), "threads": device.threads()}
+    found: dict[str, object] = {
+        "cpu": processor_name(),
+        "bf16": device.has_fast_bf16(),
+        "threads": device.compute_threads(),
+    }
     found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     found |= {"system": platform.platform(), "python": platform.python_version()}
-    return found | {name: installed(name) for name in PACKAGES}
+    return found | {name: installed_version(name) for name in MEASURED_PACKAGES}
 
 
-def processor() -> str:
+def processor_name() -> str:
     """The processor's name as the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
@@ -29,14 +33,14 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def described(found: Mapping[str, object]) -> str:
+def describe_machine(found: Mapping[str, object]) -> str:
     """The machine in one line."""
     bf16, gpu = (f" with {found['bf16']}" if found["bf16"] else ""), (f", {found['gpu']}" if found["gpu"] else "")
-    versions = ", ".join(f"{name} {found[name]}" for name in ("python", *PACKAGES) if found[name] != "missing")
+    versions = ", ".join(f"{name} {found[name]}" for name in ("python", *MEASURED_PACKAGES) if found[name] != "missing")
     return f"{found['cpu']}{bf16}, {found['threads']} threads{gpu}; {versions}"
 
 
-def installed(package: str) -> str:
+def installed_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -13,7 +13,7 @@ import numpy as np
 
 from dacli.errors import DacliError
 
-TURNS = 7
+DEFAULT_TURNS = 7
 # On Linux what a process held before it became another program counts, so a small one starts the command.
 MEMORY_WRAPPER = """
 import resource, subprocess, sys
@@ -23,7 +23,7 @@ sys.exit(code)
 """
 
 
-def turns(*runs: Callable[[], object], count: int = TURNS) -> list[list[float]]:
+def time_in_turns(*runs: Callable[[], object], count: int = DEFAULT_TURNS) -> list[list[float]]:
     """Return the seconds of each run, in turns, after one turn to warm up."""
     seconds: list[list[float]] = [[] for _ in runs]
     for turn in range(count + 1):
@@ -35,11 +35,11 @@ def turns(*runs: Callable[[], object], count: int = TURNS) -> list[list[float]]:
     return seconds
 
 
-def photos(folder: Path, count: int, *, width: int = 1632, height: int = 1224) -> list[Path]:
+def make_photos(folder: Path, count: int, *, width: int = 1632, height: int = 1224) -> list[Path]:
     """Write distinct JPEGs, by default of 2 megapixels: one rendered scene, shifted sideways; return their paths."""
-    from dacli.scenes.layouts import draw, scene
+    from dacli.scenes.layouts import make_scene, render_layouts
 
-    small = draw([scene(4242, 0)], 306, 408).rgb[0].permute(1, 2, 0).numpy()[..., ::-1]
+    small = render_layouts([make_scene(4242, 0)], 306, 408).rgb[0].permute(1, 2, 0).numpy()[..., ::-1]
     large = cv2.resize(np.ascontiguousarray(small), (width, height), interpolation=cv2.INTER_CUBIC)
     paths = [folder / f"{number // 100:03}" / f"{number:05}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
@@ -48,7 +48,7 @@ def photos(folder: Path, count: int, *, width: int = 1632, height: int = 1224) -
     return paths
 
 
-def peak(*arguments: str) -> float:
+def peak_memory(*arguments: str) -> float:
     """Return the peak resident memory of a dacli command in GiB, NaN where the system does not report it.
 
     Raises DacliError if the command fails.

@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from dacli.inference.device import threads
+from dacli.inference.device import compute_threads
 from dacli.inference.preprocess import MEAN, STD
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 
-Run = Callable[[], object]
+TimedRun = Callable[[], object]
 PIPELINE, ONNX, OPENVINO, FIXED = "Transformers pipeline", "ONNX Runtime", "plain OpenVINO", "OpenVINO, one size"
-PACKAGES = {PIPELINE: ("transformers",), ONNX: ("onnxruntime", "onnx"), OPENVINO: ("openvino",), FIXED: ("openvino",)}
+RIVAL_PACKAGES = {
+    PIPELINE: ("transformers",),
+    ONNX: ("onnxruntime", "onnx"),
+    OPENVINO: ("openvino",),
+    FIXED: ("openvino",),
+}
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,13 @@ class Runner:
 
     engine: str
     precision: str
-    whole: Run | None = None
-    network: Run | None = None
-    folder: Run | None = None
+    whole: TimedRun | None = None
+    network: TimedRun | None = None
+    folder: TimedRun | None = None
 
 
 @dataclass(frozen=True)
-class Given:
+class RivalInput:
     """What all that runs against dacli is given: the network, a picture [H, W, 3], files, and a folder to write to.
 
     `seen` is the picture as the network sees it, [1, 3, h, w], and `size` the short side of that. `device` is where the
@@ -62,21 +67,21 @@ class Given:
         return [self.seen.numpy(), self.network.pretrained.position_embedding(height, width).detach().numpy()]
 
 
-def lacking() -> dict[str, str]:
+def missing_packages() -> dict[str, str]:
     """Those that cannot run here, and what to install for them."""
-    wanted = {name: [each for each in packages if not is_installed(each)] for name, packages in PACKAGES.items()}
+    wanted = {name: [each for each in packages if not has_package(each)] for name, packages in RIVAL_PACKAGES.items()}
     return {name: f"pip install {' '.join(packages)}" for name, packages in wanted.items() if packages}
 
 
-def is_installed(package: str) -> bool:
+def has_package(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def runners(given: Given, say: Callable[[str], None]) -> list[Runner]:
+def rival_runners(given: RivalInput, say: Callable[[str], None]) -> list[Runner]:
     """All that can run here, ready to be timed, in the order of PACKAGES; why another cannot is said in a line."""
-    fixed: Callable[[Given], Runner] = partial(openvino, fixed=True)
-    absent, found = lacking(), []
-    for name, make in zip(PACKAGES, (pipeline, onnx, openvino, fixed), strict=True):
+    fixed: Callable[[RivalInput], Runner] = partial(openvino_runner, fixed=True)
+    absent, found = missing_packages(), []
+    for name, make in zip(RIVAL_PACKAGES, (pipeline_runner, onnx_runner, openvino_runner, fixed), strict=True):
         if name in absent:
             say(f"{name} is not measured: {absent[name]}")
             continue
@@ -87,7 +92,7 @@ def runners(given: Given, say: Callable[[str], None]) -> list[Runner]:
     return found
 
 
-def pipeline(given: Given) -> Runner:
+def pipeline_runner(given: RivalInput) -> Runner:
     """The depth-estimation pipeline of Transformers in float32, weights drawn at random: it is timed, not judged."""
     transformers: Any = importlib.import_module("transformers")
     settings = {
@@ -101,14 +106,14 @@ def pipeline(given: Given) -> Runner:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         processor = transformers.AutoImageProcessor.from_pretrained(place)
-        model = transformers.DepthAnythingForDepthEstimation(configuration(given.network.spec.name)).eval()
+        model = transformers.DepthAnythingForDepthEstimation(transformers_configuration(given.network.spec.name)).eval()
         run = transformers.pipeline("depth-estimation", model=model, image_processor=processor, device=given.device)
     picture = Image.fromarray(given.rgb)
-    files = partial(in_order, run, given.sources, given.folder)
+    files = partial(process_in_order, run, given.sources, given.folder)
     return Runner(PIPELINE, "fp32", whole=partial(run, picture), folder=files)
 
 
-def configuration(encoder: str) -> Any:
+def transformers_configuration(encoder: str) -> Any:
     """The published configuration of Depth Anything V2 with an encoder, as Transformers has it."""
     transformers: Any = importlib.import_module("transformers")
     row = ENCODERS[encoder]
@@ -123,13 +128,13 @@ def configuration(encoder: str) -> Any:
     )  # fmt: skip
 
 
-def in_order(run: Callable[[str], dict[str, Image.Image]], sources: Sequence[Path], folder: Path) -> None:
+def process_in_order(run: Callable[[str], dict[str, Image.Image]], sources: Sequence[Path], folder: Path) -> None:
     """What a script over the pipeline does: one file after another, its depth written as a PNG."""
     for source in sources:
         run(str(source))["depth"].save(folder / f"{source.stem}_pipeline.png")
 
 
-def onnx(given: Given) -> Runner:
+def onnx_runner(given: RivalInput) -> Runner:
     """ONNX Runtime in float32, over the network exported for the one size."""
     onnxruntime: Any = importlib.import_module("onnxruntime")
     path, inputs = given.folder / "network.onnx", given.inputs
@@ -138,23 +143,23 @@ def onnx(given: Given) -> Runner:
         pair = tuple(map(torch.from_numpy, inputs))
         torch.onnx.export(given.network, pair, path, input_names=["picture", "position"], dynamo=False)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads()
+    options.intra_op_num_threads = compute_threads()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     feed = dict(zip(("picture", "position"), inputs, strict=True))
     return Runner(ONNX, "fp32", network=partial(session.run, None, feed))
 
 
-def openvino(given: Given, *, fixed: bool = False) -> Runner:
+def openvino_runner(given: RivalInput, *, fixed: bool = False) -> Runner:
     """OpenVINO as it comes: its own precision and layout for one picture at a time; `fixed`: compiled for one size."""
     from dacli.inference.engines.openvino_engine import (
-        convert,  # before openvino, which it keeps from telling its makers
+        convert_network,  # before openvino, which it keeps from telling its makers
     )
 
     ov: Any = importlib.import_module("openvino")
-    inputs, model = given.inputs, convert(given.network)
+    inputs, model = given.inputs, convert_network(given.network)
     if fixed:
         model.reshape({number: ov.PartialShape(each.shape) for number, each in enumerate(inputs)})
-    how = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads()}
+    how = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": compute_threads()}
     compiled = ov.Core().compile_model(model, "CPU", how)
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     precision = {"bf16": "bf16", "f16": "fp16"}.get(hint, "fp32")

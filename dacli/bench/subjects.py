@@ -15,11 +15,11 @@ from dacli.models.depth_anything import DepthAnything
 from dacli.models.registry import ModelChoice
 from dacli.models.spec import DepthModel
 
-SEED = 0
+WEIGHTS_SEED = 0
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasuredModel:
     """A network to be measured, what it and its weights are called, and the options that give it to a command."""
 
     network: DepthModel
@@ -29,7 +29,7 @@ class Subject:
 
 
 @contextmanager
-def subject(encoder: str, folder: Path, voice: Reporter) -> Iterator[Subject]:
+def open_measured_model(encoder: str, folder: Path, voice: Reporter) -> Iterator[MeasuredModel]:
     """The network with its weights if they are here, else with seeded random ones, which take the same time.
 
     What engines make of random weights goes into `folder` and not into the user's cache.
@@ -37,22 +37,22 @@ def subject(encoder: str, folder: Path, voice: Reporter) -> Iterator[Subject]:
     choice = ModelChoice(encoder, "v2")
     if registry.has_weights(choice, half=False):
         opened = registry.open_model(choice, half=False, log=voice.note, progress=voice.download)
-        yield Subject(opened.network, encoder, opened.weights.rsplit(" ", 2)[0], ("--encoder", encoder))
+        yield MeasuredModel(opened.network, encoder, opened.weights.rsplit(" ", 2)[0], ("--encoder", encoder))
         return
     voice.insist(f"the weights of {encoder} are not here (dacli weights get {encoder}): random ones take the same time")
-    network = drawn(DepthAnything(encoder).eval())
+    network = fill_with_random_weights(DepthAnything(encoder).eval())
     path = folder / f"{encoder}.pth"
     torch.save(network.state_dict(), path)
-    with setting("DACLI_CACHE", str(folder / "cache")):
-        yield Subject(network, encoder, "random", ("--weights", str(path)))
+    with temporary_variable("DACLI_CACHE", str(folder / "cache")):
+        yield MeasuredModel(network, encoder, "random", ("--weights", str(path)))
 
 
-def drawn(network: DepthAnything) -> DepthAnything:
+def fill_with_random_weights(network: DepthAnything) -> DepthAnything:
     """The network with random weights, the same each time, that keep values as large as trained ones do.
 
     With the first weights of a training its depth would be 0 everywhere, and tell nothing of precision.
     """
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(WEIGHTS_SEED)
     with torch.no_grad():
         for name, value in network.named_parameters():
             noise = torch.randn(value.shape, generator=generator)
@@ -67,7 +67,7 @@ def drawn(network: DepthAnything) -> DepthAnything:
 
 
 @contextmanager
-def setting(name: str, value: str) -> Iterator[None]:
+def temporary_variable(name: str, value: str) -> Iterator[None]:
     """An environment variable as it is meanwhile."""
     before = os.environ.get(name)
     os.environ[name] = value

@@ -14,7 +14,7 @@ from dacli.io import files
 from dacli.paths import display_path
 
 if TYPE_CHECKING:
-    from dacli.bench.table import Setup
+    from dacli.bench.table import BenchSetup
 
 SHEET = (256, 518, 1036)  # sizes of a sheet where none are named
 
@@ -62,30 +62,35 @@ def bench(
 
     sizes, names = options.parse_sizes(size), options.parse_list
     if sheet is not None and target is not None:
-        todo = table.setups(names(encoder), names(precision), names(engine), device, sizes if size else list(SHEET))
+        todo = table.bench_setups(
+            names(encoder), names(precision), names(engine), device, sizes if size else list(SHEET)
+        )
         raise typer.Exit(make_sheet(todo, sheet, target, turns, voice))
-    todo = table.setups(names(encoder), names(precision), names(engine), device, sizes)
-    found = list(table.run(todo, turns, voice, against=against))
+    todo = table.bench_setups(names(encoder), names(precision), names(engine), device, sizes)
+    found = list(table.measure_setups(todo, turns, voice, against=against))
     records = [record for group in found for record in group]
     if json_:
-        print(table.as_json(machine.examine(), records))
+        print(table.bench_json(machine.examine_machine(), records))
     elif records:
-        print(machine.described(machine.examine()))
-        print_table(table.title(records), records, table.known_scores(records), table.text)
+        print(machine.describe_machine(machine.examine_machine()))
+        print_table(table.bench_title(records), records, table.known_scores(records), table.format_bench_score)
     raise typer.Exit(0 if all(found) else 1)
 
 
-def make_sheet(todo: "Sequence[Setup]", photo: Path, target: Path, turns: int, voice: Voice) -> int:
+def make_sheet(todo: "Sequence[BenchSetup]", photo: Path, target: Path, turns: int, voice: Voice) -> int:
     """Write a sheet and tell its path; the exit code."""
     from dacli.bench import contact_sheet, machine
     from dacli.io import images
 
-    rgb = images.read(photo)
-    found = list(contact_sheet.cells(todo, photo, rgb, turns, voice))
+    rgb = images.read_image(photo)
+    found = list(contact_sheet.measure_cells(todo, photo, rgb, turns, voice))
     made = [cell for cell in found if cell is not None]
     if not made:
         raise DacliError("nothing could be measured", "each is named above")
-    files.write(target, contact_sheet.draw(made, f"{display_path(photo)}: {machine.described(machine.examine())}"))
+    files.write_file(
+        target,
+        contact_sheet.draw_sheet(made, f"{display_path(photo)}: {machine.describe_machine(machine.examine_machine())}"),
+    )
     print(json.dumps({"sheet": str(target)}) if voice.json else target)
     return 0 if len(made) == len(found) else 1
 

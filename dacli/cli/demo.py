@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from dacli import types
-from dacli.evaluation.scoring import HELD_OUT, Scores, score
+from dacli.evaluation.scoring import HELD_OUT, Scores, score_prediction
 from dacli.inference import device
 from dacli.inference.loading import build_predictor
 from dacli.io import files, png
 from dacli.models import tiny
 from dacli.outputs import drawing, style
-from dacli.scenes.layouts import draw, scene
+from dacli.scenes.layouts import make_scene, render_layouts
 
 HEIGHT, WIDTH = 480, 720
 
@@ -31,16 +31,16 @@ class Demonstration:
 
 def run(folder: Path, index: int) -> Demonstration:
     """Write scene number `index`, its predicted and its true depth into the folder; raises DacliError if it cannot."""
-    picture = draw([scene(HELD_OUT, index)], HEIGHT, WIDTH)
+    picture = render_layouts([make_scene(HELD_OUT, index)], HEIGHT, WIDTH)
     rgb, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
-    predictor = build_predictor(tiny.load(), device.resolve())
+    predictor = build_predictor(tiny.load_tiny(), device.resolve_plan())
     (found,) = predictor.predict([rgb])
     shown = {"scene": rgb, "depth": coloured(found.depth), "truth": coloured(truth)}
     shown["side"] = np.concatenate(list(shown.values()), 1)
     paths = {what: folder / f"demo_{what}.png" for what in shown}
     for what, path in paths.items():
-        files.write(path, png.encode(shown[what]))
-    return Demonstration(paths, score(found.depth, truth, index))
+        files.write_file(path, png.encode_png(shown[what]))
+    return Demonstration(paths, score_prediction(found.depth, truth, index))
 
 
 def coloured(inverse_depth: types.DepthArray) -> types.Image8:

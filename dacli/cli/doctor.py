@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dacli import __version__, paths
-from dacli.bench.machine import installed
+from dacli.bench.machine import installed_version
 from dacli.errors import DacliError
 from dacli.inference import device
 from dacli.weights import checkpoints
@@ -25,14 +25,16 @@ def examine() -> list[tuple[str, str]]:
     return [
         ("dacli", f"{__version__} at {Path(__file__).parents[1]}"),
         ("python", f"{sys.version.split()[0]} on {platform.platform()}"),
-        ("packages", ", ".join(f"{name} {installed(name)}" for name in PACKAGES)),
-        ("cores", f"{device.cores()} of {os.cpu_count()} usable"),
+        ("packages", ", ".join(f"{name} {installed_version(name)}" for name in PACKAGES)),
+        ("cores", f"{device.usable_cores()} of {os.cpu_count()} usable"),
         ("memory", memory()),
         *compute(),
         ("OpenVINO", openvino()),
         (
             "NNCF",
-            installed("nncf") if device.has_nncf() else "missing: pip install 'dacli[int8]' for --precision int8",
+            installed_version("nncf")
+            if device.has_nncf()
+            else "missing: pip install 'dacli[int8]' for --precision int8",
         ),
         ("ffmpeg", ffmpeg()),
         ("HEIC", "can be read" if found("pillow_heif") else "cannot be read: pip install 'dacli[heic]'"),
@@ -57,7 +59,7 @@ def memory() -> str:
 
 
 def compute() -> list[tuple[str, str]]:
-    plan = device.resolve()
+    plan = device.resolve_plan()
     return [
         ("device", plan.device),
         ("engine", plan.engine),
@@ -69,7 +71,7 @@ def compute() -> list[tuple[str, str]]:
 def openvino() -> str:
     """The version of OpenVINO, or how to get it."""
     if device.has_openvino():
-        return installed("openvino")
+        return installed_version("openvino")
     return "missing: pip install 'dacli[openvino]', the faster engine on a CPU"
 
 
@@ -88,7 +90,7 @@ def ffmpeg() -> str:
 def here() -> list[str]:
     """The names of the checkpoints that are on this machine."""
     try:
-        states = [(row.name, checkpoints.state(row).state) for row in checkpoints.manifest()]
+        states = [(row.name, checkpoints.checkpoint_state(row).state) for row in checkpoints.read_manifest()]
     except DacliError as error:
         return [str(error)]
     return [name if state == "ok" else f"{name} ({state})" for name, state in states if state != "missing"]

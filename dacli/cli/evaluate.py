@@ -53,24 +53,28 @@ def evaluate(
     from dacli.weights import checkpoints
 
     voice = Voice(json_, quiet)
-    sizes, step = options.parse_sizes(size), depth_files.parse_unit(unit)
-    choices = sweeps.choose(options.parse_list(encoder), model, weights or ())
-    kind = checkpoints.ALIASES.get(model, model)
-    how = sweeps.alignment(align, kind)
-    todo = sweeps.setups(choices, sizes, options.parse_list(precision), device, engine)
-    sweeps.check_room(out, list(sweeps.FILES.values()), overwrite=overwrite)
-    judged_on = sweeps.rendered(scenes, seed, how, kind) if data is None else sweeps.open_data(data, how, step, voice)
+    sizes, step = options.parse_sizes(size), depth_files.parse_depth_unit(unit)
+    choices = sweeps.choose_networks(options.parse_list(encoder), model, weights or ())
+    kind = checkpoints.MODEL_ALIASES.get(model, model)
+    how = sweeps.choose_alignment(align, kind)
+    todo = sweeps.evaluation_setups(choices, sizes, options.parse_list(precision), device, engine)
+    sweeps.check_not_there(out, list(sweeps.EVALUATION_FILES.values()), overwrite=overwrite)
+    judged_on = (
+        sweeps.rendered_data(scenes, seed, how, kind)
+        if data is None
+        else sweeps.open_evaluation_data(data, how, step, voice)
+    )
     records, whole = [], True
-    for record, complete in sweeps.run(todo, judged_on, how, voice):
+    for record, complete in sweeps.evaluate_setups(todo, judged_on, how, voice):
         records.append(record)
         whole = whole and complete
         if json_:
-            voice.result(tables.as_json(record))
-    title = sweeps.title(judged_on, how)
+            voice.result(tables.record_json(record))
+    title = sweeps.evaluation_title(judged_on, how)
     if not json_:
-        print_table(title, records, sweeps.scores_of(records), tables.shown)
+        print_table(title, records, sweeps.score_names(records), tables.format_score)
     if out is not None:
-        tell(sweeps.save(out, records, title), voice)
+        tell(sweeps.save_evaluation(out, records, title), voice)
     raise typer.Exit(0 if whole else 1)
 
 
@@ -86,24 +90,29 @@ def compare(
     from dacli.evaluation import accuracy, comparison, sweeps, tables
 
     voice = Voice(json_, quiet)
-    if align not in accuracy.FITS:
-        raise UsageError(f"--align {align} is no alignment", f"choose one of {', '.join(accuracy.FITS)}")
-    sweeps.check_room(out, list(comparison.FILES.values()), overwrite=overwrite)
-    first, second = comparison.outputs(a), comparison.outputs(b)
-    names, lacking = comparison.pair(first, second)
+    if align not in accuracy.ALIGNMENTS:
+        raise UsageError(f"--align {align} is no alignment", f"choose one of {', '.join(accuracy.ALIGNMENTS)}")
+    sweeps.check_not_there(out, list(comparison.COMPARISON_FILES.values()), overwrite=overwrite)
+    first, second = comparison.find_depth_outputs(a), comparison.find_depth_outputs(b)
+    names, lacking = comparison.pair_outputs(first, second)
     for line in lacking:
         voice.insist(line)
-    found, faults = comparison.compare(names, first, second, align)
+    found, faults = comparison.compare_outputs(names, first, second, align)
     for fault in faults:
         voice.fault(fault)
     if not found:
         raise DacliError("no picture could be compared", "each is named above")
     for record in comparison.score_records(found) if json_ else ():
-        voice.result(tables.as_json(record))
+        voice.result(tables.record_json(record))
     if not json_:
-        print_table(comparison.title(align), comparison.rows(found), comparison.SCORES, comparison.text)
+        print_table(
+            comparison.comparison_title(align),
+            comparison.comparison_rows(found),
+            comparison.COMPARISON_SCORES,
+            comparison.format_difference,
+        )
     if out is not None:
-        tell(comparison.save(out, found, first, second, align), voice)
+        tell(comparison.save_comparison(out, found, first, second, align), voice)
     raise typer.Exit(1 if lacking or faults else 0)
 
 
@@ -126,12 +135,12 @@ def scenes(
 
     voice = Voice(quiet=quiet)
     kinds = options.parse_list(save)
-    order = export.Order(seed, (height, width), kinds, clip, frames if clip else 1, fps)
-    export.check(order)
+    order = export.SceneOrder(seed, (height, width), kinds, clip, frames if clip else 1, fps)
+    export.check_scene_order(order)
     with voice.bar() as bar:
         task = bar.add_task("scenes", total=count * order.frames)
         for index in range(count):
-            for path in export.make(out, order, index, overwrite=overwrite):
+            for path in export.write_scene(out, order, index, overwrite=overwrite):
                 voice.result(str(path))
                 bar.advance(task)
 

@@ -57,7 +57,7 @@ from dacli.cli.options import (
 from dacli.cli.train import train_app
 from dacli.cli.video import video
 from dacli.cli.weights import weights_app
-from dacli.errors import DacliError, UsageError, unforeseen
+from dacli.errors import DacliError, UsageError, unexpected_error
 from dacli.io import files
 from dacli.outputs import formats
 
@@ -89,7 +89,7 @@ def image(
         encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16), [device], engine, colormap,
         near, range_, pixel_limit(max_pixels), overwrite, tile=check_tile(tile),
     )  # fmt: skip
-    named, left_out = inputs.foreign(photos, inputs.made_by_dacli)
+    named, left_out = inputs.exclude_own_outputs(photos, inputs.is_own_picture)
     if left_out:
         voice.note(left_out)
     planned = jobs.plan_jobs(named, out, kinds)
@@ -117,7 +117,7 @@ def folder(
         parse_batch(batch), check_tile(tile),
     )  # fmt: skip
     index, count, why = parse_shard(shard, os.environ)
-    found = inputs.gather(source, out, include or (), exclude or ())
+    found = inputs.gather_inputs(source, out, include or (), exclude or ())
     planned = jobs.plan_jobs(found.files, out, kinds, root=found.root)
     if not planned:
         raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
@@ -154,10 +154,10 @@ def decode(
         raise DacliError(f"{paths.display_path(target)} is there already", "--overwrite replaces it")
     if file.suffix.lower() == ".mkv":
         record, count, shots = depth_clips.decode_depth_clip(file)
-        files.write(target, images.npy_of_many(shots, count))
+        files.write_file(target, images.encode_npy_stream(shots, count))
     else:
-        depth, record = records.decode(*images.read_depth16(file), paths.display_path(file))
-        files.write(target, images.npy(depth))
+        depth, record = records.decode_depth(*images.read_depth16(file), paths.display_path(file))
+        files.write_file(target, images.encode_npy(depth))
     Voice().note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {record.encoder} {record.model}")
     print(target)
 
@@ -214,8 +214,8 @@ def leave(code: int) -> NoReturn:
 
     Were Python to end first, such a thread would end the process by a crash when it comes back.
     """
-    files.abandon()
-    if not prefetch.busy():
+    files.remove_unfinished()
+    if not prefetch.any_stage_alive():
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -235,10 +235,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     codecs.register_error("dacli", any_name)
     for pipe in (sys.stdout, sys.stderr):
         pipe.reconfigure(errors="dacli")  # type: ignore[union-attr]
-    prefetch.interrupted.clear()
-    signal.signal(signal.SIGTERM, prefetch.interrupt)
+    prefetch.interrupt_event.clear()
+    signal.signal(signal.SIGTERM, prefetch.on_interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # what runs in the background ignores Ctrl-C
-        signal.signal(signal.SIGINT, prefetch.interrupt)
+        signal.signal(signal.SIGINT, prefetch.on_interrupt)
     leave(ending(arguments))
 
 
@@ -255,5 +255,5 @@ def ending(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - it is told, or raised for who looks for it
-        return fail(unforeseen(error))
+        return fail(unexpected_error(error))
     return 0

@@ -44,9 +44,9 @@ from dacli.errors import DacliError, UsageError
 from dacli.outputs import formats
 
 if TYPE_CHECKING:
-    from dacli.training.data import Source as Data
+    from dacli.training.data import TrainingSource as Data
     from dacli.training.recipes import Objective
-    from dacli.training.run import Wanted
+    from dacli.training.run import TrainingOptions
 
 train_app = typer.Typer(help="Train networks as Depth Anything V2 was trained.", no_args_is_help=True)
 
@@ -85,11 +85,11 @@ def train_teacher(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Train on exact depth: rendered scenes, or pictures with depth; the weights end up in DIR."""
-    from dacli.scenes.layouts import scene
+    from dacli.scenes.layouts import make_scene
     from dacli.training import recipes, run
 
-    wanted = run.Wanted(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = from_files(data, unit, seed) if data else rendered(seed, scene)
+    wanted = run.TrainingOptions(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
+    given = from_files(data, unit, seed) if data else rendered(seed, make_scene)
     go(wanted, "teacher", recipes.TEACHER, given, device, Voice(quiet=quiet))
 
 
@@ -109,7 +109,7 @@ def label(
         parse_batch(batch),
     )  # fmt: skip
     index, count, why = parse_shard(shard, os.environ)
-    found = inputs.gather(source, out, include or (), exclude or ())
+    found = inputs.gather_inputs(source, out, include or (), exclude or ())
     planned = jobs.plan_jobs(found.files, out, [formats.FORMATS["half"]], root=found.root)
     if not planned:
         raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
@@ -138,14 +138,14 @@ def train_student(
     """Train on pictures and their pseudo-labels; the weights end up in DIR."""
     from dacli.evaluation import datasets
     from dacli.training import recipes, run
-    from dacli.training.data import Listed
+    from dacli.training.data import PairSource
 
     voice = Voice(quiet=quiet)
-    found, without = datasets.of_labels(source, labels)
+    found, without = datasets.find_labelled_pairs(source, labels)
     if without:
         voice.note(f"{without} pictures have no label and are left out")
-    wanted = run.Wanted(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = Listed(seed, found), datasets.digest(found, labels)
+    wanted = run.TrainingOptions(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
+    given = PairSource(seed, found), datasets.digest_pairs(found, labels)
     go(wanted, "student", recipes.STUDENT, given, device, voice, strong=strong)
 
 
@@ -167,27 +167,27 @@ def train_metric(
         raise UsageError("metres are learned from a relative checkpoint", "name one of this encoder with --init")
     if unit == "1/m":
         raise UsageError("inverse depth of any scale tells no metres", "give depth in m, cm, mm or a number of metres")
-    first = init or tiny.BUNDLED
-    wanted = run.Wanted(folder, encoder, first, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = from_files(data, unit, seed) if data else rendered(seed, metric_places.PLACES[model], whole=True)
-    go(wanted, "metric", recipes.metric(model), given, device, Voice(quiet=quiet))
+    first = init or tiny.BUNDLED_WEIGHTS
+    wanted = run.TrainingOptions(folder, encoder, first, seed, steps, batch, size, rate, precision, workers, minutes)
+    given = from_files(data, unit, seed) if data else rendered(seed, metric_places.METRIC_PLACES[model], whole=True)
+    go(wanted, "metric", recipes.metric_objective(model), given, device, Voice(quiet=quiet))
 
 
 def rendered(seed: int, make: Callable[[int, int], Any], *, whole: bool = False) -> tuple["Data", str]:
     """Scenes without end, and what tells them from other data."""
-    from dacli.training.data import Scenes
+    from dacli.training.data import SceneSource
 
-    return Scenes(seed, make, whole), f"rendered {make.__name__}"
+    return SceneSource(seed, make, whole), f"rendered {make.__name__}"
 
 
 def from_files(data: Path, unit: str | None, seed: int) -> tuple["Data", str]:
     """Pictures with depth, and what tells them from other data."""
     from dacli.evaluation import datasets
     from dacli.io import depth_files
-    from dacli.training.data import Listed
+    from dacli.training.data import PairSource
 
-    found = datasets.to_learn_from(data, depth_files.parse_unit(unit))
-    return Listed(seed, found), datasets.digest(found, data.parent if data.is_file() else data)
+    found = datasets.find_training_pairs(data, depth_files.parse_depth_unit(unit))
+    return PairSource(seed, found), datasets.digest_pairs(found, data.parent if data.is_file() else data)
 
 
 def refuse_metres(model: str, weights: Path | None) -> None:
@@ -196,24 +196,24 @@ def refuse_metres(model: str, weights: Path | None) -> None:
 
     metric = registry.MODELS.get(registry.choose_model(None, model, weights).model)
     if weights is not None and registry.is_tiny_file(weights):
-        metric = tiny.load(weights).max_depth
+        metric = tiny.load_tiny(weights).max_depth
     if metric is not None:
         raise UsageError("pseudo-labels are inverse depth, and this network gives metres", "choose a relative one")
 
 
 def go(
-    wanted: "Wanted", command: str, objective: "Objective", given: tuple["Data", str], device_: str, voice: Voice,
+    wanted: "TrainingOptions", command: str, objective: "Objective", given: tuple["Data", str], device_: str, voice: Voice,
     *, strong: bool = False,
 ) -> None:  # fmt: skip
     """Train in this process, or as one of those that torchrun started, and print the file of weights."""
     from dacli.inference import device
     from dacli.training import parallel, run
 
-    with parallel.joined(device.choose_device(device_)[0]) as world:
+    with parallel.join_world(device.choose_device(device_)[0]) as world:
         told = voice if world.leads else Voice(quiet=True)
         try:
             with reporting(told) as report:
-                path = run.teach(wanted, command, objective, *given, world, report, strong=strong)
+                path = run.run_training(wanted, command, objective, *given, world, report, strong=strong)
         except KeyboardInterrupt:
             voice.insist("interrupted; the same command goes on from the last checkpoint")
             raise

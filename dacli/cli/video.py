@@ -98,11 +98,13 @@ def video(
         allow_truncated=allow_truncated,
     )
     with contextlib.ExitStack() as stack:
-        sources, left_out = inputs.foreign([Path(clip) for clip in clips if clip != "-"], depth_clips.is_own_clip)
+        sources, left_out = inputs.exclude_own_outputs(
+            [Path(clip) for clip in clips if clip != "-"], depth_clips.is_own_clip
+        )
         if left_out:
             voice.note(left_out)
         if "-" in clips:
-            sources.append(stack.enter_context(media.spooled(sys.stdin.buffer)))
+            sources.append(stack.enter_context(media.spool_stream(sys.stdin.buffer)))
             out = out or Path()
         planned = jobs.plan_jobs(sources, out, kinds, medium="frames" if frames else "clip")
         raise typer.Exit(run_video_command(planned, chosen, options, voice))

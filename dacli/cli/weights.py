@@ -20,9 +20,9 @@ def list_weights() -> None:
     from rich.table import Table
 
     table = Table("name", "MB", "licence", "state", box=None)
-    for row in checkpoints.manifest():
+    for row in checkpoints.read_manifest():
         size = f"{row.bytes / 1e6:.0f}" if row.bytes else "?"
-        table.add_row(row.name, size, row.licence, checkpoints.state(row).state)
+        table.add_row(row.name, size, row.licence, checkpoints.checkpoint_state(row).state)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
@@ -30,12 +30,12 @@ def list_weights() -> None:
 def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], quiet: Quiet = False) -> None:
     """Download and check checkpoints; those that are here already are only checked."""
     voice = Voice(quiet=quiet)
-    rows = [checkpoints.named(name) for name in names]
+    rows = [checkpoints.checkpoint_named(name) for name in names]
     failed = 0
     for row in rows:
         try:
             with voice.download(row.file) as progress:
-                print(checkpoints.obtain(row, voice.note, progress))
+                print(checkpoints.obtain_checkpoint(row, voice.note, progress))
         except DacliError as error:
             failed += 1
             voice.fault(error)
@@ -45,10 +45,10 @@ def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], 
 @weights_app.command("verify")
 def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]")] = None) -> None:
     """Read every byte again and compare; without names, all that are here."""
-    rows = [checkpoints.named(name) for name in names] if names else checkpoints.manifest()
+    rows = [checkpoints.checkpoint_named(name) for name in names] if names else checkpoints.read_manifest()
     bad = 0
     for row in rows:
-        standing = checkpoints.verify(row)
+        standing = checkpoints.verify_checkpoint(row)
         bad += standing.state == "damaged" or (bool(names) and standing.state == "missing")
         if names or standing.state != "missing":
             print(f"{row.name}: {standing.state} {standing.path} {standing.fault}".rstrip())
@@ -58,6 +58,6 @@ def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[N
 @weights_app.command("path")
 def path_of_weights(name: str) -> None:
     """Where a checkpoint is, or where a file fetched by hand belongs (then the exit code is 1)."""
-    standing = checkpoints.state(checkpoints.named(name))
+    standing = checkpoints.checkpoint_state(checkpoints.checkpoint_named(name))
     print(standing.path)
     raise typer.Exit(1 if standing.state in ("missing", "damaged") else 0)

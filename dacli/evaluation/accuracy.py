@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli.evaluation.metrics import Fit, affine_fit, aligned
+from dacli.evaluation.metrics import Alignment, affine_fit, align_affine
 from dacli.types import FloatArray
 
 
@@ -27,38 +27,43 @@ def scale_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
     return (float((p * t).sum()) / square if square > 0 else 0.0), 0.0
 
 
-FITS: Mapping[str, Fit | None] = {"none": None, "median": median_fit, "scale": scale_fit, "affine": affine_fit}
+ALIGNMENTS: Mapping[str, Alignment | None] = {
+    "none": None,
+    "median": median_fit,
+    "scale": scale_fit,
+    "affine": affine_fit,
+}
 
 
-def align(prediction: FloatArray, truth: FloatArray, how: str) -> FloatArray:
+def align_prediction(prediction: FloatArray, truth: FloatArray, how: str) -> FloatArray:
     """The prediction as it is (`none`), or after one of FITS, then no farther than the farthest finite truth."""
-    fit = FITS[how]
-    return prediction if fit is None else aligned(prediction, truth, fit)
+    fit = ALIGNMENTS[how]
+    return prediction if fit is None else align_affine(prediction, truth, fit)
 
 
 def rmse(prediction: FloatArray, truth: FloatArray) -> float:
     """Root of the mean squared difference of depth, in metres where the truth is in 1 / metres."""
-    p, t = seen(prediction, truth)
-    return float(np.sqrt(np.mean((1 / p - 1 / t) ** 2))) if t.size and (p > 0).all() else nothing(t)
+    p, t = valid_pairs(prediction, truth)
+    return float(np.sqrt(np.mean((1 / p - 1 / t) ** 2))) if t.size and (p > 0).all() else no_pixels(t)
 
 
 def log10(prediction: FloatArray, truth: FloatArray) -> float:
     """Mean difference of the decimal logarithms of depth, without its sign."""
-    p, t = seen(prediction, truth)
-    return float(np.abs(np.log10(p) - np.log10(t)).mean()) if t.size and (p > 0).all() else nothing(t)
+    p, t = valid_pairs(prediction, truth)
+    return float(np.abs(np.log10(p) - np.log10(t)).mean()) if t.size and (p > 0).all() else no_pixels(t)
 
 
 def silog(prediction: FloatArray, truth: FloatArray) -> float:
     """100 times the standard deviation of the logarithm of predicted over true depth, as the KITTI benchmark has it."""
-    p, t = seen(prediction, truth)
-    return float(100 * np.std(np.log(p) - np.log(t))) if t.size and (p > 0).all() else nothing(t)
+    p, t = valid_pairs(prediction, truth)
+    return float(100 * np.std(np.log(p) - np.log(t))) if t.size and (p > 0).all() else no_pixels(t)
 
 
-def seen(prediction: FloatArray, truth: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def valid_pairs(prediction: FloatArray, truth: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both maps [n] in float64 where the true depth is known and finite."""
     finite = truth > 0
     return prediction[finite].astype(np.float64), truth[finite].astype(np.float64)
 
 
-def nothing(truth: NDArray[np.float64]) -> float:
+def no_pixels(truth: NDArray[np.float64]) -> float:
     return float("inf") if truth.size else float("nan")

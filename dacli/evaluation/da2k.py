@@ -14,7 +14,7 @@ import numpy as np
 
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError
-from dacli.evaluation.scoring import Data, Marks, Sample
+from dacli.evaluation.scoring import EvaluationData, EvaluationSample, ScoreParts
 from dacli.io import files, images
 from dacli.paths import display_path
 from dacli.types import FloatArray
@@ -28,28 +28,28 @@ ARCHIVE = Checkpoint(
 ANNOTATIONS = "annotations.json"
 TOP = "DA-2K"  # the folder in the archive
 Point = tuple[int, int]  # row, column
-Order = tuple[Point, Point]  # the nearer one first
+PairOrder = tuple[Point, Point]  # the nearer one first
 
 
 @dataclass(frozen=True)
-class Place:
+class AnnotatedPlace:
     """A folder or a ZIP archive of DA-2K: where it is, and what reads a file below the annotations'."""
 
     path: Path
     read: Callable[[str], bytes]
 
 
-def fetch(say: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]) -> Path:
+def fetch_da2k(say: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]) -> Path:
     """The published archive, downloaded and checked if it is not here; raises DacliError if it cannot be had."""
     try:
         with progress(ARCHIVE.file) as shown_progress:
-            return checkpoints.obtain(ARCHIVE, say, shown_progress)
+            return checkpoints.obtain_checkpoint(ARCHIVE, say, shown_progress)
     except DacliError as error:
-        address = checkpoints.origins(ARCHIVE)[0].address
+        address = checkpoints.download_origins(ARCHIVE)[0].address
         raise DacliError(error.message, f"fetch {address} elsewhere and give the file: dacli eval DA-2K.zip") from error
 
 
-def is_here(path: Path) -> bool:
+def is_da2k(path: Path) -> bool:
     """Whether a path leads to what may be DA-2K: an archive, or a folder with annotations."""
     return path.suffix.lower() == ".zip" or any(map(Path.is_file, annotations_below(path)))
 
@@ -58,41 +58,41 @@ def annotations_below(folder: Path) -> list[Path]:
     return [folder / ANNOTATIONS, folder / TOP / ANNOTATIONS]
 
 
-def open_data(path: Path) -> Data:
+def open_da2k(path: Path) -> EvaluationData:
     """The pictures of a folder or an archive with their points; raises DacliError for what is no DA-2K."""
-    place = in_archive(path) if path.is_file() else in_folder(path)
-    orders = annotations(place)
+    place = da2k_in_archive(path) if path.is_file() else da2k_in_folder(path)
+    orders = read_annotations(place)
     names = list(orders)
     count = sum(map(len, orders.values()))
 
-    def read(index: int) -> Sample:
+    def read(index: int) -> EvaluationSample:
         name = names[index]
-        rgb = images.decode(place.read(name), path / name)
-        check(orders[name], (rgb.shape[0], rgb.shape[1]), display_path(path / name))
-        return Sample(rgb, partial(marked, scene_of(name), orders[name]))
+        rgb = images.decode_image(place.read(name), path / name)
+        check_pairs(orders[name], (rgb.shape[0], rgb.shape[1]), display_path(path / name))
+        return EvaluationSample(rgb, partial(score_pairs, scene_of(name), orders[name]))
 
-    return Data(f"{len(names)} pictures and {count} pairs of {display_path(path)}", names, read, points=True)
+    return EvaluationData(f"{len(names)} pictures and {count} pairs of {display_path(path)}", names, read, points=True)
 
 
-def in_folder(path: Path) -> Place:
+def da2k_in_folder(path: Path) -> AnnotatedPlace:
     top = next((file.parent for file in annotations_below(path) if file.is_file()), path)
-    return Place(path, lambda name: files.contents(top / name))
+    return AnnotatedPlace(path, lambda name: files.read_bytes(top / name))
 
 
-def in_archive(path: Path) -> Place:
+def da2k_in_archive(path: Path) -> AnnotatedPlace:
     """The archive, of which single entries are read and nothing is unpacked; raises DacliError for what is no ZIP."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
     except (OSError, zipfile.BadZipFile) as error:
         raise DacliError(
-            f"{display_path(path)} is no whole ZIP archive ({files.reason(error)})", "fetch it again"
+            f"{display_path(path)} is no whole ZIP archive ({files.os_reason(error)})", "fetch it again"
         ) from None
     top = f"{TOP}/" if f"{TOP}/{ANNOTATIONS}" in entries else ""
-    return Place(path, lambda name: entry(path, entries.get(top + name), top + name))
+    return AnnotatedPlace(path, lambda name: read_archive_entry(path, entries.get(top + name), top + name))
 
 
-def entry(path: Path, info: zipfile.ZipInfo | None, name: str) -> bytes:
+def read_archive_entry(path: Path, info: zipfile.ZipInfo | None, name: str) -> bytes:
     if info is None:
         raise DacliError(f"{display_path(path)} holds no {name}", "fetch it again")
     if info.file_size > files.MAX_BYTES:
@@ -104,7 +104,7 @@ def entry(path: Path, info: zipfile.ZipInfo | None, name: str) -> bytes:
         raise DacliError(f"{name} in {display_path(path)} is damaged ({error})", "fetch it again") from None
 
 
-def annotations(place: Place) -> dict[str, tuple[Order, ...]]:
+def read_annotations(place: AnnotatedPlace) -> dict[str, tuple[PairOrder, ...]]:
     """The pairs of points by the picture's name, `images/SCENE/FILE`; raises DacliError that names the faulty one."""
     name = f"{ANNOTATIONS} in {display_path(place.path)}"
     try:
@@ -113,37 +113,37 @@ def annotations(place: Place) -> dict[str, tuple[Order, ...]]:
         raise DacliError(f"{name} is no JSON ({error})", "fetch it again") from None
     if not isinstance(found, dict) or not found:
         raise DacliError(f"{name} names no pictures", "fetch it again")
-    return {picture: orders(picture, pairs, name) for picture, pairs in found.items()}
+    return {picture: picture_orders(picture, pairs, name) for picture, pairs in found.items()}
 
 
-def orders(picture: str, pairs: object, name: str) -> tuple[Order, ...]:
+def picture_orders(picture: str, pairs: object, name: str) -> tuple[PairOrder, ...]:
     parts = PurePosixPath(picture).parts
     if len(parts) != 3 or parts[0] != "images" or ".." in parts:
         raise DacliError(f"{name} names a picture {picture!r}", "names look like images/indoor/0001.jpg")
     try:
         if not isinstance(pairs, list) or not pairs:
             raise ValueError("no list of pairs")
-        return tuple(map(order, pairs))
+        return tuple(map(pair_order, pairs))
     except (KeyError, TypeError, ValueError) as error:
         hint = 'a pair is {"point1": [row, column], "point2": [row, column], "closer_point": "point1" or "point2"}'
         raise DacliError(f"{name} has a faulty pair of {picture} ({type(error).__name__}: {error})", hint) from None
 
 
-def order(pair: Mapping[str, Any]) -> Order:
-    first, second = point(pair["point1"]), point(pair["point2"])
+def pair_order(pair: Mapping[str, Any]) -> PairOrder:
+    first, second = annotated_point(pair["point1"]), annotated_point(pair["point2"])
     if pair["closer_point"] not in ("point1", "point2"):
         raise ValueError(f"closer_point is {pair['closer_point']!r}")
     return (first, second) if pair["closer_point"] == "point1" else (second, first)
 
 
-def point(found: Any) -> Point:
+def annotated_point(found: Any) -> Point:
     row, column = found
     if type(row) is not int or type(column) is not int:
         raise ValueError(f"a point is {found!r}")
     return row, column
 
 
-def check(pairs: tuple[Order, ...], size: tuple[int, int], name: str) -> None:
+def check_pairs(pairs: tuple[PairOrder, ...], size: tuple[int, int], name: str) -> None:
     """Raises DacliError for a point outside a picture of `size` = (H, W) pixels."""
     for row, column in (point for pair in pairs for point in pair):
         if not (0 <= row < size[0] and 0 <= column < size[1]):
@@ -155,7 +155,7 @@ def scene_of(name: str) -> str:
     return PurePosixPath(name).parts[1]
 
 
-def marked(scene: str, pairs: tuple[Order, ...], inverse_depth: FloatArray) -> Marks:
+def score_pairs(scene: str, pairs: tuple[PairOrder, ...], inverse_depth: FloatArray) -> ScoreParts:
     """How many pairs are in the right order, of how many, for the scene and in all; equal depths count half."""
     near, far = (np.array([inverse_depth[point] for point in points]) for points in zip(*pairs, strict=True))
     right = float((1 + np.sign(near - far)).sum() / 2)

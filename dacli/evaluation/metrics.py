@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dacli.types import FloatArray
 
-Fit = Callable[[FloatArray, FloatArray], tuple[float, float]]
+Alignment = Callable[[FloatArray, FloatArray], tuple[float, float]]
 
 
 def affine_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
@@ -24,7 +24,7 @@ def affine_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]
     return scale, float(t.mean() - scale * p.mean())
 
 
-def aligned(prediction: FloatArray, truth: FloatArray, fit: Fit = affine_fit) -> FloatArray:
+def align_affine(prediction: FloatArray, truth: FloatArray, fit: Alignment = affine_fit) -> FloatArray:
     """The prediction after a fit to the known truth, no farther than the farthest finite truth."""
     known = ~np.isnan(truth)
     scale, shift = fit(prediction[known], truth[known])
@@ -76,11 +76,11 @@ def d3r(prediction: FloatArray, truth: FloatArray, points: int = 5000) -> float:
     """
     step = max(1, round((truth.size / points) ** 0.5))
     p, t = (np.maximum(d[step // 2 :: step, step // 2 :: step], 0) for d in (prediction, truth))
-    apart = order(t, 0.1) != 0
-    return float(np.abs(order(t, 0.01) - order(p, 0.01))[apart].mean()) if apart.any() else float("nan")
+    apart = pair_relation(t, 0.1) != 0
+    return float(np.abs(pair_relation(t, 0.01) - pair_relation(p, 0.01))[apart].mean()) if apart.any() else float("nan")
 
 
-def order(d: FloatArray, tolerance: float) -> NDArray[np.int8]:
+def pair_relation(d: FloatArray, tolerance: float) -> NDArray[np.int8]:
     """Which of all upright and level neighbours is nearer by a ratio over 1 + tolerance: 1 the first, −1 the second."""
     a, b = (np.concatenate([u.ravel(), v.ravel()]) for u, v in ((d[:, :-1], d[:-1]), (d[:, 1:], d[1:])))
     return (a > (1 + tolerance) * b).astype(np.int8) - (b > (1 + tolerance) * a).astype(np.int8)
@@ -95,7 +95,7 @@ def boundary_f1(prediction: FloatArray, truth: FloatArray) -> float:
     thresholds = np.linspace(1.05, 1.25, 10)
     floor = max(0.05 * float(np.nanmax(truth)), 1e-30)
     p, t = np.maximum(np.where(np.isnan(truth), np.nan, prediction), floor), np.maximum(truth, floor)
-    mine, theirs = steps(p), steps(t)
+    mine, theirs = depth_steps(p), depth_steps(t)
     scores = [edge_f1(mine, theirs, threshold) for threshold in thresholds]
     return float((thresholds * scores).sum() / thresholds.sum())
 
@@ -112,7 +112,7 @@ def edge_f1(prediction: Sequence[FloatArray], truth: Sequence[FloatArray], thres
     return float(2 * p * r / (p + r)) if p + r > 0 else 0.0
 
 
-def steps(d: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def depth_steps(d: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Ratios of neighbours in four directions: the left, the right, the upper and the lower one farther."""
     across, down = d[:, 1:] / d[:, :-1], d[1:] / d[:-1]
     return across, 1 / across, down, 1 / down
@@ -132,12 +132,14 @@ def thin_contrast(prediction: FloatArray, truth: FloatArray, width: int) -> floa
     opened = cv2.morphologyEx(t, cv2.MORPH_OPEN, disc)
     thin, beside = t > 1.1 * opened, t <= 1.01 * opened
     window = (3 * width, 3 * width)
-    mine, theirs = difference(p, thin, beside, window), difference(t, thin, beside, window)
+    mine, theirs = window_difference(p, thin, beside, window), window_difference(t, thin, beside, window)
     seen = thin & (theirs > 0.1 * opened)
     return float(np.median((mine[seen] / theirs[seen]).clip(0, 1))) if seen.any() else float("nan")
 
 
-def difference(d: FloatArray, one: NDArray[np.bool_], other: NDArray[np.bool_], window: tuple[int, int]) -> FloatArray:
+def window_difference(
+    d: FloatArray, one: NDArray[np.bool_], other: NDArray[np.bool_], window: tuple[int, int]
+) -> FloatArray:
     """Mean of d over the pixels `one` less that over the pixels `other`, in a window about every pixel; or NaN."""
     means = []
     for some in (one, other):

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from dacli import types
 from dacli.errors import DacliError
 from dacli.evaluation import accuracy, datasets, metrics
-from dacli.evaluation.datasets import Pair
+from dacli.evaluation.datasets import DepthPair
 from dacli.inference.predictor import Predictor
-from dacli.scenes.layouts import Layout, draw, scene
+from dacli.scenes.layouts import Layout, make_scene, render_layouts
 
 HELD_OUT = 4242
-FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))
-NEAREST = 1e-6  # metres; a prediction is never nearer
-Make = Callable[[int, int], Layout]  # of the stream and the number in it
-Marks = dict[str, tuple[float, float]]  # what was reached, and its weight, by the score's name
+SCENE_FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))
+SMALLEST_DEPTH = 1e-6  # metres; a prediction is never nearer
+SceneMaker = Callable[[int, int], Layout]  # of the stream and the number in it
+ScoreParts = dict[str, tuple[float, float]]  # what was reached, and its weight, by the score's name
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Sample:
+class EvaluationSample:
     """An RGB picture [H, W, 3], and what marks inverse depth [H, W] of it."""
 
     rgb: NDArray[np.uint8 | np.uint16]
-    judge: Callable[[types.FloatArray], Marks]
+    judge: Callable[[types.FloatArray], ScoreParts]
 
 
 @dataclass(frozen=True)
-class Data:
+class EvaluationData:
     """What networks are judged on: what it is called, its pictures' names, and what reads the one of an index.
 
     `points` says that only the order of points is known, which needs no alignment.
@@ -65,12 +65,12 @@ class Data:
 
     title: str
     names: Sequence[str]
-    read: Callable[[int], Sample]
+    read: Callable[[int], EvaluationSample]
     points: bool = False
 
 
 @dataclass(frozen=True)
-class Result:
+class EvaluationResult:
     """Mean scores by name, of how many pictures, the network's seconds for one, and what could not be read."""
 
     scores: dict[str, float]
@@ -79,12 +79,12 @@ class Result:
     faults: dict[str, DacliError]
 
 
-def score(prediction: types.FloatArray, truth: types.FloatArray, seed: int, align: str = "affine") -> Scores:
+def score_prediction(prediction: types.FloatArray, truth: types.FloatArray, seed: int, align: str = "affine") -> Scores:
     """The scores of one map of inverse depth [H, W]; all but the ordinal ones after the alignment to the truth.
 
     The seed decides the point pairs.
     """
-    fitted = accuracy.align(prediction, truth, align)
+    fitted = accuracy.align_prediction(prediction, truth, align)
     ramp = np.indices(truth.shape)[0]
     return Scores(
         metrics.ordinal(prediction, truth, np.random.default_rng(seed)),
@@ -100,47 +100,49 @@ def score(prediction: types.FloatArray, truth: types.FloatArray, seed: int, alig
     )
 
 
-def rendered(
-    count: int, seed: int, align: str, what: str = "scenes", make: Make = scene, reach: float = np.inf
-) -> Data:
+def rendered_scenes(
+    count: int, seed: int, align: str, what: str = "scenes", make: SceneMaker = make_scene, reach: float = np.inf
+) -> EvaluationData:
     """The first scenes of the stream `seed`, in four formats by turns; what lies beyond `reach` metres is unknown."""
     names = [f"scene {index}" for index in range(count)]
     seeds = np.random.default_rng(seed).integers(1 << 32, size=count)
 
-    def read(index: int) -> Sample:
-        picture = draw([make(seed, index)], *FORMATS[index % len(FORMATS)])
+    def read(index: int) -> EvaluationSample:
+        picture = render_layouts([make(seed, index)], *SCENE_FORMATS[index % len(SCENE_FORMATS)])
         inverse = picture.inverse_depth[0].numpy()
         truth = np.where(inverse >= 1 / reach, inverse, np.nan)
-        return Sample(picture.rgb[0].permute(1, 2, 0).numpy(), partial(marked, truth, int(seeds[index]), align))
+        return EvaluationSample(
+            picture.rgb[0].permute(1, 2, 0).numpy(), partial(score_parts, truth, int(seeds[index]), align)
+        )
 
-    return Data(f"{count} rendered {what} of stream {seed}", names, read)
+    return EvaluationData(f"{count} rendered {what} of stream {seed}", names, read)
 
 
-def of_pairs(title: str, pairs: Sequence[Pair], align: str) -> Data:
+def data_of_pairs(title: str, pairs: Sequence[DepthPair], align: str) -> EvaluationData:
     """Pictures with depth in files."""
 
-    def read(index: int) -> Sample:
-        rgb, inverse = datasets.read(pairs[index])
-        return Sample(rgb, partial(marked, inverse, index, align))
+    def read(index: int) -> EvaluationSample:
+        rgb, inverse = datasets.read_pair(pairs[index])
+        return EvaluationSample(rgb, partial(score_parts, inverse, index, align))
 
-    return Data(f"{len(pairs)} pictures of {title}", [str(pair.picture) for pair in pairs], read)
+    return EvaluationData(f"{len(pairs)} pictures of {title}", [str(pair.picture) for pair in pairs], read)
 
 
-def marked(truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray) -> Marks:
+def score_parts(truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray) -> ScoreParts:
     """The scores of a prediction, each weighing 1; those that are NaN are left out."""
-    scores = score(prediction, truth, seed, align)
+    scores = score_prediction(prediction, truth, seed, align)
     values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
     return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
 
 
-def measure(predictor: Predictor, data: Data, report: Callable[[int], None]) -> Result:
+def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Callable[[int], None]) -> EvaluationResult:
     """What the network reaches on all pictures that can be judged; `report` is told how many are done."""
     reached: dict[str, list[tuple[float, float]]] = {}
     faults: dict[str, DacliError] = {}
     seconds = []
     for index, name in enumerate(data.names):
         try:
-            marks, taken = judged(predictor, data.read(index))
+            marks, taken = evaluate_sample(predictor, data.read(index))
             seconds.append(taken)
             for key, mark in marks.items():
                 reached.setdefault(key, []).append(mark)
@@ -148,13 +150,15 @@ def measure(predictor: Predictor, data: Data, report: Callable[[int], None]) -> 
             faults[name] = error
         report(index + 1)
     scores = {name: sum(got for got, _ in marks) / sum(most for _, most in marks) for name, marks in reached.items()}
-    return Result(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, faults)
+    return EvaluationResult(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, faults)
 
 
-def judged(predictor: Predictor, sample: Sample) -> tuple[Marks, float]:
+def evaluate_sample(predictor: Predictor, sample: EvaluationSample) -> tuple[ScoreParts, float]:
     """The marks of one picture and the seconds that the network took."""
     begun = time.perf_counter()
     (prediction,) = predictor.predict([sample.rgb])
     taken = time.perf_counter() - begun
     depth = prediction.depth
-    return sample.judge(depth if predictor.spec.quantity == "inverse depth" else 1 / np.maximum(depth, NEAREST)), taken
+    return sample.judge(
+        depth if predictor.spec.quantity == "inverse depth" else 1 / np.maximum(depth, SMALLEST_DEPTH)
+    ), taken

@@ -8,22 +8,22 @@ from pathlib import Path
 from dacli.callbacks import Reporter
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
-from dacli.evaluation.scoring import Data, Result
+from dacli.evaluation.scoring import EvaluationData, EvaluationResult
 from dacli.inference import device, loading
 from dacli.inference.loading import LoadedPredictor
 from dacli.io import depth_files, files
-from dacli.io.depth_files import Unit
+from dacli.io.depth_files import DepthUnit
 from dacli.models import registry
 from dacli.models.registry import ModelChoice
 from dacli.paths import display_path
 from dacli.scenes import metric_places
 
-FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png"}
+EVALUATION_FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png"}
 PUBLISHED = "da2k"  # the name that fetches DA-2K
 
 
 @dataclass(frozen=True)
-class Setup:
+class EvaluationSetup:
     """One network, its input's short side (None: its own), and device, precision and engine as they were asked for."""
 
     choice: ModelChoice
@@ -31,7 +31,7 @@ class Setup:
     machine: tuple[str, str, str]
 
 
-def choose(encoders: Sequence[str], model: str, weights: Sequence[Path]) -> list[ModelChoice]:
+def choose_networks(encoders: Sequence[str], model: str, weights: Sequence[Path]) -> list[ModelChoice]:
     """The networks that the options name; raises UsageError for names that do not exist or contradict each other."""
     named: Sequence[str | None] = encoders or [None]
     if weights and len(named) > 1:
@@ -40,39 +40,39 @@ def choose(encoders: Sequence[str], model: str, weights: Sequence[Path]) -> list
     return [registry.choose_model(name, model, file) for name, file in product(named, files_of)]
 
 
-def setups(
+def evaluation_setups(
     choices: Sequence[ModelChoice], sizes: Sequence[int | None], precisions: Sequence[str], place: str, engine: str
-) -> list[Setup]:
+) -> list[EvaluationSetup]:
     """Every network at every size in every precision; raises UsageError for a device or a precision that is none."""
     machines = [(place, precision, engine) for precision in precisions or ["auto"]]
     for machine in machines:
-        device.resolve(*machine)
-    return [Setup(*each) for each in product(choices, sizes, machines)]
+        device.resolve_plan(*machine)
+    return [EvaluationSetup(*each) for each in product(choices, sizes, machines)]
 
 
-def alignment(how: str | None, model: str) -> str:
+def choose_alignment(how: str | None, model: str) -> str:
     """The alignment asked for, or what suits the model; raises UsageError for one that does not exist or cannot be."""
     metres = registry.MODELS[model] is not None
     if how is None:
         return "none" if metres else "affine"
-    if how not in accuracy.FITS:
-        raise UsageError(f"--align {how} is no alignment", f"choose one of {', '.join(accuracy.FITS)}")
+    if how not in accuracy.ALIGNMENTS:
+        raise UsageError(f"--align {how} is no alignment", f"choose one of {', '.join(accuracy.ALIGNMENTS)}")
     if how == "none" and not metres:
         hint = "choose median, scale or affine, or a model in metres: indoor, outdoor"
         raise UsageError("--align none judges metres, and relative depth has no scale", hint)
     return how
 
 
-def rendered(count: int, seed: int, align: str, model: str) -> Data:
+def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationData:
     """Rendered scenes; for a model in metres those that metres are learned with, as far as it reaches."""
-    if model not in metric_places.PLACES:
-        return scoring.rendered(count, seed, align)
-    return scoring.rendered(
-        count, seed, align, f"{model} scenes", metric_places.PLACES[model], registry.METRIC_RANGES[model]
+    if model not in metric_places.METRIC_PLACES:
+        return scoring.rendered_scenes(count, seed, align)
+    return scoring.rendered_scenes(
+        count, seed, align, f"{model} scenes", metric_places.METRIC_PLACES[model], registry.METRIC_RANGES[model]
     )
 
 
-def open_data(text: str, align: str, unit: Unit | None, voice: Reporter) -> Data:
+def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, voice: Reporter) -> EvaluationData:
     """What DATA names: DA-2K or pictures with depth; raises DacliError for neither.
 
     Raises UsageError if inverse depth of any scale is to judge metres.
@@ -82,16 +82,16 @@ def open_data(text: str, align: str, unit: Unit | None, voice: Reporter) -> Data
         raise UsageError("--align none judges metres, and inverse depth of any scale tells none", hint)
     path = Path(text)
     if text.lower() in (PUBLISHED, "da-2k") and not path.exists():
-        return da2k.open_data(da2k.fetch(voice.note, voice.download))
+        return da2k.open_da2k(da2k.fetch_da2k(voice.note, voice.download))
     if not path.exists():
         hint = "give a folder, a list of pairs, DA-2K.zip, or da2k to fetch that"
         raise DacliError(f"{display_path(path)} does not exist", hint)
-    if da2k.is_here(path):
-        return da2k.open_data(path)
-    return scoring.of_pairs(display_path(path), datasets.find(path, unit), align)
+    if da2k.is_da2k(path):
+        return da2k.open_da2k(path)
+    return scoring.data_of_pairs(display_path(path), datasets.find_pairs(path, unit), align)
 
 
-def title(data: Data, align: str) -> str:
+def evaluation_title(data: EvaluationData, align: str) -> str:
     """What was judged, and how depth was brought to the truth's scale; points of DA-2K need none of that."""
     if data.points:
         return f"{data.title}: pairs in the right order"
@@ -99,7 +99,9 @@ def title(data: Data, align: str) -> str:
     return f"{data.title}; δ1 and all after it {how}"
 
 
-def run(todo: Sequence[Setup], data: Data, align: str, voice: Reporter) -> Iterator[tuple[dict[str, object], bool]]:
+def evaluate_setups(
+    todo: Sequence[EvaluationSetup], data: EvaluationData, align: str, voice: Reporter
+) -> Iterator[tuple[dict[str, object], bool]]:
     """The record of each network as it is ready, and whether all pictures could be judged; faults are told once."""
     told: set[str] = set()
     for setup in todo:
@@ -115,16 +117,16 @@ def run(todo: Sequence[Setup], data: Data, align: str, voice: Reporter) -> Itera
         )
         with voice.bar() as bar:
             task = bar.add_task(opened.encoder, total=len(data.names))
-            found = scoring.measure(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
+            found = scoring.evaluate_predictor(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
         for fault in (fault for name, fault in found.faults.items() if name not in told):
             voice.fault(fault)
         told |= set(found.faults)
         if not found.pictures:
             raise DacliError(f"none of the {data.title} could be judged", "each is named above")
-        yield record(opened, align, found), not found.faults
+        yield evaluation_record(opened, align, found), not found.faults
 
 
-def record(opened: LoadedPredictor, align: str, found: Result) -> dict[str, object]:
+def evaluation_record(opened: LoadedPredictor, align: str, found: EvaluationResult) -> dict[str, object]:
     """What was judged, how it ran, and after `seconds` its scores."""
     plan = opened.predictor.plan
     return {
@@ -143,31 +145,31 @@ def record(opened: LoadedPredictor, align: str, found: Result) -> dict[str, obje
     }
 
 
-def scores_of(records: Sequence[tables.Record]) -> list[str]:
+def score_names(records: Sequence[tables.ScoreRecord]) -> list[str]:
     """The names of the scores: what stands after the seconds."""
     keys = list(dict.fromkeys(key for record in records for key in record))
     return keys[keys.index("seconds") + 1 :]
 
 
-def labels(records: Sequence[tables.Record]) -> list[str]:
+def record_labels(records: Sequence[tables.ScoreRecord]) -> list[str]:
     """A name for each record: its encoder, and of the rest that in which the records differ."""
     told = [key for key in ("model", "weights", "size", "precision") if len({str(r[key]) for r in records}) > 1]
     return [" ".join(str(record[key]) for key in ("encoder", *told)) for record in records]
 
 
-def check_room(out: Path | None, names: Sequence[str], *, overwrite: bool) -> None:
+def check_not_there(out: Path | None, names: Sequence[str], *, overwrite: bool) -> None:
     """Raises DacliError if a file that is to be written is there already."""
     for name in names if out is not None and not overwrite else ():
         if out is not None and (out / name).exists():
             raise DacliError(f"{display_path(out / name)} is there already", "--overwrite replaces it")
 
 
-def save(out: Path, records: Sequence[tables.Record], title: str) -> list[Path]:
+def save_evaluation(out: Path, records: Sequence[tables.ScoreRecord], title: str) -> list[Path]:
     """Write CSV, JSON lines and bars into a folder; their paths."""
-    scores = scores_of(records)
-    lines = "".join(tables.as_json(record) + "\n" for record in records)
-    made = {"csv": tables.as_csv(records), "json": lines.encode()}
-    made["png"] = tables.bars(records, scores, labels(records), title)
+    scores = score_names(records)
+    lines = "".join(tables.record_json(record) + "\n" for record in records)
+    made = {"csv": tables.records_csv(records), "json": lines.encode()}
+    made["png"] = tables.draw_score_bars(records, scores, record_labels(records), title)
     for kind, data in made.items():
-        files.write(out / FILES[kind], data)
-    return [out / name for name in FILES.values()]
+        files.write_file(out / EVALUATION_FILES[kind], data)
+    return [out / name for name in EVALUATION_FILES.values()]

@@ -12,39 +12,39 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Record = Mapping[str, object]
-Show = Callable[[str, float], str]
-HEADS = {
+ScoreRecord = Mapping[str, object]
+FormatScore = Callable[[str, float], str]
+SCORE_TITLES = {
     "ordinal": "order", "ramp": "lower is nearer", "delta1": "δ1", "delta2": "δ2", "delta3": "δ3", "abs_rel": "AbsRel",
     "rmse": "RMSE m", "log10": "log10", "silog": "SILog", "boundary_f1": "boundary F1", "peak_gib": "peak GiB",
     "times_pipeline": "× pipeline", "times_pipeline_folder": "× pipeline, folder", "times_openvino": "× plain OpenVINO",
 }  # fmt: skip
-NUMBERS = frozenset({"abs_rel", "rmse", "log10", "silog", "boundary_f1"})  # the other scores are shares
+PLAIN_SCORES = frozenset({"abs_rel", "rmse", "log10", "silog", "boundary_f1"})  # the other scores are shares
 
 
-def head(score: str) -> str:
+def score_title(score: str) -> str:
     """What people call a score; the names of scenes are their own."""
-    return HEADS.get(score, score.replace("_", " "))
+    return SCORE_TITLES.get(score, score.replace("_", " "))
 
 
-def shown(score: str, value: float) -> str:
+def format_score(score: str, value: float) -> str:
     """A score as people read it: a share in percent, another with three digits after the point."""
     if math.isnan(value):
         return "-"
-    return f"{value:.3f}" if score in NUMBERS else f"{100 * value:.1f} %"
+    return f"{value:.3f}" if score in PLAIN_SCORES else f"{100 * value:.1f} %"
 
 
-def varying_fields(records: Sequence[Record], scores: Sequence[str]) -> list[str]:
+def varying_fields(records: Sequence[ScoreRecord], scores: Sequence[str]) -> list[str]:
     """Return the fields to show besides the scores: the first, and those in which the records differ."""
     fields = [key for key in records[0] if key not in scores]
     return [key for key in fields if key == fields[0] or len({str(record[key]) for record in records}) > 1]
 
 
-def number(found: object) -> float:
+def score_value(found: object) -> float:
     return float(found) if isinstance(found, int | float) else math.nan
 
 
-def as_csv(records: Sequence[Record]) -> bytes:
+def records_csv(records: Sequence[ScoreRecord]) -> bytes:
     """The records as a CSV file, in full precision, with the names of all their fields in the first line."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)), lineterminator="\n")
@@ -53,51 +53,58 @@ def as_csv(records: Sequence[Record]) -> bytes:
     return file.getvalue().encode("utf-8", "surrogateescape")
 
 
-def as_json(record: Record) -> str:
+def record_json(record: ScoreRecord) -> str:
     """The record in one line of JSON; what is no finite number is null."""
-    return json.dumps({key: None if is_lost(found) else found for key, found in record.items()}, allow_nan=False)
+    return json.dumps(
+        {key: None if is_missing_number(found) else found for key, found in record.items()}, allow_nan=False
+    )
 
 
-def is_lost(found: object) -> bool:
+def is_missing_number(found: object) -> bool:
     return isinstance(found, float) and not math.isfinite(found)
 
 
-def bars(records: Sequence[Record], scores: Sequence[str], labels: Sequence[str], title: str) -> bytes:
+def draw_score_bars(records: Sequence[ScoreRecord], scores: Sequence[str], labels: Sequence[str], title: str) -> bytes:
     """A PNG of bars: one panel for all shares, below it one for each other score, a colour for each record."""
     from matplotlib.figure import Figure
 
-    shares, others = [name for name in scores if name not in NUMBERS], [name for name in scores if name in NUMBERS]
+    shares, others = (
+        [name for name in scores if name not in PLAIN_SCORES],
+        [name for name in scores if name in PLAIN_SCORES],
+    )
     panels = {name: [name] for name in others} | ({"%": shares} if shares else {})
     rows: list[Any] = [row for row in (["%"] * max(1, len(others)) if shares else [], others) if row]
     width = max(7.0, 1.5 + max(len(shares), len(others)) * (0.5 + 0.3 * len(records)))
     figure = Figure(figsize=(width, 1.2 + 2.6 * len(rows)), layout="constrained")
     for name, axes in figure.subplot_mosaic(rows).items():
-        panel(axes, records, panels[name], percent=name == "%")
-    figure.suptitle(plain(title), fontsize=9)
+        draw_score_panel(axes, records, panels[name], percent=name == "%")
+    figure.suptitle(plain_text(title), fontsize=9)
     handles: list[Any] = figure.axes[0].containers
-    figure.legend(handles, [plain(label) for label in labels], loc="outside lower center", ncols=4, fontsize=8)
-    return as_png(figure)
+    figure.legend(handles, [plain_text(label) for label in labels], loc="outside lower center", ncols=4, fontsize=8)
+    return figure_png(figure)
 
 
-def panel(axes: "Axes", records: Sequence[Record], scores: Sequence[str], *, percent: bool) -> None:
+def draw_score_panel(axes: "Axes", records: Sequence[ScoreRecord], scores: Sequence[str], *, percent: bool) -> None:
     """Bars of some scores, those of one score side by side, each with its number."""
     step, factor = 0.8 / len(records), 100 if percent else 1
     for row, record in enumerate(records):
-        heights = [factor * number(record.get(name)) for name in scores]
+        heights = [factor * score_value(record.get(name)) for name in scores]
         drawn = axes.bar([x + row * step for x in range(len(scores))], heights, step)
         axes.bar_label(drawn, fmt="%.1f" if percent else "%.3g", fontsize=6)
-    axes.set_xticks([x + 0.4 - step / 2 for x in range(len(scores))], [plain(head(name)) for name in scores])
+    axes.set_xticks(
+        [x + 0.4 - step / 2 for x in range(len(scores))], [plain_text(score_title(name)) for name in scores]
+    )
     axes.tick_params(labelsize=8)
     axes.set_ylabel("%" if percent else "")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """The text such that Matplotlib sees no formula in it."""
     return text.replace("$", r"\$")
 
 
-def as_png(figure: "Figure") -> bytes:
+def figure_png(figure: "Figure") -> bytes:
     """The PNG file of a figure; characters that Matplotlib's font lacks are boxes, without a word about it."""
     file = io.BytesIO()
     with warnings.catch_warnings():

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli.evaluation.metrics import affine_fit, aligned, delta1
-from dacli.scenes.moving import Match, sampled
+from dacli.evaluation.metrics import affine_fit, align_affine, delta1
+from dacli.scenes.moving import FrameMatch, sample_bilinear
 from dacli.types import FloatArray
 
-Floats = NDArray[np.float64]
+Residuals = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Flicker:
+class TemporalScores:
     """How steady and how right a clip is; `jerk` and `tge` in percent of the truth's range.
 
     `jerk` is the standard deviation of m_t − m_(t−1), where m_t is the median of residuals(): the flicker of the whole
@@ -30,30 +30,30 @@ class Flicker:
     clipped: float
 
 
-def measure(depth: FloatArray, truth: FloatArray, matches: Sequence[Match | None]) -> Flicker:
+def measure_flicker(depth: FloatArray, truth: FloatArray, matches: Sequence[FrameMatch | None]) -> TemporalScores:
     """Flicker of a clip [T, H, W]; matches[t] tells where frame t was in frame t − 1, None at the first and at cuts."""
     scale, shift = affine_fit(depth, truth)
     low, high = np.percentile(truth, (2, 98))
     medians, sizes = np.full(len(depth), np.nan), np.full(len(depth), np.nan)
     for t, match in enumerate(matches):
         if match is not None and match.seen.any():
-            off = residuals(scale * depth[t - 1 : t + 1] + shift, truth[t - 1 : t + 1], match) / (high - low)
+            off = motion_residuals(scale * depth[t - 1 : t + 1] + shift, truth[t - 1 : t + 1], match) / (high - low)
             medians[t], sizes[t] = np.median(off), np.abs(off).mean()
-    return Flicker(
-        100 * spread(np.diff(medians)),
+    return TemporalScores(
+        100 * standard_spread(np.diff(medians)),
         100 * float(sizes[np.isfinite(sizes)].mean()) if np.isfinite(sizes).any() else float("nan"),
-        delta1(aligned(depth, truth), truth),
+        delta1(align_affine(depth, truth), truth),
         float(((depth < 0) | (depth > 1)).mean()),
     )
 
 
-def residuals(depth: FloatArray, truth: FloatArray, match: Match) -> Floats:
+def motion_residuals(depth: FloatArray, truth: FloatArray, match: FrameMatch) -> Residuals:
     """By how much more than the truth each seen point [n] changed from the first map to the second of [2, H, W]."""
-    change = [pair[1] - sampled(pair[0], match.x, match.y) for pair in (depth, truth)]
+    change = [pair[1] - sample_bilinear(pair[0], match.x, match.y) for pair in (depth, truth)]
     return np.asarray((change[0] - change[1])[match.seen], np.float64)
 
 
-def drift(depth: FloatArray, truth: FloatArray) -> tuple[float, float]:
+def scale_drift(depth: FloatArray, truth: FloatArray) -> tuple[float, float]:
     """Standard deviation over frames of log s, and the rise over the clip of the line through it; of clips [T, H, W].
 
     s is the least-squares scale of the truth to the frame: what a change of depth counts in the output. Frames in which
@@ -67,7 +67,7 @@ def drift(depth: FloatArray, truth: FloatArray) -> tuple[float, float]:
     return float(logs.std()), float(np.polyfit(known, logs, 1)[0] * (len(scales) - 1))
 
 
-def spread(values: Floats) -> float:
+def standard_spread(values: Residuals) -> float:
     """Standard deviation of the values that are numbers, NaN if there is none."""
     known = values[np.isfinite(values)]
     return float(known.std()) if known.size else float("nan")

@@ -9,7 +9,7 @@ from dacli.errors import MemoryShortError
 from dacli.inference.engines.table import Engine
 
 LARGEST_BATCH = 32
-GAIN = 0.95  # a batch pays if a picture in it takes less than this share of its time in half the batch
+WORTHWHILE = 0.95  # a batch pays if a picture in it takes less than this share of its time in half the batch
 
 
 def measure_batch_size(engine: Engine, size: tuple[int, int], clock: Callable[[], float] = time.perf_counter) -> int:
@@ -26,7 +26,7 @@ def measure_batch_size(engine: Engine, size: tuple[int, int], clock: Callable[[]
             taken = seconds_each(engine, size, 2 * best, clock)
         except MemoryShortError:
             break
-        if taken >= GAIN * fastest:
+        if taken >= WORTHWHILE * fastest:
             break
         best, fastest = 2 * best, taken
     return best

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacli.errors import DacliError, UsageError
-from dacli.inference.engines.table import ENGINES, Target, choose_engine
+from dacli.inference.engines.table import ENGINES, EngineTarget, choose_engine
 
 if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU per microseconds, or "max"
-MEMORY = Path("/proc/meminfo")
-LIMIT = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max", memory.current and memory.stat
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU per microseconds, or "max"
+MEMORY_INFO = Path("/proc/meminfo")
+CONTAINER_FOLDER = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max", memory.current and memory.stat
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExecutionPlan:
     """Where and how the network runs; `half_weights`: half-size checkpoint files are welcome."""
 
     device: str
@@ -38,7 +38,7 @@ class Plan:
         return types[("bf16" if has_fast_bf16() else "fp32") if self.precision == "int8" else self.precision]
 
 
-def resolve(device: str = "auto", precision: str = "auto", engine: str = "auto") -> Plan:
+def resolve_plan(device: str = "auto", precision: str = "auto", engine: str = "auto") -> ExecutionPlan:
     """The plan for this machine. Raises UsageError for unknown names, DacliError for a device that is not there."""
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
@@ -46,11 +46,13 @@ def resolve(device: str = "auto", precision: str = "auto", engine: str = "auto")
         raise UsageError(f"unknown engine {engine!r}", f"choose one of auto, {', '.join(ENGINES)}")
     place, why_device = choose_device("cpu" if (device, engine) == ("auto", "openvino") else device)
     kind = place.partition(":")[0]
-    arithmetic, why_precision = {"cpu": on_cpu, "cuda": on_cuda, "mps": on_mps}[kind](precision)
-    target = Target(kind, arithmetic, bool(has_fast_bf16()), is_installed)
+    arithmetic, why_precision = {"cpu": cpu_precision, "cuda": cuda_precision, "mps": mps_precision}[kind](precision)
+    target = EngineTarget(kind, arithmetic, bool(has_fast_bf16()), is_installed)
     chosen, why_engine = choose_engine(engine, target)
     reason = "; ".join(part for part in (why_device, why_engine, why_precision) if part)
-    return Plan(place, chosen, arithmetic, precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"), reason)
+    return ExecutionPlan(
+        place, chosen, arithmetic, precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"), reason
+    )
 
 
 def is_installed(package: str) -> bool:
@@ -77,7 +79,7 @@ def choose_device(wanted: str) -> tuple[str, str]:
     if wanted == "cpu":
         return "cpu", ""
     if wanted.startswith("cuda"):
-        return cuda_device(wanted), ""
+        return check_cuda_device(wanted), ""
     if wanted == "auto" and torch.cuda.is_available():
         return "cuda", torch.cuda.get_device_name()
     if torch.backends.mps.is_available():
@@ -87,7 +89,7 @@ def choose_device(wanted: str) -> tuple[str, str]:
     return "cpu", "no GPU that torch can use"
 
 
-def cuda_device(wanted: str) -> str:
+def check_cuda_device(wanted: str) -> str:
     import torch
 
     count, number = torch.cuda.device_count(), wanted.partition(":")[2]
@@ -96,15 +98,15 @@ def cuda_device(wanted: str) -> str:
     return f"cuda:{int(number)}" if number else wanted
 
 
-def on_cuda(wanted: str) -> tuple[str, str]:
+def cuda_precision(wanted: str) -> tuple[str, str]:
     return ("fp16", "half precision is the GPU's fast path") if wanted == "auto" else (wanted, "")
 
 
-def on_mps(wanted: str) -> tuple[str, str]:
+def mps_precision(wanted: str) -> tuple[str, str]:
     return ("fp32", "half precision is not proven equal on MPS") if wanted == "auto" else (wanted, "")
 
 
-def on_cpu(wanted: str) -> tuple[str, str]:
+def cpu_precision(wanted: str) -> tuple[str, str]:
     """float16 arithmetic is some 15 times slower than float32 on a CPU, so fp16 only asks for half-size weights."""
     fast = has_fast_bf16()
     if wanted == "auto":
@@ -124,22 +126,22 @@ def has_fast_bf16() -> str:
     return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else ""
 
 
-def streams(plan: Plan, pictures: int) -> int:
+def stream_count(plan: ExecutionPlan, pictures: int) -> int:
     """How many of so many pictures go through the network at the same time, each on its share of the cores."""
-    return max(1, min(pictures, threads())) if ENGINES[plan.engine].several_streams else 1
+    return max(1, min(pictures, compute_threads())) if ENGINES[plan.engine].several_streams else 1
 
 
-def threads() -> int:
+def compute_threads() -> int:
     """How many threads compute: as many as OMP_NUM_THREADS says, or else as there are cores for them."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else cores()
+    return int(wanted) if wanted.isdecimal() and int(wanted) else usable_cores()
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """The cores that this process may really use (affinity and container quota), not those of the machine."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = QUOTA.read_text("ascii").split()
+        quota, period = CPU_QUOTA.read_text("ascii").split()
     except (OSError, ValueError):
         return allowed
     return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))
@@ -157,21 +159,23 @@ def free_memory(device: str) -> int | None:
         )
     if device == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min((free for free in (of_machine(), of_container()) if free is not None), default=None)
+    return min((free for free in (machine_free_memory(), container_free_memory()) if free is not None), default=None)
 
 
-def of_machine() -> int | None:
+def machine_free_memory() -> int | None:
     try:
-        return 1024 * int(re.findall(r"MemAvailable:\s*(\d+) kB", MEMORY.read_text("ascii"))[0])
+        return 1024 * int(re.findall(r"MemAvailable:\s*(\d+) kB", MEMORY_INFO.read_text("ascii"))[0])
     except (OSError, ValueError, IndexError):
         return None
 
 
-def of_container() -> int | None:
+def container_free_memory() -> int | None:
     """What is left to the container; its cache of files makes room when memory is asked for."""
     try:
-        limit, used = (int((LIMIT / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
-        cached = re.findall(r"^inactive_file (\d+)$", (LIMIT / "memory.stat").read_text("ascii"), re.MULTILINE)
+        limit, used = (int((CONTAINER_FOLDER / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
+        cached = re.findall(
+            r"^inactive_file (\d+)$", (CONTAINER_FOLDER / "memory.stat").read_text("ascii"), re.MULTILINE
+        )
     except (OSError, ValueError):
         return None
     return max(0, limit - used + sum(map(int, cached)))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from dacli.callbacks import DownloadProgress, Log, ignore_log
 from dacli.inference import device
 from dacli.inference.batching import measure_batch_size
-from dacli.inference.device import Plan
+from dacli.inference.device import ExecutionPlan
 from dacli.inference.engine_pool import EnginePool
 from dacli.inference.engines.table import start_engine
 from dacli.inference.predictor import Predictor
@@ -48,7 +48,7 @@ def load_predictor(
     `size` None is the network's own. `batch` None is measured where a batch can pay. Raises DacliError for weights or a
     device that cannot be had, UsageError for names that do not exist.
     """
-    plans = [device.resolve(name, precision, engine) for name in devices]
+    plans = [device.resolve_plan(name, precision, engine) for name in devices]
     opened: list[OpenModel] = []
     engines = []
     for plan in plans:
@@ -68,7 +68,7 @@ def load_predictor(
 
 def build_predictor(
     network: DepthModel,
-    plan: Plan,
+    plan: ExecutionPlan,
     size: int | None = None,
     *,
     tile: TileMode = "auto",
@@ -85,15 +85,17 @@ def build_predictor(
     return Predictor(network.spec, EnginePool([engine], width, together), size=seen, tiled=tiled)
 
 
-def engine_streams(plan: Plan, spec: ModelSpec, size: int | None, tile: TileMode, pictures: int) -> tuple[int, int]:
+def engine_streams(
+    plan: ExecutionPlan, spec: ModelSpec, size: int | None, tile: TileMode, pictures: int
+) -> tuple[int, int]:
     """Return the streams of an engine, and how many threads may use it at the same time.
 
     Where all streams work on the tiles of one picture, two pictures share them.
     """
     seen = size or spec.native_size
-    streams = device.streams(plan, pictures)
+    streams = device.stream_count(plan, pictures)
     if uses_tiles(tile, seen, spec.largest_pass) and seen > spec.native_size:
-        return device.streams(plan, TILE_STREAMS), min(SHARED_BY, streams)
+        return device.stream_count(plan, TILE_STREAMS), min(SHARED_BY, streams)
     return streams, streams
 
 
@@ -102,7 +104,7 @@ def batch_shape(spec: ModelSpec, size: int, *, tiled: bool) -> tuple[int, int]:
     return network_size(3, 4, min(size, spec.native_size) if tiled else size, spec.multiple)
 
 
-def describe_decision(opened: OpenModel, plan: Plan, size: int | None, tile: TileMode) -> str:
+def describe_decision(opened: OpenModel, plan: ExecutionPlan, size: int | None, tile: TileMode) -> str:
     """Return the line that says which model runs where and how, and why."""
     spec = opened.network.spec
     seen = size or spec.native_size

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from dacli.callbacks import TileProgress, ignore_progress
 from dacli.errors import MemoryShortError
-from dacli.inference.device import Plan, free_memory
+from dacli.inference.device import ExecutionPlan, free_memory
 from dacli.inference.engine_pool import EnginePool
 from dacli.inference.engines.table import Engine
-from dacli.inference.preprocess import network_size, prepare, to_source
-from dacli.inference.tiling import Tiling, filled, plan, refine, shrunk
+from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
+from dacli.inference.tiling import Tiling, fill_nonfinite, plan_tiles, refine_with_tiles, shrink_to_canvas
 from dacli.models.spec import ModelSpec
 from dacli.types import ImageArray
 
@@ -22,7 +22,7 @@ TILES_TOGETHER = 8  # of one picture, on a GPU
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """A picture as the network sees it, normalised float32 [3, h, w], and the (H, W) it had.
 
     `rgb` is the picture itself, not larger than `size`, where that is above the network's own: tiles are cut from it.
@@ -46,7 +46,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawDepth:
     """Finite depth [h, w] at the network's size, and how it was made; `note` says what had to be done otherwise."""
 
     tensor: Tensor
@@ -88,7 +88,7 @@ class Predictor:
         return self._spec
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> ExecutionPlan:
         """Return where the network runs; of several devices, the first."""
         return self._pool.first.plan
 
@@ -126,20 +126,20 @@ class Predictor:
             found.update(zip(rows, map(self.finish, self.infer([seen[i] for i in rows])), strict=True))
         return [found[i] for i in range(len(pictures))]
 
-    def prepare(self, rgb: ImageArray) -> Prepared:
+    def prepare(self, rgb: ImageArray) -> PreparedImage:
         """Return an RGB picture [H, W, 3] as the network takes it: resized and normalised."""
         height, width = rgb.shape[:2]
         spec, size = self._spec, self._size
         if not self._tiled and size <= spec.native_size:
             seen = network_size(height, width, size, spec.multiple)
-            return Prepared(self._normalize(rgb, seen), (height, width))
-        tiling = plan(height, width, size, spec.native_size, spec.multiple)
-        small = shrunk(rgb, tiling.canvas)
+            return PreparedImage(self._normalize(rgb, seen), (height, width))
+        tiling = plan_tiles(height, width, size, spec.native_size, spec.multiple)
+        small = shrink_to_canvas(rgb, tiling.canvas)
         if self._tiled and tiling.count > 1:
-            return Prepared(self._normalize(small, tiling.base), (height, width), small, tiling)
-        return Prepared(self._normalize(rgb, tiling.canvas), (height, width), small)
+            return PreparedImage(self._normalize(small, tiling.base), (height, width), small, tiling)
+        return PreparedImage(self._normalize(rgb, tiling.canvas), (height, width), small)
 
-    def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:
+    def infer(self, batch: Sequence[PreparedImage], progress: TileProgress = ignore_progress) -> list[RawDepth]:
         """Return what the network makes of pictures of one size, as soon as an engine is free.
 
         Where memory is short, fewer go together, then they go in tiles. `progress(done, of)` is called after every
@@ -159,16 +159,16 @@ class Predictor:
                 return [self._in_tiles(engine, one, rgb, progress, error.message) for one, rgb in cut]
             return [self._checked(engine, one, raw) for one, raw in zip(batch, raws, strict=True)]
 
-    def finish(self, raw: Raw) -> Prediction:
+    def finish(self, raw: RawDepth) -> Prediction:
         """Return depth at the size of the source."""
-        depth = to_source(raw.tensor, *raw.source, align_corners=self._spec.align_corners)
+        depth = resize_to_source(raw.tensor, *raw.source, align_corners=self._spec.align_corners)
         height, width = raw.tensor.shape
         return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
 
     def _normalize(self, rgb: ImageArray, size: tuple[int, int]) -> Tensor:
-        return prepare(rgb, size, mean=self._spec.mean, std=self._spec.std)
+        return normalize_image(rgb, size, mean=self._spec.mean, std=self._spec.std)
 
-    def _check_memory(self, where: Plan, height: int, width: int) -> None:
+    def _check_memory(self, where: ExecutionPlan, height: int, width: int) -> None:
         """Raise MemoryShortError if one pass would take more memory than there is."""
         needed, free = pass_bytes(self._spec, where, height, width), free_memory(where.device)
         if free is not None and needed > free:
@@ -188,11 +188,11 @@ class Predictor:
         return torch.cat([self._passes(engine, pictures[:half]), self._passes(engine, pictures[half:])])
 
     def _in_tiles(
-        self, engine: Engine, picture: Prepared, rgb: ImageArray, progress: TileProgress, reason: str = ""
-    ) -> Raw:
+        self, engine: Engine, picture: PreparedImage, rgb: ImageArray, progress: TileProgress, reason: str = ""
+    ) -> RawDepth:
         """Return the depth of a picture by its tiles, with a note that says why if it was to go in one pass."""
         spec = self._spec
-        tiling = picture.tiling or plan(*picture.source, self._size, spec.native_size, spec.multiple)
+        tiling = picture.tiling or plan_tiles(*picture.source, self._size, spec.native_size, spec.multiple)
         seen = picture.tensor if picture.tiling else self._normalize(rgb, tiling.base)
         again: list[Tensor] = []
 
@@ -204,7 +204,7 @@ class Predictor:
                     again.append(raws[i])
             return torch.stack(raws)
 
-        refined = refine(
+        refined = refine_with_tiles(
             rgb,
             seen,
             finite,
@@ -222,28 +222,28 @@ class Predictor:
             notes.append(f"{engine.plan.precision} overflowed in {len(again)} passes, which were computed in fp32")
         if refined.unsound:
             notes.append(f"{refined.unsound} of {tiling.count + 1} passes gave numbers that are not finite")
-        return Raw(refined.depth, picture.source, engine.plan.precision, "; ".join(notes), tiling.count)
+        return RawDepth(refined.depth, picture.source, engine.plan.precision, "; ".join(notes), tiling.count)
 
     def _in_float32(self, engine: Engine, picture: Tensor) -> Tensor:
         """Return the depth [h, w] of one picture [3, h, w], computed in float32."""
         return self._pool.in_float32(engine).forward(picture[None])[0]
 
-    def _checked(self, engine: Engine, picture: Prepared, raw: Tensor) -> Raw:
+    def _checked(self, engine: Engine, picture: PreparedImage, raw: Tensor) -> RawDepth:
         """Return finite depth of one picture, with a note if `raw` was not finite."""
         precision = engine.plan.precision
         if bool(raw.isfinite().all()):
-            return Raw(raw, picture.source, precision)
+            return RawDepth(raw, picture.source, precision)
         note = "the network gave numbers that are not finite"
         if precision != "fp32":
             raw, note = self._in_float32(engine, picture.tensor), f"{precision} overflowed, so it was computed in fp32"
             if bool(raw.isfinite().all()):
-                return Raw(raw, picture.source, "fp32", note)
+                return RawDepth(raw, picture.source, "fp32", note)
             note += ", which overflowed too"
-        finite = filled(raw, metres=self.metric)
-        return Raw(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
+        finite = fill_nonfinite(raw, metres=self.metric)
+        return RawDepth(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
 
 
-def pass_bytes(spec: ModelSpec, where: Plan, height: int, width: int) -> int:
+def pass_bytes(spec: ModelSpec, where: ExecutionPlan, height: int, width: int) -> int:
     """Return roughly the bytes that one pass over a picture takes besides the weights.
 
     Attention is fused by torch on CPU and CUDA, so that memory grows with the pixels; on MPS and by OpenVINO all pairs

@@ -13,8 +13,8 @@ from dacli.models.dinov2 import PATCH
 from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-LONGEST = 8  # the network's long side is at most so many short sides
-BAND = 32  # output rows resized at a time: the intermediate results stay in the processor's cache
+LONGEST_SIDE = 8  # the network's long side is at most so many short sides
+BAND_ROWS = 32  # output rows resized at a time: the intermediate results stay in the processor's cache
 
 
 def network_size(height: int, width: int, size: int, patch: int = PATCH) -> tuple[int, int]:
@@ -29,7 +29,7 @@ def network_size(height: int, width: int, size: int, patch: int = PATCH) -> tupl
         raise ValueError(f"cannot fit {height} × {width} to {size} in multiples of {patch}")
     scale = max(size / height, size / width)
     rows, columns = (_patches(side * scale, size, patch) for side in (height, width))
-    longest = LONGEST * min(rows, columns)
+    longest = LONGEST_SIDE * min(rows, columns)
     return min(rows, longest) * patch, min(columns, longest) * patch
 
 
@@ -38,7 +38,7 @@ def _patches(length: float, size: int, patch: int) -> int:
     return nearest if nearest * patch >= size else math.ceil(length / patch)
 
 
-def prepare(
+def normalize_image(
     rgb: npt.NDArray[np.uint8 | np.uint16],
     size: tuple[int, int],
     rows: slice = slice(None),
@@ -66,8 +66,8 @@ def prepare(
     )
 
     result = np.empty((channels, down.shape[1], across.shape[1] // channels), np.float32)
-    for start in range(0, down.shape[1], BAND):
-        band = slice(start, start + BAND)
+    for start in range(0, down.shape[1], BAND_ROWS):
+        band = slice(start, start + BAND_ROWS)
         top, bottom = down[:, band].min(), down[:, band].max() + 1
         source = np.ascontiguousarray(rgb[top:bottom, left:right]).reshape(bottom - top, -1)
         tall = _weighted(source, down[:, band] - top, row_weights[:, band, None], axis=0)
@@ -104,7 +104,7 @@ def _weighted(
     return total
 
 
-def to_source(depth: torch.Tensor, height: int, width: int, align_corners: bool) -> npt.NDArray[np.float32]:
+def resize_to_source(depth: torch.Tensor, height: int, width: int, align_corners: bool) -> npt.NDArray[np.float32]:
     """Return a prediction [h, w] resized bilinearly to the source's size, as a float32 array height × width.
 
     Units stay those of `depth`. `align_corners` is the network's attribute of that name.

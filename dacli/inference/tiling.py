@@ -21,21 +21,21 @@ import torch
 from torch import Tensor
 
 from dacli.callbacks import TileProgress, ignore_progress
-from dacli.inference.preprocess import network_size, prepare, to_source
+from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
 from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from dacli.prefetch import Prefetch
 from dacli.types import DepthArray, ImageArray, TileMode
 
-Forward = Callable[[Tensor], Tensor]
+TileForward = Callable[[Tensor], Tensor]
 Normalization = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation, RGB in 0 … 1
 
-OVERLAP = 0.25  # share of a tile's side that the next one shares, at least
-LEAST = 0.85  # a tile's side is at least so much of the native one
-GRID = 64  # cells a side, at most, on which a tile is compared with the base
-SMOOTH = 0.1  # share of a tile's side over which an offset may vary: what varies more slowly is the base's
-AGREEMENT = 0.2  # correlation with the base below which a tile contradicts it
-FLAT = 1e-5  # spread of a tile, as a share of its values, that may be nothing but rounding
-NEAREST = 1e-3  # metres
+TILE_OVERLAP = 0.25  # share of a tile's side that the next one shares, at least
+SMALLEST_TILE = 0.85  # a tile's side is at least so much of the native one
+COMPARISON_GRID = 64  # cells a side, at most, on which a tile is compared with the base
+OFFSET_BLUR = 0.1  # share of a tile's side over which an offset may vary: what varies more slowly is the base's
+LEAST_CORRELATION = 0.2  # correlation with the base below which a tile contradicts it
+FLAT_SPREAD = 1e-5  # spread of a tile, as a share of its values, that may be nothing but rounding
+NEAREST_METRES = 1e-3  # metres
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Tiling:
 
 
 @dataclass(frozen=True)
-class Refined:
+class RefinedDepth:
     """Depth [H, W] float32 at the canvas' size, in the base's units, and how it was made.
 
     `used` of `tiling.count` tiles agree with the base. `unsound` passes, of tiles and base, gave numbers that are not
@@ -73,31 +73,31 @@ def uses_tiles(mode: TileMode, size: int, largest_pass: int) -> bool:
     return mode == "on" or (mode == "auto" and size > largest_pass)
 
 
-def plan(height: int, width: int, size: int, native: int, patch: int) -> Tiling:
+def plan_tiles(height: int, width: int, size: int, native: int, patch: int) -> Tiling:
     """The tiles for a picture of height × width on a canvas whose short side is `size`, by the rule of network_size.
 
     Tiles cover the canvas, overlap by OVERLAP of their side or more, and are multiples of `patch`: `native` or, where
     the overlap allows, down to LEAST of it, which costs less time. Raises ValueError unless all are positive.
     """
     canvas = network_size(height, width, size, patch)
-    (tall, rows), (wide, columns) = (cut(length, native, patch) for length in canvas)
+    (tall, rows), (wide, columns) = (cut_axis(length, native, patch) for length in canvas)
     return Tiling(network_size(height, width, min(size, native), patch), canvas, (tall, wide), rows, columns)
 
 
-def cut(length: int, native: int, patch: int) -> tuple[int, tuple[int, ...]]:
+def cut_axis(length: int, native: int, patch: int) -> tuple[int, tuple[int, ...]]:
     """The side of the tiles along an axis of the canvas, and where each begins; the last ends with the axis."""
     if length <= native:
         return length, (0,)
-    count = max(2, math.ceil((length / native - OVERLAP) / (1 - OVERLAP)))
-    needed = max(length / (count - (count - 1) * OVERLAP), LEAST * native)
+    count = max(2, math.ceil((length / native - TILE_OVERLAP) / (1 - TILE_OVERLAP)))
+    needed = max(length / (count - (count - 1) * TILE_OVERLAP), SMALLEST_TILE * native)
     side = min(native, math.ceil(needed / patch) * patch)
     return side, tuple(round(i * (length - side) / (count - 1)) for i in range(count))
 
 
-def refine(
+def refine_with_tiles(
     rgb: ImageArray,
     seen: Tensor,
-    forward: Forward,
+    forward: TileForward,
     tiling: Tiling,
     *,
     batch: int = 1,
@@ -106,37 +106,41 @@ def refine(
     align_corners: bool = False,
     report: TileProgress = ignore_progress,
     normalize: Normalization = (IMAGENET_MEAN, IMAGENET_STD),
-) -> Refined:
+) -> RefinedDepth:
     """Depth of a shrunk() RGB picture from its base and its tiles; `seen` is what the base sees of it, [3, h, w].
 
     `forward` gives depth [B, h, w] of normalised pictures [B, 3, h, w]: metres, or else inverse depth; it is called
     with the base, then with at most `batch` tiles at a time, by so many threads as there are `streams`.
     `report(done, of)` is called after every tile.
     """
-    with contextlib.closing(predicted(rgb, seen, forward, tiling, batch, streams, normalize)) as passes:
-        return assembled(passes, tiling, metres=metres, align_corners=align_corners, report=report)
+    with contextlib.closing(predict_tiles(rgb, seen, forward, tiling, batch, streams, normalize)) as passes:
+        return assemble_tiles(passes, tiling, metres=metres, align_corners=align_corners, report=report)
 
 
-def assembled(
+def assemble_tiles(
     passes: Iterator[Tensor], tiling: Tiling, *, metres: bool, align_corners: bool, report: TileProgress
-) -> Refined:
+) -> RefinedDepth:
     """Depth from what the network gives of the base, which comes first, and of each tile."""
     raw = next(passes)
-    base = to_source(comparable(filled(raw, metres), metres), *tiling.canvas, align_corners)
+    base = resize_to_source(to_comparable(fill_nonfinite(raw, metres), metres), *tiling.canvas, align_corners)
     result, used, unsound = np.zeros_like(base), 0, int(not raw.isfinite().all())
-    fades = [fade(starts, side) for starts, side in zip((tiling.rows, tiling.columns), tiling.tile, strict=True)]
-    for number, ((i, j), depth) in enumerate(zip(places(tiling), passes, strict=True), 1):
-        window = area(tiling, i, j)
+    fades = [
+        blend_weights(starts, side) for starts, side in zip((tiling.rows, tiling.columns), tiling.tile, strict=True)
+    ]
+    for number, ((i, j), depth) in enumerate(zip(tile_indices(tiling), passes, strict=True), 1):
+        window = tile_window(tiling, i, j)
         finite = bool(depth.isfinite().all())
-        detail = aligned(comparable(depth, metres).numpy(), base[window], cells(tiling)) if finite else None
+        detail = (
+            align_tile(to_comparable(depth, metres).numpy(), base[window], comparison_cells(tiling)) if finite else None
+        )
         used, unsound = used + (detail is not None), unsound + (not finite)
         result[window] += fades[0][i][:, None] * fades[1][j] * (base[window] if detail is None else detail)
         report(number, tiling.count)
     depth = torch.from_numpy(result)
-    return Refined(depth.exp_() if metres else depth.clamp_(min=0), tiling, used, unsound)
+    return RefinedDepth(depth.exp_() if metres else depth.clamp_(min=0), tiling, used, unsound)
 
 
-def shrunk(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
+def shrink_to_canvas(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
     """The picture averaged down to `size` (H, W) where it is larger: a cubic without antialias would miss fine bars."""
     height, width = min(rgb.shape[0], size[0]), min(rgb.shape[1], size[1])
     if (height, width) == rgb.shape[:2]:
@@ -144,17 +148,23 @@ def shrunk(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
     return cast("ImageArray", cv2.resize(np.ascontiguousarray(rgb), (width, height), interpolation=cv2.INTER_AREA))
 
 
-def predicted(
-    rgb: ImageArray, seen: Tensor, forward: Forward, tiling: Tiling, batch: int, streams: int, normalize: Normalization
+def predict_tiles(
+    rgb: ImageArray,
+    seen: Tensor,
+    forward: TileForward,
+    tiling: Tiling,
+    batch: int,
+    streams: int,
+    normalize: Normalization,
 ) -> Generator[Tensor, None, None]:
     """Depth [h, w] as the network gives it, of the base and then of each tile, those of several streams ahead."""
 
     def one(some: list[tuple[int, int]]) -> Tensor:
         mean, std = normalize
-        crops = [prepare(rgb, tiling.canvas, *area(tiling, i, j), mean=mean, std=std) for i, j in some]
+        crops = [normalize_image(rgb, tiling.canvas, *tile_window(tiling, i, j), mean=mean, std=std) for i, j in some]
         return forward(torch.stack(crops) if crops else seen[None])
 
-    left = iter(places(tiling))
+    left = iter(tile_indices(tiling))
     passes = chain([[]], iter(lambda: list(islice(left, batch)), []))
     ahead = Prefetch(passes, one, lambda made: made.nbytes, streams)
     try:
@@ -164,27 +174,27 @@ def predicted(
         ahead.close()
 
 
-def places(tiling: Tiling) -> Iterator[tuple[int, int]]:
+def tile_indices(tiling: Tiling) -> Iterator[tuple[int, int]]:
     """Each tile's row and column among the tiles."""
     return product(range(len(tiling.rows)), range(len(tiling.columns)))
 
 
-def area(tiling: Tiling, i: int, j: int) -> tuple[slice, slice]:
+def tile_window(tiling: Tiling, i: int, j: int) -> tuple[slice, slice]:
     """The rows and columns of the canvas that tile (i, j) covers."""
     (tall, wide), top, left = tiling.tile, tiling.rows[i], tiling.columns[j]
     return slice(top, top + tall), slice(left, left + wide)
 
 
-def cells(tiling: Tiling) -> tuple[int, int]:
+def comparison_cells(tiling: Tiling) -> tuple[int, int]:
     """How many cells down and across a tile is compared with the base in: no more than the base has pixels there."""
     tall, wide = (
-        max(1, min(GRID, side * small // large))
+        max(1, min(COMPARISON_GRID, side * small // large))
         for side, small, large in zip(tiling.tile, tiling.base, tiling.canvas, strict=True)
     )
     return tall, wide
 
 
-def aligned(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> DepthArray | None:
+def align_tile(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> DepthArray | None:
     """The tile [h, w] with the contrast of the base there and its slow variation; None if it is flat or contradicts it.
 
     The offset is the difference of both, averaged with a Gaussian: any scale, shift or slow error of a tile vanishes.
@@ -194,15 +204,18 @@ def aligned(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> DepthA
     tall, wide = grid
     t, b = (cv2.resize(v, (wide, tall), interpolation=cv2.INTER_AREA).astype(np.float64) for v in (tile, base))
     spread = t.std()
-    if spread <= FLAT * np.abs(t).max() or ((t - t.mean()) * (b - b.mean())).mean() < AGREEMENT * spread * b.std():
+    if (
+        spread <= FLAT_SPREAD * np.abs(t).max()
+        or ((t - t.mean()) * (b - b.mean())).mean() < LEAST_CORRELATION * spread * b.std()
+    ):
         return None
     scale = b.std() / spread
-    offset = cv2.GaussianBlur(b - scale * t, (0, 0), SMOOTH * wide, sigmaY=SMOOTH * tall)
+    offset = cv2.GaussianBlur(b - scale * t, (0, 0), OFFSET_BLUR * wide, sigmaY=OFFSET_BLUR * tall)
     slow = cv2.resize(offset.astype(np.float32), tile.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.float32(scale) * tile + slow)
 
 
-def fade(starts: Sequence[int], side: int) -> DepthArray:
+def blend_weights(starts: Sequence[int], side: int) -> DepthArray:
     """Weights [n, side] of n tiles along an axis, raised cosines where two overlap, that add to one everywhere."""
     weights = np.ones((len(starts), side))
     for i, (here, there) in enumerate(pairwise(starts)):
@@ -213,11 +226,11 @@ def fade(starts: Sequence[int], side: int) -> DepthArray:
     return weights.astype(np.float32)
 
 
-def comparable(depth: Tensor, metres: bool) -> Tensor:
-    return depth.clamp_min(NEAREST).log() if metres else depth
+def to_comparable(depth: Tensor, metres: bool) -> Tensor:
+    return depth.clamp_min(NEAREST_METRES).log() if metres else depth
 
 
-def filled(depth: Tensor, metres: bool) -> Tensor:
+def fill_nonfinite(depth: Tensor, metres: bool) -> Tensor:
     """Depth with infinity set to its largest finite value and NaN to its farthest, or all 0 if none is finite."""
     known = depth[depth.isfinite()]
     low, high = (known.min().item(), known.max().item()) if known.numel() else (0.0, 0.0)

@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError, UsageError
 from dacli.io import images, records
-from dacli.io.files import contents, reason
+from dacli.io.files import os_reason, read_bytes
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.types import DepthArray
 
-Unit = float | str  # metres that one step means, or one of the next three
+DepthUnit = float | str  # metres that one step means, or one of the next three
 
 INVERSE = "1/m"  # inverse depth of any scale
 LABEL = "label"  # inverse depth that a network gave; it may be flat
 HYPERSIM = "hypersim"  # metres to the camera's centre, not along its axis
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-CHOICES = f"{', '.join(UNITS)}, {INVERSE} or what one step means in metres, as 0.001"
+UNIT_CHOICES = f"{', '.join(UNITS)}, {INVERSE} or what one step means in metres, as 0.001"
 HYPERSIM_ANGLE = np.pi / 3  # of the camera, across the width
 
 
-def parse_unit(text: str | None) -> Unit | None:
+def parse_depth_unit(text: str | None) -> DepthUnit | None:
     """The unit that `--unit` names; raises UsageError for what is neither one nor a number of metres above 0."""
     if text is None or text == INVERSE:
         return text
@@ -34,11 +34,11 @@ def parse_unit(text: str | None) -> Unit | None:
     except ValueError:
         unit = 0.0
     if not 0 < unit < 1e6:
-        raise UsageError(f"--unit {text} is no unit of depth", f"give {CHOICES}")
+        raise UsageError(f"--unit {text} is no unit of depth", f"give {UNIT_CHOICES}")
     return unit
 
 
-def read(path: Path, unit: Unit | None = None) -> DepthArray:
+def read_depth_file(path: Path, unit: DepthUnit | None = None) -> DepthArray:
     """The inverse depth [H, W] of a gray PNG with 16 bits, NPY, PFM, EXR or HDF5 file, by its extension.
 
     `unit` is that of the numbers; without one they are metres, and a PNG says what it holds. Depth that is 0, negative
@@ -47,11 +47,11 @@ def read(path: Path, unit: Unit | None = None) -> DepthArray:
     """
     name, kind = display_path(path), path.suffix.lower()
     if kind == ".png":
-        found = from_png(path, unit)
-    elif kind in READERS:
-        found = inverse(numbers(path, READERS[kind]), 1.0 if unit is None else unit)
+        found = read_png_depth(path, unit)
+    elif kind in DEPTH_PARSERS:
+        found = to_inverse_depth(read_values(path, DEPTH_PARSERS[kind]), 1.0 if unit is None else unit)
     else:
-        raise DacliError(f"{name} is no depth file", f"depth is read from .png, {', '.join(READERS)}")
+        raise DacliError(f"{name} is no depth file", f"depth is read from .png, {', '.join(DEPTH_PARSERS)}")
     known = np.isfinite(found)
     if not known.any() or (unit != LABEL and not found[known].any()):
         fault = f"{name} holds no depth: all of it is 0, infinite or not a number"
@@ -59,10 +59,10 @@ def read(path: Path, unit: Unit | None = None) -> DepthArray:
     return found
 
 
-def inverse(values: DepthArray, unit: Unit) -> DepthArray:
+def to_inverse_depth(values: DepthArray, unit: DepthUnit) -> DepthArray:
     """Inverse depth of numbers [H, W] in a unit."""
     if unit == HYPERSIM:
-        depth = along_axis(values)
+        depth = distance_to_depth(values)
     elif isinstance(unit, str):
         return np.where(np.isfinite(values) & (values >= 0), values, np.nan).astype(np.float32)
     else:
@@ -72,7 +72,7 @@ def inverse(values: DepthArray, unit: Unit) -> DepthArray:
     return np.where((depth > 0) & np.isfinite(found), found, np.nan).astype(np.float32)
 
 
-def along_axis(distance: DepthArray) -> DepthArray:
+def distance_to_depth(distance: DepthArray) -> DepthArray:
     """Depth along the optical axis from Hypersim's distance to the camera's centre, both [H, W] in metres."""
     height, width = distance.shape
     focal = width / 2 / np.tan(HYPERSIM_ANGLE / 2)
@@ -82,32 +82,32 @@ def along_axis(distance: DepthArray) -> DepthArray:
     return depth
 
 
-def from_png(path: Path, unit: Unit | None) -> DepthArray:
+def read_png_depth(path: Path, unit: DepthUnit | None) -> DepthArray:
     values, text = images.read_depth16(path)
-    depth = scale_in(text, display_path(path)).decode(values) if unit is None else values.astype(np.float32)
+    depth = recorded_scale(text, display_path(path)).decode(values) if unit is None else values.astype(np.float32)
     if unit != INVERSE:
         depth[values == records.TOP16] = np.inf
-    return inverse(depth, 1.0 if unit is None else unit)
+    return to_inverse_depth(depth, 1.0 if unit is None else unit)
 
 
-def scale_in(text: dict[str, str], name: str) -> records.Scale:
+def recorded_scale(text: dict[str, str], name: str) -> records.DepthScale:
     if RECORD_KEYWORD not in text:
-        raise DacliError(f"{name} does not say its unit", f"give it with --unit: {CHOICES}")
+        raise DacliError(f"{name} does not say its unit", f"give it with --unit: {UNIT_CHOICES}")
     record = records.parse_record(text[RECORD_KEYWORD], name)
     if record.quantity != "metres":
         raise DacliError(f"{name} holds {record.quantity} of no known scale", "the truth has to be in metres")
     return record.scale
 
 
-def numbers(path: Path, reader: "Reader") -> DepthArray:
+def read_values(path: Path, reader: "DepthParser") -> DepthArray:
     """The numbers [H, W] of a file as they are; raises DacliError if it is damaged or holds something else."""
     name = display_path(path)
     try:
-        values = reader(contents(path), name)
+        values = reader(read_bytes(path), name)
     except DacliError:
         raise
     except Exception as error:
-        raise DacliError(f"{name} cannot be read as depth ({reason(error)})", "export it again") from error
+        raise DacliError(f"{name} cannot be read as depth ({os_reason(error)})", "export it again") from error
     flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if flat.ndim != 2 or flat.dtype.kind not in "fiu":
         raise DacliError(f"{name} is no depth but {values.dtype} {list(values.shape)}", "give one number a pixel")
@@ -115,12 +115,12 @@ def numbers(path: Path, reader: "Reader") -> DepthArray:
         return flat.astype(np.float32)
 
 
-def from_npy(data: bytes, _: str) -> NDArray[Any]:
+def parse_npy(data: bytes, _: str) -> NDArray[Any]:
     found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
     return found
 
 
-def from_pfm(data: bytes, name: str) -> NDArray[Any]:
+def parse_pfm(data: bytes, name: str) -> NDArray[Any]:
     """A portable float map: three lines of header, then rows from the bottom up; a negative scale is little-endian."""
     kind, size, scale, pixels = data.split(b"\n", 3)
     if kind.strip() != b"Pf":
@@ -130,7 +130,7 @@ def from_pfm(data: bytes, name: str) -> NDArray[Any]:
     return np.frombuffer(pixels[: 4 * width * height], order).reshape(height, width)[::-1]
 
 
-def from_exr(data: bytes, name: str) -> NDArray[Any]:
+def parse_exr(data: bytes, name: str) -> NDArray[Any]:
     """The channel Z, Y, R or the only one of an OpenEXR file."""
     try:
         import OpenEXR
@@ -142,7 +142,7 @@ def from_exr(data: bytes, name: str) -> NDArray[Any]:
     return np.array(channels[key])
 
 
-def from_hdf5(data: bytes, name: str) -> NDArray[Any]:
+def parse_hdf5(data: bytes, name: str) -> NDArray[Any]:
     try:
         import h5py
     except ImportError:
@@ -151,10 +151,10 @@ def from_hdf5(data: bytes, name: str) -> NDArray[Any]:
         return np.array(file["dataset"])
 
 
-Reader = Callable[[bytes, str], NDArray[Any]]
-READERS: dict[str, Reader] = {
-    ".npy": from_npy,
-    ".pfm": from_pfm,
-    ".exr": from_exr,
-    ".hdf5": from_hdf5,
+DepthParser = Callable[[bytes, str], NDArray[Any]]
+DEPTH_PARSERS: dict[str, DepthParser] = {
+    ".npy": parse_npy,
+    ".pfm": parse_pfm,
+    ".exr": parse_exr,
+    ".hdf5": parse_hdf5,
 }

@@ -11,8 +11,8 @@ from dacli.errors import DacliError, StopError
 from dacli.paths import display_path
 
 MAX_BYTES = 2 << 30
-PART = ".part"
-unfinished: set[Path] = set()  # what a process that ends in the middle of a write must delete
+PART_SUFFIX = ".part"
+unfinished_files: set[Path] = set()  # what a process that ends in the middle of a write must delete
 _FOLDER = ("a folder stands there", "move it away or choose another folder")
 _FILE = ("a file stands where its folder should be", "move it away or choose another folder")
 _FULL = ("the disk is full", "make room or choose another folder")
@@ -31,7 +31,7 @@ _WRITE_FAULTS = {
 }
 
 
-def contents(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """Return the bytes of a regular file; raises DacliError with the reason for anything else."""
     name = display_path(path)
     try:
@@ -49,21 +49,21 @@ def contents(path: Path) -> bytes:
     except PermissionError:
         raise DacliError(f"no permission to read {name}", "check its permissions") from None
     except (OSError, ValueError) as error:
-        raise DacliError(f"{name} cannot be read ({reason(error)})", "check the path and the disk") from error
+        raise DacliError(f"{name} cannot be read ({os_reason(error)})", "check the path and the disk") from error
 
 
-def write(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, mark: str = "") -> None:
+def write_file(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, mark: str = "") -> None:
     """Write a whole file or none, from bytes or pieces of them, through a temporary one beside it.
 
     Makes the folder and replaces what is there. `below` is a folder above it that must be there still; `mark` begins
     the temporary name. Raises DacliError that says why not: no permission, a folder in the way and the like; StopError
     for a full disk or one that is gone.
     """
-    temporary = path.with_name(f".{mark}{secrets.token_hex(8)}{PART}")
+    temporary = path.with_name(f".{mark}{secrets.token_hex(8)}{PART_SUFFIX}")
     try:
         make_folder(path.parent, below)
         try:
-            unfinished.add(temporary)
+            unfinished_files.add(temporary)
             with temporary.open("xb") as file:
                 for piece in [data] if isinstance(data, bytes) else data:
                     file.write(piece)
@@ -71,12 +71,12 @@ def write(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = Non
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            unfinished.discard(temporary)
+            unfinished_files.discard(temporary)
     except OSError as error:
         if below is not None and not below.is_dir():
             fault = f"the output folder {display_path(below)} is gone"
             raise StopError(fault, "bring it back; the same command then goes on") from error
-        raise unwritten(path, error) from error
+        raise write_error(path, error) from error
 
 
 def make_folder(folder: Path, below: Path | None) -> None:
@@ -89,19 +89,19 @@ def make_folder(folder: Path, below: Path | None) -> None:
         each.mkdir(exist_ok=True)
 
 
-def abandon() -> None:
+def remove_unfinished() -> None:
     """Delete what is written just now: the process is about to end without waiting for its threads."""
-    for path in list(unfinished):
+    for path in list(unfinished_files):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
-def reason(error: Exception) -> str:
+def os_reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def unwritten(path: Path, error: OSError) -> DacliError:
+def write_error(path: Path, error: OSError) -> DacliError:
     """What an error of writing means to the user; StopError if nothing else can be written there either."""
-    fault, hint = _WRITE_FAULTS.get(error.errno or 0, (reason(error), "check the disk"))
+    fault, hint = _WRITE_FAULTS.get(error.errno or 0, (os_reason(error), "check the disk"))
     kind = StopError if error.errno in _STOPPING else DacliError
     return kind(f"cannot write {display_path(path)} ({fault})", hint)

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from dacli.errors import DacliError
 from dacli.io import png
-from dacli.io.files import contents, reason
+from dacli.io.files import os_reason, read_bytes
 from dacli.paths import display_path
 from dacli.types import ImageArray
 
@@ -52,7 +52,7 @@ _FOREIGN: tuple[tuple[int, bytes, tuple[str, str]], ...] = (
     (4, b"ftypmp4", _VIDEO),
     (4, b"ftypM4V", _VIDEO),
 )
-_STARTS = (b"\xff\xd8\xff", png.SIGNATURE, b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0")
+_STARTS = (b"\xff\xd8\xff", png.PNG_SIGNATURE, b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0")
 
 Image.MAX_IMAGE_PIXELS = None  # read() has its own limit, which is an error and not a warning
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -60,16 +60,16 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 
 
-def read(path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """Return a picture file as RGB [H, W, 3], upright, 16-bit where the file is and else 8-bit.
 
     Transparency is laid over white, of an animation the first frame is taken, floats must lie in 0 to 1 and become
     16-bit. Raises DacliError for what is no whole picture of at most `max_pixels`.
     """
-    return decode(contents(path), path, max_pixels)
+    return decode_image(read_bytes(path), path, max_pixels)
 
 
-def decode(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
+def decode_image(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """Return what read() returns for a file of these bytes; the path only gives errors their name."""
     name = display_path(path)
     image = _open(data, path)
@@ -90,8 +90,8 @@ def decode(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
 
 def read_depth16(path: Path) -> tuple[npt.NDArray[np.uint16], dict[str, str]]:
     """Return the values [H, W] and the text of a 16-bit gray PNG; raises DacliError for any other file."""
-    data, name = contents(path), display_path(path)
-    text = png.text(data, name)
+    data, name = read_bytes(path), display_path(path)
+    text = png.read_png_text(data, name)
     width, height, bits, kind = struct.unpack_from(">IIBB", data.ljust(26, b"\0"), 16)
     if bits != 16 or kind != 0:
         form = f"{bits}-bit {'gray' if kind == 0 else 'color'}"
@@ -102,14 +102,14 @@ def read_depth16(path: Path) -> tuple[npt.NDArray[np.uint16], dict[str, str]]:
     return values.astype(np.uint16, copy=False), text
 
 
-def npy(array: npt.NDArray[np.float16 | np.float32]) -> bytes:
+def encode_npy(array: npt.NDArray[np.float16 | np.float32]) -> bytes:
     """Return the .npy file of an array."""
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
 
 
-def npy_of_many(arrays: Iterator[npt.NDArray[np.float32]], count: int) -> Iterator[bytes]:
+def encode_npy_stream(arrays: Iterator[npt.NDArray[np.float32]], count: int) -> Iterator[bytes]:
     """Yield the .npy file [N, H, W] of `count` arrays [H, W], piece by piece."""
     for number, array in enumerate(arrays):
         if number == 0:
@@ -152,7 +152,7 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
 
 def _check_whole(image: Image.Image, data: bytes) -> None:
     if image.format == "PNG":
-        for _ in png.chunks(data):
+        for _ in png.read_png_chunks(data):
             pass
     if image.format == "TIFF" and data[2:4] in (b"*\0", b"\0*"):
         _check_directory(data, "<" if data[:2] == b"II" else ">")
@@ -283,7 +283,7 @@ def _unknown(data: bytes, name: str) -> DacliError:
 
 
 def _fault(data: bytes, name: str, error: Exception) -> DacliError:
-    cause = reason(error)
+    cause = os_reason(error)
     riff_cut = data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
     if riff_cut or isinstance(error, EOFError) or any(word in cause.lower() for word in _CUT_WORDS):
         return DacliError(f"{name} is truncated ({len(data)} bytes)", "copy it again")

@@ -8,7 +8,7 @@ if sys.platform == "win32":
 
     _FAR = 1 << 30  # a locked byte cannot be read by others there, so it is one that no file has
 
-    def lock(file: IO[bytes], *, wait: bool = False) -> bool | None:
+    def lock_file(file: IO[bytes], *, wait: bool = False) -> bool | None:
         """Lock an open file; False if another process holds it, None where the file system has no locks."""
         place = file.tell()
         file.seek(_FAR)
@@ -23,7 +23,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def lock(file: IO[bytes], *, wait: bool = False) -> bool | None:
+    def lock_file(file: IO[bytes], *, wait: bool = False) -> bool | None:
         """Lock an open file; False if another process holds it, None where the file system has no locks."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

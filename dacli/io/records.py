@@ -15,14 +15,14 @@ from dacli.types import DepthArray, Gray16, Near, Quantity
 _Level = TypeVar("_Level", np.uint8, np.uint16)
 TOP16 = 65535
 TONES = "tones"  # the unit of 16-bit values that untone() leads back to depth
-LINEAR = 0.9  # share of tones that are linear in depth, in their middle
-ROOM = (1 - LINEAR) / 2  # for depth beyond 0 … 1, at either end
+LINEAR_SHARE = 0.9  # share of tones that are linear in depth, in their middle
+BENT_SHARE = (1 - LINEAR_SHARE) / 2  # for depth beyond 0 … 1, at either end
 _BAND_PIXELS = 1 << 17
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
-class Scale:
+class DepthScale:
     """The depths that the 16-bit values 0 (black) and 65535 (white) stand for; what lies between is linear."""
 
     black: float
@@ -32,7 +32,7 @@ class Scale:
 
     def encode(self, depth: DepthArray) -> Gray16:
         """Return the nearest 16-bit values [H, W] to the depths [H, W]; depths outside the scale are clipped."""
-        return _levels(depth, self.black, self.white, np.empty(depth.shape, np.uint16))
+        return quantize_depth(depth, self.black, self.white, np.empty(depth.shape, np.uint16))
 
     def decode(self, values: Gray16) -> DepthArray:
         """Return the depths [H, W] that 16-bit values [H, W] stand for, exact to half a step."""
@@ -42,7 +42,7 @@ class Scale:
         return depth
 
 
-MILLIMETRES = Scale(0.0, TOP16 / 1000, "black", "millimetres")
+MILLIMETRES = DepthScale(0.0, TOP16 / 1000, "black", "millimetres")
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,21 @@ class Record:
     settings: str
 
     @property
-    def scale(self) -> Scale:
+    def scale(self) -> DepthScale:
         """The way back from 16-bit values to depth."""
-        return Scale(self.black, self.white, self.near, self.unit)
+        return DepthScale(self.black, self.white, self.near, self.unit)
 
     def floats(self, values: Gray16) -> DepthArray:
         """Return the depth [H, W] that 16-bit values [H, W] stand for."""
         depth = self.scale.decode(values)
-        return untone(depth) if self.unit == TONES else depth
+        return from_tones(depth) if self.unit == TONES else depth
 
     def text(self) -> dict[str, str]:
         """Return the record as the text of a PNG: one keyword, ASCII JSON, every float exact."""
         return {RECORD_KEYWORD: json.dumps(asdict(self), allow_nan=False)}
 
 
-def tone(depth: DepthArray, scale: float, shift: float) -> DepthArray:
+def to_tones(depth: DepthArray, scale: float, shift: float) -> DepthArray:
     """Return tones [H, W] in 0 … 1 of depth [H, W]: 0.05 + 0.9·(scale·depth + shift), bent beyond [0.05, 0.95].
 
     The bend is e / (1 + e), so nothing becomes a flat patch of black or white: what is n times the range beyond it
@@ -102,35 +102,39 @@ def _bent(around: DepthArray) -> DepthArray:
     inner = np.clip(around, -0.5, 0.5)
     around -= inner
     beyond = np.abs(around)
-    beyond *= LINEAR / ROOM
+    beyond *= LINEAR_SHARE / BENT_SHARE
     beyond += 1
     around /= beyond
     around += inner
-    around *= LINEAR
+    around *= LINEAR_SHARE
     around += 0.5
     return around
 
 
-def untone(tones: DepthArray) -> DepthArray:
+def from_tones(tones: DepthArray) -> DepthArray:
     """Return the scale·depth + shift [H, W] that tones [H, W] stand for; 0 and 1, which none has, count as 1e-5 off."""
     around = np.clip(tones, 1e-5, 1 - 1e-5).astype(np.float64) - 0.5
-    inner = np.clip(around, -LINEAR / 2, LINEAR / 2)
+    inner = np.clip(around, -LINEAR_SHARE / 2, LINEAR_SHARE / 2)
     around -= inner
-    return np.asarray(inner / LINEAR + around / (LINEAR * (1 - np.abs(around) / ROOM)) + 0.5, np.float32)
+    return np.asarray(
+        inner / LINEAR_SHARE + around / (LINEAR_SHARE * (1 - np.abs(around) / BENT_SHARE)) + 0.5, np.float32
+    )
 
 
-def scale16(low: float, high: float, quantity: Quantity, near: Near = "white", *, auto: bool = False) -> Scale:
+def choose_scale(
+    low: float, high: float, quantity: Quantity, near: Near = "white", *, auto: bool = False
+) -> DepthScale:
     """Return the scale of a 16-bit picture of depths from low to high.
 
     Metres that are not given an explicit range (`auto`) become millimetres, whatever `near` says, if they fit.
     """
     if auto and quantity == "metres" and low >= 0 and round(high * 1000) <= TOP16:
         return MILLIMETRES
-    black, white = _ends(low, high, quantity, near)
-    return Scale(black, white, near)
+    black, white = scale_ends(low, high, quantity, near)
+    return DepthScale(black, white, near)
 
 
-def decode(values: Gray16, text: Mapping[str, str], name: str) -> tuple[DepthArray, Record]:
+def decode_depth(values: Gray16, text: Mapping[str, str], name: str) -> tuple[DepthArray, Record]:
     """Return the depths [H, W] of a 16-bit picture [H, W] with the text of its file, and what that says.
 
     Raises DacliError, with the file's name, if the text has no record or a damaged one.
@@ -170,7 +174,7 @@ def _checked(found: dict[str, Any]) -> Record:
     return Record(**found)
 
 
-def _ends(low: float, high: float, quantity: Quantity, near: Near) -> tuple[float, float]:
+def scale_ends(low: float, high: float, quantity: Quantity, near: Near) -> tuple[float, float]:
     rising = (quantity == "inverse depth") == (near == "white")
     return (low, high) if rising else (high, low)
 
@@ -181,7 +185,7 @@ def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
     return (slice(top, top + rows) for top in range(0, height, rows))
 
 
-def _levels(depth: DepthArray, black: float, white: float, out: npt.NDArray[_Level]) -> npt.NDArray[_Level]:
+def quantize_depth(depth: DepthArray, black: float, white: float, out: npt.NDArray[_Level]) -> npt.NDArray[_Level]:
     if black == white:
         out[...] = 0
         return out

@@ -15,16 +15,19 @@ from torch import Tensor
 from dacli.errors import DacliError
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 
-AGAIN = "download it again"
-NAMED = 3  # how many keys an error names
+DOWNLOAD_AGAIN = "download it again"
+NAMED_KEYS = 3  # how many keys an error names
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a pickled magic number
-ANCHORS = ("pretrained.cls_token", "backbone.embeddings.cls_token")  # of the official and of the transformers layout
-WRAPPERS = ("model", "state_dict", "teacher")  # under which training scripts put the weights
-WIDTHS = {row.dim: name for name, row in ENCODERS.items()}
+ANCHOR_KEYS = (
+    "pretrained.cls_token",
+    "backbone.embeddings.cls_token",
+)  # of the official and of the transformers layout
+WRAPPER_KEYS = ("model", "state_dict", "teacher")  # under which training scripts put the weights
+ENCODER_WIDTHS = {row.dim: name for name, row in ENCODERS.items()}
 
 # Transformers key → official key, as regular expressions applied one after another.
-RENAMES = (
+KEY_RENAMES = (
     (r"^backbone\.embeddings\.patch_embeddings\.projection\.", "pretrained.patch_embed.proj."),
     (r"^backbone\.embeddings\.position_embeddings$", "pretrained.pos_embed"),
     (r"^backbone\.embeddings\.", "pretrained."),
@@ -48,7 +51,7 @@ RENAMES = (
 )
 
 
-def load(
+def load_checkpoint(
     path: Path,
     encoder: str | None = None,
     version: str = "v2",
@@ -64,7 +67,7 @@ def load(
     to the file meanwhile. Raises DacliError for every file that is not such a checkpoint; no code in a file is run.
     """
     name = path.name
-    weights = _official(_state(read(path), name), name)
+    weights = _official(_state(read_weights(path), name), name)
     found = _recognise(weights, name)
     if encoder not in (None, found):
         raise DacliError(f"{name} holds {found}, not {encoder}", f"use --encoder {found}")
@@ -75,7 +78,7 @@ def load(
     return network.eval().requires_grad_(requires_grad=False)
 
 
-def read(path: Path) -> Any:
+def read_weights(path: Path) -> Any:
     """Return what a .pth or .safetensors file holds, tensors on the CPU and memory-mapped where the format allows it.
 
     Raises DacliError when the file cannot be read, is something else, is damaged, or contains code.
@@ -90,7 +93,9 @@ def read(path: Path) -> Any:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise DacliError(f"{path.name} is a damaged or truncated safetensors file ({error})", AGAIN) from error
+            raise DacliError(
+                f"{path.name} is a damaged or truncated safetensors file ({error})", DOWNLOAD_AGAIN
+            ) from error
     raise _stranger(path.name, head)
 
 
@@ -112,7 +117,7 @@ def _head(path: Path) -> bytes:
 def _stranger(name: str, head: bytes) -> DacliError:
     """Return what to tell the user about a file that is no checkpoint."""
     if not head:
-        return DacliError(f"{name} is empty", AGAIN)
+        return DacliError(f"{name} is empty", DOWNLOAD_AGAIN)
     if head.startswith(b"version https://git-lfs"):
         return DacliError(f"{name} is a Git LFS pointer, not the weights", "run git lfs pull, or download the file")
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|head|!--)", head, re.IGNORECASE):
@@ -130,7 +135,7 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             names = {name.partition("/")[2] for name in archive.namelist()}
     except (zipfile.BadZipFile, OSError) as error:
-        raise DacliError(f"{path.name} is truncated or damaged", AGAIN) from error
+        raise DacliError(f"{path.name} is truncated or damaged", DOWNLOAD_AGAIN) from error
     if "constants.pkl" in names:
         raise DacliError(
             f"{path.name} is a TorchScript program, which contains code, and was not opened",
@@ -148,24 +153,24 @@ def _unpickle(path: Path, *, mmap: bool) -> Any:
     except pickle.UnpicklingError as error:
         code = re.search(r"\bGLOBAL (\S+)", str(error))
         if code is None:
-            raise DacliError(f"{path.name} is damaged", AGAIN) from error
+            raise DacliError(f"{path.name} is damaged", DOWNLOAD_AGAIN) from error
         raise DacliError(
             f"{path.name} contains code ({code[1]}) and was not opened",
             "save only its weights: torch.save(model.state_dict(), FILE)",
         ) from error
     except Exception as error:  # damaged bytes can make an unpickler raise anything
-        raise DacliError(f"{path.name} is truncated or damaged", AGAIN) from error
+        raise DacliError(f"{path.name} is truncated or damaged", DOWNLOAD_AGAIN) from error
 
 
 def _state(content: Any, name: str) -> dict[str, Tensor]:
     """Return the state dict inside what a file holds: out of its wrappers, without a prefix common to the keys."""
-    for _ in WRAPPERS:
+    for _ in WRAPPER_KEYS:
         if isinstance(content, Mapping):
-            content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), content)
+            content = next((content[key] for key in WRAPPER_KEYS if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping):
         raise DacliError(f"{name} holds no state dict but a {type(content).__name__}", "save model.state_dict()")
     state = {str(key): value.detach() for key, value in content.items() if isinstance(value, Tensor)}
-    ends = ((key, anchor) for key in state for anchor in ANCHORS if key.endswith(anchor))
+    ends = ((key, anchor) for key in state for anchor in ANCHOR_KEYS if key.endswith(anchor))
     prefix = next((key.removesuffix(anchor) for key, anchor in ends), "")
     return {key.removeprefix(prefix): value for key, value in state.items()}
 
@@ -188,7 +193,7 @@ def _official(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
 
 
 def _official_key(key: str) -> str:
-    for pattern, replacement in RENAMES:
+    for pattern, replacement in KEY_RENAMES:
         key = re.sub(pattern, replacement, key)
     return key
 
@@ -200,9 +205,9 @@ def _recognise(weights: Mapping[str, Tensor], name: str) -> str:
     if width is None:
         keys = f"keys such as {_some(weights)}" if weights else "no tensors"
         raise DacliError(f"{name} holds no Depth Anything network: {keys}", hint)
-    if width not in WIDTHS:
+    if width not in ENCODER_WIDTHS:
         raise DacliError(f"{name} holds an unknown encoder, {width} wide", hint)
-    return WIDTHS[width]
+    return ENCODER_WIDTHS[width]
 
 
 def _check(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], encoder: str, name: str) -> None:
@@ -224,7 +229,7 @@ def _check(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], encode
 
 
 def _some(keys: Mapping[str, Tensor] | set[str]) -> str:
-    return ", ".join(sorted(keys)[:NAMED]) + (", …" if len(keys) > NAMED else "")
+    return ", ".join(sorted(keys)[:NAMED_KEYS]) + (", …" if len(keys) > NAMED_KEYS else "")
 
 
 def _finite(value: Tensor, key: str, name: str) -> Tensor:

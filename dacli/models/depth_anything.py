@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dacli.errors import UsageError
-from dacli.models.dinov2 import PATCH, TABLE, DINOv2
+from dacli.models.dinov2 import PATCH, TRAINED_GRID, DINOv2
 from dacli.models.dpt import DPT
 from dacli.models.spec import DepthModel, ModelSpec
 
@@ -15,7 +15,7 @@ FAMILY = "Depth Anything"
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderRow:
     """One row of the published configurations; `taps_*` are the 0-based blocks the decoder reads in V2 and V1."""
 
     dim: int
@@ -29,10 +29,10 @@ class Encoder:
 
 
 ENCODERS = {
-    "vits": Encoder(384, 12, 6, (2, 5, 8, 11), (8, 9, 10, 11), 64, (48, 96, 192, 384)),
-    "vitb": Encoder(768, 12, 12, (2, 5, 8, 11), (8, 9, 10, 11), 128, (96, 192, 384, 768)),
-    "vitl": Encoder(1024, 24, 16, (4, 11, 17, 23), (20, 21, 22, 23), 256, (256, 512, 1024, 1024)),
-    "vitg": Encoder(1536, 40, 24, (9, 19, 29, 39), None, 384, (1536, 1536, 1536, 1536), swiglu=4096),
+    "vits": EncoderRow(384, 12, 6, (2, 5, 8, 11), (8, 9, 10, 11), 64, (48, 96, 192, 384)),
+    "vitb": EncoderRow(768, 12, 12, (2, 5, 8, 11), (8, 9, 10, 11), 128, (96, 192, 384, 768)),
+    "vitl": EncoderRow(1024, 24, 16, (4, 11, 17, 23), (20, 21, 22, 23), 256, (256, 512, 1024, 1024)),
+    "vitg": EncoderRow(1536, 40, 24, (9, 19, 29, 39), None, 384, (1536, 1536, 1536, 1536), swiglu=4096),
 }
 
 
@@ -45,7 +45,7 @@ class DepthAnything(DepthModel):
 
     def __init__(self, encoder: str, version: str = "v2", max_depth: float | None = None) -> None:
         super().__init__()
-        row, taps = configuration(encoder, version)
+        row, taps = encoder_configuration(encoder, version)
         self.encoder = encoder
         self.version = version
         self.max_depth = max_depth
@@ -66,9 +66,9 @@ class DepthAnything(DepthModel):
             version=self.version,
             quantity="inverse depth" if self.max_depth is None else "metres",
             max_depth=self.max_depth,
-            native_size=PATCH * TABLE,
+            native_size=PATCH * TRAINED_GRID,
             multiple=PATCH,
-            largest_pass=2 * PATCH * TABLE,
+            largest_pass=2 * PATCH * TRAINED_GRID,
             align_corners=self.version != "v1",
             precise_layers="depth_head.scratch.output_conv2",
             heads=row.heads,
@@ -113,7 +113,7 @@ class DepthAnything(DepthModel):
         self.pretrained.load_state_dict({key: value.float() for key, value in state.items()})
 
 
-def configuration(encoder: str, version: str) -> tuple[Encoder, tuple[int, ...]]:
+def encoder_configuration(encoder: str, version: str) -> tuple[EncoderRow, tuple[int, ...]]:
     """Return the row of an encoder and the blocks tapped in `version` ("v1" or "v2"), or raise UsageError."""
     row = ENCODERS.get(encoder)
     if row is None:

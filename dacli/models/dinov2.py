@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PATCH = 14  # pixels on each side of a patch
-TABLE = 37  # patches on each side of the position table: 518 pixels
+TRAINED_GRID = 37  # patches on each side of the position table: 518 pixels
 CACHED_GRIDS = 8  # resized position tables kept at inference
 
 
@@ -21,7 +21,7 @@ class DINOv2(nn.Module):
         super().__init__()
         self.taps = tuple(taps)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TABLE * TABLE, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + TRAINED_GRID * TRAINED_GRID, dim))
         self.mask_token = nn.Parameter(torch.zeros(1, dim))  # of the pretraining: in every checkpoint, read by nothing
         self.patch_embed = PatchEmbed(dim)
         self.blocks = nn.ModuleList(Block(dim, heads, swiglu) for _ in range(blocks))
@@ -64,11 +64,11 @@ class DINOv2(nn.Module):
 
     def _resize(self, height: int, width: int) -> Tensor:
         table = self.pos_embed.float()
-        if (height, width) == (TABLE, TABLE):
+        if (height, width) == (TRAINED_GRID, TRAINED_GRID):
             return table
-        grid = table[:, 1:].mT.reshape(1, -1, TABLE, TABLE)  # [1, D, 37, 37]
+        grid = table[:, 1:].mT.reshape(1, -1, TRAINED_GRID, TRAINED_GRID)  # [1, D, 37, 37]
         # The published weights were trained with the 0.1: a scale factor is also the sampling step, so it moves values.
-        scale = ((height + 0.1) / TABLE, (width + 0.1) / TABLE)
+        scale = ((height + 0.1) / TRAINED_GRID, (width + 0.1) / TRAINED_GRID)
         if grid.device.type == "mps":  # some versions of torch lack this resize there
             grid = grid.cpu()
         grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)  # [1, D, height, width]
@@ -94,7 +94,7 @@ class Block(nn.Module):
     def __init__(self, dim: int, heads: int, swiglu: int | None) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = Attention(dim, heads)
+        self.attn = DINOv2Attention(dim, heads)
         self.ls1 = LayerScale(dim)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = SwiGLU(dim, swiglu) if swiglu else MLP(dim, 4 * dim)
@@ -107,7 +107,7 @@ class Block(nn.Module):
         return result
 
 
-class Attention(nn.Module):
+class DINOv2Attention(nn.Module):
     """Multi-head self-attention over all tokens, [B, N, D] to [B, N, D]."""
 
     def __init__(self, dim: int, heads: int) -> None:

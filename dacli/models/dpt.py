@@ -58,14 +58,14 @@ class Fusion(nn.Module):
         """Return the raw depth [B, 1, *size] of four maps at 4, 2, 1 and 1/2 of the patch grid."""
         map1, map2, map3, map4 = pyramid
         skip1, skip2, skip3 = self.layer1_rn(map1), self.layer2_rn(map2), self.layer3_rn(map3)
-        path = upsample(self.refinenet4(self.layer4_rn(map4)), skip3.shape[-2:])
-        path = upsample(self.refinenet3(path, skip3), skip2.shape[-2:])
-        path = upsample(self.refinenet2(path, skip2), skip1.shape[-2:])
+        path = upsample_features(self.refinenet4(self.layer4_rn(map4)), skip3.shape[-2:])
+        path = upsample_features(self.refinenet3(path, skip3), skip2.shape[-2:])
+        path = upsample_features(self.refinenet2(path, skip2), skip1.shape[-2:])
         path = F.interpolate(self.refinenet1(path, skip1), scale_factor=2.0, mode="bilinear", align_corners=True)
         # A half-precision network may keep its last layers in float32: the dtype changes before the resize, so that
         # the rounding is smoothed with the map.
         features = self.output_conv1(path).to(next(self.output_conv2.parameters()).dtype)
-        depth: Tensor = self.output_conv2(upsample(features, size))
+        depth: Tensor = self.output_conv2(upsample_features(features, size))
         return depth
 
 
@@ -104,6 +104,6 @@ class ResidualConvUnit(nn.Module):
         return refined + features
 
 
-def upsample(features: Tensor, size: Sequence[int]) -> Tensor:
+def upsample_features(features: Tensor, size: Sequence[int]) -> Tensor:
     """Return the map resized bilinearly to `size` (height, width), corners aligned."""
     return F.interpolate(features, size=tuple(size), mode="bilinear", align_corners=True)

@@ -75,7 +75,7 @@ def build_untrained(name: str, max_depth: float | None) -> DepthModel:
 
 def choose_model(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
     """Return the choice that options make; raise UsageError, with the nearest name, for names that do not exist."""
-    model = checkpoints.ALIASES.get(model, model)
+    model = checkpoints.MODEL_ALIASES.get(model, model)
     if model not in MODELS:
         raise UsageError(f"unknown model {model!r}", f"{suggest(model, MODELS)}choose v2, v1, indoor or outdoor")
     if encoder is None and weights is None:
@@ -110,10 +110,10 @@ def open_model(
     if family.bundled is not None:
         found = family.open_file(family.bundled(), choice)
         return OpenModel(found.network, name, name, found.weights)
-    rows = checkpoints.fitting(name, choice.model, half=half)
-    row = next((row for row in rows if checkpoints.find(row, lambda _: None)), rows[0])
+    rows = checkpoints.matching_checkpoints(name, choice.model, half=half)
+    row = next((row for row in rows if checkpoints.find_checkpoint(row, lambda _: None)), rows[0])
     with progress(row.file) as shown:
-        path = checkpoints.obtain(row, log, shown)
+        path = checkpoints.obtain_checkpoint(row, log, shown)
     return OpenModel(load_depth_anything(path, choice), name, choice.model, path.name)
 
 
@@ -121,8 +121,8 @@ def has_weights(choice: ModelChoice, *, half: bool) -> bool:
     """Return whether open_model() would find the weights on this machine."""
     if choice.weights is not None or family_named(str(choice.encoder)).bundled is not None:
         return True
-    rows = checkpoints.fitting(str(choice.encoder), choice.model, half=half)
-    return any(checkpoints.find(row, lambda _: None) for row in rows)
+    rows = checkpoints.matching_checkpoints(str(choice.encoder), choice.model, half=half)
+    return any(checkpoints.find_checkpoint(row, lambda _: None) for row in rows)
 
 
 def open_own_file(path: Path, choice: ModelChoice) -> OpenModel:
@@ -133,7 +133,7 @@ def open_own_file(path: Path, choice: ModelChoice) -> OpenModel:
 
 
 def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
-    network = tiny.load(path)
+    network = tiny.load_tiny(path)
     if choice.encoder not in (None, "tiny"):
         raise DacliError(f"{path.name} holds tiny, not {choice.encoder}", "use --encoder tiny")
     if choice.model != "v2" and (network.max_depth is None or network.max_depth != MODELS[choice.model]):
@@ -142,7 +142,7 @@ def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
 
 
 def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:
-    published = next((row for row in checkpoints.manifest() if row.file == path.name), None)
+    published = next((row for row in checkpoints.read_manifest() if row.file == path.name), None)
     if published is not None and published.model != choice.model:
         # All models have the same keys: only the name tells them apart, and metres read as relative depth look right.
         hint = f"use --model {published.model}, or rename the file if it is your own"
@@ -154,7 +154,7 @@ def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:
 def load_depth_anything(path: Path, choice: ModelChoice) -> DepthAnything:
     """Return the network of a checkpoint of Depth Anything; raise DacliError for any other file."""
     version = "v1" if choice.model == "v1" else "v2"
-    return checkpoint_files.load(path, choice.encoder, version, MODELS[choice.model])
+    return checkpoint_files.load_checkpoint(path, choice.encoder, version, MODELS[choice.model])
 
 
 def is_tiny_file(path: Path) -> bool:
@@ -192,6 +192,6 @@ FAMILIES: tuple[ModelFamily, ...] = (
         recognizes=is_tiny_file,
         open_file=_open_tiny,
         build=_build_tiny,
-        bundled=lambda: tiny.BUNDLED,
+        bundled=lambda: tiny.BUNDLED_WEIGHTS,
     ),
 )

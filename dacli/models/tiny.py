@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from dacli.errors import DacliError
 from dacli.models.spec import DepthModel, ModelSpec
 
-BUNDLED = Path(__file__).parents[1] / "assets" / "tiny.safetensors"
+BUNDLED_WEIGHTS = Path(__file__).parents[1] / "assets" / "tiny.safetensors"
 
-WIDTHS = (24, 48, 96, 160, 256)  # at strides 2, 4, 8, 16, 32
-DEPTHS = (2, 2, 4, 2)
-FUSED = (16, 32, 48, 64, 96)
+STAGE_WIDTHS = (24, 48, 96, 160, 256)  # at strides 2, 4, 8, 16, 32
+STAGE_DEPTHS = (2, 2, 4, 2)
+DECODER_WIDTHS = (16, 32, 48, 64, 96)
 LAYERS, HEADS = 4, 8
 NATIVE_SIZE = 256
 STRIDE = 32  # of the coarsest map: sides are multiples of it
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3×3 convolutions beside a shortcut, each followed by batch normalisation."""
 
     def __init__(self, inp: int, out: int, stride: int = 1, dilation: int = 1) -> None:
@@ -31,7 +31,7 @@ class Residual(nn.Module):
         self.norm1 = nn.BatchNorm2d(out)
         self.conv2 = nn.Conv2d(out, out, 3, 1, dilation, dilation, bias=False)
         self.norm2 = nn.BatchNorm2d(out)
-        self.shortcut = nn.Identity() if inp == out and stride == 1 else project(inp, out, stride)
+        self.shortcut = nn.Identity() if inp == out and stride == 1 else projection(inp, out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to [B, C', H/stride, W/stride]."""
@@ -39,11 +39,11 @@ class Residual(nn.Module):
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
-def project(inp: int, out: int, stride: int = 1) -> nn.Sequential:
+def projection(inp: int, out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inp, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
 
-class Attention(nn.Module):
+class TokenAttention(nn.Module):
     """One pre-norm transformer layer over the tokens of the coarsest map."""
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -68,13 +68,13 @@ class Tiny(DepthModel):
     def __init__(self, max_depth: float | None = None) -> None:
         super().__init__()
         self.max_depth = max_depth
-        w, f = WIDTHS, FUSED
+        w, f = STAGE_WIDTHS, DECODER_WIDTHS
         self.stem = nn.Sequential(nn.Conv2d(3, w[0], 3, 2, 1, bias=False), nn.BatchNorm2d(w[0]), nn.ReLU())
-        self.stages = nn.ModuleList(stage(w[i], w[i + 1], DEPTHS[i]) for i in range(4))
-        self.attention = nn.ModuleList(Attention(w[4], HEADS) for _ in range(LAYERS))
-        self.lateral = nn.ModuleList(project(w[i], f[i]) for i in range(5))
-        self.down = nn.ModuleList(project(f[i + 1], f[i]) for i in range(4))
-        self.fuse = nn.ModuleList(Residual(f[i], f[i]) for i in range(4))
+        self.stages = nn.ModuleList(encoder_stage(w[i], w[i + 1], STAGE_DEPTHS[i]) for i in range(4))
+        self.attention = nn.ModuleList(TokenAttention(w[4], HEADS) for _ in range(LAYERS))
+        self.lateral = nn.ModuleList(projection(w[i], f[i]) for i in range(5))
+        self.down = nn.ModuleList(projection(f[i + 1], f[i]) for i in range(4))
+        self.fuse = nn.ModuleList(ResidualBlock(f[i], f[i]) for i in range(4))
         self.out = nn.Sequential(nn.Conv2d(f[0], f[0], 3, 1, 1), nn.ReLU(), nn.Conv2d(f[0], 1, 1))
 
     @property
@@ -123,18 +123,18 @@ class Tiny(DepthModel):
 
     def look_around(self, x: Tensor) -> Tensor:
         """The coarsest map [B, C, h, w] after attention among all its places."""
-        tokens = x.flatten(2).transpose(1, 2) + place_code(x)
+        tokens = x.flatten(2).transpose(1, 2) + position_code(x)
         for layer in self.attention:
             tokens = layer(tokens)
         return tokens.transpose(1, 2).reshape(x.shape)
 
 
-def stage(inp: int, out: int, depth: int) -> nn.Sequential:
-    rest = [Residual(out, out, dilation=2 if out == WIDTHS[4] else 1) for _ in range(depth - 1)]
-    return nn.Sequential(Residual(inp, out, 2), *rest)
+def encoder_stage(inp: int, out: int, depth: int) -> nn.Sequential:
+    rest = [ResidualBlock(out, out, dilation=2 if out == STAGE_WIDTHS[4] else 1) for _ in range(depth - 1)]
+    return nn.Sequential(ResidualBlock(inp, out, 2), *rest)
 
 
-def place_code(x: Tensor) -> Tensor:
+def position_code(x: Tensor) -> Tensor:
     """Sines and cosines [1, h·w, C] of each place's share of height and width, for maps [B, C, h, w] of any size."""
     c, h, w = x.shape[1:]
     rows, columns = (torch.linspace(-1, 1, n, device=x.device) for n in (h, w))
@@ -144,7 +144,7 @@ def place_code(x: Tensor) -> Tensor:
     return (0.3 * code.permute(1, 0, 2).reshape(1, h * w, c)).to(x.dtype)
 
 
-def load(path: Path = BUNDLED) -> Tiny:
+def load_tiny(path: Path = BUNDLED_WEIGHTS) -> Tiny:
     """The network of a file that dacli train wrote, float32; raises DacliError for any other file."""
     try:
         with safe_open(path, "pt") as file:
@@ -162,7 +162,7 @@ def load(path: Path = BUNDLED) -> Tiny:
     return network.eval()
 
 
-def to_bytes(network: nn.Module, metadata: dict[str, str]) -> bytes:
+def encode_weights(network: nn.Module, metadata: dict[str, str]) -> bytes:
     """The safetensors file of a trained network, with what made it: weights in float16, batch statistics in float32.
 
     Variances of deep layers exceed 65504, where float16 ends; an infinite one would silence its channel.

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dacli.errors import UsageError
-from dacli.io.records import TOP16, _ends, _levels
+from dacli.io.records import TOP16, quantize_depth, scale_ends
 from dacli.types import DepthArray, Gray8, Image8, ImageArray, Near, Quantity
 
 
 def draw_gray(depth: DepthArray, low: float, high: float, quantity: Quantity, near: Near = "white") -> Gray8:
     """Return 8-bit gray [H, W] of depth [H, W], linear between low and high, whose near end is white or black."""
-    black, white = _ends(low, high, quantity, near)
-    return _levels(depth, black, white, np.empty(depth.shape, np.uint8))
+    black, white = scale_ends(low, high, quantity, near)
+    return quantize_depth(depth, black, white, np.empty(depth.shape, np.uint8))
 
 
 def draw_color(depth: DepthArray, low: float, high: float, quantity: Quantity, colormap: str = "Spectral_r") -> Image8:

@@ -76,7 +76,7 @@ def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) ->
     def encode(view: "DepthView") -> bytes:
         from dacli.io import png
 
-        return png.encode(draw(view), view.record_for(bits).text())
+        return png.encode_png(draw(view), view.record_for(bits).text())
 
     return encode
 
@@ -84,7 +84,7 @@ def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) ->
 def _encode_npy(view: "DepthView") -> bytes:
     from dacli.io import images
 
-    return images.npy(view.depth)
+    return images.encode_npy(view.depth)
 
 
 def _encode_half(view: "DepthView") -> bytes:
@@ -94,7 +94,7 @@ def _encode_half(view: "DepthView") -> bytes:
 
     if view.depth.max() > np.finfo(np.float16).max:
         raise DacliError(f"its depth reaches {view.depth.max():g}, beyond float16", "choose another network")
-    return images.npy(view.depth.astype(np.float16))
+    return images.encode_npy(view.depth.astype(np.float16))
 
 
 FORMATS: Mapping[str, OutputFormat] = {

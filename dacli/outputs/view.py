@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from dacli.io.records import TONES, Record, Scale
+from dacli.io.records import TONES, DepthScale, Record
 from dacli.outputs.style import DepthStyle
 from dacli.types import DepthArray, ImageArray
 
@@ -19,8 +19,8 @@ class DepthView:
     depth: DepthArray
     record: Record
     style: DepthStyle
-    scale8: Scale
-    scale16: Scale
+    scale8: DepthScale
+    scale16: DepthScale
     image: ImageArray | None = None
     tones: DepthArray | None = None
 

@@ -13,17 +13,17 @@ from dacli.io import files, images, png, records
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.scenes import moving
-from dacli.scenes.layouts import draw, scene
-from dacli.scenes.moving import Frame
+from dacli.scenes.layouts import make_scene, render_layouts
+from dacli.scenes.moving import RenderedFrame
 
-STEPS = (0.001, 0.01, 0.1, 1.0)  # metres that one step of a 16-bit PNG may mean
-LARGEST = 4096  # pixels
-DEPTHS = ("npy", "png16")
+DEPTH_STEPS = (0.001, 0.01, 0.1, 1.0)  # metres that one step of a 16-bit PNG may mean
+LARGEST_SIDE = 4096  # pixels
+DEPTH_KINDS = ("npy", "png16")
 DOWN = np.array([1.0, -1.0, 1.0])  # turns the world's y axis round
 
 
 @dataclass(frozen=True)
-class Order:
+class SceneOrder:
     """What to render: the stream, pictures' (H, W), kinds of depth; of clips the motion, their frames and the rate."""
 
     seed: int
@@ -41,22 +41,22 @@ class Order:
         }  # fmt: skip
 
 
-def check(order: Order) -> None:
+def check_scene_order(order: SceneOrder) -> None:
     """Raises UsageError for what cannot be rendered."""
-    if not all(16 <= side <= LARGEST for side in order.size):
+    if not all(16 <= side <= LARGEST_SIDE for side in order.size):
         height, width = order.size
-        raise UsageError(f"{width} × {height} pixels cannot be rendered", f"choose sides from 16 to {LARGEST}")
-    if unknown := [kind for kind in order.kinds if kind not in DEPTHS]:
-        raise UsageError(f"cannot save {unknown[0]!r}", f"--save takes any of {','.join(DEPTHS)}")
+        raise UsageError(f"{width} × {height} pixels cannot be rendered", f"choose sides from 16 to {LARGEST_SIDE}")
+    if unknown := [kind for kind in order.kinds if kind not in DEPTH_KINDS]:
+        raise UsageError(f"cannot save {unknown[0]!r}", f"--save takes any of {','.join(DEPTH_KINDS)}")
     if not order.kinds:
-        raise UsageError("--save names no kind of depth", f"give any of {','.join(DEPTHS)}")
+        raise UsageError("--save names no kind of depth", f"give any of {','.join(DEPTH_KINDS)}")
     if order.motion is not None and order.motion not in moving.MOTIONS:
         raise UsageError(f"there is no motion {order.motion!r}", f"choose one of {', '.join(moving.MOTIONS)}")
     if not 0 < order.fps <= 1000:
         raise UsageError(f"--fps {order.fps:g} is no rate", "give frames per second, as 30")
 
 
-def make(folder: Path, order: Order, index: int, *, overwrite: bool) -> Iterator[Path]:
+def write_scene(folder: Path, order: SceneOrder, index: int, *, overwrite: bool) -> Iterator[Path]:
     """Write scene number `index` below the folder, unless it is there already, and yield each picture's path.
 
     Raises DacliError for files of another order there, and if it cannot write.
@@ -64,43 +64,49 @@ def make(folder: Path, order: Order, index: int, *, overwrite: bool) -> Iterator
     name = f"scene_{index:06d}"
     stems = [name] if order.motion is None else [f"{name}/frame_{frame:06d}" for frame in range(order.frames)]
     made = [order.made_of(index, frame) for frame in range(len(stems))]
-    there = [not overwrite and is_made(folder / stem, order, what) for stem, what in zip(stems, made, strict=True)]
+    there = [
+        not overwrite and is_scene_written(folder / stem, order, what) for stem, what in zip(stems, made, strict=True)
+    ]
     if all(there):
         yield from (folder / f"{stem}.png" for stem in stems)
         return
-    for stem, what, frame in zip(stems, made, rendered(order, index), strict=True):
-        yield write(folder / stem, frame, order.kinds, what)
+    for stem, what, frame in zip(stems, made, render_frames(order, index), strict=True):
+        yield write_scene_frame(folder / stem, frame, order.kinds, what)
 
 
-def rendered(order: Order, index: int) -> Iterator[Frame]:
+def render_frames(order: SceneOrder, index: int) -> Iterator[RenderedFrame]:
     """The one frame of a still scene, or those of a clip."""
-    layout = scene(order.seed, index)
+    layout = make_scene(order.seed, index)
     if order.motion is not None:
         motion = moving.MOTIONS[order.motion]
-        yield from moving.clip([layout], motion, order.frames, order.size, fps=order.fps, seed=index)
+        yield from moving.render_clip([layout], motion, order.frames, order.size, fps=order.fps, seed=index)
         return
-    found = draw([layout], *order.size)
+    found = render_layouts([layout], *order.size)
     rgb, depth = found.rgb[0].permute(1, 2, 0).numpy(), found.depth[0].numpy()
-    yield Frame(rgb, depth, 0.0, 0, layout.position, layout.rotation, float(found.focal[0]))
+    yield RenderedFrame(rgb, depth, 0.0, 0, layout.position, layout.rotation, float(found.focal[0]))
 
 
-def write(stem: Path, frame: Frame, kinds: Sequence[str], made_of: dict[str, object]) -> Path:
+def write_scene_frame(stem: Path, frame: RenderedFrame, kinds: Sequence[str], made_of: dict[str, object]) -> Path:
     """Write a picture, its depth and last its description, each whole; the picture's path."""
     picture = stem.with_name(f"{stem.name}.png")
-    files.write(picture, png.encode(np.ascontiguousarray(frame.rgb)))
-    encode = {"npy": lambda: images.npy(frame.depth), "png16": lambda: depth16(frame.depth, picture.name)}
+    files.write_file(picture, png.encode_png(np.ascontiguousarray(frame.rgb)))
+    encode = {"npy": lambda: images.encode_npy(frame.depth), "png16": lambda: encode_depth16(frame.depth, picture.name)}
     for kind in kinds:
-        files.write(named(stem, kind), encode[kind]())
-    lines = (f" {json.dumps(key)}: {json.dumps(what)}" for key, what in described(stem, frame, kinds, made_of).items())
-    files.write(stem.with_name(f"{stem.name}.json"), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+        files.write_file(scene_file_name(stem, kind), encode[kind]())
+    lines = (
+        f" {json.dumps(key)}: {json.dumps(what)}" for key, what in describe_frame(stem, frame, kinds, made_of).items()
+    )
+    files.write_file(stem.with_name(f"{stem.name}.json"), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
     return picture
 
 
-def named(stem: Path, kind: str) -> Path:
+def scene_file_name(stem: Path, kind: str) -> Path:
     return stem.with_name(stem.name + FORMATS[kind].suffix)
 
 
-def described(stem: Path, frame: Frame, kinds: Sequence[str], made_of: dict[str, object]) -> dict[str, object]:
+def describe_frame(
+    stem: Path, frame: RenderedFrame, kinds: Sequence[str], made_of: dict[str, object]
+) -> dict[str, object]:
     """What a picture's JSON says: files, intrinsics in pixels (the first pixel's centre is 0, 0), and the camera.
 
     `camera_to_world` [4, 4] is in metres, its columns right, down and forward, as OpenCV has them, and the place; the
@@ -111,7 +117,7 @@ def described(stem: Path, frame: Frame, kinds: Sequence[str], made_of: dict[str,
     pose[:3, :3], pose[:3, 3] = DOWN[:, None] * frame.rotation, DOWN * frame.position
     return {
         "picture": f"{stem.name}.png",
-        "depth": {kind: named(stem, kind).name for kind in kinds},
+        "depth": {kind: scene_file_name(stem, kind).name for kind in kinds},
         "size": [height, width],
         "intrinsics": [[frame.focal, 0, (width - 1) / 2], [0, frame.focal, (height - 1) / 2], [0, 0, 1]],
         "camera_to_world": pose.tolist(),
@@ -120,33 +126,35 @@ def described(stem: Path, frame: Frame, kinds: Sequence[str], made_of: dict[str,
     }
 
 
-def is_made(stem: Path, order: Order, made_of: dict[str, object]) -> bool:
+def is_scene_written(stem: Path, order: SceneOrder, made_of: dict[str, object]) -> bool:
     """Whether all files of a picture are there; raises DacliError if they are of another order."""
     path = stem.with_name(f"{stem.name}.json")
     if not path.exists():
         return False
     try:
-        found = json.loads(files.contents(path))
+        found = json.loads(files.read_bytes(path))
         same = found["made_of"] == made_of and found["size"] == list(order.size)
     except (ValueError, TypeError, KeyError):
         same = False
     if not same:
         raise DacliError(f"{display_path(path)} is there, made otherwise", "choose another folder, or --overwrite it")
-    return stem.with_name(f"{stem.name}.png").exists() and all(named(stem, kind).exists() for kind in order.kinds)
+    return stem.with_name(f"{stem.name}.png").exists() and all(
+        scene_file_name(stem, kind).exists() for kind in order.kinds
+    )
 
 
-def depth16(depth: types.DepthArray, source: str) -> bytes:
+def encode_depth16(depth: types.DepthArray, source: str) -> bytes:
     """The 16-bit PNG of depth [H, W] in metres, in the finest of STEPS that reaches the farthest; 65535 is the sky."""
     known = depth[np.isfinite(depth)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    step = next((step for step in STEPS if high < (records.TOP16 - 1) * step), STEPS[-1])
+    step = next((step for step in DEPTH_STEPS if high < (records.TOP16 - 1) * step), DEPTH_STEPS[-1])
     values = np.full(depth.shape, records.TOP16, np.uint16)
     seen = np.isfinite(depth)
     values[seen] = np.clip(np.rint(depth[seen].astype(np.float64) / step), 1, records.TOP16 - 1)
     size = (depth.shape[0], depth.shape[1])
-    unit = "millimetres" if step == STEPS[0] else "steps"
+    unit = "millimetres" if step == DEPTH_STEPS[0] else "steps"
     white = records.TOP16 * step
     record = records.Record(
         0.0, white, "black", unit, "metres", low, high, "rendered", "scenes", size, size, __version__, source, ""
     )
-    return png.encode(values, record.text())
+    return png.encode_png(values, record.text())

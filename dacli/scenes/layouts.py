@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, lean, wires
-from dacli.scenes.parts import Array, Parts, turn
-from dacli.scenes.plants import foliage, hanging_branch, scatter_on_floor
-from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM, Camera, Solids, perspective
-from dacli.scenes.shading import Lights, render
+from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, add_wires, lean_against
+from dacli.scenes.parts import Array, Parts, rotation_about_y
+from dacli.scenes.plants import add_foliage, add_hanging_branch, scatter_on_floor
+from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM, Camera, Solids, perspective_camera
+from dacli.scenes.shading import Lights, render_solids
 
 
 @dataclass
@@ -41,50 +41,54 @@ class Rendering:
         return self.depth.reciprocal()
 
 
-def draw(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str = "cpu") -> Rendering:
+def render_layouts(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str = "cpu") -> Rendering:
     """Pictures and exact depth of the layouts; the field of view spans the shorter side."""
     count = [len(v.solids["kind"]) for v in layouts]
-    rows = {name: stack([v.solids[name] for v in layouts]) for name in layouts[0].solids}
-    solids = Solids(scene=stack([np.repeat(np.arange(len(layouts)), count)]), **rows).to(device)
-    lights = Lights(**{f.name: stack([v.lights[f.name][None] for v in layouts]) for f in fields(Lights)}).to(device)
-    camera, focal = cameras(layouts, height, width, device)
-    linear, depth = render(solids, lights, camera, height, width)
-    tint = stack([v.tint[None] for v in layouts]).to(device)[:, :, None, None]
-    gain = stack([np.array([v.exposure]) for v in layouts]).to(device)[:, None, None, None]
+    rows = {name: stack_arrays([v.solids[name] for v in layouts]) for name in layouts[0].solids}
+    solids = Solids(scene=stack_arrays([np.repeat(np.arange(len(layouts)), count)]), **rows).to(device)
+    lights = Lights(**{f.name: stack_arrays([v.lights[f.name][None] for v in layouts]) for f in fields(Lights)}).to(
+        device
+    )
+    camera, focal = layout_cameras(layouts, height, width, device)
+    linear, depth = render_solids(solids, lights, camera, height, width)
+    tint = stack_arrays([v.tint[None] for v in layouts]).to(device)[:, :, None, None]
+    gain = stack_arrays([np.array([v.exposure]) for v in layouts]).to(device)[:, None, None, None]
     level = linear.mean((1, 2, 3), keepdim=True).clamp_min(1e-3)
     exposed = 1 - torch.exp(-linear * tint * gain / level)
     rgb = (exposed.clamp(0, 1) ** (1 / 2.2) * 255).round().to(torch.uint8)
     return Rendering(rgb, depth, focal)
 
 
-def stack(arrays: Sequence[Array]) -> Tensor:
+def stack_arrays(arrays: Sequence[Array]) -> Tensor:
     """The rows of all arrays in one tensor: whole numbers as int64, all else as float32."""
     joined = torch.from_numpy(np.concatenate(arrays))
     return joined.float() if joined.is_floating_point() else joined.long()
 
 
-def cameras(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str) -> tuple[Camera, Tensor]:
+def layout_cameras(
+    layouts: Sequence[Layout], height: int, width: int, device: torch.device | str
+) -> tuple[Camera, Tensor]:
     """The layouts' cameras for pictures of that size, and their focal lengths [B] in pixels."""
     half = np.tan([v.field_of_view / 2 for v in layouts])
-    focal = stack([min(height, width) / (2 * half)]).to(device)
-    position = stack([v.position[None] for v in layouts]).to(device)
-    rotation = stack([v.rotation[None] for v in layouts]).to(device)
-    return perspective(position, rotation, focal, height, width), focal
+    focal = stack_arrays([min(height, width) / (2 * half)]).to(device)
+    position = stack_arrays([v.position[None] for v in layouts]).to(device)
+    rotation = stack_arrays([v.rotation[None] for v in layouts]).to(device)
+    return perspective_camera(position, rotation, focal, height, width), focal
 
 
-def scene(seed: int, index: int) -> Layout:
+def make_scene(seed: int, index: int) -> Layout:
     """Scene number `index` of the endless stream `seed`; the same numbers give the same scene."""
     rng = np.random.default_rng([seed, index])
-    kinds = (room, street, landscape, close_up, from_above)
+    kinds = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
     return kinds[rng.choice(len(kinds), p=(0.36, 0.16, 0.18, 0.18, 0.12))](rng)
 
 
-def some(rng: np.random.Generator, low: int, high: int) -> int:
+def random_count(rng: np.random.Generator, low: int, high: int) -> int:
     """A number from low to high - 1; in half of all scenes a third of that, for few things show most plainly."""
     return max(1, int(rng.integers(low, high)) // int(rng.choice([1, 3])))
 
 
-def look(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.06) -> tuple[Array, Array]:
+def random_camera(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.06) -> tuple[Array, Array]:
     """Camera position and rotation (columns: right, down, forward; y is up), pitch in radians, up positive."""
     angle = rng.normal(0, roll)
     forward = np.array([0, np.sin(pitch), np.cos(pitch)])
@@ -93,7 +97,9 @@ def look(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.
     return np.array([0, height, 0.0]), np.stack([c * right + s * down, c * down - s * right, forward], 1)
 
 
-def finish(rng: np.random.Generator, parts: Parts, lights: dict[str, Array], camera: tuple[Array, Array]) -> Layout:
+def finish_layout(
+    rng: np.random.Generator, parts: Parts, lights: dict[str, Array], camera: tuple[Array, Array]
+) -> Layout:
     """The layout of the parts, without those that the camera is in or too close to, with a random lens and exposure."""
     position, rotation = camera
     solids = parts.solids()
@@ -111,7 +117,7 @@ def finish(rng: np.random.Generator, parts: Parts, lights: dict[str, Array], cam
     )
 
 
-def lighting(
+def random_lights(
     rng: np.random.Generator, centre: Array, extent: float, lamp: Array, *, indoor: bool = False
 ) -> dict[str, Array]:
     """Sun, lamp, fog and sky; indoors the sun is weak and the lamp strong."""
@@ -141,28 +147,28 @@ def lighting(
     }
 
 
-def room(rng: np.random.Generator) -> Layout:
+def make_room(rng: np.random.Generator) -> Layout:
     """A furnished room, seen from somewhere near its back wall."""
     width, depth, height = rng.uniform(2.5, 9), rng.uniform(3, 14), rng.uniform(2.2, 4.5)
     parts = Parts(rng)
     eye = rng.uniform(0.5, min(2.2, height - 0.3))
     middle = np.array([rng.uniform(-0.3, 0.3) * width, height / 2, depth / 2 - rng.uniform(0.3, 1.5)])
     half = np.array([width, height, depth]) / 2
-    turned = turn(rng.normal(0, 0.35))
+    turned = rotation_about_y(rng.normal(0, 0.35))
     parts.material()
     parts.add(ROOM, middle, half, turned)
     floor = parts.material()
     parts.add(BOX, middle - [0, half[1] + 0.02, 0], np.array([half[0] + 3, 0.025, half[2] + 3]), turned, floor)
-    wall_pieces(rng, parts, middle, half, turned)
-    place_furniture(rng, parts, middle, half, turned, some(rng, 3, 14))
+    add_wall_pieces(rng, parts, middle, half, turned)
+    place_furniture(rng, parts, middle, half, turned, random_count(rng, 3, 14))
     if rng.random() < 0.2:
-        near_things(rng, parts, eye)
+        add_near_things(rng, parts, eye)
     lamp = middle + np.array([rng.uniform(-0.6, 0.6), 0.8, rng.uniform(-0.6, 0.6)]) * half
-    lights = lighting(rng, middle, float(half.max()) * 1.1, lamp, indoor=True)
-    return finish(rng, parts, lights, look(rng, eye, rng.normal(-0.12, 0.16)))
+    lights = random_lights(rng, middle, float(half.max()) * 1.1, lamp, indoor=True)
+    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.12, 0.16)))
 
 
-def wall_pieces(rng: np.random.Generator, parts: Parts, middle: Array, half: Array, turned: Array) -> None:
+def add_wall_pieces(rng: np.random.Generator, parts: Parts, middle: Array, half: Array, turned: Array) -> None:
     """Windows, doors, pictures and shelves flat on the walls; beams under the ceiling."""
     for _ in range(rng.integers(1, 7)):
         side = rng.integers(0, 3)
@@ -192,7 +198,7 @@ def place_furniture(
         make(parts, at, middle[1] + half[1])
 
 
-def ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
+def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
     """An endless floor at y = 0, with mounds where relief > 0."""
     parts.add(BOX, np.array([0, -1.0, 0]), np.array([3000, 1.0, 3000]), np.eye(3), parts.material(natural=True))
     for _ in range(rng.integers(0, 7) if relief else 0):
@@ -208,26 +214,26 @@ def ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
         )
 
 
-def near_things(rng: np.random.Generator, parts: Parts, eye: float) -> None:
+def add_near_things(rng: np.random.Generator, parts: Parts, eye: float) -> None:
     """Something close to the camera, often high in the picture or cut by its border."""
     z = rng.uniform(0.8, 2.4)
     at = np.array([rng.uniform(-0.7, 0.7) * z, eye + rng.uniform(-0.6, 0.7) * z, z])
-    make = (foliage, hanging_branch, lean)[rng.integers(3)]
+    make = (add_foliage, add_hanging_branch, lean_against)[rng.integers(3)]
     make(parts, at, rng.uniform(0.1, 0.45) * z)
 
 
-def spread(rng: np.random.Generator, count: int, near: float, far: float, wide: float = 0.9) -> Array:
+def spread_places(rng: np.random.Generator, count: int, near: float, far: float, wide: float = 0.9) -> Array:
     """Places on the ground [count, 3], evenly by the logarithm of their distance."""
     z = np.exp(rng.uniform(np.log(near), np.log(far), count))
     return np.stack([rng.uniform(-wide, wide, count) * z, np.zeros(count), z], 1)
 
 
-def street(rng: np.random.Generator) -> Layout:
+def make_street(rng: np.random.Generator) -> Layout:
     """House fronts on both sides of a road, with what stands on pavements."""
     parts = Parts(rng)
     eye, side = rng.uniform(1.0, 3.5), rng.uniform(2.5, 12)
-    ground(rng, parts, 0.0)
-    turned = turn(rng.normal(0, 0.25))
+    add_ground(rng, parts, 0.0)
+    turned = rotation_about_y(rng.normal(0, 0.25))
     for sign in (-1, 1) if rng.random() < 0.75 else (1,):
         z = rng.uniform(-6, 4)
         while z < 90:
@@ -236,63 +242,63 @@ def street(rng: np.random.Generator) -> Layout:
             half = np.array([deep, tall / 2, length / 2 - rng.choice([0, 0.6])])
             parts.add(BOX, turned @ at, half, turned, parts.material(large=True))
             z += length
-    for at in spread(rng, some(rng, 5, 22), 2, 50, side / 8):
+    for at in spread_places(rng, random_count(rng, 5, 22), 2, 50, side / 8):
         OUTDOORS[rng.integers(len(OUTDOORS))](parts, turned @ at, 8.0)
     if rng.random() < 0.4:
-        wires(parts, side, eye)
+        add_wires(parts, side, eye)
     if rng.random() < 0.2:
-        near_things(rng, parts, eye)
-    lights = lighting(rng, np.array([0, 2, 14.0]), 20, np.zeros(3))
-    return finish(rng, parts, lights, look(rng, eye, rng.normal(0.03, 0.14)))
+        add_near_things(rng, parts, eye)
+    lights = random_lights(rng, np.array([0, 2, 14.0]), 20, np.zeros(3))
+    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(0.03, 0.14)))
 
 
-def landscape(rng: np.random.Generator) -> Layout:
+def make_landscape(rng: np.random.Generator) -> Layout:
     """Open land with hills, trees, rocks, people and fences."""
     parts = Parts(rng)
     eye = rng.uniform(0.4, 3)
-    ground(rng, parts, rng.uniform(0.2, 1))
-    for at in spread(rng, some(rng, 6, 26), 1.6, 120):
+    add_ground(rng, parts, rng.uniform(0.2, 1))
+    for at in spread_places(rng, random_count(rng, 6, 26), 1.6, 120):
         OUTDOORS[rng.integers(len(OUTDOORS))](parts, at, rng.uniform(3, 12))
-    scatter_on_floor(parts, spread(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
+    scatter_on_floor(parts, spread_places(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
     if rng.random() < 0.2:
-        near_things(rng, parts, eye)
-    lights = lighting(rng, np.array([0, 1.5, 9.0]), 14, np.zeros(3))
-    return finish(rng, parts, lights, look(rng, eye, rng.normal(-0.02, 0.13)))
+        add_near_things(rng, parts, eye)
+    lights = random_lights(rng, np.array([0, 1.5, 9.0]), 14, np.zeros(3))
+    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.02, 0.13)))
 
 
-def close_up(rng: np.random.Generator) -> Layout:
+def make_close_up(rng: np.random.Generator) -> Layout:
     """Few things seen from close by, on a table or against something far behind."""
     parts = Parts(rng)
     eye = rng.uniform(0.15, 0.9)
-    ground(rng, parts, 0.0)
+    add_ground(rng, parts, 0.0)
     if rng.random() < 0.6:
-        back = turn(rng.normal(0, 0.5))
+        back = rotation_about_y(rng.normal(0, 0.5))
         at = np.array([0, 1.0, rng.uniform(1.5, 9)])
         parts.add(BOX, at, np.array([6, rng.uniform(0.3, 4), 0.1]), back, parts.material())
-    for at in spread(rng, some(rng, 2, 12), 0.5, 3.0, 0.5):
+    for at in spread_places(rng, random_count(rng, 2, 12), 0.5, 3.0, 0.5):
         SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.1, 0.35))
     if rng.random() < 0.25:
-        near_things(rng, parts, eye)
+        add_near_things(rng, parts, eye)
     indoor = rng.random() < 0.6
-    lights = lighting(
+    lights = random_lights(
         rng, np.array([0, 0.4, 1.6]), 2.6, np.array([rng.normal(), 2.2, 1 + rng.normal()]), indoor=bool(indoor)
     )
-    return finish(rng, parts, lights, look(rng, eye, rng.normal(-0.22, 0.25), 0.12))
+    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.22, 0.25), 0.12))
 
 
-def from_above(rng: np.random.Generator) -> Layout:
+def make_view_from_above(rng: np.random.Generator) -> Layout:
     """Things on the ground seen steeply downwards, from a table's height to a drone's."""
     parts = Parts(rng)
-    ground(rng, parts, 0.0)
+    add_ground(rng, parts, 0.0)
     eye = float(np.exp(rng.uniform(np.log(0.8), np.log(40))))
     pitch = rng.uniform(-1.4, -0.45)
     aim = eye / np.tan(-pitch)
     scale = min(max(eye / 2, 0.35), 6)
-    for _ in range(some(rng, 6, 40)):
+    for _ in range(random_count(rng, 6, 40)):
         at = np.array([rng.normal(0, 0.7) * eye, 0, aim + rng.normal(0, 0.8) * eye])
         if eye < 2.5:
             SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.05, 0.3) * scale)
         else:
             OUTDOORS[rng.integers(len(OUTDOORS))](parts, at, rng.uniform(0.5, 1.2) * scale)
-    lights = lighting(rng, np.array([0, 0, aim]), eye * 2.2, np.zeros(3))
-    return finish(rng, parts, lights, look(rng, eye, pitch, 0.3))
+    lights = random_lights(rng, np.array([0, 0, aim]), eye * 2.2, np.zeros(3))
+    return finish_layout(rng, parts, lights, random_camera(rng, eye, pitch, 0.3))

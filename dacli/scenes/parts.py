@@ -11,16 +11,16 @@ from dacli.scenes.raycast import BOX, FRUSTUM
 Array = NDArray[Any]
 Material = dict[str, Array]  # rows of raycast.Solids that tell how a solid looks: colours, texture, grain and the like
 IDENTITY = np.eye(3)
-EARTHY = np.array([[0.1, 0.22, 0.05], [0.3, 0.24, 0.14], [0.35, 0.34, 0.32], [0.5, 0.42, 0.28], [0.2, 0.3, 0.1]])
+EARTH_COLOURS = np.array([[0.1, 0.22, 0.05], [0.3, 0.24, 0.14], [0.35, 0.34, 0.32], [0.5, 0.42, 0.28], [0.2, 0.3, 0.1]])
 
 
-def turn(yaw: float) -> Array:
+def rotation_about_y(yaw: float) -> Array:
     """The rotation [3, 3] by yaw radians about the vertical."""
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def up(height: float) -> Array:
+def upwards(height: float) -> Array:
     """The way [3] straight up by height metres."""
     return np.array([0, height, 0])
 
@@ -41,7 +41,7 @@ class Parts:
         """A random colour [3], near one of leaves, earth or stone if it is to be natural."""
         rng = self.rng
         if natural and rng.random() < 0.75:
-            return np.asarray(EARTHY[rng.integers(5)] * np.exp(rng.normal(0, 0.25, 3)))
+            return np.asarray(EARTH_COLOURS[rng.integers(5)] * np.exp(rng.normal(0, 0.25, 3)))
         value = rng.beta(1.6, 1.3)
         return np.asarray(value * (1 - rng.beta(1, 1.6) * rng.random(3)))
 
@@ -52,7 +52,7 @@ class Parts:
         contrast = rng.beta(1, 2)
         second = first + contrast * (self.colour(natural) - first)
         size = np.exp(rng.uniform(np.log(0.15), np.log(3))) * (4 if large else 1)
-        picks = rng.integers(0, textures.count(), 2)
+        picks = rng.integers(0, textures.texture_count(), 2)
         picks[0] = rng.integers(0, 12) if natural and rng.random() < 0.7 else picks[0]
         self.last = {
             "colours": np.stack([first, second, self.colour(natural)]).clip(0.01, 1) ** 2.2,

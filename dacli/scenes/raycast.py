@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 BOX, ELLIPSOID, FRUSTUM, ROOM = range(4)
-NEAR = 1e-3
+NEAR_PLANE = 1e-3
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Camera:
     pixel: Tensor  # [B] width of a pixel at depth 1
 
 
-def perspective(position: Tensor, rotation: Tensor, focal: Tensor, height: int, width: int) -> Camera:
+def perspective_camera(position: Tensor, rotation: Tensor, focal: Tensor, height: int, width: int) -> Camera:
     """Pinhole cameras at position [B, 3], rotation [B, 3, 3] (columns: right, down, forward), focal [B] in pixels."""
     zero = torch.zeros_like(position)
     right, down, forward = rotation.unbind(-1)
@@ -70,7 +70,7 @@ def perspective(position: Tensor, rotation: Tensor, focal: Tensor, height: int, 
     )
 
 
-def orthographic(centre: Tensor, towards: Tensor, extent: Tensor, texels: int) -> Camera:
+def orthographic_camera(centre: Tensor, towards: Tensor, extent: Tensor, texels: int) -> Camera:
     """Parallel rays that come from `towards` [B, 3] onto a square of half width extent [B] around centre [B, 3]."""
     forward = -towards
     helper = centre.new_tensor([0.31, 0.11, 0.94]).expand_as(forward)
@@ -91,7 +91,7 @@ def orthographic(centre: Tensor, towards: Tensor, extent: Tensor, texels: int) -
     )
 
 
-def cast(solids: Solids, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
+def cast_rays(solids: Solids, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Depth [B, H, W] (infinite where nothing is hit) and index of the solid hit [B, H, W] (-1: none)."""
     batch = len(camera.origin)
     depth = torch.full((batch * height * width,), torch.inf, device=camera.origin.device)
@@ -113,7 +113,7 @@ def local_rays(solids: Solids, camera: Camera) -> Tensor:
     return rows.permute(1, 2, 0).contiguous()
 
 
-def bounds(solids: Solids, camera: Camera, height: int, width: int) -> Tensor:
+def screen_bounds(solids: Solids, camera: Camera, height: int, width: int) -> Tensor:
     """Pixel rectangles [N, 4] (x, y, width, height) that surely hold each solid; a width of 0 is out of sight."""
     signs = torch.cartesian_prod(*[solids.half.new_tensor([-1.0, 1.0])] * 3)
     to_world = torch.linalg.inv(solids.to_local[..., :3])
@@ -121,13 +121,13 @@ def bounds(solids: Solids, camera: Camera, height: int, width: int) -> Tensor:
     projection = camera.project[solids.scene]
     seen = corners @ projection[..., :3].transpose(1, 2) + projection[:, None, :, 3]
     w = seen[..., 2]
-    xy = seen[..., :2] / w.clamp_min(NEAR)[..., None]
+    xy = seen[..., :2] / w.clamp_min(NEAR_PLANE)[..., None]
     limit = seen.new_tensor([width, height])
     low = torch.minimum(xy.amin(1).floor().clamp_min(0), limit)
     high = torch.maximum(torch.minimum(xy.amax(1).ceil() + 1, limit), low)
-    around = ((w <= NEAR).any(1) | (solids.kind == ROOM))[:, None]
+    around = ((w <= NEAR_PLANE).any(1) | (solids.kind == ROOM))[:, None]
     low, high = torch.where(around, 0, low), torch.where(around, limit, high)
-    size = torch.where((w <= NEAR).all(1)[:, None] & (solids.kind != ROOM)[:, None], 0, high - low)
+    size = torch.where((w <= NEAR_PLANE).all(1)[:, None] & (solids.kind != ROOM)[:, None], 0, high - low)
     return torch.cat([low, size], 1).long()
 
 
@@ -137,7 +137,7 @@ def hits_of_kind(
     """Flat pixel, solid and t of every hit of one kind of solid."""
     rows = torch.nonzero(solids.kind == kind)[:, 0]
     some = solids.rows(rows)
-    box = bounds(some, camera, height, width)
+    box = screen_bounds(some, camera, height, width)
     count = box[:, 2] * box[:, 3]
     left, top, across, first, which = torch.repeat_interleave(
         torch.stack([*box[:, :3].T, count.cumsum(0) - count, torch.arange(len(rows), device=box.device)]), count, 1
@@ -145,32 +145,32 @@ def hits_of_kind(
     place = torch.arange(len(which), device=which.device) - first
     row = torch.div(place, across, rounding_mode="floor")
     x, y = left + place - row * across, top + row
-    o, d = along(rays[:, :, rows], which, x, y)
+    o, d = point_along_ray(rays[:, :, rows], which, x, y)
     t = INTERSECT[kind](o, d, some.taper.take(which))
     hit = torch.nonzero(torch.isfinite(t))[:, 0]
     pixel = (some.scene[which[hit]] * height + y[hit]) * width + x[hit]
     return pixel, rows[which[hit]], t[hit]
 
 
-def pick(table: Tensor, index: Tensor) -> Tensor:
+def gather_rows(table: Tensor, index: Tensor) -> Tensor:
     """Columns `index` [n] of a table [..., N], as [..., n]; row by row, which is faster than indexing columns."""
     rows = [row.take(index) for row in table.flatten(0, -2)]
     return torch.stack(rows).view(*table.shape[:-1], len(index))
 
 
-def along(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def point_along_ray(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Origin and direction [3, n] of the rays `index` [n] of [6, 3, N] at pixels x, y [n]."""
     x, y = x.to(rays.dtype), y.to(rays.dtype)
     ends = []
     for start in (0, 3):
-        point = pick(rays[start], index)
+        point = gather_rows(rays[start], index)
         for step, place in ((rays[start + 1], x), (rays[start + 2], y)):
-            point = point.addcmul_(pick(step, index), place) if step.any() else point
+            point = point.addcmul_(gather_rows(step, index), place) if step.any() else point
         ends.append(point)
     return ends[0], ends[1]
 
 
-def slabs(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+def slab_distances(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays [3, n] enter and leave the cube −1 … 1, [n] each (Kay and Kajiya 1986); not enter < leave: a miss."""
     inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
     a, b = (-1 - o) * inverse, (1 - o) * inverse
@@ -179,14 +179,14 @@ def slabs(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
 def box_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
     """Where rays [3, n] enter the cube, t [n], infinite for those that miss it or start inside."""
-    enter, leave = slabs(o, d)
-    return torch.where((enter < leave) & (enter > NEAR), enter, torch.inf)
+    enter, leave = slab_distances(o, d)
+    return torch.where((enter < leave) & (enter > NEAR_PLANE), enter, torch.inf)
 
 
 def room_exit(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
     """Where rays [3, n] leave the cube, t [n]: its far walls, seen from inside or through the near ones."""
-    enter, leave = slabs(o, d)
-    return torch.where((enter < leave) & (leave > NEAR), leave, torch.inf)
+    enter, leave = slab_distances(o, d)
+    return torch.where((enter < leave) & (leave > NEAR_PLANE), leave, torch.inf)
 
 
 def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
     a, b, c = (d * d).sum(0), (o * d).sum(0), (o * o).sum(0) - 1
     root = b * b - a * c
     t = (-b - root.clamp_min(0).sqrt()) / a
-    return torch.where((root > 0) & (t > NEAR), t, torch.inf)
+    return torch.where((root > 0) & (t > NEAR_PLANE), t, torch.inf)
 
 
 def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
@@ -209,12 +209,12 @@ def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
     spread = root.clamp_min(0).sqrt()
     best = torch.full_like(b, torch.inf)
     for t in ((-b - spread) / a, (-b + spread) / a):
-        good = (root > 0) & (t > NEAR) & ((o[1] + t * d[1]).abs() <= 1)
+        good = (root > 0) & (t > NEAR_PLANE) & ((o[1] + t * d[1]).abs() <= 1)
         best = torch.where(good & (t < best), t, best)
     rise = torch.where(d[1].abs() < 1e-9, 1e-9, d[1])
     for side, end in ((-1.0, torch.ones_like(taper)), (1.0, 1 - taper)):
         t = (side - o[1]) / rise
-        good = ((o[0] + t * d[0]) ** 2 + (o[2] + t * d[2]) ** 2 <= end * end) & (t > NEAR)
+        good = ((o[0] + t * d[0]) ** 2 + (o[2] + t * d[2]) ** 2 <= end * end) & (t > NEAR_PLANE)
         best = torch.where(good & (t < best), t, best)
     return best
 

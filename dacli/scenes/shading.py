@@ -6,8 +6,18 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from dacli.scenes.raycast import BOX, FRUSTUM, ROOM, Camera, Solids, along, cast, orthographic, pick
-from dacli.scenes.textures import sample
+from dacli.scenes.raycast import (
+    BOX,
+    FRUSTUM,
+    ROOM,
+    Camera,
+    Solids,
+    cast_rays,
+    gather_rows,
+    orthographic_camera,
+    point_along_ray,
+)
+from dacli.scenes.textures import sample_texture
 
 SHADOW_TEXELS = 320
 
@@ -35,7 +45,7 @@ class Lights:
 
 
 @dataclass
-class Points:
+class SurfacePoints:
     """The n points of solids that pixels show."""
 
     scene: Tensor  # [n] index of its scene
@@ -45,18 +55,18 @@ class Points:
     pixel: Tensor  # [n] metres across that its pixel covers, seen head on
 
 
-def render(solids: Solids, lights: Lights, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
+def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Linear RGB [B, 3, H, W] and depth along the optical axis [B, H, W] in metres, infinite in the sky."""
-    depth, index = cast(solids, camera, height, width)
+    depth, index = cast_rays(solids, camera, height, width)
     places = [torch.arange(n, device=depth.device) for n in depth.shape]
     scene, y, x = (v.reshape(-1) for v in torch.meshgrid(*places, indexing="ij"))
     rays = torch.cat([camera.origin, camera.direction], 1).permute(1, 2, 0).contiguous()
-    origin, direction = along(rays, scene, x, y)
+    origin, direction = point_along_ray(rays, scene, x, y)
     colour = sky_colour(lights, direction, scene)
     hit = torch.nonzero(index.view(-1) >= 0)[:, 0]
     t, at, way = depth.view(-1)[hit], scene[hit], direction[:, hit]
     view = way / way.square().sum(0).sqrt()
-    points = Points(at, index.view(-1)[hit], origin[:, hit] + t * way, view, t * camera.pixel[at])
+    points = SurfacePoints(at, index.view(-1)[hit], origin[:, hit] + t * way, view, t * camera.pixel[at])
     clear = torch.exp(-lights.fog[at] * t)
     colour[:, hit] = surface_colour(solids, lights, points) * clear + lights.fog_colour[at].T * (1 - clear)
     return colour.view(3, *depth.shape).transpose(0, 1), depth
@@ -70,13 +80,13 @@ def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
     kind, scale, offset, strength = lights.clouds[scene].unbind(1)
     flat = scale / (direction[1].clamp_min(0) + 0.15)
     u, v = direction[0] * flat + offset, direction[2] * flat
-    return colour + (1 - colour) * strength * sample(kind.long(), u, v, torch.zeros_like(u))
+    return colour + (1 - colour) * strength * sample_texture(kind.long(), u, v, torch.zeros_like(u))
 
 
-def surface_colour(solids: Solids, lights: Lights, points: Points) -> Tensor:
+def surface_colour(solids: Solids, lights: Lights, points: SurfacePoints) -> Tensor:
     """Lit colour [3, n] of the points: ambient, sun and lamp on their textures, a highlight, light of their own."""
     index = points.solid
-    to_local = pick(solids.to_local.permute(1, 2, 0), index)
+    to_local = gather_rows(solids.to_local.permute(1, 2, 0), index)
     local = (to_local[:, :3] * points.world).sum(1) + to_local[:, 3]
     normal_local = local_normal(solids.kind[index], local, solids.taper[index])
     normal = (to_local[:, :3] * normal_local[:, None]).sum(0)
@@ -84,46 +94,46 @@ def surface_colour(solids: Solids, lights: Lights, points: Points) -> Tensor:
     facing = -(points.view * normal).sum(0)
     footprint = points.pixel / facing.abs().clamp_min(0.15)
     albedo = surface_albedo(solids, index, local, normal_local, footprint)
-    diffuse, shine = sun(lights, solids, points, normal)
-    light = diffuse + lamp(lights, points, normal) + lights.ambient[points.scene].T * (0.7 + 0.3 * normal[1])
+    diffuse, shine = sunlight(lights, solids, points, normal)
+    light = diffuse + lamplight(lights, points, normal) + lights.ambient[points.scene].T * (0.7 + 0.3 * normal[1])
     return albedo * (light + solids.glow[index]) + solids.gloss[index] * shine
 
 
 def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor, footprint: Tensor) -> Tensor:
     """Colour [3, n] of two textures laid on the solid along its most facing axis, filtered to the pixel's footprint."""
-    half = pick(solids.half.T, index)
+    half = gather_rows(solids.half.T, index)
     metres = local * half
     x, y, z = (normal / half).abs()
     sideways = (x >= y) & (x >= z)
     u = torch.where(sideways, metres[2], metres[0])
     v = torch.where((y >= z) & ~sideways, metres[2], metres[1])
-    first, second, over = pick(solids.colours.permute(1, 2, 0), index).unbind()
+    first, second, over = gather_rows(solids.colours.permute(1, 2, 0), index).unbind()
     values = []
     for layer in (0, 1):
         grain = solids.grain[index, layer]
-        values.append(sample(solids.texture[index, layer], u / grain, v / grain, footprint / grain))
+        values.append(sample_texture(solids.texture[index, layer], u / grain, v / grain, footprint / grain))
     base = first + (second - first) * values[0]
     return base + (over - base) * (values[1] * solids.overlay[index])
 
 
-def sun(lights: Lights, solids: Solids, points: Points, normal: Tensor) -> tuple[Tensor, Tensor]:
+def sunlight(lights: Lights, solids: Solids, points: SurfacePoints, normal: Tensor) -> tuple[Tensor, Tensor]:
     """Diffuse light and highlight (Blinn 1977) [3, n] of the sun; what lies behind in its depth map is in shadow."""
     towards = lights.sun[points.scene].T
     cosine = (normal * towards).sum(0)
-    camera = orthographic(lights.centre, lights.sun, lights.extent, SHADOW_TEXELS)
+    camera = orthographic_camera(lights.centre, lights.sun, lights.extent, SHADOW_TEXELS)
     casters = torch.nonzero(solids.kind != ROOM)[:, 0]
-    shadow, _ = cast(solids.rows(casters), camera, SHADOW_TEXELS, SHADOW_TEXELS)
+    shadow, _ = cast_rays(solids.rows(casters), camera, SHADOW_TEXELS, SHADOW_TEXELS)
     texel = camera.pixel[points.scene]
     raised = points.world + normal * (1.5 * texel + points.pixel)
     p = camera.project[points.scene].permute(1, 2, 0)
     xy = (p[:2, :3] * raised).sum(1) + p[:2, 3]
     distance = (-towards * (raised - camera.origin[points.scene, 0].T)).sum(0)
-    strength = lights.sun_colour[points.scene].T * unshadowed(shadow, points.scene, xy, distance - texel)
+    strength = lights.sun_colour[points.scene].T * sun_visibility(shadow, points.scene, xy, distance - texel)
     half = torch.nn.functional.normalize(towards - points.view, dim=0)
     return strength * cosine.clamp_min(0), strength * (half * normal).sum(0).clamp_min(0) ** 24
 
 
-def unshadowed(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) -> Tensor:
+def sun_visibility(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) -> Tensor:
     """Share [n] of the four texels around xy [2, n] of the depth map [B, T, T] that lie no nearer to the sun."""
     corner = xy.floor()
     part = xy - corner
@@ -136,7 +146,7 @@ def unshadowed(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) -> T
     return torch.where(inside, light, 1.0)
 
 
-def lamp(lights: Lights, points: Points, normal: Tensor) -> Tensor:
+def lamplight(lights: Lights, points: SurfacePoints, normal: Tensor) -> Tensor:
     """Diffuse light [3, n] of the lamp, halved at its reach and falling with the square of the distance far beyond."""
     way = lights.lamp[points.scene].T - points.world
     distance = way.square().sum(0).sqrt().clamp_min(1e-3)

@@ -7,27 +7,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Field = NDArray[np.floating]
-TEXELS = 128
-LEVELS = 8
+TextureField = NDArray[np.floating]
+TEXTURE_SIZE = 128
+PYRAMID_LEVELS = 8
 
 
-def noise(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> Field:
+def noise_texture(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> TextureField:
     """Random field whose spectrum falls as 1 / frequency^slope, stretched along one axis."""
-    fy, fx = np.meshgrid(np.fft.fftfreq(TEXELS) * stretch, np.fft.fftfreq(TEXELS), indexing="ij")
-    amplitude = (np.hypot(fx, fy) + 0.5 / TEXELS) ** -slope
-    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((TEXELS, TEXELS))) * amplitude).real
+    fy, fx = np.meshgrid(np.fft.fftfreq(TEXTURE_SIZE) * stretch, np.fft.fftfreq(TEXTURE_SIZE), indexing="ij")
+    amplitude = (np.hypot(fx, fy) + 0.5 / TEXTURE_SIZE) ** -slope
+    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE))) * amplitude).real
     return np.asarray(np.clip(0.5 + (field - field.mean()) / (5 * field.std()), 0, 1))
 
 
-def grid() -> tuple[Field, Field]:
+def texture_grid() -> tuple[TextureField, TextureField]:
     """Row and column of every texel [TEXELS, TEXELS], in tiles."""
-    y, x = np.mgrid[0:TEXELS, 0:TEXELS] / TEXELS
+    y, x = np.mgrid[0:TEXTURE_SIZE, 0:TEXTURE_SIZE] / TEXTURE_SIZE
     return y, x
 
 
-def bricks(rng: np.random.Generator) -> Field:
-    y, x = grid()
+def brick_texture(rng: np.random.Generator) -> TextureField:
+    y, x = texture_grid()
     row = np.floor(y * 8)
     column = (x * 4 + 0.5 * (row % 2)) % 4
     tone = rng.uniform(0.4, 1, (8, 4))[row.astype(int), column.astype(int)]
@@ -35,18 +35,18 @@ def bricks(rng: np.random.Generator) -> Field:
     return np.where(joint, 0.0, tone)
 
 
-def rectangles(rng: np.random.Generator, count: int) -> Field:
-    field = np.full((TEXELS, TEXELS), rng.uniform())
+def rectangle_texture(rng: np.random.Generator, count: int) -> TextureField:
+    field = np.full((TEXTURE_SIZE, TEXTURE_SIZE), rng.uniform())
     for _ in range(count):
-        top, left = rng.integers(0, TEXELS, 2)
-        height, width = rng.integers(TEXELS // 16, TEXELS // 2, 2)
+        top, left = rng.integers(0, TEXTURE_SIZE, 2)
+        height, width = rng.integers(TEXTURE_SIZE // 16, TEXTURE_SIZE // 2, 2)
         field[top : top + height, left : left + width] = rng.uniform()
     return field
 
 
-def cells(rng: np.random.Generator, count: int, edges: bool) -> Field:
+def cell_texture(rng: np.random.Generator, count: int, edges: bool) -> TextureField:
     """Cells around random seeds (Worley 1996): their borders dark, or a bright spot in each."""
-    y, x = grid()
+    y, x = texture_grid()
     seeds = rng.uniform(size=(count, 2))
     apart = np.abs(np.stack([y, x], -1)[..., None, :] - seeds)
     distance = np.sort(np.hypot(*np.moveaxis(np.minimum(apart, 1 - apart), -1, 0)), -1)
@@ -54,59 +54,64 @@ def cells(rng: np.random.Generator, count: int, edges: bool) -> Field:
     return np.asarray(np.clip((second - nearest) * 12, 0, 1) if edges else 1 - nearest / distance.max())
 
 
-def windows(rng: np.random.Generator) -> Field:
-    y, x = grid()
+def window_texture(rng: np.random.Generator) -> TextureField:
+    y, x = texture_grid()
     pane = (np.abs((x * 4) % 1 - 0.5) < 0.3) & (np.abs((y * 4) % 1 - 0.5) < 0.36)
     light = rng.uniform(0.5, 1, (4, 4))[(y * 4).astype(int), (x * 4).astype(int)]
     return np.where(pane, light, 0.1)
 
 
-def lettering(rng: np.random.Generator) -> Field:
-    y, x = grid()
+def lettering_texture(rng: np.random.Generator) -> TextureField:
+    y, x = texture_grid()
     strokes = rng.uniform(size=(32, 64)) < 0.55
     return np.where((np.floor(y * 32) % 4 < 2) & strokes[(y * 32).astype(int), (x * 64).astype(int)], 1.0, 0.0)
 
 
 @cache
-def pyramid() -> Tensor:
+def texture_pyramid() -> Tensor:
     """All levels of all textures in one flat tensor, level by level, each [textures, size, size]."""
     rng = np.random.default_rng(20)
-    y, x = grid()
-    fields = [noise(rng, s) for s in (0.3, 0.8, 1.2, 1.6, 2.0, 2.6)]
-    fields += [noise(rng, s, k) for s, k in ((1.2, 6.0), (1.6, 12.0), (1.2, 0.15))]
-    fields += [(noise(rng, s) > 0.5).astype(float) for s in (1.4, 1.8, 2.2)]
+    y, x = texture_grid()
+    fields = [noise_texture(rng, s) for s in (0.3, 0.8, 1.2, 1.6, 2.0, 2.6)]
+    fields += [noise_texture(rng, s, k) for s, k in ((1.2, 6.0), (1.6, 12.0), (1.2, 0.15))]
+    fields += [(noise_texture(rng, s) > 0.5).astype(float) for s in (1.4, 1.8, 2.2)]
     fields += [((np.floor(x * n) + np.floor(y * n)) % 2) for n in (4, 8)]
     fields += [((x * n) % 1 < 0.5).astype(float) for n in (4, 12)]
     fields += [0.5 + 0.5 * np.sin(2 * np.pi * 6 * x), (np.hypot((x * 6) % 1 - 0.5, (y * 6) % 1 - 0.5) < 0.3) * 1.0]
-    fields += [bricks(rng), windows(rng), lettering(rng)]
-    fields += [rectangles(rng, n) for n in (6, 14, 40)]
-    fields += [cells(rng, 24, edges=True), cells(rng, 60, edges=True), cells(rng, 40, edges=False), np.zeros_like(x)]
+    fields += [brick_texture(rng), window_texture(rng), lettering_texture(rng)]
+    fields += [rectangle_texture(rng, n) for n in (6, 14, 40)]
+    fields += [
+        cell_texture(rng, 24, edges=True),
+        cell_texture(rng, 60, edges=True),
+        cell_texture(rng, 40, edges=False),
+        np.zeros_like(x),
+    ]
     level = torch.from_numpy(np.stack(fields)).float()
     levels = [level]
-    for _ in range(LEVELS - 1):
+    for _ in range(PYRAMID_LEVELS - 1):
         level = torch.nn.functional.avg_pool2d(level[:, None], 2)[:, 0]
         levels.append(level)
     return torch.cat([v.reshape(-1) for v in levels])
 
 
-def count() -> int:
+def texture_count() -> int:
     """How many textures there are."""
-    return len(pyramid()) // sum((TEXELS >> k) ** 2 for k in range(LEVELS))
+    return len(texture_pyramid()) // sum((TEXTURE_SIZE >> k) ** 2 for k in range(PYRAMID_LEVELS))
 
 
 @cache
-def on_device(device: torch.device) -> tuple[Tensor, Tensor]:
+def pyramid_on_device(device: torch.device) -> tuple[Tensor, Tensor]:
     """The pyramid on a device, and where each of its levels begins."""
-    textures = count()
-    sizes = torch.tensor([textures * (TEXELS >> k) ** 2 for k in range(LEVELS)], device=device)
-    return pyramid().to(device), sizes.cumsum(0) - sizes
+    textures = texture_count()
+    sizes = torch.tensor([textures * (TEXTURE_SIZE >> k) ** 2 for k in range(PYRAMID_LEVELS)], device=device)
+    return texture_pyramid().to(device), sizes.cumsum(0) - sizes
 
 
-def sample(texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
+def sample_texture(texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
     """Bilinear value in 0 … 1 of textures [n] at u, v [n] tiles, from the level that fits the footprint in tiles."""
-    table, starts = on_device(u.device)
-    level = (footprint * TEXELS).clamp_min(1).log2().round().clamp(0, LEVELS - 1).long()
-    size = TEXELS >> level
+    table, starts = pyramid_on_device(u.device)
+    level = (footprint * TEXTURE_SIZE).clamp_min(1).log2().round().clamp(0, PYRAMID_LEVELS - 1).long()
+    size = TEXTURE_SIZE >> level
     base = starts[level] + texture * size * size
     x, y = (u - u.floor()) * size - 0.5, (v - v.floor()) * size - 0.5
     left, top = x.floor(), y.floor()

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-QUANTISATION = (
+JPEG_QUANTIZATION = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
     (14, 13, 16, 24, 40, 57, 69, 56),
@@ -23,7 +23,7 @@ QUANTISATION = (
 )  # luminance table of ITU-T T.81, annex K
 
 
-def view(
+def random_crop(
     rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Generator, zoom: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """A random part of one canvas [3, h, w] and its inverse depth [h, w], at height × width, mirrored half the time.
@@ -32,40 +32,44 @@ def view(
     """
     h, w = inverse_depth.shape
     whole = min(h / height, w / width)
-    part = whole * (1 - zoom * float(chance(random)) ** 2)
+    part = whole * (1 - zoom * float(random_share(random)) ** 2)
     ch, cw = max(8, int(height * part)), max(8, int(width * part))
     top, left = (int(torch.randint(n + 1, (), generator=random, device=random.device)) for n in (h - ch, w - cw))
     picture = rgb[None, :, top : top + ch, left : left + cw].float() / 255
     picture = F.interpolate(picture, (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
     depth = inverse_depth[None, None, top : top + ch, left : left + cw].float()
     depth = F.interpolate(depth, (height, width), mode="nearest-exact")[0, 0]
-    if chance(random) < 0.5:
+    if random_share(random) < 0.5:
         picture, depth = picture.flip(-1), depth.flip(-1)
     return picture, depth
 
 
-def augment(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
+def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
     """Pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
-    rgb = sometimes(0.2, rgb, lambda: defocus(rgb, inverse_depth, random), random)
-    rgb = colour(rgb, random)
-    rgb = sometimes(0.25, rgb, lambda: blur(rgb, float(chance(random)) * 1.2 + 0.4), random)
-    strength = uniform(rgb, random, 0, 0.05) * (uniform(rgb, random, 0, 1) < 0.5)
+    rgb = apply_at_random(0.2, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
+    rgb = jitter_colour(rgb, random)
+    rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_share(random)) * 1.2 + 0.4), random)
+    strength = uniform_like(rgb, random, 0, 0.05) * (uniform_like(rgb, random, 0, 1) < 0.5)
     noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
     rgb = rgb + strength * noise
-    return sometimes(0.35, rgb, lambda: jpeg(rgb, uniform(rgb, random, 0.3, 3.0)), random).clamp(0, 1)
+    return apply_at_random(0.35, rgb, lambda: jpeg_artefacts(rgb, uniform_like(rgb, random, 0.3, 3.0)), random).clamp(
+        0, 1
+    )
 
 
-def strong(rgb: Tensor, random: Generator) -> Tensor:
+def strong_augmentation(rgb: Tensor, random: Generator) -> Tensor:
     """Pictures with colour jitter and, half of them, Gaussian blur, as Depth Anything (section 3.2) has it."""
-    turned = hue(rgb, uniform(rgb, random, -0.25, 0.25))
+    turned = rotate_hue(rgb, uniform_like(rgb, random, -0.25, 0.25))
     gray = turned.mean(1, keepdim=True)
-    rgb = gray + uniform(rgb, random, 0.5, 1.5) * (turned - gray)
+    rgb = gray + uniform_like(rgb, random, 0.5, 1.5) * (turned - gray)
     middle = rgb.mean((1, 2, 3), keepdim=True)
-    rgb = (middle + uniform(rgb, random, 0.5, 1.5) * (rgb - middle)) * uniform(rgb, random, 0.5, 1.5)
-    return sometimes(0.5, rgb, lambda: blur(rgb, float(chance(random)) * 1.9 + 0.1), random).clamp(0, 1)
+    rgb = (middle + uniform_like(rgb, random, 0.5, 1.5) * (rgb - middle)) * uniform_like(rgb, random, 0.5, 1.5)
+    return apply_at_random(0.5, rgb, lambda: gaussian_blur(rgb, float(random_share(random)) * 1.9 + 0.1), random).clamp(
+        0, 1
+    )
 
 
-def hue(rgb: Tensor, turns: Tensor) -> Tensor:
+def rotate_hue(rgb: Tensor, turns: Tensor) -> Tensor:
     """Colours turned about the gray axis by turns [B, 1, 1, 1] of a whole circle (Rodrigues' formula)."""
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     gray = rgb.mean(1, keepdim=True)
@@ -80,71 +84,71 @@ def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random:
     (Yun et al. 2019, section 3.1), cut off at the borders.
     """
     height, width = first[1].shape
-    cut = (1 - float(chance(random))) ** 0.5
-    rows, columns = (span(size, cut, random) for size in (height, width))
+    cut = (1 - float(random_share(random))) ** 0.5
+    rows, columns = (random_span(size, cut, random) for size in (height, width))
     inside = torch.zeros(height, width, dtype=torch.bool)
     inside[rows, columns] = True
     truth = torch.stack([torch.where(inside, torch.nan, first[1]), torch.where(inside, second[1], torch.nan)])
     return torch.where(inside, second[0], first[0]), truth
 
 
-def span(size: int, share: float, random: Generator) -> slice:
+def random_span(size: int, share: float, random: Generator) -> slice:
     """A share of 0 … size about a random middle."""
-    middle, half = float(chance(random)) * size, share * size / 2
+    middle, half = float(random_share(random)) * size, share * size / 2
     return slice(max(0, round(middle - half)), min(size, round(middle + half)))
 
 
-def chance(random: Generator) -> Tensor:
+def random_share(random: Generator) -> Tensor:
     """One number, even in 0…1."""
     return torch.rand((), generator=random, device=random.device)
 
 
-def sometimes(share: float, plain: Tensor, change: Callable[[], Tensor], random: Generator) -> Tensor:
+def apply_at_random(share: float, plain: Tensor, change: Callable[[], Tensor], random: Generator) -> Tensor:
     """Each sample either changed, by that chance, or plain; nothing is computed for none."""
-    chosen = uniform(plain, random, 0, 1) < share
+    chosen = uniform_like(plain, random, 0, 1) < share
     return torch.where(chosen, change(), plain) if chosen.any() else plain
 
 
-def uniform(like: Tensor, random: Generator, low: float, high: float, channels: int = 1) -> Tensor:
+def uniform_like(like: Tensor, random: Generator, low: float, high: float, channels: int = 1) -> Tensor:
     """Numbers [B, channels, 1, 1] even in low … high, for the samples `like` [B, ...] and on their device."""
     value = torch.rand(len(like), channels, 1, 1, generator=random, device=random.device)
     return low + (high - low) * value.to(like.device)
 
 
-def colour(rgb: Tensor, random: Generator) -> Tensor:
+def jitter_colour(rgb: Tensor, random: Generator) -> Tensor:
     """Gain and offset per channel, contrast, saturation (down to gray), gamma, and swapped channels now and then."""
     order = torch.randperm(3, generator=random, device=random.device).to(rgb.device)
-    rgb = sometimes(0.1, rgb, lambda: rgb[:, order], random)
+    rgb = apply_at_random(0.1, rgb, lambda: rgb[:, order], random)
     gray = (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    saturation = uniform(rgb, random, 0, 1.7) * (uniform(rgb, random, 0, 1) > 0.08)
+    saturation = uniform_like(rgb, random, 0, 1.7) * (uniform_like(rgb, random, 0, 1) > 0.08)
     rgb = gray + saturation * (rgb - gray)
     middle = rgb.mean((1, 2, 3), keepdim=True)
-    rgb = middle + (rgb - middle) * uniform(rgb, random, 0.6, 1.4)
-    rgb = rgb * uniform(rgb, random, 0.75, 1.25) * uniform(rgb, random, 0.85, 1.15, 3)
-    rgb = rgb + uniform(rgb, random, -0.08, 0.08, 3)
-    return rgb.clamp(1e-3, 1) ** torch.exp2(uniform(rgb, random, -0.7, 0.7))
+    rgb = middle + (rgb - middle) * uniform_like(rgb, random, 0.6, 1.4)
+    rgb = rgb * uniform_like(rgb, random, 0.75, 1.25) * uniform_like(rgb, random, 0.85, 1.15, 3)
+    rgb = rgb + uniform_like(rgb, random, -0.08, 0.08, 3)
+    return rgb.clamp(1e-3, 1) ** torch.exp2(uniform_like(rgb, random, -0.7, 0.7))
 
 
-def blur(rgb: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(rgb: Tensor, sigma: float) -> Tensor:
     """Gaussian blur by sigma pixels, as two products with matrices; weights beyond the border go to those inside."""
-    rows, columns = (gaussian(n, sigma, rgb.device) for n in rgb.shape[2:])
+    rows, columns = (gaussian_kernel(n, sigma, rgb.device) for n in rgb.shape[2:])
     return rows @ rgb @ columns.T
 
 
-def gaussian(size: int, sigma: float, device: torch.device) -> Tensor:
+def gaussian_kernel(size: int, sigma: float, device: torch.device) -> Tensor:
     """Matrix [size, size] whose rows average their neighbourhood with Gaussian weights."""
     x = torch.arange(size, device=device, dtype=torch.float32)
     return torch.softmax(-((x[:, None] - x) ** 2) / (2 * sigma**2), 1)
 
 
-def defocus(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
+def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
     """Blur that grows with the distance, in inverse depth, from a random place in focus (a thin lens)."""
     d = inverse_depth[:, None]
     pick = torch.randint(d[0].numel(), (len(d),), generator=random, device=random.device).to(d.device)
     focus = d.flatten(1).gather(1, pick[:, None])[:, :, None, None]
     spread = (d - focus).abs() / (d.amax((2, 3), keepdim=True) - d.amin((2, 3), keepdim=True)).clamp_min(1e-6)
-    amount = (blur(spread, 1.5) * uniform(rgb, random, 2, 8)).clamp(0, 2)
-    soft, softer = blur(rgb, 1.5), blur(rgb, 3.5)
+    amount = (gaussian_blur(spread, 1.5) * uniform_like(rgb, random, 2, 8)).clamp(0, 2)
+    soft, softer = gaussian_blur(rgb, 1.5), gaussian_blur(rgb, 3.5)
     return torch.where(amount < 1, rgb + amount * (soft - rgb), soft + (amount - 1) * (softer - soft))
 
 
@@ -157,13 +161,13 @@ def cosine_basis(device: torch.device) -> Tensor:
     return basis
 
 
-def jpeg(rgb: Tensor, coarseness: Tensor) -> Tensor:
+def jpeg_artefacts(rgb: Tensor, coarseness: Tensor) -> Tensor:
     """What remains after 8×8 cosine coefficients are rounded to coarseness [B, 1, 1, 1] times the standard table."""
     b, c, h, w = rgb.shape
     basis = cosine_basis(rgb.device)
     padded = F.pad(rgb * 255 - 128, [0, -w % 8, 0, -h % 8], mode="replicate")
     blocks = padded.unfold(2, 8, 8).unfold(3, 8, 8)
-    table = rgb.new_tensor(QUANTISATION) * coarseness[..., None, None]
+    table = rgb.new_tensor(JPEG_QUANTIZATION) * coarseness[..., None, None]
     coefficients = torch.round(basis @ blocks @ basis.T / table) * table
     restored = basis.T @ coefficients @ basis
     joined = restored.permute(0, 1, 2, 4, 3, 5).reshape(b, c, *padded.shape[2:])

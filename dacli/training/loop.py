@@ -14,22 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from dacli.errors import DacliError
-from dacli.inference.engines.torch_engine import channels_last
+from dacli.inference.engines.torch_engine import use_channels_last
 from dacli.io import files
 from dacli.models.spec import DepthModel
 from dacli.paths import display_path
-from dacli.training.data import GRAIN, Lesson, Source, Stage, Stream, batches
-from dacli.training.initialization import Features, of_encoder
-from dacli.training.losses import by_region, feature_alignment
-from dacli.training.parallel import World, average
+from dacli.training.data import SIZE_STEP, BatchSettings, BatchStream, TrainingSource, TrainingStage, make_batches
+from dacli.training.initialization import TokenRecorder, is_encoder_parameter
+from dacli.training.losses import feature_alignment_loss, loss_by_region
+from dacli.training.parallel import TrainingWorld, average_over_world
 from dacli.training.recipes import Objective, Schedule
 
-WARM_UP = 200
-DECAY = 0.05
-AVERAGING = 0.999
-CLIPPED = 1.0  # the norm of all gradients together
-CHECKPOINT = "checkpoint.pt"
-UNREADABLE = (
+WARM_UP_STEPS = 200
+WEIGHT_DECAY = 0.05
+AVERAGE_SHARE = 0.999
+GRADIENT_LIMIT = 1.0  # the norm of all gradients together
+CHECKPOINT_FILE = "checkpoint.pt"
+UNREADABLE_CHECKPOINT = (
     OSError,
     EOFError,
     RuntimeError,
@@ -42,25 +42,25 @@ UNREADABLE = (
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingPlan:
     """What a training does with a network: how fast, to what end, with which pictures, in which arithmetic."""
 
     schedule: Schedule
     objective: Objective
-    source: Source
+    source: TrainingSource
     seed: int
-    patch: int = GRAIN
+    patch: int = SIZE_STEP
     strong: bool = False
     dtype: torch.dtype = torch.bfloat16
 
-    def lesson(self, stage: Stage) -> Lesson:
+    def lesson(self, stage: TrainingStage) -> BatchSettings:
         """What a stage is taught with."""
         metric = self.objective.max_depth is not None
-        return Lesson(stage, self.source, self.seed, self.patch, self.strong, metric)
+        return BatchSettings(stage, self.source, self.seed, self.patch, self.strong, metric)
 
 
 @dataclass
-class Run:
+class TrainingState:
     """Everything a checkpoint holds: model, its running average, optimiser, steps done, the settings it was made with.
 
     No random state is among it: a batch's number is the seed of all that is random in it (see data.Stream).
@@ -77,7 +77,7 @@ class Run:
         state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
         file = io.BytesIO()
         torch.save(state | {"done": self.done, "settings": dict(self.settings)}, file)
-        files.write(path, file.getvalue())
+        files.write_file(path, file.getvalue())
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint of the same model and settings; raises DacliError for any other file."""
@@ -87,7 +87,7 @@ class Run:
             for name in ("model", "average", "optimiser"):
                 getattr(self, name).load_state_dict(state[name])
             self.done = int(state["done"])
-        except UNREADABLE as error:
+        except UNREADABLE_CHECKPOINT as error:
             reason = str(error).partition("\n")[0]
             raise DacliError(
                 f"{display_path(path)} is no checkpoint of this training ({reason})",
@@ -104,91 +104,95 @@ class Run:
             )
 
 
-def start(model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | None = None) -> Run:
+def start_training(model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | None = None) -> TrainingState:
     """A run at step 0: AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
 
     The encoder learns at `encoder` times the rate.
     """
-    channels_last(model)
+    use_channels_last(model)
     copied = copy.deepcopy(model).requires_grad_(requires_grad=False)
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
-        groups.setdefault((of_encoder(name), parameter.ndim >= 2), []).append(parameter)
+        groups.setdefault((is_encoder_parameter(name), parameter.ndim >= 2), []).append(parameter)
     rows = [
-        {"params": rows, "weight_decay": DECAY if deep else 0.0, "share": encoder if early else 1.0}
+        {"params": rows, "weight_decay": WEIGHT_DECAY if deep else 0.0, "share": encoder if early else 1.0}
         for (early, deep), rows in groups.items()
     ]
-    return Run(model, copied, torch.optim.AdamW(rows, lr=0.0, betas=(0.9, 0.98), fused=True), 0, settings or {})
+    return TrainingState(
+        model, copied, torch.optim.AdamW(rows, lr=0.0, betas=(0.9, 0.98), fused=True), 0, settings or {}
+    )
 
 
-class Alignment:
+class FeatureAlignment:
     """The features of a network beside those of a frozen copy of its encoder as it is now."""
 
     def __init__(self, model: DepthModel) -> None:
         encoder, layer = model.feature_encoder(), model.token_layer()
         self.frozen = copy.deepcopy(encoder).eval().requires_grad_(requires_grad=False)
         name = next(name for name, module in encoder.named_modules() if module is layer)
-        self.kept, self.found = Features(self.frozen.get_submodule(name)), Features(layer)
+        self.kept, self.found = TokenRecorder(self.frozen.get_submodule(name)), TokenRecorder(layer)
 
     def loss(self, picture: Tensor) -> Tensor:
         """The loss [B] of the features that the model has just found in the pictures [B, 3, H, W]."""
         with torch.no_grad():
             self.frozen(picture)
-        return feature_alignment(self.found.tokens, self.kept.tokens)
+        return feature_alignment_loss(self.found.tokens, self.kept.tokens)
 
 
-def rate(step: int, total: int, peak: float) -> float:
+def learning_rate_at(step: int, total: int, peak: float) -> float:
     """The learning rate: linear warm-up, then half a cosine (Loshchilov and Hutter 2017) to a hundredth of the peak."""
-    warm = max(1, min(WARM_UP, total // 6))
+    warm = max(1, min(WARM_UP_STEPS, total // 6))
     if step < warm:
         return peak * (step + 1) / warm
     return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm))) / 2)
 
 
-def measure(run: Run, course: Course, picture: Tensor, truth: Tensor, alignment: Alignment | None) -> Tensor:
+def batch_loss(
+    run: TrainingState, course: TrainingPlan, picture: Tensor, truth: Tensor, alignment: FeatureAlignment | None
+) -> Tensor:
     """The loss of a batch of normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W] on the model's device."""
     with torch.autocast(picture.device.type, course.dtype, enabled=course.dtype != torch.float32):
         prediction = run.model(picture)
         extra = alignment.loss(picture) if alignment else torch.zeros((), device=picture.device)
-    each = by_region(course.objective.loss, prediction.float(), course.objective.target(truth))
+    each = loss_by_region(course.objective.loss, prediction.float(), course.objective.target(truth))
     return (each + extra).mean()
 
 
-def step(
-    run: Run, course: Course, batch: tuple[Tensor, Tensor], learning_rate: float, world: World,
-    alignment: Alignment | None = None,
+def training_step(
+    run: TrainingState, course: TrainingPlan, batch: tuple[Tensor, Tensor], learning_rate: float, world: TrainingWorld,
+    alignment: FeatureAlignment | None = None,
 ) -> float:  # fmt: skip
     """The loss of a batch, pictures and inverse depth as in measure(), before one update by all processes' parts."""
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate * group["share"]
     picture = batch[0].to(world.device, memory_format=torch.channels_last, non_blocking=True)
-    loss = measure(run, course, picture, batch[1].to(world.device, non_blocking=True), alignment)
+    loss = batch_loss(run, course, picture, batch[1].to(world.device, non_blocking=True), alignment)
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     told = loss.detach()
-    average([told, *(p.grad for p in run.model.parameters() if p.grad is not None)], world)
-    nn.utils.clip_grad_norm_(run.model.parameters(), CLIPPED)
+    average_over_world([told, *(p.grad for p in run.model.parameters() if p.grad is not None)], world)
+    nn.utils.clip_grad_norm_(run.model.parameters(), GRADIENT_LIMIT)
     run.optimiser.step()
-    follow(run)
+    update_average(run)
     run.done += 1
     return told.item()
 
 
 @torch.no_grad()
-def follow(run: Run) -> None:
+def update_average(run: TrainingState) -> None:
     """Move the running average of the weights and of the batch statistics, faster while it is young."""
-    keep = min(AVERAGING, (1 + run.done) / (10 + run.done))
-    torch._foreach_lerp_(moving(run.average), moving(run.model), 1 - keep)
+    keep = min(AVERAGE_SHARE, (1 + run.done) / (10 + run.done))
+    torch._foreach_lerp_(floating_buffers(run.average), floating_buffers(run.model), 1 - keep)
 
 
-def moving(network: nn.Module) -> list[Tensor]:
+def floating_buffers(network: nn.Module) -> list[Tensor]:
     """All weights and statistics, which share their memory with the network."""
     return [value for value in network.state_dict().values() if value.is_floating_point()]
 
 
-def train(
-    run: Run, course: Course, folder: Path, world: World, workers: int, minutes: float,
-    report: Callable[[dict[str, Any]], None], alignment: Alignment | None = None,
+def train_network(
+    run: TrainingState, course: TrainingPlan, folder: Path, world: TrainingWorld, workers: int, minutes: float,
+    report: Callable[[dict[str, Any]], None], alignment: FeatureAlignment | None = None,
 ) -> None:  # fmt: skip
     """Run all stages to their end, a checkpoint every few minutes; steps that the run has done already are left out.
 
@@ -203,16 +207,18 @@ def train(
             first, begun = begun, begun + stage.steps
             if run.done >= begun:
                 continue
-            stream = Stream(course.lesson(stage), first, max(run.done, first), begun, world.rank, world.count)
-            for batch in batches(stream, workers):
-                loss = step(run, course, batch, rate(run.done - cycle, length, peak), world, alignment)
+            stream = BatchStream(course.lesson(stage), first, max(run.done, first), begun, world.rank, world.count)
+            for batch in make_batches(stream, workers):
+                loss = training_step(
+                    run, course, batch, learning_rate_at(run.done - cycle, length, peak), world, alignment
+                )
                 if not math.isfinite(loss):
                     raise DacliError(
                         f"the loss of step {run.done} is not a number", "lower --rate; the last checkpoint is whole"
                     )
                 report({"step": run.done, "of": course.schedule.steps, "size": stage.size, "loss": loss})
                 if world.leads and time.monotonic() - saved > 60 * minutes:
-                    run.save(folder / CHECKPOINT)
+                    run.save(folder / CHECKPOINT_FILE)
                     saved = time.monotonic()
     if world.leads:
-        run.save(folder / CHECKPOINT)
+        run.save(folder / CHECKPOINT_FILE)

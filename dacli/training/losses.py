@@ -9,40 +9,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TRIMMED = 0.1  # of a sample's pixels: those of the largest loss, where a pseudo-label is most likely wrong
-MARGIN = 0.85  # features this similar to those of the frozen encoder are left alone
-LAMBDA = 0.5  # how much of the common factor of a sample is forgiven
+TRIMMED_SHARE = 0.1  # of a sample's pixels: those of the largest loss, where a pseudo-label is most likely wrong
+ALIGNMENT_MARGIN = 0.85  # features this similar to those of the frozen encoder are left alone
+SILOG_LAMBDA = 0.5  # how much of the common factor of a sample is forgiven
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
-def mean(values: Tensor, counted: Tensor) -> Tensor:
+def masked_mean(values: Tensor, counted: Tensor) -> Tensor:
     """The mean [B] of each sample's values over what is counted, 0 where nothing is; values are finite throughout."""
     return (values * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)
 
 
-def normalised(inverse_depth: Tensor, known: Tensor) -> Tensor:
+def normalize_depth(inverse_depth: Tensor, known: Tensor) -> Tensor:
     """Median removed, mean absolute deviation 1, per sample (Ranftl et al., MiDaS, TPAMI 2022, eq. 5); 0 if unknown."""
     values = torch.where(known, inverse_depth, torch.nan).flatten(1)
     shift = values.detach().nanmedian(1).indices[:, None]
     centred = torch.where(known, inverse_depth - inverse_depth.flatten(1).gather(1, shift)[..., None], 0)
-    return centred / mean(centred.abs(), known).clamp_min(1e-6)[:, None, None]
+    return centred / masked_mean(centred.abs(), known).clamp_min(1e-6)[:, None, None]
 
 
-def relative_depth(prediction: Tensor, truth: Tensor, trimmed: float = 0) -> Tensor:
+def relative_depth_loss(prediction: Tensor, truth: Tensor, trimmed: float = 0) -> Tensor:
     """Scale-and-shift-invariant and gradient-matching loss [B], weighted 1:2 (Depth Anything V2, section 4).
 
     Of each sample the share `trimmed` of its known pixels, those with the largest error, is left out of both.
     """
     known = truth.isfinite()
-    difference = normalised(prediction, known) - normalised(truth.nan_to_num(0, 0, 0), known)
+    difference = normalize_depth(prediction, known) - normalize_depth(truth.nan_to_num(0, 0, 0), known)
     error = difference.abs()
     if trimmed:
-        known = known & (error <= limit(error.detach(), known, trimmed)[:, None, None])
-    return mean(error, known) + 2 * gradient_matching(difference, known)
+        known = known & (error <= trimming_limit(error.detach(), known, trimmed)[:, None, None])
+    return masked_mean(error, known) + 2 * gradient_matching_loss(difference, known)
 
 
-def limit(error: Tensor, known: Tensor, trimmed: float) -> Tensor:
+def trimming_limit(error: Tensor, known: Tensor, trimmed: float) -> Tensor:
     """The largest error [B] that is left of each sample's known ones without the worst share, rounded down."""
     ordered = torch.where(known, error, torch.inf).flatten(1).sort(1).values  # quantile() takes 16 million numbers
     count = known.flatten(1).sum(1)
@@ -50,33 +50,33 @@ def limit(error: Tensor, known: Tensor, trimmed: float) -> Tensor:
     return ordered.gather(1, last.clamp_min(0)[:, None])[:, 0]
 
 
-def pseudo_labelled(prediction: Tensor, truth: Tensor) -> Tensor:
+def pseudo_label_loss(prediction: Tensor, truth: Tensor) -> Tensor:
     """The loss [B] of relative depth against pseudo-labels, the worst tenth of each sample left out."""
-    return relative_depth(prediction, truth, TRIMMED)
+    return relative_depth_loss(prediction, truth, TRIMMED_SHARE)
 
 
-def gradient_matching(difference: Tensor, known: Tensor, scales: int = 4) -> Tensor:
+def gradient_matching_loss(difference: Tensor, known: Tensor, scales: int = 4) -> Tensor:
     """Mean absolute gradient [B] of a difference of normalised maps over halved resolutions (MiDaS eq. 11)."""
     levels = [(difference[:, :: 2**k, :: 2**k], known[:, :: 2**k, :: 2**k]) for k in range(scales)]
-    return torch.stack([steepness(d, k, axis) for d, k in levels for axis in (1, 2)]).sum(0) / scales
+    return torch.stack([gradient_magnitude(d, k, axis) for d, k in levels for axis in (1, 2)]).sum(0) / scales
 
 
-def steepness(values: Tensor, known: Tensor, axis: int) -> Tensor:
+def gradient_magnitude(values: Tensor, known: Tensor, axis: int) -> Tensor:
     """Mean [B] of absolute steps between neighbours along an axis, both known."""
     size = values.shape[axis] - 1
     both = known.narrow(axis, 0, size) & known.narrow(axis, 1, size)
-    return mean(values.diff(dim=axis).abs(), both)
+    return masked_mean(values.diff(dim=axis).abs(), both)
 
 
-def scale_invariant_log(prediction: Tensor, truth: Tensor) -> Tensor:
+def scale_invariant_log_loss(prediction: Tensor, truth: Tensor) -> Tensor:
     """SILog [B], √(mean e² − λ (mean e)²) of e = log D̂ − log D in metres (Eigen et al. 2014, eq. 4, λ = 0.5)."""
     known = truth.isfinite()
     error = prediction.clamp_min(1e-3).log() - torch.where(known, truth, 1).log()
-    variance = mean(error.square(), known) - LAMBDA * mean(error, known).square()
+    variance = masked_mean(error.square(), known) - SILOG_LAMBDA * masked_mean(error, known).square()
     return variance.clamp_min(1e-12).sqrt()
 
 
-def by_region(loss: Loss, prediction: Tensor, truth: Tensor) -> Tensor:
+def loss_by_region(loss: LossFunction, prediction: Tensor, truth: Tensor) -> Tensor:
     """The loss [B] of predictions [B, H, W] whose samples have R regions, each with its truth [B, R, H, W].
 
     A region is what its truth knows; it counts by its size (Depth Anything, section 3.2, eq. 3).
@@ -87,7 +87,7 @@ def by_region(loss: Loss, prediction: Tensor, truth: Tensor) -> Tensor:
     return (each * share).sum(1) / share.sum(1).clamp_min(1e-6)
 
 
-def feature_alignment(tokens: Tensor, frozen: Tensor) -> Tensor:
+def feature_alignment_loss(tokens: Tensor, frozen: Tensor) -> Tensor:
     """Mean [B] of 1 − cosine of tokens [B, N, D] to those of a frozen encoder, where it is under the margin (eq. 5)."""
     cosine = F.cosine_similarity(tokens.float(), frozen.float(), dim=-1)
-    return mean(1 - cosine, cosine < MARGIN)
+    return masked_mean(1 - cosine, cosine < ALIGNMENT_MARGIN)

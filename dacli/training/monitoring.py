@@ -13,26 +13,26 @@ from torch import Tensor, nn
 
 from dacli.inference.preprocess import MEAN, STD
 from dacli.io import files
-from dacli.training.losses import by_region
+from dacli.training.losses import loss_by_region
 from dacli.training.recipes import Objective
 
 LOG, CURVE, SHEET = "log.jsonl", "loss.png", "samples.png"
-SHOWN = 8  # samples on the sheet
+SHOWN_SAMPLES = 8  # samples on the sheet
 SMOOTHED = 25  # rows of the log that a point of the curve is the mean of
 
-Row = dict[str, Any]
+LogRow = dict[str, Any]
 
 
-def resume(folder: Path, done: int) -> list[Row]:
+def resume_log(folder: Path, done: int) -> list[LogRow]:
     """The rows of a folder's log up to the step that its training goes on from; the others leave the file too."""
     path = folder / LOG
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    rows = [row for line in lines if (row := parsed(line)) and row["step"] <= done]
-    files.write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    rows = [row for line in lines if (row := parse_log_line(line)) and row["step"] <= done]
+    files.write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
     return rows
 
 
-def parsed(line: str) -> Row | None:
+def parse_log_line(line: str) -> LogRow | None:
     """A row of the log; None for what a process that was killed left of one."""
     try:
         row = json.loads(line)
@@ -41,18 +41,18 @@ def parsed(line: str) -> Row | None:
     return row if isinstance(row, dict) and "step" in row else None
 
 
-def append(folder: Path, row: Row) -> None:
+def append_log_row(folder: Path, row: LogRow) -> None:
     """Add a row to the log; raises DacliError if it cannot be written."""
     path = folder / LOG
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     except OSError as error:
-        raise files.unwritten(path, error) from error
+        raise files.write_error(path, error) from error
 
 
 @torch.no_grad()
-def validate(model: nn.Module, objective: Objective, samples: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
+def validate_network(model: nn.Module, objective: Objective, samples: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
     """The mean loss over held-out samples, pictures [N, 3, S, S] and inverse depth [N, 1, S, S]; predictions [N, S, S].
 
     A training's model is in the state that training needs; this takes the running average, which is not trained.
@@ -60,10 +60,10 @@ def validate(model: nn.Module, objective: Objective, samples: tuple[Tensor, Tens
     model.eval()
     device = next(model.parameters()).device
     found = torch.cat([model(picture[None].to(device)).float().cpu() for picture in samples[0]])
-    return by_region(objective.loss, found, objective.target(samples[1])).mean().item(), found
+    return loss_by_region(objective.loss, found, objective.target(samples[1])).mean().item(), found
 
 
-def curve(rows: list[Row]) -> bytes:
+def draw_loss_curve(rows: list[LogRow]) -> bytes:
     """A PNG of the losses of a log by step: training, smoothed, and validation."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -71,16 +71,16 @@ def curve(rows: list[Row]) -> bytes:
     if taught:
         steps, losses = zip(*taught, strict=True)
         axes.plot(steps, losses, color="0.8", linewidth=0.8)
-        axes.plot(steps, smoothed(losses), label="training")
+        axes.plot(steps, smooth_curve(losses), label="training")
     held = [(row["step"], row["validation"]) for row in rows if "validation" in row]
     if held:
         axes.plot(*zip(*held, strict=True), "o-", label="validation, running average")
     axes.set(xlabel="step", ylabel="loss")
     axes.legend() if taught or held else None
-    return as_png(figure)
+    return training_figure_png(figure)
 
 
-def smoothed(values: tuple[float, ...]) -> NDArray[np.float64]:
+def smooth_curve(values: tuple[float, ...]) -> NDArray[np.float64]:
     """The mean of each value and those before it, so many that it is steady."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
@@ -89,29 +89,29 @@ def smoothed(values: tuple[float, ...]) -> NDArray[np.float64]:
     return result
 
 
-def sheet(objective: Objective, samples: tuple[Tensor, Tensor], found: Tensor) -> bytes:
+def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], found: Tensor) -> bytes:
     """A PNG with a row for each of the first samples: picture, truth, prediction, each of its own range."""
-    count = min(SHOWN, len(found))
+    count = min(SHOWN_SAMPLES, len(found))
     figure = Figure(figsize=(6, 2 * count), layout="constrained")
     axes = figure.subplots(count, 3, squeeze=False)
     mean, std = (torch.tensor(v).float().view(3, 1, 1) for v in (MEAN, STD))
     for row, picture, truth, depth in zip(axes, *samples, found, strict=False):
         row[0].imshow((picture * std + mean).clamp(0, 1).permute(1, 2, 0).numpy())
-        row[1].imshow(objective.target(truth)[0].numpy(), cmap=colormap(objective))
-        row[2].imshow(depth.numpy(), cmap=colormap(objective))
+        row[1].imshow(objective.target(truth)[0].numpy(), cmap=objective_colormap(objective))
+        row[2].imshow(depth.numpy(), cmap=objective_colormap(objective))
         for each in row:
             each.set_axis_off()
     for place, title in zip(axes[0], ("picture", "truth", "prediction"), strict=True):
         place.set_title(title)
-    return as_png(figure)
+    return training_figure_png(figure)
 
 
-def colormap(objective: Objective) -> str:
+def objective_colormap(objective: Objective) -> str:
     """Near is red, whether it is large or small."""
     return "Spectral_r" if objective.max_depth is None else "Spectral"
 
 
-def as_png(figure: Figure) -> bytes:
+def training_figure_png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return file.getvalue()

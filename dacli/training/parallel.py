@@ -14,7 +14,7 @@ from dacli.errors import DacliError
 
 
 @dataclass(frozen=True)
-class World:
+class TrainingWorld:
     """How many processes train together, which of them this is, and its device."""
 
     device: str = "cpu"
@@ -28,23 +28,23 @@ class World:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[World]:
+def join_world(device: str) -> Iterator[TrainingWorld]:
     """The world that torchrun's environment names, nccl on CUDA devices and else gloo; one process without it."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        yield World(device)
+        yield TrainingWorld(device)
         return
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield World(device, dist.get_rank(), count)
+        yield TrainingWorld(device, dist.get_rank(), count)
     finally:
         dist.destroy_process_group()
 
 
-def share(batch: int, world: World) -> None:
+def share_gradients(batch: int, world: TrainingWorld) -> None:
     """Raises DacliError if the processes cannot have equal parts of a batch."""
     if batch % world.count:
         raise DacliError(
@@ -52,7 +52,7 @@ def share(batch: int, world: World) -> None:
         )
 
 
-def average(tensors: Sequence[Tensor], world: World) -> None:
+def average_over_world(tensors: Sequence[Tensor], world: TrainingWorld) -> None:
     """Put the mean over all processes in place of each tensor, in one exchange."""
     if world.count == 1 or not tensors:
         return
@@ -64,7 +64,7 @@ def average(tensors: Sequence[Tensor], world: World) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
-class Sum(torch.autograd.Function):
+class SumOverWorld(torch.autograd.Function):
     """The sum over all processes, which gradients go back through."""
 
     @staticmethod
@@ -80,7 +80,7 @@ class Sum(torch.autograd.Function):
         return total
 
 
-class SyncedNorm(nn.BatchNorm2d):
+class SynchronizedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation by the statistics of all processes' parts; torch has it for GPUs only."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,9 +89,9 @@ class SyncedNorm(nn.BatchNorm2d):
             return super().forward(x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
         count = values.numel() // self.num_features * dist.get_world_size()
-        mean = total(values.sum((0, 2, 3))) / count
+        mean = sum_over_world(values.sum((0, 2, 3))) / count
         centred = values - mean[:, None, None]
-        variance = total(centred.square().sum((0, 2, 3))) / count
+        variance = sum_over_world(centred.square().sum((0, 2, 3))) / count
         self.note(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = self.weight * (variance + self.eps).rsqrt()
         normed = centred * scale[:, None, None] + self.bias[:, None, None]
@@ -107,17 +107,17 @@ class SyncedNorm(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
 
 
-def total(values: Tensor) -> Tensor:
+def sum_over_world(values: Tensor) -> Tensor:
     """The sum over all processes, which gradients go back through."""
-    found: Tensor = Sum.apply(values)  # type: ignore[no-untyped-call]
+    found: Tensor = SumOverWorld.apply(values)  # type: ignore[no-untyped-call]
     return found
 
 
-def synchronise(model: nn.Module) -> None:
+def synchronize_batch_norms(model: nn.Module) -> None:
     """Let every batch normalisation of the network take the statistics of all processes."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:
-                synced = SyncedNorm(child.num_features, child.eps, child.momentum).to(child.weight)
+                synced = SynchronizedBatchNorm(child.num_features, child.eps, child.momentum).to(child.weight)
                 synced.load_state_dict(child.state_dict())
                 setattr(module, name, synced)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from dacli.models.registry import METRIC_RANGES
-from dacli.training.data import Stage
-from dacli.training.losses import Loss, pseudo_labelled, relative_depth, scale_invariant_log
+from dacli.training.data import TrainingStage
+from dacli.training.losses import LossFunction, pseudo_label_loss, relative_depth_loss, scale_invariant_log_loss
 
-Cycles = Sequence[tuple[float, Sequence[Stage]]]
+ScheduleCycles = Sequence[tuple[float, Sequence[TrainingStage]]]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Schedule:
     The encoder's rate is the decoder's times `encoder`.
     """
 
-    cycles: Cycles
+    cycles: ScheduleCycles
     encoder: float = 1.0
 
     @property
@@ -37,7 +37,7 @@ class Schedule:
                 begun += stage.steps
                 length = round(begun * (steps or total) / total) - given
                 given += length
-                row.append(resized(replace(stage, steps=length, batch=batch or stage.batch), size))
+                row.append(resize_stage(replace(stage, steps=length, batch=batch or stage.batch), size))
             cycles.append((rate or peak, tuple(row)))
         return Schedule(tuple(cycles), self.encoder)
 
@@ -55,7 +55,7 @@ class Schedule:
         return [[peak, [vars(stage) for stage in stages]] for peak, stages in self.cycles]
 
 
-def resized(stage: Stage, size: int | None) -> Stage:
+def resize_stage(stage: TrainingStage, size: int | None) -> TrainingStage:
     return replace(stage, size=size, canvas=stage.canvas * size // stage.size) if size else stage
 
 
@@ -65,13 +65,13 @@ SCHEDULES = {
             (
                 1e-3,
                 (
-                    Stage(steps=5000, size=96, batch=32, fresh=2, canvas=144),
-                    Stage(steps=2400, size=128, batch=32, fresh=2, canvas=192),
-                    Stage(steps=1200, size=192, batch=24, fresh=2, canvas=288),
-                    Stage(steps=500, size=256, batch=16, fresh=2, canvas=384),
+                    TrainingStage(steps=5000, size=96, batch=32, fresh=2, canvas=144),
+                    TrainingStage(steps=2400, size=128, batch=32, fresh=2, canvas=192),
+                    TrainingStage(steps=1200, size=192, batch=24, fresh=2, canvas=288),
+                    TrainingStage(steps=500, size=256, batch=16, fresh=2, canvas=384),
                 ),
             ),
-            (3e-4, (Stage(steps=1200, size=256, batch=16, fresh=2, canvas=384),)),
+            (3e-4, (TrainingStage(steps=1200, size=256, batch=16, fresh=2, canvas=384),)),
         )
     ),
     ("tiny", "pretrained"): Schedule(
@@ -79,8 +79,8 @@ SCHEDULES = {
             (
                 1e-3,
                 (
-                    Stage(steps=2000, size=128, batch=16, fresh=2, canvas=192),
-                    Stage(steps=1000, size=256, batch=16, fresh=2, canvas=384),
+                    TrainingStage(steps=2000, size=128, batch=16, fresh=2, canvas=192),
+                    TrainingStage(steps=1000, size=256, batch=16, fresh=2, canvas=384),
                 ),
             ),
         )
@@ -90,15 +90,15 @@ SCHEDULES = {
             (
                 5e-4,
                 (
-                    Stage(steps=20_000, size=112, batch=32, fresh=2, canvas=168),
-                    Stage(steps=10_000, size=224, batch=32, fresh=2, canvas=336),
-                    Stage(steps=5_000, size=518, batch=16, fresh=2, canvas=777),
+                    TrainingStage(steps=20_000, size=112, batch=32, fresh=2, canvas=168),
+                    TrainingStage(steps=10_000, size=224, batch=32, fresh=2, canvas=336),
+                    TrainingStage(steps=5_000, size=518, batch=16, fresh=2, canvas=777),
                 ),
             ),
         )
     ),
     ("vit", "pretrained"): Schedule(
-        ((5e-5, (Stage(steps=160_000, size=518, batch=64, fresh=4, canvas=777),)),), encoder=0.1
+        ((5e-5, (TrainingStage(steps=160_000, size=518, batch=64, fresh=4, canvas=777),)),), encoder=0.1
     ),
 }  # the last row is what Depth Anything V2 was taught by: 160,000 steps of 64 at 518 px, rates 5e-6 and 5e-5
 
@@ -107,7 +107,7 @@ SCHEDULES = {
 class Objective:
     """What a training minimises on maps [B, H, W]; `aligned`: features stay near those of the encoder it began with."""
 
-    loss: Loss
+    loss: LossFunction
     aligned: bool = False
     max_depth: float | None = None
 
@@ -119,10 +119,10 @@ class Objective:
         return torch.where(depth <= self.max_depth, depth, torch.nan)
 
 
-TEACHER = Objective(relative_depth)
-STUDENT = Objective(pseudo_labelled, aligned=True)
+TEACHER = Objective(relative_depth_loss)
+STUDENT = Objective(pseudo_label_loss, aligned=True)
 
 
-def metric(model: str) -> Objective:
+def metric_objective(model: str) -> Objective:
     """Metres up to the model's largest depth."""
-    return Objective(scale_invariant_log, max_depth=METRIC_RANGES[model])
+    return Objective(scale_invariant_log_loss, max_depth=METRIC_RANGES[model])

@@ -16,21 +16,28 @@ from dacli.io import files
 from dacli.models import registry, tiny
 from dacli.models.spec import DepthModel
 from dacli.training import monitoring
-from dacli.training.data import Source, watched
-from dacli.training.initialization import from_file, from_scratch
-from dacli.training.loop import CHECKPOINT, Alignment, Course, Run, start, train
-from dacli.training.parallel import World, share, synchronise
+from dacli.training.data import TrainingSource, validation_samples
+from dacli.training.initialization import network_from_file, untrained_network
+from dacli.training.loop import (
+    CHECKPOINT_FILE,
+    FeatureAlignment,
+    TrainingPlan,
+    TrainingState,
+    start_training,
+    train_network,
+)
+from dacli.training.parallel import TrainingWorld, share_gradients, synchronize_batch_norms
 from dacli.training.recipes import SCHEDULES, Objective, Schedule
 
-LOGGED = 10  # steps between two rows of the log
-WATCHED = 500  # steps between two looks at the held-out samples
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+LOG_EVERY = 10  # steps between two rows of the log
+VALIDATE_EVERY = 500  # steps between two looks at the held-out samples
+TRAINING_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-Report = Callable[[dict[str, Any]], None]
+StepReport = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrainingOptions:
     """What the options say about a training; None: as its recipe has it."""
 
     folder: Path
@@ -52,8 +59,8 @@ class Wanted:
         return row.changed(self.steps, self.batch, self.size, self.rate)
 
 
-def teach(
-    wanted: Wanted, command: str, objective: Objective, source: Source, data: str, world: World, report: Report,
+def run_training(
+    wanted: TrainingOptions, command: str, objective: Objective, source: TrainingSource, data: str, world: TrainingWorld, report: StepReport,
     *, strong: bool = False,
 ) -> Path:  # fmt: skip
     """Train, or go on where the folder's checkpoint left off; the file of weights, which is the running average.
@@ -61,73 +68,73 @@ def teach(
     `data` tells these pictures from others; `report` gets a row for every step. Raises DacliError if the folder cannot
     be written, its checkpoint is another training's, or the data is faulty.
     """
-    network, encoder = beginning(wanted, objective)
-    schedule, dtype = wanted.schedule(encoder), arithmetic(wanted.precision, world.device)
+    network, encoder = initial_network(wanted, objective)
+    schedule, dtype = wanted.schedule(encoder), training_dtype(wanted.precision, world.device)
     for _, stages in schedule.cycles:
         for stage in stages:
-            share(stage.batch, world)
-    course = Course(schedule, objective, source, wanted.seed, network.spec.multiple, strong, dtype)
+            share_gradients(stage.batch, world)
+    course = TrainingPlan(schedule, objective, source, wanted.seed, network.spec.multiple, strong, dtype)
     settings = {
-        "command": command, "encoder": encoder, "init": told(wanted.init), "seed": str(wanted.seed), "data": data,
+        "command": command, "encoder": encoder, "init": describe_data(wanted.init), "seed": str(wanted.seed), "data": data,
         "strong": str(strong), "precision": str(dtype).removeprefix("torch."),
     }  # fmt: skip
     made = settings | schedule.settings()
-    run, alignment = ready(network.to(world.device), course, made, world, aligned=wanted.init is not None)
-    if (wanted.folder / CHECKPOINT).exists():
-        run.load(wanted.folder / CHECKPOINT)
-    look = Watch(run, course, wanted.folder, report) if world.leads else report
-    train(run, course, wanted.folder, world, wanted.workers, wanted.minutes, look, alignment)
+    run, alignment = resume_training(network.to(world.device), course, made, world, aligned=wanted.init is not None)
+    if (wanted.folder / CHECKPOINT_FILE).exists():
+        run.load(wanted.folder / CHECKPOINT_FILE)
+    look = TrainingMonitor(run, course, wanted.folder, report) if world.leads else report
+    train_network(run, course, wanted.folder, world, wanted.workers, wanted.minutes, look, alignment)
     path = wanted.folder / f"{encoder}.safetensors"
     if world.leads:
         depth = {} if objective.max_depth is None else {"max_depth": str(objective.max_depth)}
         about = {"dacli": __version__, **depth, **settings, "cycles": json.dumps(schedule.plain())}
-        files.write(path, tiny.to_bytes(run.average.cpu(), about))
+        files.write_file(path, tiny.encode_weights(run.average.cpu(), about))
     return path
 
 
-def beginning(wanted: Wanted, objective: Objective) -> tuple[DepthModel, str]:
+def initial_network(wanted: TrainingOptions, objective: Objective) -> tuple[DepthModel, str]:
     """The network to train, and the name of its encoder."""
     torch.manual_seed(wanted.seed)
     if wanted.encoder not in (None, *registry.model_names()):
         registry.choose_model(wanted.encoder, "v2", None)
     if wanted.init is not None:
-        network = from_file(wanted.init, wanted.encoder, objective.max_depth)
+        network = network_from_file(wanted.init, wanted.encoder, objective.max_depth)
     else:
-        network = from_scratch(wanted.encoder or "tiny", objective.max_depth)
+        network = untrained_network(wanted.encoder or "tiny", objective.max_depth)
     return network, network.spec.name
 
 
-def told(path: Path | None) -> str:
+def describe_data(path: Path | None) -> str:
     return "nothing" if path is None else f"{path.name} ({path.stat().st_size} bytes)"
 
 
-def arithmetic(precision: str, place: str) -> torch.dtype:
+def training_dtype(precision: str, place: str) -> torch.dtype:
     """The type of the products: bfloat16 where the device has it, the rest is float32 anyway."""
-    if precision not in ("auto", *PRECISIONS):
-        raise UsageError(f"cannot train in precision {precision!r}", f"choose auto, {' or '.join(PRECISIONS)}")
+    if precision not in ("auto", *TRAINING_PRECISIONS):
+        raise UsageError(f"cannot train in precision {precision!r}", f"choose auto, {' or '.join(TRAINING_PRECISIONS)}")
     if precision != "auto":
-        return PRECISIONS[precision]
+        return TRAINING_PRECISIONS[precision]
     fast = torch.cuda.is_bf16_supported(False) if place.startswith("cuda") else bool(device.has_fast_bf16())  # noqa: FBT003
-    return PRECISIONS["bf16" if fast and place != "mps" else "fp32"]
+    return TRAINING_PRECISIONS["bf16" if fast and place != "mps" else "fp32"]
 
 
-def ready(
-    network: DepthModel, course: Course, settings: dict[str, str], world: World, *, aligned: bool
-) -> tuple[Run, Alignment | None]:
+def resume_training(
+    network: DepthModel, course: TrainingPlan, settings: dict[str, str], world: TrainingWorld, *, aligned: bool
+) -> tuple[TrainingState, FeatureAlignment | None]:
     """The run at its first step, and what its features are aligned with, if they are."""
     if world.count > 1:
-        synchronise(network)
-    run = start(network, course.schedule.encoder, settings)
-    return run, Alignment(network) if course.objective.aligned and aligned else None
+        synchronize_batch_norms(network)
+    run = start_training(network, course.schedule.encoder, settings)
+    return run, FeatureAlignment(network) if course.objective.aligned and aligned else None
 
 
-class Watch:
+class TrainingMonitor:
     """Writes down how a run goes, and looks at its held-out samples now and then."""
 
-    def __init__(self, run: Run, course: Course, folder: Path, report: Report) -> None:
+    def __init__(self, run: TrainingState, course: TrainingPlan, folder: Path, report: StepReport) -> None:
         self.run, self.course, self.folder, self.report = run, course, folder, report
-        self.rows = monitoring.resume(folder, run.done)
-        self.samples = watched(course.lesson(course.schedule.cycles[-1][1][-1]))
+        self.rows = monitoring.resume_log(folder, run.done)
+        self.samples = validation_samples(course.lesson(course.schedule.cycles[-1][1][-1]))
         self.begun, self.first = time.monotonic(), run.done
 
     def __call__(self, row: dict[str, Any]) -> None:
@@ -135,19 +142,19 @@ class Watch:
         rate = (row["step"] - self.first) / max(1e-9, time.monotonic() - self.begun)
         self.report({**row, "rate": rate})
         last = row["step"] == row["of"]
-        if row["step"] % LOGGED == 0 or last:
+        if row["step"] % LOG_EVERY == 0 or last:
             self.add({**row, "rate": round(rate, 4), "time": round(time.time(), 1)})
-        if row["step"] % WATCHED == 0 or last:
+        if row["step"] % VALIDATE_EVERY == 0 or last:
             self.look(row["step"])
 
     def look(self, step: int) -> None:
         """Measure and draw the held-out samples and the curve."""
         objective = self.course.objective
-        loss, found = monitoring.validate(self.run.average, objective, self.samples)
+        loss, found = monitoring.validate_network(self.run.average, objective, self.samples)
         self.add({"step": step, "validation": loss})
-        files.write(self.folder / monitoring.CURVE, monitoring.curve(self.rows))
-        files.write(self.folder / monitoring.SHEET, monitoring.sheet(objective, self.samples, found))
+        files.write_file(self.folder / monitoring.CURVE, monitoring.draw_loss_curve(self.rows))
+        files.write_file(self.folder / monitoring.SHEET, monitoring.draw_sample_sheet(objective, self.samples, found))
 
     def add(self, row: dict[str, Any]) -> None:
-        monitoring.append(self.folder, row)
+        monitoring.append_log_row(self.folder, row)
         self.rows.append(row)

@@ -16,7 +16,7 @@ from dacli.io import images
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg, probe, timing
-from dacli.video.probe import LENIENT, RECORD_TAG, Clip
+from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG, Clip
 
 _STRICT = ("-xerror",)
 _DAMAGE = r"\[(?:in#0|vist#0|dec:|gif @|ffv1 @)"  # who tells of damage; the decoders named go on nevertheless
@@ -29,7 +29,7 @@ _SECTION = re.compile(r"(?<!\\)\n\[(?:STREAM|CHAPTER)\]\n")
 _TAG = re.compile(r"^((?:\\.|[^=\\\n])+)=((?:\\.|[^\\\n])*)$", re.MULTILINE | re.DOTALL)
 
 
-class Frame(NamedTuple):
+class DecodedFrame(NamedTuple):
     """A frame [H, W, 3] as RGB, upright, and when it is shown, in ticks of the clip's time base."""
 
     pts: int
@@ -54,13 +54,13 @@ class _DamageError(Exception):
         self.broken = broken
 
 
-def ignore(note: str) -> None:
+def ignore_note(note: str) -> None:
     """Hear a note and do nothing."""
 
 
-def frames(
-    clip: Clip, *, after: int | None = None, allow_truncated: bool = False, tell: Callable[[str], None] = ignore
-) -> Generator[Frame, None, None]:
+def decode_frames(
+    clip: Clip, *, after: int | None = None, allow_truncated: bool = False, tell: Callable[[str], None] = ignore_note
+) -> Generator[DecodedFrame, None, None]:
     """Yield the frames of a clip in order, or those shown later than `after` ticks.
 
     HDR is tone-mapped, fields become whole frames, deep colours 8-bit. Raises DacliError where damage ends decoding,
@@ -71,12 +71,12 @@ def frames(
         yield from _pictures(clip, times)
         return
     if clip.lost and not allow_truncated:
-        raise _damaged(clip, len(probe.decodable(clip.path, clip.time_base)[0]), "the file is cut")
+        raise _damaged(clip, len(probe.decodable_frames(clip.path, clip.time_base)[0]), "the file is cut")
     if clip.transfer and not ffmpeg.has_filter("zscale"):
         tell(f"{display_path(clip.path)} is HDR and shown dull: this ffmpeg has no zscale filter to tone-map it")
-    asked = _asked(clip, times, LENIENT if allow_truncated else _STRICT)
+    asked = _asked(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
     for pts, rgb in _whole(clip, asked, len(clip.pts) - len(times), tell if allow_truncated else None):
-        yield Frame(pts, rgb)
+        yield DecodedFrame(pts, rgb)
 
 
 def read_depth16_clip(path: Path) -> tuple[Generator[NDArray[np.uint16], None, None], dict[str, str], int]:
@@ -84,19 +84,19 @@ def read_depth16_clip(path: Path) -> tuple[Generator[NDArray[np.uint16], None, N
 
     Raises DacliError for any other file, and, after the last frame that can be decoded, if any was damaged.
     """
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     if (clip.codec, clip.pixel_format) != ("ffv1", "gray16le"):
         form = f"{clip.codec} clip ({clip.pixel_format})"
         raise DacliError(
             f"{display_path(path)} is a {form}", "depth comes back from the 16-bit one that --save png16 makes"
         )
     decoded = _whole(clip, _decode(clip, _STRICT, _DEPTH16), 0, None)
-    return (values for _, values in decoded), tags(path), len(clip.pts)
+    return (values for _, values in decoded), read_tags(path), len(clip.pts)
 
 
-def tags(path: Path) -> dict[str, str]:
+def read_tags(path: Path) -> dict[str, str]:
     """Return the tags of a clip, their keys in lower case, the record by its keyword; none if ffmpeg cannot read it."""
-    with ffmpeg.Process(["-i", ffmpeg.file(path), "-f", "ffmetadata", "pipe:1"]) as process:
+    with ffmpeg.FFmpegProcess(["-i", ffmpeg.file_url(path), "-f", "ffmetadata", "pipe:1"]) as process:
         text = "\n".join(process.text())
         process.finish()
     found = {_plain(key).lower(): _plain(value) for key, value in _TAG.findall(_SECTION.split(text)[0])}
@@ -167,18 +167,24 @@ def _decode(clip: Clip, options: Sequence[str], form: _Form) -> Generator[tuple[
     ticks = f"{clip.time_base.numerator}:{clip.time_base.denominator}"
     with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
         times = Path(folder, "times")
-        arguments = [*probe.source(clip.path, *options), "-enc_time_base", ticks, "-s", f"{clip.width}x{clip.height}"]
-        arguments += ["-stats_enc_pre", ffmpeg.file(times), "-stats_enc_pre_fmt", "{pts}", *_filters(clip)]
-        with ffmpeg.Process([*arguments, "-pix_fmt", form.pixel_format, "-f", "rawvideo", "pipe:1"]) as process:
+        arguments = [
+            *probe.clip_source(clip.path, *options),
+            "-enc_time_base",
+            ticks,
+            "-s",
+            f"{clip.width}x{clip.height}",
+        ]
+        arguments += ["-stats_enc_pre", ffmpeg.file_url(times), "-stats_enc_pre_fmt", "{pts}", *_filters(clip)]
+        with ffmpeg.FFmpegProcess([*arguments, "-pix_fmt", form.pixel_format, "-f", "rawvideo", "pipe:1"]) as process:
             raw = _raw(process, np.empty((clip.height, clip.width, *form.channels), form.dtype))
-            for values, pts in zip(raw, timing.rising(_times(times)), strict=False):
+            for values, pts in zip(raw, timing.make_increasing(_times(times)), strict=False):
                 yield pts, values
             status = process.finish()
             if fault := process.fault(_DAMAGE if "-xerror" in options else _CONCEALED):
                 raise _DamageError(fault, broken=bool(status))
 
 
-def _raw(process: ffmpeg.Process, like: NDArray[Any]) -> Iterator[NDArray[Any]]:
+def _raw(process: ffmpeg.FFmpegProcess, like: NDArray[Any]) -> Iterator[NDArray[Any]]:
     while process.fill((values := np.empty_like(like)).data.cast("B")):
         yield values
 
@@ -196,12 +202,12 @@ def _filters(clip: Clip) -> list[str]:
     return ["-vf", ",".join(chain)] if chain else []
 
 
-def _pictures(clip: Clip, times: tuple[int, ...]) -> Generator[Frame, None, None]:
+def _pictures(clip: Clip, times: tuple[int, ...]) -> Generator[DecodedFrame, None, None]:
     for time in times:
         path = clip.pictures[time]
-        rgb = images.read(path)
+        rgb = images.read_image(path)
         if rgb.shape != (clip.height, clip.width, 3):
             size = f"{rgb.shape[1]} × {rgb.shape[0]} pixels and the first frame {clip.width} × {clip.height}"
             raise DacliError(f"{display_path(path)} has {size}", "make all frames of a folder the same size")
         deep = rgb.dtype == np.uint16
-        yield Frame(time, ((rgb.astype(np.uint32) + 128) // 257 if deep else rgb).astype(np.uint8, copy=False))
+        yield DecodedFrame(time, ((rgb.astype(np.uint32) + 128) // 257 if deep else rgb).astype(np.uint8, copy=False))

@@ -13,14 +13,14 @@ from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError
 from dacli.io import files
 from dacli.io.names import RECORD_KEYWORD
-from dacli.io.records import Record, parse_record, scale16
+from dacli.io.records import Record, choose_scale, parse_record
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.types import DepthArray
 from dacli.video import decoding
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
-from dacli.video.segments import FRAMES
+from dacli.video.segments import FRAMES_FILE
 
 VARYING = "varying"  # the unit of 16-bit values whose ends are those of each frame, in the sidecar
 
@@ -59,14 +59,14 @@ def is_own_clip(path: str) -> bool:
 def read_texts(path: Path) -> Mapping[str, str]:
     """Return the tags of a clip, or the sidecar of a folder of frames."""
     if path.is_file():
-        return decoding.tags(path)
-    return {key: json.dumps(value) for key, value in read_sidecar(path / FRAMES).items()}
+        return decoding.read_tags(path)
+    return {key: json.dumps(value) for key, value in read_sidecar(path / FRAMES_FILE).items()}
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
     """Return what a sidecar holds; raise DacliError for one that is not there or damaged."""
     try:
-        found = json.loads(files.contents(path))
+        found = json.loads(files.read_bytes(path))
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -90,5 +90,5 @@ def decode_depth_clip(path: Path) -> tuple[Record, int, Iterator[DepthArray]]:
     rows = read_sidecar(path.with_suffix(".json")).get("frames", [])
     if len(rows) != count:
         raise DacliError(f"{name} and the file beside it, which ends in .json, do not belong together", "make it again")
-    scales = (scale16(row["low"], row["high"], record.quantity, record.near) for row in rows)
+    scales = (choose_scale(row["low"], row["high"], record.quantity, record.near) for row in rows)
     return record, count, (scale.decode(each) for each, scale in zip(values, scales, strict=False))

@@ -15,7 +15,7 @@ from dacli.paths import display_path
 from dacli.video import ffmpeg
 from dacli.video.probe import Clip
 
-CRF = 18
+DEFAULT_CRF = 18
 _FINEST = 1_000_000  # ticks a second: what ffmpeg's joining of files keeps
 _FOURCC = {(3, "uint8"): b"RGB\x18", (2, "uint8"): b"Y800", (2, "uint16"): b"Y1\0\x10"}
 _DEPTH16 = ("-c:v", "ffv1", "-level", "3", "-g", "1", "-slicecrc", "1")
@@ -24,7 +24,7 @@ _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "0")
 _BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 
 
-class Encoder:
+class ClipEncoder:
     """A whole file at `path` of the frames it is fed, or none; their times count from `begin`, that of the first.
 
     16-bit gray is kept exactly in FFV1; anything else becomes H.264 in 4:2:0, odd sizes made even by repeating the
@@ -34,10 +34,10 @@ class Encoder:
     def __init__(self, path: Path, like: NDArray[Any], clip: Clip, begin: int, crf: int, output: Path) -> None:
         self.path, self.clip, self.begin, self.output = path, clip, begin, output
         self.part = path.with_name(f".{secrets.token_hex(8)}.part")
-        exact = ["-fps_mode", "passthrough", "-enc_time_base", f"1:{ticks(clip)}"]
+        exact = ["-fps_mode", "passthrough", "-enc_time_base", f"1:{encoder_time_base(clip)}"]
         codec = _DEPTH16 if like.dtype == np.uint16 else (*_H264, "-crf", str(crf))
-        file = ["-vf", _filters(like, clip), *codec, "-f", "mov", ffmpeg.file(self.part)]
-        self.process = ffmpeg.Process(["-f", "matroska", "-i", "pipe:0", *exact, *file])
+        file = ["-vf", _filters(like, clip), *codec, "-f", "mov", ffmpeg.file_url(self.part)]
+        self.process = ffmpeg.FFmpegProcess(["-f", "matroska", "-i", "pipe:0", *exact, *file])
         self.head = _head(like, clip.rate)
 
     def write(self, pts: int, until: int, picture: NDArray[Any]) -> None:
@@ -61,7 +61,7 @@ class Encoder:
         self.part.replace(self.path)
 
     def failure(self) -> DacliError:
-        return unwritten(self.output, self.process.fault())
+        return encode_error(self.output, self.process.fault())
 
     def close(self) -> None:
         """End ffmpeg if it still runs, and remove what is not whole."""
@@ -70,7 +70,7 @@ class Encoder:
             self.part.unlink(missing_ok=True)
 
 
-def ticks(clip: Clip) -> int:
+def encoder_time_base(clip: Clip) -> int:
     """Return the ticks a second of what is written: the source's, or where those are too fine, what its times need."""
     finest = clip.time_base.denominator
     if finest > _FINEST:
@@ -78,7 +78,7 @@ def ticks(clip: Clip) -> int:
     return min(finest, _FINEST)
 
 
-def unwritten(path: Path, fault: str) -> DacliError:
+def encode_error(path: Path, fault: str) -> DacliError:
     """The error of an output that ffmpeg could not write."""
     if "No space left" in fault:
         return DacliError(f"cannot write {display_path(path)} (the disk is full)", "make room or choose another folder")

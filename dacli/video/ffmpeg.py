@@ -23,7 +23,7 @@ from dacli.errors import DacliError
 if sys.platform == "linux":
     import fcntl
 
-PATIENCE = 300.0  # seconds without a step after which ffmpeg counts as stalled
+FFMPEG_SECONDS = 300.0  # seconds without a step after which ffmpeg counts as stalled
 _REINSTALL = "reinstall imageio-ffmpeg, or name an ffmpeg of version 6 or later in IMAGEIO_FFMPEG_EXE"
 _LOG_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 20
@@ -33,7 +33,7 @@ _COMPLAINT = re.compile(r"^((?:\[[^\]]* @ [^\]]*\] )*)\[(?:error|fatal|panic)\] 
 
 
 @dataclass(frozen=True)
-class Listing:
+class MediaListing:
     """What the framecrc muxer says of one video stream; times are in ticks of `time_base` seconds.
 
     `pts` holds the presentation times of the packets that are shown, in rising order, or nothing if one is unknown;
@@ -51,12 +51,12 @@ class Listing:
     log: str
 
 
-class Process:
+class FFmpegProcess:
     """A running ffmpeg; leaving the context kills it if it still runs, reaps it and closes its pipes."""
 
     def __init__(self, arguments: Sequence[str], level: str = "error") -> None:
         self.stalled = False
-        command = [executable(), "-hide_banner", "-nostdin", "-v", f"level+{level}", *arguments]
+        command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", f"level+{level}", *arguments]
         self.log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed on leaving the context
         try:  # a session of its own: Ctrl-C is for dacli, which ends ffmpeg itself
             self.popen = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
@@ -68,7 +68,7 @@ class Process:
         for pipe in (self.stdin, self.stdout):
             _widen(pipe)
 
-    def __enter__(self) -> "Process":
+    def __enter__(self) -> "FFmpegProcess":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -101,7 +101,7 @@ class Process:
     @contextlib.contextmanager
     def patience(self) -> Iterator[None]:
         """Kill ffmpeg if what is done in this context takes longer than PATIENCE."""
-        timer = threading.Timer(PATIENCE, self.give_up)
+        timer = threading.Timer(FFMPEG_SECONDS, self.give_up)
         timer.daemon = True
         timer.start()
         try:
@@ -157,9 +157,9 @@ class Process:
     def fault(self, pattern: str = "") -> str:
         """Why ffmpeg, which has ended, failed: the first error in its log whose origin matches the pattern."""
         if self.stalled:
-            return f"ffmpeg stalled for {PATIENCE:g} s"
+            return f"ffmpeg stalled for {FFMPEG_SECONDS:g} s"
         status = self.popen.returncode
-        if (found := complaint(self.said(), pattern)) or status == 0:
+        if (found := find_complaint(self.said(), pattern)) or status == 0:
             return found
         return f"ffmpeg was killed by signal {-status}" if status < 0 else f"ffmpeg ended with status {status}"
 
@@ -170,15 +170,15 @@ def _widen(pipe: IO[bytes]) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def run(arguments: Sequence[str]) -> str:
+def run_ffmpeg(arguments: Sequence[str]) -> str:
     """Let ffmpeg make a file, as long as it gets on with it; return why it failed, or nothing."""
-    with Process(["-progress", "pipe:1", *arguments]) as process:
+    with FFmpegProcess(["-progress", "pipe:1", *arguments]) as process:
         for _ in process.text():
             pass
         return process.fault() if process.finish() else ""
 
 
-def executable() -> str:
+def ffmpeg_executable() -> str:
     """The path of the ffmpeg to run; raises DacliError if there is none."""
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
@@ -188,16 +188,16 @@ def executable() -> str:
 
 def has_filter(name: str) -> bool:
     """Return whether ffmpeg was built with a filter."""
-    return name in _filters(executable())
+    return name in _filters(ffmpeg_executable())
 
 
 @lru_cache(maxsize=1)
 def _filters(_: str) -> frozenset[str]:
-    with Process(["-filters"]) as process:
+    with FFmpegProcess(["-filters"]) as process:
         return frozenset(fields[1] for line in process.text() if len(fields := line.split()) > 2)
 
 
-def complaint(log: str, pattern: str = "") -> str:
+def find_complaint(log: str, pattern: str = "") -> str:
     """The first error in a log, without its origin, or nothing; only of origins that match the pattern."""
     for origin, text in _COMPLAINT.findall(log):
         if re.search(pattern, origin):
@@ -205,16 +205,16 @@ def complaint(log: str, pattern: str = "") -> str:
     return ""
 
 
-def file(path: Path) -> str:
+def file_url(path: Path) -> str:
     """A path as an argument: whatever its name begins with or holds, it is a file's."""
     return f"file:{path}"
 
 
-def listing(arguments: Sequence[str]) -> tuple[Listing | None, str]:
+def list_media(arguments: Sequence[str]) -> tuple[MediaListing | None, str]:
     """What framecrc says of the one video stream that the arguments read, or None and why there is nothing."""
     head: dict[str, str] = {}
     packets: list[tuple[int, int, int]] = []
-    with Process([*arguments, "-f", "framecrc", "pipe:1"], "info") as process:
+    with FFmpegProcess([*arguments, "-f", "framecrc", "pipe:1"], "info") as process:
         for line in process.text():
             if line.startswith("#"):
                 key, _, value = line.partition(" 0: ")
@@ -235,11 +235,11 @@ def _packet(line: str) -> tuple[int, int, int]:
     return int(fields[2]), int(fields[3]), flags
 
 
-def _listing(head: dict[str, str], packets: list[tuple[int, int, int]], log: str) -> Listing:
+def _listing(head: dict[str, str], packets: list[tuple[int, int, int]], log: str) -> MediaListing:
     shown = sorted((pts, duration) for pts, duration, flags in packets if not flags & (_CORRUPT | _DISCARD))
     known = bool(shown) and shown[0][0] != _NO_PTS
     width, height = head["#dimensions"].split("x")
-    return Listing(
+    return MediaListing(
         codec=head.get("#codec_id", ""),
         width=int(width),
         height=int(height),

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from dacli.batch.outcomes import StageSeconds
 from dacli.batch.stages import Predicted
 from dacli.types import DepthArray
-from dacli.video.stabilize import Gauge, Steadier, Survey
+from dacli.video.stabilize import ScaleShift, Stabilizer, TwoPassStabilizer
 
-Pictures = Mapping[str, NDArray[Any] | bytes]  # by format: a picture for video, the bytes of a file for a folder
+FramePictures = Mapping[str, NDArray[Any] | bytes]  # by format: a picture for video, the bytes of a file for a folder
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FrameInfo:
 
     pts: int
     number: int
-    scale_shift: Gauge | None = None
+    scale_shift: ScaleShift | None = None
     state: dict[str, Any] | None = None
 
 
@@ -34,7 +34,7 @@ class DrawnFrame:
     """A frame with a picture in every format; sizes are (height, width), `span` is the range of its depth."""
 
     info: FrameInfo
-    pictures: Pictures
+    pictures: FramePictures
     span: tuple[float, float]
     network_size: tuple[int, int]
     source_size: tuple[int, int]
@@ -55,11 +55,11 @@ class SurveyedFrame:
     nbytes: int = 0
 
 
-Frames = Iterable[Predicted[FrameInfo]]
+PredictedFrames = Iterable[Predicted[FrameInfo]]
 
 
 def steady_in_one_pass(
-    frames: Frames, steadier: Steadier, time_base: Fraction, keeps_state: Callable[[int], bool]
+    frames: PredictedFrames, steadier: Stabilizer, time_base: Fraction, keeps_state: Callable[[int], bool]
 ) -> Iterator[Predicted[FrameInfo]]:
     """Yield frames with their scale and shift; with the steadier's state where `keeps_state` says so of a number."""
     for frame in frames:
@@ -69,14 +69,14 @@ def steady_in_one_pass(
         yield replace(frame, about=replace(info, scale_shift=gauge, state=state))
 
 
-def survey_frames(frames: Frames, survey: Survey, time_base: Fraction) -> Iterator[SurveyedFrame]:
+def survey_frames(frames: PredictedFrames, survey: TwoPassStabilizer, time_base: Fraction) -> Iterator[SurveyedFrame]:
     """Add each frame to the survey of the first pass."""
     for frame in frames:
         survey.add(network_depth(frame), picture_of(frame), float(frame.about.pts * time_base))
         yield SurveyedFrame(frame.seconds)
 
 
-def apply_gauges(frames: Frames, gauges: Iterable[Gauge]) -> Iterator[Predicted[FrameInfo]]:
+def apply_scale_shifts(frames: PredictedFrames, gauges: Iterable[ScaleShift]) -> Iterator[Predicted[FrameInfo]]:
     """Yield frames with scales and shifts that are known before."""
     for frame, gauge in zip(frames, gauges, strict=False):
         yield replace(frame, about=replace(frame.about, scale_shift=gauge))

@@ -9,8 +9,8 @@ from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg
-from dacli.video.encoding import ticks, unwritten
-from dacli.video.probe import RECORD_TAG, Clip, Track
+from dacli.video.encoding import encode_error, encoder_time_base
+from dacli.video.probe import RECORD_TAG, Clip, SoundTrack
 
 _INSTEAD = {  # what a track becomes if a container cannot hold it as it is
     "mp4": {"audio": "aac", "subtitle": "mov_text"},
@@ -27,12 +27,12 @@ class Soundtrack:
     notes: tuple[str, ...]
 
 
-def container(path: Path) -> str:
+def container_options(path: Path) -> str:
     """Return ffmpeg's name for the container of an output."""
     return "matroska" if path.suffix == ".mkv" else "mp4"
 
 
-def soundtrack(clip: Clip, form: str) -> Soundtrack:
+def choose_soundtrack(clip: Clip, form: str) -> Soundtrack:
     """Return how the clip's tracks go into a container: copied if it can hold them, else converted, else left out."""
     arguments: list[str] = []
     notes = []
@@ -50,33 +50,37 @@ def soundtrack(clip: Clip, form: str) -> Soundtrack:
     return Soundtrack(tuple(arguments), tuple(notes))
 
 
-def _holds(clip: Clip, track: Track, codec: str, form: str) -> bool:
+def _holds(clip: Clip, track: SoundTrack, codec: str, form: str) -> bool:
     """Let ffmpeg write the file's head with the track and not a packet of it."""
     stream = ["-movflags", "+empty_moov+delay_moov"] if form == "mp4" else []
     target = ["-c", codec, "-t", "0", *stream, "-f", form, "pipe:1"]
-    return not ffmpeg.run(["-i", ffmpeg.file(clip.path), "-map", f"0:{track.number}", *target])
+    return not ffmpeg.run_ffmpeg(["-i", ffmpeg.file_url(clip.path), "-map", f"0:{track.number}", *target])
 
 
-def join(segments: Mapping[int, Path], clip: Clip, sound: Soundtrack, record: str, part: Path, output: Path) -> None:
+def join_segments(
+    segments: Mapping[int, Path], clip: Clip, sound: Soundtrack, record: str, part: Path, output: Path
+) -> None:
     """Write the segments, by the time at which each begins, and the sound to `part`; `record` goes into its tags.
 
     Raises DacliError, with the name of `output`, if ffmpeg cannot.
     """
-    form = container(output)
+    form = container_options(output)
     script = part.with_suffix(".ffconcat")
     script.write_text(_script(segments, clip), "utf-8")
     late = _seconds(min(segments) - clip.origin, clip)
-    inputs = ["-itsoffset", late, "-f", "concat", "-safe", "0", "-i", ffmpeg.file(script), *_source(clip)]
+    inputs = ["-itsoffset", late, "-f", "concat", "-safe", "0", "-i", ffmpeg.file_url(script), *_source(clip)]
     kept = ["-map_metadata", "1", "-map_chapters", "1"] if not clip.pictures else []
     # Without the time scale ffmpeg 7.0 rounds the time at which the video begins to milliseconds.
-    exact = ["-movie_timescale", str(ticks(clip)), "-movflags", "+faststart"]
+    exact = ["-movie_timescale", str(encoder_time_base(clip)), "-movflags", "+faststart"]
     named = [text for tag in _tags(record, form) for text in ("-metadata", tag)]
     # What comes before the part is left out, where Matroska would begin with it and MP4 would hide it.
     only = ["-copypriorss", "0"] if clip.origin else []
     maps = ["-map", "0:v:0", "-c:v", "copy", *sound.arguments, *kept, *only]
-    fault = ffmpeg.run([*inputs, *maps, *named, *(exact if form == "mp4" else []), "-f", form, ffmpeg.file(part)])
+    fault = ffmpeg.run_ffmpeg(
+        [*inputs, *maps, *named, *(exact if form == "mp4" else []), "-f", form, ffmpeg.file_url(part)]
+    )
     if fault:
-        raise unwritten(output, fault)
+        raise encode_error(output, fault)
 
 
 def _tags(record: str, form: str) -> list[str]:
@@ -86,16 +90,18 @@ def _tags(record: str, form: str) -> list[str]:
     return [f"{RECORD_KEYWORD}={record}", "major_brand=", "minor_version=", "compatible_brands="]
 
 
-def check(part: Path, times: Sequence[int], clip: Clip, output: Path) -> None:
+def check_times(part: Path, times: Sequence[int], clip: Clip, output: Path) -> None:
     """Raise DacliError unless the file shows its frames at these times of the clip, to the nearest of its ticks."""
-    found, log = ffmpeg.listing(["-copyts", "-i", ffmpeg.file(part), "-map", "0:V:0", "-c", "copy"])
+    found, log = ffmpeg.list_media(["-copyts", "-i", ffmpeg.file_url(part), "-map", "0:V:0", "-c", "copy"])
     if found is None or len(found.pts) != len(times):
         number = len(found.pts) if found else 0
-        fault = f"{display_path(output)} came out with {number} of {len(times)} frames ({ffmpeg.complaint(log)})"
+        fault = f"{display_path(output)} came out with {number} of {len(times)} frames ({ffmpeg.find_complaint(log)})"
         raise DacliError(fault, _TELL)
-    finest = 10**9 if clip.time_base.denominator <= ticks(clip) else 10**6  # where the times themselves are rounded
+    finest = (
+        10**9 if clip.time_base.denominator <= encoder_time_base(clip) else 10**6
+    )  # where the times themselves are rounded
     slack = found.time_base / 2 + Fraction(1, finest)
-    late = _lateness(found, times[0], clip) if container(output) == "matroska" else 0
+    late = _lateness(found, times[0], clip) if container_options(output) == "matroska" else 0
     for got, time in zip(found.pts, times, strict=True):
         wanted = (time - clip.origin) * clip.time_base + late
         if abs(got * found.time_base - wanted) > slack:
@@ -105,7 +111,7 @@ def check(part: Path, times: Sequence[int], clip: Clip, output: Path) -> None:
             raise DacliError(fault, _TELL)
 
 
-def _lateness(found: ffmpeg.Listing, first: int, clip: Clip) -> Fraction:
+def _lateness(found: ffmpeg.MediaListing, first: int, clip: Clip) -> Fraction:
     """By how much ffmpeg 7.0 (not 9.0) shows all later in Matroska, for sound that begins before 0."""
     late = found.pts[0] * found.time_base - (first - clip.origin) * clip.time_base
     return late if found.time_base < late < Fraction(1, 10) else Fraction(0)
@@ -127,7 +133,7 @@ def _source(clip: Clip) -> list[str]:
         return []
     begin = ["-ss", _seconds(clip.origin, clip)] if clip.origin else []
     until = ["-t", _seconds(clip.end - clip.origin, clip)] if clip.followed else []
-    return [*begin, *until, "-i", ffmpeg.file(clip.path)]
+    return [*begin, *until, "-i", ffmpeg.file_url(clip.path)]
 
 
 def _seconds(time: int, clip: Clip) -> str:

@@ -18,9 +18,9 @@ from dacli.paths import display_path
 from dacli.video import ffmpeg, timing
 
 FOLDER_RATE = Fraction(24)
-LENIENT = ("-max_error_rate", "1", "-fflags", "+discardcorrupt")
+LENIENT_OPTIONS = ("-max_error_rate", "1", "-fflags", "+discardcorrupt")
 RECORD_TAG = "keywords"  # where MP4, which holds no tags of free names, has `dacli=` and the record
-AGAIN = "copy it again, or save it anew with another program"
+COPY_AGAIN = "copy it again, or save it anew with another program"
 _STREAM = re.compile(r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\(.*?\))?: (Audio|Subtitle|Video): (\w+)(.*)$", re.M)
 _MAPPED = re.compile(r"^\[info\]   Stream #0:(\d+) -> #0:0", re.M)
 _FORMAT = re.compile(r"^\[info\] Input #0, (\S+), from", re.M)
@@ -36,7 +36,7 @@ _UNTIMED = {"h264", "hevc", "vvc", "obu", "m4v", "mpegvideo", "mjpeg", "vc1"}
 _NO_CLIPS = {"hls", "concat", "dash", "sdp", "rtsp", "imf", "tty", "ffmetadata"}
 
 
-class Track(NamedTuple):
+class SoundTrack(NamedTuple):
     """A stream beside the video: its number in the file, "audio" or "subtitle", and its codec."""
 
     number: int
@@ -67,7 +67,7 @@ class Clip:
     variable: bool
     transfer: str = ""
     interlaced: bool = False
-    tracks: tuple[Track, ...] = ()
+    tracks: tuple[SoundTrack, ...] = ()
     origin: int = 0
     lost: int = 0
     followed: bool = False
@@ -80,7 +80,7 @@ class Clip:
         return (self.end - self.pts[0]) * self.time_base
 
 
-def probe(path: Path, rate: Fraction = FOLDER_RATE) -> Clip:
+def probe_clip(path: Path, rate: Fraction = FOLDER_RATE) -> Clip:
     """Return what a video file holds, or a folder of numbered pictures to be shown at `rate`.
 
     Decodes no frame but the first, or all where packets do not tell when frames are shown (fields, hidden or untimed
@@ -89,36 +89,36 @@ def probe(path: Path, rate: Fraction = FOLDER_RATE) -> Clip:
     if path.is_dir():
         return _folder(path, rate)
     _check_file(path)
-    found, log = ffmpeg.listing([*source(path), "-c", "copy"])
+    found, log = ffmpeg.list_media([*clip_source(path), "-c", "copy"])
     if found is None:
         raise _refusal(path, log)
     form = _format(path, found.log)
     video = _video(found.log)
     decoded = not found.pts or form in _UNTIMED or found.codec == "vp8" or _FIELDS.search(video) is not None
     if decoded:
-        pts, end = decodable(path, found.time_base)
+        pts, end = decodable_frames(path, found.time_base)
         found = replace(found, pts=pts, end=end)
     if not found.pts:
-        raise DacliError(f"{display_path(path)} has a video stream without a frame", AGAIN)
+        raise DacliError(f"{display_path(path)} has a video stream without a frame", COPY_AGAIN)
     return _clip(path, found, video, seekable=not decoded)
 
 
-def source(path: Path, *before: str) -> list[str]:
+def clip_source(path: Path, *before: str) -> list[str]:
     """Return arguments to read a file's video, no cover, with times from the file's start; `before` stand first."""
-    name = ["-i", ffmpeg.file(path)]
+    name = ["-i", ffmpeg.file_url(path)]
     return ["-copyts", "-start_at_zero", *before, *name, "-map", "0:V:0", "-fps_mode", "passthrough"]
 
 
-def decodable(path: Path, time_base: Fraction) -> tuple[tuple[int, ...], int]:
+def decodable_frames(path: Path, time_base: Fraction) -> tuple[tuple[int, ...], int]:
     """Return when the frames that can be decoded are shown, and until when, in ticks; the way to count them."""
     ticks = f"{time_base.numerator}:{time_base.denominator}"
-    arguments = [*source(path, *LENIENT), "-enc_time_base", ticks, "-c:v", "wrapped_avframe"]
-    found, _ = ffmpeg.listing(arguments)
+    arguments = [*clip_source(path, *LENIENT_OPTIONS), "-enc_time_base", ticks, "-c:v", "wrapped_avframe"]
+    found, _ = ffmpeg.list_media(arguments)
     return (found.pts, found.end) if found else ((), 0)
 
 
 @contextlib.contextmanager
-def spooled(stream: BinaryIO) -> Iterator[Path]:
+def spool_stream(stream: BinaryIO) -> Iterator[Path]:
     """Give the path of a temporary file that holds all of the stream; it is removed on leaving the context."""
     with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
         path = Path(folder, "stdin")
@@ -126,12 +126,12 @@ def spooled(stream: BinaryIO) -> Iterator[Path]:
             with path.open("wb") as file:
                 shutil.copyfileobj(stream, file, 1 << 20)
         except OSError as error:
-            fault = f"standard input cannot be kept in {display_path(path.parent)} ({files.reason(error)})"
+            fault = f"standard input cannot be kept in {display_path(path.parent)} ({files.os_reason(error)})"
             raise DacliError(fault, "make room there, set TMPDIR to another folder, or name a file") from error
         yield path
 
 
-def cut(clip: Clip, start: float | None = None, end: float | None = None, max_fps: float | None = None) -> Clip:
+def trim_clip(clip: Clip, start: float | None = None, end: float | None = None, max_fps: float | None = None) -> Clip:
     """Return the clip with only the frames shown from `start` to before `end` (seconds), at most `max_fps` a second.
 
     A clip with a `start` begins at time 0 with its first frame. Raises DacliError if no frame is left.
@@ -152,19 +152,19 @@ def cut(clip: Clip, start: float | None = None, end: float | None = None, max_fp
 
 
 def _thinned(clip: Clip, fps: Fraction) -> Clip:
-    times = timing.thinned(clip.pts, clip.time_base, fps)
+    times = timing.thin_out(clip.pts, clip.time_base, fps)
     if times == clip.pts:
         return clip
-    rate, variable = timing.rate(times, clip.end, clip.time_base, fps)
+    rate, variable = timing.frame_rate(times, clip.end, clip.time_base, fps)
     return replace(clip, pts=times, rate=rate, variable=variable)
 
 
-def _clip(path: Path, found: ffmpeg.Listing, video: str, *, seekable: bool) -> Clip:
-    times = tuple(timing.rising(found.pts))
-    rate, variable = timing.rate(times, found.end, found.time_base, _stated_rate(video))
-    first, log = ffmpeg.listing([*source(path, *LENIENT), "-frames:v", "1"])
+def _clip(path: Path, found: ffmpeg.MediaListing, video: str, *, seekable: bool) -> Clip:
+    times = tuple(timing.make_increasing(found.pts))
+    rate, variable = timing.frame_rate(times, found.end, found.time_base, _stated_rate(video))
+    first, log = ffmpeg.list_media([*clip_source(path, *LENIENT_OPTIONS), "-frames:v", "1"])
     if first is None or not first.pts:
-        raise DacliError(f"{display_path(path)} cannot be decoded ({ffmpeg.complaint(log)})", AGAIN)
+        raise DacliError(f"{display_path(path)} cannot be decoded ({ffmpeg.find_complaint(log)})", COPY_AGAIN)
     transfer, form = _TRANSFER.search(video), _PIXEL_FORMAT.search(video)
     return Clip(
         path=path,
@@ -186,7 +186,7 @@ def _clip(path: Path, found: ffmpeg.Listing, video: str, *, seekable: bool) -> C
     )
 
 
-def _lost(found: ffmpeg.Listing, rate: Fraction) -> int:
+def _lost(found: ffmpeg.MediaListing, rate: Fraction) -> int:
     if not (found.cut or _ENDED.search(found.log)):
         return 0
     duration = _DURATION.search(found.log)
@@ -196,7 +196,7 @@ def _lost(found: ffmpeg.Listing, rate: Fraction) -> int:
 
 def _stated_rate(video: str) -> Fraction | None:
     found = _RATE.search(video)
-    return timing.exact(Fraction(found[1])) if found else None
+    return timing.exact_rate(Fraction(found[1])) if found else None
 
 
 def _streams(log: str) -> list[tuple[str, ...]]:
@@ -208,8 +208,8 @@ def _video(log: str) -> str:
     return next((rest for index, _, _, rest in _streams(log) if mapped and index == mapped[1]), "")
 
 
-def _tracks(log: str) -> tuple[Track, ...]:
-    return tuple(Track(int(i), kind.lower(), codec) for i, kind, codec, _ in _streams(log) if kind != "Video")
+def _tracks(log: str) -> tuple[SoundTrack, ...]:
+    return tuple(SoundTrack(int(i), kind.lower(), codec) for i, kind, codec, _ in _streams(log) if kind != "Video")
 
 
 def _check_file(path: Path) -> None:
@@ -220,7 +220,7 @@ def _check_file(path: Path) -> None:
     except FileNotFoundError:
         raise DacliError(f"{name} does not exist", "check the path") from None
     except (OSError, ValueError) as error:
-        raise DacliError(f"{name} cannot be read ({files.reason(error)})", "check its permissions") from error
+        raise DacliError(f"{name} cannot be read ({files.os_reason(error)})", "check its permissions") from error
     if empty:
         raise DacliError(f"{name} is empty", "check what made it")
 
@@ -238,7 +238,7 @@ def _format(path: Path, log: str) -> str:
 
 
 def _refusal(path: Path, log: str) -> DacliError:
-    name, cause = display_path(path), ffmpeg.complaint(log).removeprefix("Error opening input: ") or log
+    name, cause = display_path(path), ffmpeg.find_complaint(log).removeprefix("Error opening input: ") or log
     with path.open("rb") as file:
         box = file.read(8)[4:]
     if "moov atom not found" in log and box in _BOXES:
@@ -255,12 +255,12 @@ def _folder(path: Path, rate: Fraction) -> Clip:
         found = [one for one in path.iterdir() if one.suffix.lower() in PICTURE_SUFFIXES and _is_frame(one.name)]
     except OSError as error:
         raise DacliError(
-            f"{display_path(path)} cannot be listed ({files.reason(error)})", "check its permissions"
+            f"{display_path(path)} cannot be listed ({files.os_reason(error)})", "check its permissions"
         ) from error
     if not found:
         raise DacliError(f"{display_path(path)} holds no pictures", "name a clip, or a folder of numbered frames")
-    frames = tuple(sorted(found, key=natural))
-    height, width = images.read(frames[0]).shape[:2]
+    frames = tuple(sorted(found, key=natural_key))
+    height, width = images.read_image(frames[0]).shape[:2]
     times = tuple(range(len(frames)))
     end, square = len(times), Fraction(1)
     return Clip(path, "", "", width, height, square, 1 / rate, times, end, rate, variable=False, pictures=frames)
@@ -270,7 +270,7 @@ def _is_frame(name: str) -> bool:
     return not name.startswith(".") and not name.endswith(tuple(row.suffix for row in FORMATS.values()))
 
 
-def natural(path: Path) -> tuple[tuple[tuple[int, str], ...], str]:
+def natural_key(path: Path) -> tuple[tuple[tuple[int, str], ...], str]:
     """The key that sorts names by the numbers in them: frame2 before frame10."""
     parts = re.split(r"(\d+)", path.name)
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts if part), path.name

@@ -24,9 +24,9 @@ from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sideca
 from dacli.video.frames import DrawnFrame, FrameInfo, SurveyedFrame
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
-from dacli.video.rendering import UNCHANGED, ClipRenderer, FrameRow, FrameSizes
+from dacli.video.rendering import IDENTITY_SCALE, ClipRenderer, FrameRow, FrameSizes
 from dacli.video.segments import ClipWriter
-from dacli.video.stabilize import Steadier, Survey
+from dacli.video.stabilize import Stabilizer, TwoPassStabilizer
 
 FrameProgress = Callable[[int, float], None]  # takes how many frames are done, and how many a second
 Temporal = Callable[[Iterator[Any]], Iterator[Any]]
@@ -48,11 +48,11 @@ class ClipResult:
 
 def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
     """Return what of a clip is processed; raise DacliError for a file that is not a clip, or is too large."""
-    clip = probe.probe(path, options.rate)
+    clip = probe.probe_clip(path, options.rate)
     if clip.width * clip.height > max_pixels:
         fault = f"{display_path(path)} has {clip.width} × {clip.height} pixels, more than {max_pixels / 1e6:g} million"
         raise DacliError(fault, "allow more with --max-pixels")
-    return probe.cut(clip, options.start, options.end, options.max_fps)
+    return probe.trim_clip(clip, options.start, options.end, options.max_fps)
 
 
 def process_clip(
@@ -65,25 +65,25 @@ def process_clip(
     renderer = ClipRenderer(job, clip, run.predictor, run.settings, options, fingerprint)
     with ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=options.resume) as writer:
         temporal = choose_temporal(clip, run, options, writer, log)
-        source = decoding.frames(clip, after=writer.after, allow_truncated=options.allow_truncated, tell=log)
+        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, tell=log)
         drawn = run_frames(source, run.predictor, temporal, renderer.draw)
         written = FrameWriter(writer)
         written.write_all(drawn, progress)
         record = renderer.record_of_clip(written.rows, written.sizes)
         notes = writer.finish(renderer.texts(written.rows, record), allow_truncated=options.allow_truncated)
     for path in sidecars(job):
-        files.write(path, renderer.sidecar(written.rows, record).encode())
+        files.write_file(path, renderer.sidecar(written.rows, record).encode())
     for note in notes:
         log(note)
     return ClipResult(record, len(written.rows), written.sizes.tiles, written.network)
 
 
 def run_frames(
-    decoded: Iterator[decoding.Frame], predictor: Predictor, temporal: Temporal, draw: Callable[[Any], Any]
+    decoded: Iterator[decoding.DecodedFrame], predictor: Predictor, temporal: Temporal, draw: Callable[[Any], Any]
 ) -> Generator[Any, None, None]:
     """Yield every frame in order, drawn; what fails in a stage is raised here and ends all stages."""
 
-    def read(numbered: tuple[int, decoding.Frame]) -> Loaded[FrameInfo]:
+    def read(numbered: tuple[int, decoding.DecodedFrame]) -> Loaded[FrameInfo]:
         number, (pts, rgb) = numbered
         return Loaded(FrameInfo(pts, number), predictor.prepare(rgb), rgb)
 
@@ -96,7 +96,7 @@ def choose_temporal(clip: Clip, run: OpenRun, options: ClipOptions, writer: Clip
     if options.steady == "off":
         return iter
     if options.steady == "on":
-        steadier = Steadier(metric=metric)
+        steadier = Stabilizer(metric=metric)
         for state in writer.states():
             if (before := json.loads(state)["steadier"]) is not None:  # the last segment's is None: nothing follows it
                 steadier.restore(before)
@@ -106,15 +106,17 @@ def choose_temporal(clip: Clip, run: OpenRun, options: ClipOptions, writer: Clip
             time_base=clip.time_base,
             keeps_state=writer.ends_segment,
         )
-    survey = survey_clip(clip, run.predictor, options, Survey(metric=metric), log)
+    survey = survey_clip(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
     written = sum(map(len, writer.segments))
-    return partial(frames.apply_gauges, gauges=islice(survey.gauges(), written, None))
+    return partial(frames.apply_scale_shifts, gauges=islice(survey.gauges(), written, None))
 
 
-def survey_clip(clip: Clip, predictor: Predictor, options: ClipOptions, survey: Survey, log: Log) -> Survey:
+def survey_clip(
+    clip: Clip, predictor: Predictor, options: ClipOptions, survey: TwoPassStabilizer, log: Log
+) -> TwoPassStabilizer:
     """Return the survey with all frames of a clip added: the first of two passes."""
     log(f"{display_path(clip.path)}: the first of two passes, which takes as long as the second")
-    source = decoding.frames(clip, allow_truncated=options.allow_truncated)
+    source = decoding.decode_frames(clip, allow_truncated=options.allow_truncated)
     look = partial(frames.survey_frames, survey=survey, time_base=clip.time_base)
     seen: Generator[SurveyedFrame, None, None] = run_frames(source, predictor, look, lambda frame: frame)
     for _ in seen:
@@ -141,7 +143,7 @@ class FrameWriter:
         segment = before  # where the rows of the present segment begin
         with contextlib.closing(drawn):
             for frame in drawn:
-                gauge = frame.info.scale_shift or UNCHANGED
+                gauge = frame.info.scale_shift or IDENTITY_SCALE
                 self.rows.append(FrameRow(frame.info.pts, gauge.scale, gauge.shift, gauge.scene, *frame.span))
                 self.sizes = FrameSizes(frame.network_size, frame.source_size, frame.tiles)
                 self.writer.write(frame.info.pts, frame.pictures, self.state(frame.info, segment))

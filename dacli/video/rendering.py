@@ -16,7 +16,7 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Predicted
 from dacli.inference.predictor import Predictor
 from dacli.io.names import RECORD_KEYWORD
-from dacli.io.records import TONES, Record, Scale, scale16, tone
+from dacli.io.records import TONES, DepthScale, Record, choose_scale, to_tones
 from dacli.outputs.formats import OutputFormat
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView
@@ -24,9 +24,9 @@ from dacli.video.depth_clips import VARYING
 from dacli.video.frames import DrawnFrame, FrameInfo
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
-from dacli.video.stabilize import Gauge
+from dacli.video.stabilize import ScaleShift
 
-UNCHANGED = Gauge(1.0, 0.0, 0)
+IDENTITY_SCALE = ScaleShift(1.0, 0.0, 0)
 
 
 class FrameRow(NamedTuple):
@@ -84,7 +84,7 @@ class ClipRenderer:
         found = self.predictor.finish(frame.raw)
         height, width = found.depth.shape
         sizes = FrameSizes(found.network_size, (height, width), found.tiles)
-        gauge = frame.about.scale_shift or UNCHANGED
+        gauge = frame.about.scale_shift or IDENTITY_SCALE
         steady = self.options.steady != "off" and self.settings.quantity != "metres"
         depth = found.depth * np.float32(gauge.scale) + np.float32(gauge.shift) if steady else found.depth
         span = depth_limits(depth, self.settings.style.range)
@@ -96,7 +96,7 @@ class ClipRenderer:
             scale8=scale,
             scale16=scale,
             image=frame.image,
-            tones=tone(found.depth, gauge.scale, gauge.shift) if self.toned else None,
+            tones=to_tones(found.depth, gauge.scale, gauge.shift) if self.toned else None,
         )
         pictures = {kind: self.picture(row, view) for kind, row in self.job.formats.items()}
         return DrawnFrame(frame.about, pictures, span, *sizes)
@@ -105,14 +105,14 @@ class ClipRenderer:
         """Return a frame in one format: a picture for video, the bytes of a file for a folder."""
         return row.encode(view) if self.options.as_frames or row.draw is None else row.draw(view)
 
-    def scale(self, span: tuple[float, float]) -> Scale:
+    def scale(self, span: tuple[float, float]) -> DepthScale:
         """Return what the 16-bit values of a frame stand for whose depth has this range."""
         quantity, near = self.settings.quantity, self.settings.style.near
         if self.millimetres:
-            return scale16(0.0, self.predictor.spec.max_depth or 1.0, quantity, near, auto=True)
+            return choose_scale(0.0, self.predictor.spec.max_depth or 1.0, quantity, near, auto=True)
         if self.toned:
-            return replace(scale16(0.0, 1.0, quantity, near), unit=TONES)
-        return scale16(*span, quantity, near)
+            return replace(choose_scale(0.0, 1.0, quantity, near), unit=TONES)
+        return choose_scale(*span, quantity, near)
 
     def record_of(self, span: tuple[float, float], sizes: FrameSizes) -> Record:
         """Return what a frame with this range says about itself."""

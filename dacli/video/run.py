@@ -8,7 +8,7 @@ from dacli.batch.opening import OpenRun
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, StageSeconds, outcome_json
 from dacli.batch.settings import RunSettings
 from dacli.callbacks import Log
-from dacli.errors import DacliError, unforeseen
+from dacli.errors import DacliError, unexpected_error
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
@@ -57,7 +57,7 @@ def run_clip(
     except DacliError as error:
         return ClipOutcome(Failed(job, index, error), 0, clip.rate)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this clip
-        return ClipOutcome(Failed(job, index, unforeseen(error, display_path(job.source))), 0, clip.rate)
+        return ClipOutcome(Failed(job, index, unexpected_error(error, display_path(job.source))), 0, clip.rate)
     return ClipOutcome(clip_result_outcome(job, index, result), result.count, clip.rate)
 
 

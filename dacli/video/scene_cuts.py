@@ -6,25 +6,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Luma = NDArray[np.float32]
-Kind = TypeVar("Kind", bound=np.generic)
+LumaImage = NDArray[np.float32]
+ChangeKind = TypeVar("ChangeKind", bound=np.generic)
 
 UNCHANGED = 0.9  # share of unchanged pixels up to which there may be a cut
 CHANGE = 4 / 255  # of luma, up to which a pixel counts as unchanged; or 1.5 times the change of the calmest quarter
 ALIKE = 0.5  # correlation under which two pictures, or two places in them, are not of one thing
-WINDOW = (7, 7)  # pixels of a place
-FLAT = 2 / 255  # standard deviation of luma under which a place shows nothing
+MATCH_WINDOW = (7, 7)  # pixels of a place
+FLAT_LUMA = 2 / 255  # standard deviation of luma under which a place shows nothing
 FOUND = 0.5  # share of places found again under which there may be a cut
 BLACK, LIT = 8 / 255, 0.05  # luma up to which a pixel is black; share that is not and has to be for a cut
 
 
-def blurred_change(before: Luma, now: Luma) -> Luma:
+def blurred_change(before: LumaImage, now: LumaImage) -> LumaImage:
     """Mean over 5 × 5 pixels of how much luma [h, w] changed, apart from what most pixels share: the exposure."""
     step = now - before
     return np.asarray(cv2.blur(np.abs(step - np.median(step)), (5, 5)))
 
 
-def is_cut(before: Luma, now: Luma, change: Luma) -> bool:
+def is_cut(before: LumaImage, now: LumaImage, change: LumaImage) -> bool:
     """Whether luma [h, w] of two frames shows different shots.
 
     It does if most pixels changed, no shift of the picture lays its edges on the others, and most places are not found
@@ -35,33 +35,33 @@ def is_cut(before: Luma, now: Luma, change: Luma) -> bool:
     calm = max(CHANGE, 1.5 * float(np.percentile(change, 25)))
     if lit.mean() < LIT or (change[lit] < calm).mean() >= UNCHANGED:
         return False
-    a, b = edges(before), edges(now)
+    a, b = edge_map(before), edge_map(now)
     if correlation(a[lit], b[lit]) >= ALIKE:
         return False
-    down, right = offset(a, b)
-    inside = overlap(lit, -down, -right) & overlap(lit, down, right)
-    if correlation(overlap(a, -down, -right)[inside], overlap(b, down, right)[inside]) >= ALIKE:
+    down, right = best_offset(a, b)
+    inside = overlapping_part(lit, -down, -right) & overlapping_part(lit, down, right)
+    if correlation(overlapping_part(a, -down, -right)[inside], overlapping_part(b, down, right)[inside]) >= ALIKE:
         return False
     again = likeness(before, now)
-    moved = likeness(overlap(before, -down, -right), overlap(now, down, right))
-    overlap(again, down, right)[...] = np.maximum(overlap(again, down, right), moved)
-    telling = lit & (spread(now) > FLAT)
+    moved = likeness(overlapping_part(before, -down, -right), overlapping_part(now, down, right))
+    overlapping_part(again, down, right)[...] = np.maximum(overlapping_part(again, down, right), moved)
+    telling = lit & (luma_spread(now) > FLAT_LUMA)
     return not telling.any() or bool((again[telling] > ALIKE).mean() < FOUND)
 
 
-def likeness(a: Luma, b: Luma) -> Luma:
+def likeness(a: LumaImage, b: LumaImage) -> LumaImage:
     """Correlation of two maps in a window around each pixel [h, w]."""
-    product = cv2.blur(a * b, WINDOW) - cv2.blur(a, WINDOW) * cv2.blur(b, WINDOW)
-    return np.asarray(product / (spread(a) * spread(b)))
+    product = cv2.blur(a * b, MATCH_WINDOW) - cv2.blur(a, MATCH_WINDOW) * cv2.blur(b, MATCH_WINDOW)
+    return np.asarray(product / (luma_spread(a) * luma_spread(b)))
 
 
-def spread(luma: Luma) -> Luma:
+def luma_spread(luma: LumaImage) -> LumaImage:
     """Standard deviation, above 0, in a window around each pixel [h, w]."""
-    variance = cv2.blur(luma * luma, WINDOW) - cv2.blur(luma, WINDOW) ** 2
+    variance = cv2.blur(luma * luma, MATCH_WINDOW) - cv2.blur(luma, MATCH_WINDOW) ** 2
     return np.asarray(np.sqrt(np.maximum(variance, 1e-8)))
 
 
-def edges(luma: Luma) -> Luma:
+def edge_map(luma: LumaImage) -> LumaImage:
     """Magnitude of the gradient of luma [h, w] blurred by a Gaussian of 1 pixel."""
     smooth = cv2.GaussianBlur(luma, (0, 0), 1.0)
     return np.asarray(cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)))
@@ -74,7 +74,7 @@ def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
-def offset(a: Luma, b: Luma) -> tuple[int, int]:
+def best_offset(a: LumaImage, b: LumaImage) -> tuple[int, int]:
     """By how many pixels b [h, w] lies below and to the right of a (phase correlation, Kuglin and Hines 1975)."""
     height, width = a.shape
     window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
@@ -84,7 +84,7 @@ def offset(a: Luma, b: Luma) -> tuple[int, int]:
     return (down + height // 2) % height - height // 2, (right + width // 2) % width - width // 2
 
 
-def overlap(values: NDArray[Kind], down: int, right: int) -> NDArray[Kind]:
+def overlapping_part(values: NDArray[ChangeKind], down: int, right: int) -> NDArray[ChangeKind]:
     """The part of a map [h, w] that another one covers that lies below and to the right by so many pixels."""
     height, width = values.shape
     return values[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]

@@ -21,11 +21,11 @@ from dacli.io import files
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.video import muxing
-from dacli.video.encoding import CRF, Encoder, unwritten
+from dacli.video.encoding import DEFAULT_CRF, ClipEncoder, encode_error
 from dacli.video.probe import Clip
 
-SEGMENT = 250  # frames
-FRAMES = "frames.json"  # what a folder of frames says about itself
+SEGMENT_FRAMES = 250  # frames
+FRAMES_FILE = "frames.json"  # what a folder of frames says about itself
 _ABOUT = "job.json"
 
 
@@ -43,8 +43,8 @@ class ClipWriter:
         outputs: Mapping[str, Path],
         settings: str,
         *,
-        crf: int = CRF,
-        length: int = SEGMENT,
+        crf: int = DEFAULT_CRF,
+        length: int = SEGMENT_FRAMES,
         resume: bool = False,
     ) -> None:
         self.clip, self.outputs, self.crf, self.length = clip, outputs, crf, length
@@ -53,7 +53,7 @@ class ClipWriter:
         self.segments: list[list[int]] = []  # of each finished one, the times of its frames
         self.times: list[int] = []  # of the frames in the one that is being written
         self.state = ""
-        self.encoders: dict[str, Encoder] = {}
+        self.encoders: dict[str, ClipEncoder] = {}
         about = _fingerprint(clip, settings, crf, length)
         with self._disk():
             if resume and _text(self.work / _ABOUT) == about:
@@ -61,7 +61,7 @@ class ClipWriter:
             else:
                 self.discard()
                 self.work.mkdir(parents=True)
-                files.write(self.work / _ABOUT, about.encode())
+                files.write_file(self.work / _ABOUT, about.encode())
 
     @property
     def after(self) -> int | None:
@@ -89,7 +89,7 @@ class ClipWriter:
         for kind in self.outputs:
             picture = pictures[kind]
             if isinstance(picture, bytes):
-                files.write(self.work / kind / _file_name(kind, index - 1), picture)
+                files.write_file(self.work / kind / _file_name(kind, index - 1), picture)
             else:
                 self.encoders[kind].write(pts, until, picture)
         self.times.append(pts)
@@ -113,7 +113,7 @@ class ClipWriter:
             for kind, output in self.outputs.items():
                 part = self.work / f"{kind}{output.suffix}"
                 if kind not in self.films:
-                    files.write(part / FRAMES, records[kind].encode())
+                    files.write_file(part / FRAMES_FILE, records[kind].encode())
                     if output.exists():
                         output.replace(self.work / f"old-{kind}")
                 part.replace(output)
@@ -123,12 +123,12 @@ class ClipWriter:
     def _join(self, records: Mapping[str, str], times: list[int]) -> tuple[str, ...]:
         sounds: dict[str, muxing.Soundtrack] = {}
         for kind, output in self.films.items():
-            form = muxing.container(output)
-            sounds[form] = sounds.get(form) or muxing.soundtrack(self.clip, form)
+            form = muxing.container_options(output)
+            sounds[form] = sounds.get(form) or muxing.choose_soundtrack(self.clip, form)
             part = self.work / f"{kind}{output.suffix}"
             segments = {segment[0]: self._path(i, kind) for i, segment in enumerate(self.segments)}
-            muxing.join(segments, self.clip, sounds[form], records[kind], part, output)
-            muxing.check(part, times, self.clip, output)
+            muxing.join_segments(segments, self.clip, sounds[form], records[kind], part, output)
+            muxing.check_times(part, times, self.clip, output)
         return tuple(note for sound in sounds.values() for note in sound.notes)
 
     def discard(self) -> None:
@@ -153,7 +153,7 @@ class ClipWriter:
     def _open(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes]) -> None:
         for kind, output in self.films.items():
             path = self._path(len(self.segments), kind)
-            self.encoders[kind] = Encoder(path, np.asarray(pictures[kind]), self.clip, pts, self.crf, output)
+            self.encoders[kind] = ClipEncoder(path, np.asarray(pictures[kind]), self.clip, pts, self.crf, output)
 
     def _end_segment(self) -> None:
         for encoder in self.encoders.values():
@@ -162,7 +162,7 @@ class ClipWriter:
             for encoder in self.encoders.values():
                 encoder.finish()
             done = {"pts": self.times, "state": self.state}
-            files.write(self._path(len(self.segments)), json.dumps(done).encode())
+            files.write_file(self._path(len(self.segments)), json.dumps(done).encode())
         self.segments.append(self.times)
         self.close()
 
@@ -184,7 +184,7 @@ class ClipWriter:
         try:
             yield
         except OSError as error:
-            raise unwritten(next(iter(self.outputs.values())), files.reason(error)) from error
+            raise encode_error(next(iter(self.outputs.values())), files.os_reason(error)) from error
 
 
 def _work_folder(outputs: Mapping[str, Path]) -> Path:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from math import ceil, floor
 
 
-def rising(times: Iterable[int]) -> Iterator[int]:
+def make_increasing(times: Iterable[int]) -> Iterator[int]:
     """Yield the times such that each is later than the one before, by one tick if need be, as containers want them."""
     last: int | None = None
     for time in times:
@@ -14,7 +14,9 @@ def rising(times: Iterable[int]) -> Iterator[int]:
         yield last
 
 
-def rate(times: Sequence[int], end: int, time_base: Fraction, stated: Fraction | None = None) -> tuple[Fraction, bool]:
+def frame_rate(
+    times: Sequence[int], end: int, time_base: Fraction, stated: Fraction | None = None
+) -> tuple[Fraction, bool]:
     """Return the frames per second of times in ticks of `time_base` seconds, and whether they vary.
 
     A constant rate is exact: by the ticks, or one that gives these times when it is rounded to ticks: the `stated` one,
@@ -35,13 +37,13 @@ def _rounded(times: Sequence[int], step: Fraction) -> bool:
     return all(abs((time - times[0]) * bottom - i * top) <= bottom for i, time in enumerate(times))
 
 
-def exact(stated: Fraction) -> Fraction:
+def exact_rate(stated: Fraction) -> Fraction:
     """Return the rate that a rate printed with two digits stands for: 23.98 for 24000/1001, and so on."""
     ntsc = Fraction(1000, 1001) * ceil(stated)
     return ntsc if abs(ntsc - stated) < Fraction(6, 1000) else stated
 
 
-def thinned(times: Sequence[int], time_base: Fraction, fps: Fraction) -> tuple[int, ...]:
+def thin_out(times: Sequence[int], time_base: Fraction, fps: Fraction) -> tuple[int, ...]:
     """Return those of the times (ticks of `time_base` seconds) that are the first in their 1/fps of a second.
 
     A tick too early is early enough, if a tick is much shorter than a frame: so that 60 become 30 evenly although times

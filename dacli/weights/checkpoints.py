@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError, UsageError
 from dacli.paths import cache_folder
-from dacli.weights.download import PATIENCE, Patience, Wanted, fetch, sha256_of
+from dacli.weights.download import DEFAULT_RETRIES, DownloadRequest, RetryPolicy, download_file, sha256_of
 from dacli.weights.hub import Origin
 
-ALIASES = {"hypersim": "indoor", "vkitti": "outdoor"}
+MODEL_ALIASES = {"hypersim": "indoor", "vkitti": "outdoor"}
 
-State = Literal["ok", "present, not verified", "damaged", "missing"]
-STATES: tuple[State, ...] = ("ok", "present, not verified", "damaged", "missing")
+CheckpointState = Literal["ok", "present, not verified", "damaged", "missing"]
+CHECKPOINT_STATES: tuple[CheckpointState, ...] = ("ok", "present, not verified", "damaged", "missing")
 
 
 @dataclass(frozen=True)
@@ -58,23 +58,23 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Standing:
+class CheckpointStatus:
     """How a checkpoint stands here: its state, the file (missing: where a download would put it), what is wrong."""
 
-    state: State
+    state: CheckpointState
     path: Path
     fault: str = ""
 
 
 @functools.cache
-def manifest() -> tuple[Checkpoint, ...]:
+def read_manifest() -> tuple[Checkpoint, ...]:
     """Return every published checkpoint; raises DacliError if weights.toml cannot be read."""
     return tuple(Checkpoint(name=name, **row) for name, row in _tables().items() if isinstance(row, dict))
 
 
-def named(name: str) -> Checkpoint:
+def checkpoint_named(name: str) -> Checkpoint:
     """Return the checkpoint of this name; raises UsageError, with the nearest name, if there is none."""
-    rows = {row.name: row for row in manifest()}
+    rows = {row.name: row for row in read_manifest()}
     if name in rows:
         return rows[name]
     near = difflib.get_close_matches(name.lower(), rows, n=1)
@@ -82,14 +82,14 @@ def named(name: str) -> Checkpoint:
     raise UsageError(f"no checkpoint is called {name!r}", hint)
 
 
-def fitting(encoder: str, model: str, *, half: bool) -> tuple[Checkpoint, ...]:
+def matching_checkpoints(encoder: str, model: str, *, half: bool) -> tuple[Checkpoint, ...]:
     """Return the checkpoints that hold this encoder and model, the one to download first, fp16 files first if half.
 
     The others serve where a copy of them is here already. Without half, fp16 files do not count: their weights differ.
     Raises DacliError if none was published.
     """
-    model = ALIASES.get(model, model)
-    rows = [row for row in manifest() if (row.encoder, row.model) == (encoder, model)]
+    model = MODEL_ALIASES.get(model, model)
+    rows = [row for row in read_manifest() if (row.encoder, row.model) == (encoder, model)]
     if not rows:
         raise DacliError(
             f"there is no published checkpoint of {encoder} for model {model}",
@@ -99,12 +99,12 @@ def fitting(encoder: str, model: str, *, half: bool) -> tuple[Checkpoint, ...]:
     return tuple(row for precision in wanted for row in rows if row.precision == precision)
 
 
-def destination(checkpoint: Checkpoint) -> Path:
+def download_path(checkpoint: Checkpoint) -> Path:
     """Return where a download puts the checkpoint, and where a file fetched by hand belongs."""
     return cache_folder() / "weights" / checkpoint.file
 
 
-def origins(checkpoint: Checkpoint) -> tuple[Origin, ...]:
+def download_origins(checkpoint: Checkpoint) -> tuple[Origin, ...]:
     """Return where the checkpoint can be downloaded, in the order to ask; only the first may see HF_TOKEN.
 
     HF_ENDPOINT, where set, stands alone: who names an own hub wants no other. Else DACLI_MIRRORS (addresses with commas
@@ -120,7 +120,7 @@ def origins(checkpoint: Checkpoint) -> tuple[Origin, ...]:
     return (Origin(_address(first, path), _token()), *(Origin(_address(each, path)) for each in rest))
 
 
-def find(checkpoint: Checkpoint, say: Log) -> Path | None:
+def find_checkpoint(checkpoint: Checkpoint, say: Log) -> Path | None:
     """Return a file of this checkpoint that is here already and has the right SHA-256; other people's are only read.
 
     Looks in the folders of DACLI_WEIGHTS_DIR and their `depthanything` (ComfyUI), in dacli's cache, in Hugging Face's.
@@ -133,29 +133,31 @@ def find(checkpoint: Checkpoint, say: Log) -> Path | None:
     return None
 
 
-def obtain(checkpoint: Checkpoint, say: Log, progress: DownloadProgress, patience: Patience = PATIENCE) -> Path:
+def obtain_checkpoint(
+    checkpoint: Checkpoint, say: Log, progress: DownloadProgress, patience: RetryPolicy = DEFAULT_RETRIES
+) -> Path:
     """Return a checked file of this checkpoint, downloaded if it is not here; raises DacliError if that fails.
 
     Before its first use, a licence that forbids commercial use is said.
     """
-    path = find(checkpoint, say)
+    path = find_checkpoint(checkpoint, say)
     notice = cache_folder() / "licences-said" / checkpoint.name
     if checkpoint.non_commercial and not notice.exists():
         say(f"{checkpoint.name}: licence {checkpoint.licence}; not for commercial use")
     if path is None:
-        path = fetch(_wanted(checkpoint), say, progress, patience)
+        path = download_file(_wanted(checkpoint), say, progress, patience)
         _remember(path, checkpoint.sha256)
     if checkpoint.non_commercial:
         _touch(notice)
     return path
 
 
-def verify(checkpoint: Checkpoint) -> Standing:
+def verify_checkpoint(checkpoint: Checkpoint) -> CheckpointStatus:
     """Return how the checkpoint stands after reading every byte of it anew: ok, damaged or missing."""
     return _standing(checkpoint, _sha256_anew)
 
 
-def state(checkpoint: Checkpoint) -> Standing:
+def checkpoint_state(checkpoint: Checkpoint) -> CheckpointStatus:
     """Return how the checkpoint stands as far as sizes and earlier checks tell: no file is read."""
     return _standing(checkpoint, _remembered)
 
@@ -170,8 +172,8 @@ def _tables() -> dict[str, Any]:
         raise DacliError(f"cannot read the list of checkpoints {path}: {error}", "install dacli again") from error
 
 
-def _wanted(checkpoint: Checkpoint) -> Wanted:
-    return Wanted(origins(checkpoint), checkpoint.sha256, checkpoint.bytes, destination(checkpoint))
+def _wanted(checkpoint: Checkpoint) -> DownloadRequest:
+    return DownloadRequest(download_origins(checkpoint), checkpoint.sha256, checkpoint.bytes, download_path(checkpoint))
 
 
 def _address(hub: str, path: str) -> str:
@@ -195,7 +197,7 @@ def _token() -> str | None:
 
 def _candidates(checkpoint: Checkpoint) -> Iterator[Path]:
     """Yield every file here that by its name and place may be the checkpoint."""
-    for path in (*_own_files(checkpoint), destination(checkpoint), *_hugging_face_files(checkpoint)):
+    for path in (*_own_files(checkpoint), download_path(checkpoint), *_hugging_face_files(checkpoint)):
         if _is_file(path):
             yield path
 
@@ -221,29 +223,29 @@ def _hugging_face_home() -> Path:
     return Path(os.environ.get("HF_HOME") or Path(caches, "huggingface")).expanduser()
 
 
-def _standing(checkpoint: Checkpoint, sha256: Callable[[Path], str | None]) -> Standing:
-    best = Standing("missing", destination(checkpoint))
+def _standing(checkpoint: Checkpoint, sha256: Callable[[Path], str | None]) -> CheckpointStatus:
+    best = CheckpointStatus("missing", download_path(checkpoint))
     for path in _candidates(checkpoint):
         standing = _judge(checkpoint, path, sha256)
-        best = min(best, standing, key=lambda each: STATES.index(each.state))
+        best = min(best, standing, key=lambda each: CHECKPOINT_STATES.index(each.state))
         if best.state == "ok":
             break
     return best
 
 
-def _judge(checkpoint: Checkpoint, path: Path, sha256: Callable[[Path], str | None]) -> Standing:
+def _judge(checkpoint: Checkpoint, path: Path, sha256: Callable[[Path], str | None]) -> CheckpointStatus:
     try:
         size = path.stat().st_size
         if checkpoint.bytes not in (None, size):
-            return Standing("damaged", path, f"it has {size} bytes, {checkpoint.bytes} expected")
+            return CheckpointStatus("damaged", path, f"it has {size} bytes, {checkpoint.bytes} expected")
         digest = sha256(path)
     except OSError as error:
-        return Standing("damaged", path, f"it cannot be read ({error.strerror})")
+        return CheckpointStatus("damaged", path, f"it cannot be read ({error.strerror})")
     if digest is None:
-        return Standing("present, not verified", path)
+        return CheckpointStatus("present, not verified", path)
     if digest != checkpoint.sha256:
-        return Standing("damaged", path, "it is not the published file (SHA-256 differs)")
-    return Standing("ok", path)
+        return CheckpointStatus("damaged", path, "it is not the published file (SHA-256 differs)")
+    return CheckpointStatus("ok", path)
 
 
 def _sha256_once(path: Path) -> str:

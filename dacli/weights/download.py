@@ -12,16 +12,16 @@ from pathlib import Path
 
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError
-from dacli.io.locks import lock
-from dacli.weights.hub import DroppedError, Origin, RefusedError, answer, reason
+from dacli.io.locks import lock_file
+from dacli.weights.hub import DroppedError, Origin, RefusedError, connection_reason, open_origin
 
 CHUNK = 1 << 20
-LIMIT = 8 << 30  # bytes; for a file of unknown size
+LARGEST_DOWNLOAD = 8 << 30  # bytes; for a file of unknown size
 LONGEST_WAIT = 60.0  # seconds; above it a server's Retry-After is cut
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DownloadRequest:
     """A file to download: where from, in this order, what it must be, and where it shall stand."""
 
     origins: tuple[Origin, ...]
@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for a silent server (seconds), and how often to try one that drops the connection."""
 
     timeout: float = 30.0
@@ -49,25 +49,27 @@ class Patience:
     sleep: Callable[[float], None] = time.sleep
 
 
-PATIENCE = Patience()
+DEFAULT_RETRIES = RetryPolicy()
 
 
 class _WrongBytesError(Exception):
     """What has gathered is not the file, or not a part of it."""
 
 
-def offline() -> bool:
+def is_offline() -> bool:
     """Return whether HF_HUB_OFFLINE forbids the network."""
     return os.environ.get("HF_HUB_OFFLINE", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-def fetch(wanted: Wanted, say: Log, progress: DownloadProgress, patience: Patience = PATIENCE) -> Path:
+def download_file(
+    wanted: DownloadRequest, say: Log, progress: DownloadProgress, patience: RetryPolicy = DEFAULT_RETRIES
+) -> Path:
     """Return the path of the file, downloaded and checked: whole and right, or not there at all.
 
     `progress` is called with the bytes that are there and the bytes in all (None: unknown). Raises DacliError if no
     origin gives the file, HF_HUB_OFFLINE is set, or the disk is full or not writable.
     """
-    if offline():
+    if is_offline():
         raise _unobtainable(wanted, ["HF_HUB_OFFLINE is set"])
     try:
         wanted.path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _download(wanted: Wanted, say: Log, progress: DownloadProgress, patience: Patience) -> None:
+def _download(wanted: DownloadRequest, say: Log, progress: DownloadProgress, patience: RetryPolicy) -> None:
     reasons: list[str] = []
     for origin in wanted.origins:
         if reasons:
@@ -97,7 +99,9 @@ def _download(wanted: Wanted, say: Log, progress: DownloadProgress, patience: Pa
     raise _unobtainable(wanted, reasons)
 
 
-def _download_from(origin: Origin, wanted: Wanted, say: Log, progress: DownloadProgress, patience: Patience) -> None:
+def _download_from(
+    origin: Origin, wanted: DownloadRequest, say: Log, progress: DownloadProgress, patience: RetryPolicy
+) -> None:
     failures, may_start_over, reached = 0, True, False
     while True:
         before = _size(wanted.part)
@@ -120,7 +124,7 @@ def _download_from(origin: Origin, wanted: Wanted, say: Log, progress: DownloadP
             patience.sleep(pause)
 
 
-def _transfer(origin: Origin, wanted: Wanted, progress: DownloadProgress, timeout: float) -> None:
+def _transfer(origin: Origin, wanted: DownloadRequest, progress: DownloadProgress, timeout: float) -> None:
     have = _size(wanted.part)
     if wanted.bytes is not None and have >= wanted.bytes:
         return
@@ -129,12 +133,12 @@ def _transfer(origin: Origin, wanted: Wanted, progress: DownloadProgress, timeou
         headers["Range"] = f"bytes={have}-"
         if etag := _kept_etag(wanted):
             headers["If-Range"] = etag
-    with answer(origin, headers, timeout) as given:
+    with open_origin(origin, headers, timeout) as given:
         if given is not None:
             _receive(given, wanted, have, progress)
 
 
-def _receive(answer: HTTPResponse, wanted: Wanted, have: int, progress: DownloadProgress) -> None:
+def _receive(answer: HTTPResponse, wanted: DownloadRequest, have: int, progress: DownloadProgress) -> None:
     if answer.status == HTTPStatus.PARTIAL_CONTENT:
         _check_continues(answer.headers, wanted, have)
         offset, total = have, _range_total(answer.headers)
@@ -149,7 +153,7 @@ def _receive(answer: HTTPResponse, wanted: Wanted, have: int, progress: Download
 
 
 def _append(answer: HTTPResponse, part: Path, offset: int, total: int | None, progress: DownloadProgress) -> None:
-    limit = LIMIT if total is None else total
+    limit = LARGEST_DOWNLOAD if total is None else total
     done = offset
     with part.open("ab" if offset else "wb") as file:
         progress(done, total)
@@ -167,10 +171,10 @@ def _read(answer: HTTPResponse, at_most: int) -> bytes:
     try:
         return answer.read1(at_most) if at_most > 0 else b""
     except (OSError, HTTPException) as error:
-        raise DroppedError(reason(error)) from error
+        raise DroppedError(connection_reason(error)) from error
 
 
-def _settle(wanted: Wanted) -> None:
+def _settle(wanted: DownloadRequest) -> None:
     with wanted.part.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
@@ -180,12 +184,12 @@ def _settle(wanted: Wanted) -> None:
     wanted.etag.unlink(missing_ok=True)
 
 
-def _discard(wanted: Wanted) -> None:
+def _discard(wanted: DownloadRequest) -> None:
     wanted.part.unlink(missing_ok=True)
     wanted.etag.unlink(missing_ok=True)
 
 
-def _is_whole(wanted: Wanted) -> bool:
+def _is_whole(wanted: DownloadRequest) -> bool:
     return wanted.path.exists() and sha256_of(wanted.path) == wanted.sha256
 
 
@@ -193,7 +197,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _check_continues(headers: HTTPMessage, wanted: Wanted, have: int) -> None:
+def _check_continues(headers: HTTPMessage, wanted: DownloadRequest, have: int) -> None:
     etag, kept = headers.get("ETag"), _kept_etag(wanted)
     if not headers.get("Content-Range", "").startswith(f"bytes {have}-") or (etag and kept and etag != kept):
         raise _WrongBytesError("answers with another part than asked for")
@@ -204,11 +208,11 @@ def _range_total(headers: HTTPMessage) -> int | None:
     return int(total) if total.isdigit() else None
 
 
-def _kept_etag(wanted: Wanted) -> str:
+def _kept_etag(wanted: DownloadRequest) -> str:
     return wanted.etag.read_text("latin-1") if wanted.etag.exists() else ""
 
 
-def _keep_etag(headers: HTTPMessage, wanted: Wanted) -> None:
+def _keep_etag(headers: HTTPMessage, wanted: DownloadRequest) -> None:
     etag = headers.get("ETag", "")
     if etag.startswith('"'):  # If-Range takes no weak one: RFC 9110, 13.1.5
         wanted.etag.write_text(etag, "latin-1")
@@ -221,7 +225,7 @@ def _check_room(path: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"no room for {needed} bytes on the disk")
 
 
-def _unobtainable(wanted: Wanted, reasons: list[str]) -> DacliError:
+def _unobtainable(wanted: DownloadRequest, reasons: list[str]) -> DacliError:
     return DacliError(
         f"cannot download {wanted.path.name} ({'; '.join(reasons)})",
         f"fetch {wanted.origins[0].address} elsewhere and save it as {wanted.path}, or use --encoder tiny",
@@ -230,15 +234,19 @@ def _unobtainable(wanted: Wanted, reasons: list[str]) -> DacliError:
 
 def _unwritable(path: Path, error: OSError) -> DacliError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return DacliError(f"cannot save {path}: {reason(error)}", "free some room, or set DACLI_CACHE to another disk")
-    return DacliError(f"cannot save {path}: {reason(error)}", "set DACLI_CACHE to a folder that can be written")
+        return DacliError(
+            f"cannot save {path}: {connection_reason(error)}", "free some room, or set DACLI_CACHE to another disk"
+        )
+    return DacliError(
+        f"cannot save {path}: {connection_reason(error)}", "set DACLI_CACHE to a folder that can be written"
+    )
 
 
 @contextlib.contextmanager
 def _locked(path: Path, say: Log) -> Iterator[None]:
     with path.with_name(path.name + ".lock").open("ab") as file:
-        if lock(file) is False:  # where there are no locks the SHA-256 still guards
+        if lock_file(file) is False:  # where there are no locks the SHA-256 still guards
             say(f"another dacli is downloading {path.name}; waiting for it")
-            while lock(file, wait=True) is False:
+            while lock_file(file, wait=True) is False:
                 pass
         yield

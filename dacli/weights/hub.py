@@ -35,7 +35,7 @@ class DroppedError(Exception):
 
 
 @contextlib.contextmanager
-def answer(origin: Origin, headers: dict[str, str], timeout: float) -> Iterator[HTTPResponse | None]:
+def open_origin(origin: Origin, headers: dict[str, str], timeout: float) -> Iterator[HTTPResponse | None]:
     """Yield the server's answer; None if it says that nothing is left of the range asked for (416)."""
     request = urllib.request.Request(origin.address, headers=headers)  # noqa: S310  an Origin is http(s)
     if origin.token:
@@ -83,13 +83,13 @@ def _status_error(error: urllib.error.HTTPError, origin: Origin) -> Exception:
 def _opening_error(error: Exception) -> Exception:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, str | ssl.SSLCertVerificationError):
-        return RefusedError(reason(error))
+        return RefusedError(connection_reason(error))
     unreachable = isinstance(cause, socket.gaierror | ConnectionRefusedError) or (
         isinstance(error, urllib.error.URLError) and isinstance(cause, TimeoutError)
     )
-    return DroppedError(reason(error), hopeless=unreachable)
+    return DroppedError(connection_reason(error), hopeless=unreachable)
 
 
-def reason(error: Exception) -> str:
+def connection_reason(error: Exception) -> str:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

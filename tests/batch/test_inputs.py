@@ -15,7 +15,7 @@ def test_find_takes_pictures_only(tmp_path: Path) -> None:
     wanted = touched(tmp_path, "B.JPG", "a.png", "sub/deep/c.heic", "sub/ü.webp")
     touched(tmp_path, ".hidden.png", ".DS_Store", "._a.png", "Thumbs.db", "notes.txt", ".git/x.png", "sub/a.mp4")
     (tmp_path / "folder.png").mkdir()
-    assert list(inputs.find(tmp_path)) == sorted(wanted)
+    assert list(inputs.find_pictures(tmp_path)) == sorted(wanted)
 
 
 def test_find_never_takes_what_a_run_writes(tmp_path: Path) -> None:
@@ -23,28 +23,28 @@ def test_find_never_takes_what_a_run_writes(tmp_path: Path) -> None:
     touched(tmp_path, "out/a_color.png", "out/sub/b.png")
     made = b"\x89PNG\r\n\x1a\n" + bytes(25) + b"\0\0\0\x07tEXtdacli\0{}"
     (tmp_path / "a_depth16.png").write_bytes(made)
-    assert list(inputs.find(tmp_path, tmp_path / "sub" / ".." / "out")) == sorted(wanted)
+    assert list(inputs.find_pictures(tmp_path, tmp_path / "sub" / ".." / "out")) == sorted(wanted)
     (tmp_path / "elsewhere").symlink_to(tmp_path / "out")
-    assert list(inputs.find(tmp_path, tmp_path / "elsewhere")) == sorted(wanted)
+    assert list(inputs.find_pictures(tmp_path, tmp_path / "elsewhere")) == sorted(wanted)
 
 
 def test_find_in_the_folder_that_is_written_to(tmp_path: Path) -> None:
     (picture,) = touched(tmp_path, "a.jpg")
-    assert inputs.find(tmp_path, tmp_path) == (picture,)
+    assert inputs.find_pictures(tmp_path, tmp_path) == (picture,)
 
 
 def test_find_does_not_follow_folder_links_round(tmp_path: Path) -> None:
     (picture,) = touched(tmp_path, "sub/a.jpg")
     (tmp_path / "sub" / "again").symlink_to(tmp_path)
-    assert inputs.find(tmp_path) == (picture,)
+    assert inputs.find_pictures(tmp_path) == (picture,)
 
 
 def test_find_in_what_is_no_folder(tmp_path: Path) -> None:
     (path,) = touched(tmp_path, "a.jpg")
     with pytest.raises(DacliError, match="is not a folder"):
-        inputs.find(path)
+        inputs.find_pictures(path)
     with pytest.raises(DacliError, match="does not exist"):
-        inputs.find(tmp_path / "none")
+        inputs.find_pictures(tmp_path / "none")
 
 
 def test_a_folder_that_cannot_be_listed_fails_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,10 +59,10 @@ def test_a_folder_that_cannot_be_listed_fails_by_name(tmp_path: Path, monkeypatc
 
     closed = "closed"
     monkeypatch.setattr(os, "scandir", scandir)
-    assert inputs.find(tmp_path) == (picture, tmp_path / "closed")
+    assert inputs.find_pictures(tmp_path) == (picture, tmp_path / "closed")
     closed = tmp_path.name
     with pytest.raises(DacliError, match="cannot be listed: Permission denied"):
-        inputs.find(tmp_path)
+        inputs.find_pictures(tmp_path)
 
 
 def test_find_takes_a_name_without_extension_by_its_first_bytes(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_find_takes_a_name_without_extension_by_its_first_bytes(tmp_path: Path) 
     touched(tmp_path, "Makefile", "README", "empty")
     (tmp_path / "wave").write_bytes(b"RIFF\1\2\3\4WAVE" + bytes(40))
     (tmp_path / "film").write_bytes(b"\0\0\0\x20ftypisom" + bytes(40))
-    assert [path.name for path in inputs.find(tmp_path)] == sorted(starts)
+    assert [path.name for path in inputs.find_pictures(tmp_path)] == sorted(starts)
 
 
 def test_find_leaves_out_what_is_no_file_but_not_a_link_to_nowhere(
@@ -89,12 +89,12 @@ def test_find_leaves_out_what_is_no_file_but_not_a_link_to_nowhere(
     monkeypatch.chdir(tmp_path)  # the name of a socket may not be long
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket.jpg")
-        assert [path.name for path in inputs.find(tmp_path)] == ["a.jpg", "gone.jpg", "linked.jpg"]
+        assert [path.name for path in inputs.find_pictures(tmp_path)] == ["a.jpg", "gone.jpg", "linked.jpg"]
 
 
 def test_find_is_sorted_by_folders_and_names(tmp_path: Path) -> None:
     touched(tmp_path, "a/b.jpg", "a-c.jpg", "a.jpg", "B.jpg", "a/a/z.jpg")
-    assert list(inputs.find(tmp_path)) == sorted(tmp_path.rglob("*.jpg"))
+    assert list(inputs.find_pictures(tmp_path)) == sorted(tmp_path.rglob("*.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_find_is_sorted_by_folders_and_names(tmp_path: Path) -> None:
 )
 def test_patterns_choose(tmp_path: Path, include: list[str], exclude: list[str], want: list[str]) -> None:
     touched(tmp_path, "a.jpg", "x/a.jpg", "x/b.png", "x/y/c.PNG")
-    found = inputs.gather(str(tmp_path), tmp_path / "out", include, exclude)
+    found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", include, exclude)
     assert [path.relative_to(tmp_path).as_posix() for path in found.files] == want
     assert found.root == tmp_path
 
@@ -129,15 +129,15 @@ def test_a_list_in_a_file_or_on_stdin(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_bytes(data)
     want = inputs.Inputs(Path(), (Path("a.jpg"), Path("sub/b c.jpg")))
-    assert inputs.gather("@list.txt", Path("out")) == want
+    assert inputs.gather_inputs("@list.txt", Path("out")) == want
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-    assert inputs.gather("-", Path("out")) == want
+    assert inputs.gather_inputs("-", Path("out")) == want
 
 
 def test_a_list_may_name_what_no_folder_would_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_bytes(b"missing.jpg\n.hidden.png\ncaf\xe9.jpg\nfilm.mp4\n")
-    names = [os.fsencode(path) for path in inputs.gather("@list.txt", Path("out"), exclude=["*.mp4"]).files]
+    names = [os.fsencode(path) for path in inputs.gather_inputs("@list.txt", Path("out"), exclude=["*.mp4"]).files]
     assert names == [b"missing.jpg", b".hidden.png", b"caf\xe9.jpg"]
 
 
@@ -147,7 +147,7 @@ def test_a_list_with_a_path_elsewhere_starts_where_all_have_in_common(
     touched(tmp_path, "here/a.jpg", "there/sub/b.jpg")
     monkeypatch.chdir(tmp_path / "here")
     (tmp_path / "list").write_text(f"a.jpg\n{tmp_path}/there/sub/b.jpg\n")
-    found = inputs.gather(f"@{tmp_path}/list", Path("out"), include=["there/sub/*"])
+    found = inputs.gather_inputs(f"@{tmp_path}/list", Path("out"), include=["there/sub/*"])
     assert (found.root, found.files) == (tmp_path.resolve(), (tmp_path / "there/sub/b.jpg",))
 
 
@@ -159,7 +159,7 @@ def test_a_pattern_takes_pictures_and_starts_before_its_first_wildcard(
     (tmp_path / "in/3.jpg").mkdir()
 
     def found(pattern: str) -> list[str]:
-        gathered = inputs.gather(pattern, Path("in/out"))
+        gathered = inputs.gather_inputs(pattern, Path("in/out"))
         assert gathered.root == Path("in")
         return [path.as_posix() for path in gathered.files]
 
@@ -170,7 +170,7 @@ def test_a_pattern_takes_pictures_and_starts_before_its_first_wildcard(
 
 def test_a_folder_with_wildcards_in_its_name_is_a_folder(tmp_path: Path) -> None:
     (picture,) = touched(tmp_path, "shots [v2]*/a.jpg")
-    assert inputs.gather(str(picture.parent), tmp_path / "out").files == (picture,)
+    assert inputs.gather_inputs(str(picture.parent), tmp_path / "out").files == (picture,)
 
 
 @pytest.mark.parametrize(
@@ -187,5 +187,5 @@ def test_what_is_no_source_of_pictures(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     touched(tmp_path, "a.jpg")
     with pytest.raises(DacliError) as caught:
-        inputs.gather(text, Path("out"))
+        inputs.gather_inputs(text, Path("out"))
     assert said in str(caught.value)

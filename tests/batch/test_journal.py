@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from dacli.batch.fingerprint import fingerprint_picture, stamp_file
 from dacli.batch import journal
+from dacli.batch.fingerprint import fingerprint_picture, stamp_file
 from dacli.batch.finished import find_in_journal
 from dacli.batch.jobs import Job, plan_jobs
 from dacli.batch.journal import Entry, Journal, read_journals
 from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError, StopError
-from dacli.inference.device import Plan
+from dacli.inference.device import ExecutionPlan
 from dacli.io import files
 from dacli.outputs.formats import FORMATS
 
@@ -26,7 +26,7 @@ SETTINGS = RunSettings(
     weights="tiny.safetensors 1",
     quantity="inverse depth",
     size=28,
-    plan=Plan("cpu", "torch", "fp32", half_weights=False, reason=""),
+    plan=ExecutionPlan("cpu", "torch", "fp32", half_weights=False, reason=""),
 )
 
 
@@ -215,21 +215,21 @@ def test_a_file_system_without_locks_gets_a_new_file_for_every_run(
 def test_whole_files_are_written_only_below_a_folder_that_is_there(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    files.write(out / "sub" / "a", b"x", below=out, mark="m-")
+    files.write_file(out / "sub" / "a", b"x", below=out, mark="m-")
     assert (out / "sub" / "a").read_bytes() == b"x"
     (out / "sub" / "a").unlink()
     (out / "sub").rmdir()
     out.rmdir()
     with pytest.raises(StopError, match="out is gone"):
-        files.write(out / "sub" / "a", b"x", below=out)
+        files.write_file(out / "sub" / "a", b"x", below=out)
     assert not out.exists()
-    assert not files.unfinished
+    assert not files.unfinished_files
 
 
 def test_abandoned_writes_leave_nothing(tmp_path: Path) -> None:
     part = tmp_path / ".x.part"
     part.touch()
-    files.unfinished.add(part)
-    files.abandon()
-    files.unfinished.clear()
+    files.unfinished_files.add(part)
+    files.remove_unfinished()
+    files.unfinished_files.clear()
     assert list(tmp_path.iterdir()) == []

@@ -26,8 +26,8 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, gather_groups
 from dacli.callbacks import TileProgress, ignore_progress
 from dacli.errors import DacliError, MemoryShortError, StopError
-from dacli.inference.device import Plan
-from dacli.inference.predictor import Prediction, Prepared, Raw
+from dacli.inference.device import ExecutionPlan
+from dacli.inference.predictor import Prediction, PreparedImage, RawDepth
 from dacli.io import files, images, png, records
 from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
@@ -36,7 +36,7 @@ from tests.support.hanging import in_time
 from tests.test_prefetch import FaultError, no_thread_is_left, until  # noqa: F401 - the fixture outcomes by its name
 
 PATIENCE = 20.0  # seconds after which a test calls something hung
-CPU = Plan("cpu", "torch", "fp32", half_weights=False, reason="")
+CPU = ExecutionPlan("cpu", "torch", "fp32", half_weights=False, reason="")
 
 
 @pytest.fixture(autouse=True)
@@ -62,11 +62,11 @@ class Model:
     def seen(self) -> int:
         return sum(map(len, self.batches))
 
-    def prepare(self, rgb: NDArray[np.uint8]) -> Prepared:
+    def prepare(self, rgb: NDArray[np.uint8]) -> PreparedImage:
         height, width = rgb.shape[:2]
-        return Prepared(torch.tensor(rgb.transpose(2, 0, 1).astype(np.float32)), (height, width))
+        return PreparedImage(torch.tensor(rgb.transpose(2, 0, 1).astype(np.float32)), (height, width))
 
-    def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:  # noqa: ARG002
+    def infer(self, batch: Sequence[PreparedImage], progress: TileProgress = ignore_progress) -> list[RawDepth]:  # noqa: ARG002
         assert self.one_at_a_time.acquire(blocking=False), "one pass at a time"
         try:
             marks = [int(one.tensor[2, 0, 0]) for one in batch]
@@ -75,11 +75,11 @@ class Model:
                 if fault := self.faults.get(mark):
                     raise fault
             together = (torch.stack([one.tensor for one in batch])[:, 0] + 1) * self.scale
-            return [Raw(raw, one.source, "fp32") for one, raw in zip(batch, together, strict=True)]
+            return [RawDepth(raw, one.source, "fp32") for one, raw in zip(batch, together, strict=True)]
         finally:
             self.one_at_a_time.release()
 
-    def finish(self, raw: Raw) -> Prediction:
+    def finish(self, raw: RawDepth) -> Prediction:
         height, width = raw.tensor.shape
         return Prediction(raw.tensor.numpy(), (height, width), 0, raw.precision, raw.note)
 
@@ -100,7 +100,7 @@ def photo(path: Path, mark: int = 0, seed: int = 0, shape: tuple[int, int] = (20
     pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
     pixels[0, 0] = mark
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png.encode(pixels))
+    path.write_bytes(png.encode_png(pixels))
     return path
 
 
@@ -147,7 +147,7 @@ def stamps(outcomes: list[Outcome]) -> dict[Path, int]:
 
 
 def scraps(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.name.endswith(files.PART)]
+    return [path for path in folder.rglob("*") if path.name.endswith(files.PART_SUFFIX)]
 
 
 def outcomes_until(
@@ -179,7 +179,7 @@ def test_every_kind_comes_out_of_one_pass(tmp_path: Path) -> None:
         ["a.png", "a_color.png", "a_gray.png", "a_depth16.png", "a_depth.npy", "a_side.png"]
     )
     depth = np.load(tmp_path / "a_depth.npy")
-    assert np.array_equal(depth, images.read(tmp_path / "a.png")[..., 0].astype(np.float32) + 1)
+    assert np.array_equal(depth, images.read_image(tmp_path / "a.png")[..., 0].astype(np.float32) + 1)
     assert isinstance(outcome, Done)
     assert outcome.range == (depth.min(), depth.max())
 
@@ -187,9 +187,9 @@ def test_every_kind_comes_out_of_one_pass(tmp_path: Path) -> None:
 def test_side_has_the_picture_and_color_beside_each_other(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     run([source], ("side", "color"))
-    side = images.read(tmp_path / "a_side.png")
-    assert np.array_equal(side[:, :30], images.read(source))
-    assert np.array_equal(side[:, 30:], images.read(tmp_path / "a_color.png"))
+    side = images.read_image(tmp_path / "a_side.png")
+    assert np.array_equal(side[:, :30], images.read_image(source))
+    assert np.array_equal(side[:, 30:], images.read_image(tmp_path / "a_color.png"))
 
 
 def test_pictures_are_released_as_soon_as_nothing_needs_them(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_pictures_are_released_as_soon_as_nothing_needs_them(tmp_path: Path) -> 
         (job,) = plan_jobs([tmp_path / "a.png"], None, [FORMATS[kind]])
         loaded = pictures.read_picture((0, job), picture_run)
         assert loaded.nbytes == picture + 20 * 30 * 3 * 4
-        (predicted,) = stages.infer([loaded], model, pictures.fail_picture)
+        (predicted,) = stages.infer_group([loaded], model, pictures.fail_picture)
         assert predicted.nbytes == picture + 20 * 30 * 4 * 2  # at the network's size, and what it will be at its own
         assert pictures.write_outputs(predicted, picture_run).nbytes == 0
 
@@ -268,11 +268,11 @@ def test_leaving_a_run_early_leaves_no_thread_and_no_half_file(tmp_path: Path) -
     outcomes = run_pictures(plan_jobs(sources, None, [FORMATS["color"]]), PictureRun(model, SETTINGS))
     assert in_time(lambda: next(outcomes)).job.source == sources[0]
     in_time(outcomes.close)
-    assert not prefetch.busy()
+    assert not prefetch.any_stage_alive()
     assert (tmp_path / "00_color.png").exists()
     assert not scraps(tmp_path)
     for path in tmp_path.glob("*_color.png"):
-        assert images.read(path).shape == (20, 30, 3)
+        assert images.read_image(path).shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), StopError("the disk is gone")])
@@ -280,9 +280,9 @@ def test_what_stops_writing_ends_the_run(tmp_path: Path, monkeypatch: pytest.Mon
     def write(path: Path, data: bytes, **_: object) -> None:  # noqa: ARG001
         raise fault
 
-    monkeypatch.setattr(files, "write", write)
+    monkeypatch.setattr(files, "write_file", write)
     assert outcomes_until(type(fault), photos(tmp_path, 5)) == []
-    assert not prefetch.busy()
+    assert not prefetch.any_stage_alive()
 
 
 def test_jobs_that_fail_to_come_end_the_run_after_those_that_came(tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_npy_of_other_settings_beside_a_picture_of_these_is_done_anew(tmp_path: 
     assert is_skipped(run([source], ("npy", "color"))[0])
     assert is_skipped(run([source], ("color",))[0])
     other = np.zeros((20, 30), np.float32)
-    files.write(tmp_path / "a_depth.npy", images.npy(other))
+    files.write_file(tmp_path / "a_depth.npy", images.encode_npy(other))
     assert is_skipped(run([source], ("color",))[0])
     assert not is_skipped(run([source], ("npy", "color"))[0])
     assert np.load(tmp_path / "a_depth.npy").any()
@@ -404,8 +404,8 @@ def test_npy_that_is_none_is_done_anew(tmp_path: Path, content: bytes) -> None:
 
 def foreign_pngs() -> list[bytes]:
     gray = np.zeros((4, 4), np.uint8)
-    whole = png.encode(gray, {RECORD_KEYWORD: "{}"})
-    return [png.encode(gray), b"", b"no picture", whole, whole[:-2]]
+    whole = png.encode_png(gray, {RECORD_KEYWORD: "{}"})
+    return [png.encode_png(gray), b"", b"no picture", whole, whole[:-2]]
 
 
 @pytest.mark.parametrize("content", foreign_pngs())
@@ -446,7 +446,7 @@ def test_overwrite_redoes_what_is_there_whoever_made_it(tmp_path: Path) -> None:
     (outcome,) = run([source], ("color", "gray"), replace(SETTINGS, overwrite=True))
     assert isinstance(outcome, Done)
     assert stamps([outcome])[tmp_path / "a_color.png"] > before[tmp_path / "a_color.png"]
-    assert png.text((tmp_path / "a_gray.png").read_bytes(), "a")
+    assert png.read_png_text((tmp_path / "a_gray.png").read_bytes(), "a")
 
 
 def test_a_source_of_a_name_that_is_no_text_is_recorded_and_kept(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_a_source_of_a_name_that_is_no_text_is_recorded_and_kept(tmp_path: Path)
     assert is_ok(run([source], ALL)[0])
     (again,) = run([source], ALL)
     assert is_skipped(again)
-    text = png.text((tmp_path / os.fsdecode(b"caf\xe9_gray.png")).read_bytes(), "a")
+    text = png.read_png_text((tmp_path / os.fsdecode(b"caf\xe9_gray.png")).read_bytes(), "a")
     assert json.loads(text[RECORD_KEYWORD])["source"] == "caf\\udce9.png"
 
 
@@ -485,7 +485,7 @@ def test_a_disk_full_at_a_second_output_ends_the_run_and_leaves_whole_files_only
     assert not scraps(tmp_path)
     assert not (tmp_path / "01_gray.png").exists()
     for name in ("00_color.png", "00_gray.png", "01_color.png"):
-        assert RECORD_KEYWORD in png.text((tmp_path / name).read_bytes(), name)
+        assert RECORD_KEYWORD in png.read_png_text((tmp_path / name).read_bytes(), name)
     again = run(sources, ("color", "gray"))
     assert [is_skipped(outcome) for outcome in again[:2]] == [True, False]
     assert not any(errors(again))
@@ -508,7 +508,7 @@ def test_metres_are_recorded_as_metres_and_as_millimetres_in_png16(tmp_path: Pat
         [photo(tmp_path / "a.png")], ("png16", "npy"), replace(SETTINGS, quantity="metres"), Model(scale=0.1)
     )
     values, text = images.read_depth16(tmp_path / "a_depth16.png")
-    depth, record = records.decode(values, text, "a")
+    depth, record = records.decode_depth(values, text, "a")
     assert (record.quantity, record.unit, record.near) == ("metres", "millimetres", "black")
     assert np.abs(depth - np.load(tmp_path / "a_depth.npy")).max() <= 0.0005
     assert isinstance(outcome, Done)
@@ -519,7 +519,7 @@ def test_a_vanished_output_folder_ends_the_run_and_is_not_made_anew(tmp_path: Pa
     out, sources = tmp_path / "out", photos(tmp_path / "in", 5)
 
     class Remover(Model):
-        def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:
+        def infer(self, batch: Sequence[PreparedImage], progress: TileProgress = ignore_progress) -> list[RawDepth]:
             if batch[0].tensor[2, 0, 0] == 1:
                 until((out / "00_gray.png").exists)
                 until(lambda: not scraps(out))
@@ -547,7 +547,7 @@ def test_an_output_folder_that_vanishes_just_before_one_below_it_is_made_is_not_
 
     monkeypatch.setattr(Path, "mkdir", mkdir)
     with pytest.raises(StopError, match=r"the output folder .*out is gone"):
-        files.write(out / made / "a.png", b"", below=out)
+        files.write_file(out / made / "a.png", b"", below=out)
     assert [path.name for path in tmp_path.rglob("*")] == ["gone"]
 
 
@@ -609,7 +609,7 @@ def test_no_more_than_a_window_of_pictures_is_held_back() -> None:
 
 
 def test_no_more_bytes_are_held_back_than_may_wait() -> None:
-    half = 3 * prefetch.AHEAD // 2  # of what three pictures of a batch may hold
+    half = 3 * prefetch.BYTES_AHEAD // 2  # of what three pictures of a batch may hold
     assert gathered("abcabc", 3, half) == ["a", "b", "c", "a", "b", "c"]
     assert gathered("abcabc", 3, half // 4) == ["aa", "bb", "cc"]
     assert gathered("ab", 3, 9 * half) == ["a", "b"]
@@ -660,7 +660,7 @@ def test_so_many_pictures_are_in_the_network_at_once_as_the_predictor_allows(tmp
     meeting, turn = threading.Barrier(2, timeout=PATIENCE), threading.Lock()
 
     class Meeting(Model):
-        def infer(self, batch: Sequence[Prepared], progress: TileProgress = ignore_progress) -> list[Raw]:
+        def infer(self, batch: Sequence[PreparedImage], progress: TileProgress = ignore_progress) -> list[RawDepth]:
             meeting.wait()  # two are in a pass at the same time
             with turn:
                 return super().infer(batch, progress)
@@ -703,8 +703,8 @@ def test_what_the_journal_knows_is_not_read_again(tmp_path: Path, monkeypatch: p
     first, _ = journaled(tmp_path, ALL)
     assert not any(errors(first))
     before = stamps(first)
-    monkeypatch.setattr(images, "read", no_reading)
-    monkeypatch.setattr(files, "contents", no_reading)
+    monkeypatch.setattr(images, "read_image", no_reading)
+    monkeypatch.setattr(files, "read_bytes", no_reading)
     again, model = journaled(tmp_path, ALL)
     assert [is_skipped(outcome) for outcome in again] == [True] * 3
     assert facts(again) == facts(first)
@@ -732,7 +732,7 @@ def test_what_changed_is_done_anew_and_then_known_again(
     if changed == "source":
         photo(sources[0], 0, seed=9, shape=(24, 30))
     elif changed == "output":
-        output.write_bytes(images.npy(np.zeros((20, 31), np.float32)))
+        output.write_bytes(images.encode_npy(np.zeros((20, 31), np.float32)))
     elif changed == "no output":
         output.unlink()
     elif changed == "version":
@@ -742,7 +742,7 @@ def test_what_changed_is_done_anew_and_then_known_again(
     outcomes, model = journaled(tmp_path, kinds, style)
     assert errors(outcomes) == ["", ""]
     assert sum(not is_skipped(outcome) for outcome in outcomes) == model.seen == redone
-    assert np.array_equal(np.load(output), images.read(sources[0])[..., 0] + np.float32(1))
+    assert np.array_equal(np.load(output), images.read_image(sources[0])[..., 0] + np.float32(1))
     assert [is_skipped(outcome) for outcome in journaled(tmp_path, kinds, style)[0]] == [True, True]
 
 

@@ -17,8 +17,8 @@ import torch
 
 from dacli import __version__
 from dacli.bench import machine, measure, rivals, subjects, table
-from dacli.bench.rivals import Given, Runner
-from dacli.bench.subjects import Subject
+from dacli.bench.rivals import RivalInput, Runner
+from dacli.bench.subjects import MeasuredModel
 from dacli.cli.console import Voice
 from dacli.errors import DacliError
 from dacli.inference import device
@@ -34,14 +34,14 @@ MADE = ("--engine", "torch", "--precision", "fp32")
 @pytest.fixture(autouse=True)
 def little(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the fixture works by its name
     """A folder to be timed has two small pictures."""
-    monkeypatch.setattr(table, "PICTURES", 2)
-    monkeypatch.setattr(table, "photos", partial(measure.photos, width=48, height=36))
+    monkeypatch.setattr(table, "FOLDER_PICTURES", 2)
+    monkeypatch.setattr(table, "photos", partial(measure.make_photos, width=48, height=36))
 
 
 @pytest.fixture
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command is run for its memory."""
-    monkeypatch.setattr(table, "memory", lambda *_: 0.25)
+    monkeypatch.setattr(table, "image_peak_memory", lambda *_: 0.25)
     monkeypatch.setattr("dacli.bench.contact_sheet.memory", lambda *_: 0.25)
 
 
@@ -62,7 +62,12 @@ def test_the_table_names_the_machine_and_has_a_row_for_each_way(dacli: Run) -> N
     run = dacli("bench", *SMALL, "--precision", "fp32,bf16", "--engine", "torch,openvino", "--device", "cpu")
     assert (run.code, run.err) == (0, ["measuring tiny at 32 px"])
     first, second, *rows = run.out.splitlines()
-    for part in (f"dacli {__version__}", f"torch {torch.__version__}", f"{device.threads()} threads", "openvino 20"):
+    for part in (
+        f"dacli {__version__}",
+        f"torch {torch.__version__}",
+        f"{device.compute_threads()} threads",
+        "openvino 20",
+    ):
         assert part in first
     assert second.endswith("weights tiny.safetensors, size 32; medians")
     told = [row.split()[:3] for row in rows if row.split()[:1] == ["tiny"]]
@@ -76,20 +81,20 @@ def test_json_is_one_line(dacli: Run) -> None:
     assert (run.code, run.err) == (0, [])
     (line,) = run.out.splitlines()
     found = json.loads(line)
-    assert found["machine"] == machine.examine()
+    assert found["machine"] == machine.examine_machine()
     small, large = found["results"]
     setup = {"encoder": "tiny", "weights": "tiny.safetensors", "engine": "torch", "precision": "fp32"}
     assert small.items() >= {**setup, "size": 32, "tiles": 0, "relative_error": 0, "peak_gib": 0.25}.items()
     assert large.items() >= {**setup, "size": 300, "tiles": 4, "network_seconds": None}.items()
-    assert set(small) == set(large) == {*setup, "size", "tiles", *table.SCORES}
+    assert set(small) == set(large) == {*setup, "size", "tiles", *table.BENCH_SCORES}
     assert min(small[name] for name in ("seconds", "network_seconds", "pictures_per_second")) > 0
-    assert {small[name] for name in table.SCORES if name.startswith("times")} == {None}
+    assert {small[name] for name in table.BENCH_SCORES if name.startswith("times")} == {None}
 
 
 def test_errors_are_those_of_the_depth() -> None:
     exact = np.array([[3, 4]], np.float32)
-    assert table.error(exact, exact) == 0
-    assert table.error(np.array([[3, 5]], np.float32), exact) == pytest.approx(0.2)
+    assert table.relative_error(exact, exact) == 0
+    assert table.relative_error(np.array([[3, 5]], np.float32), exact) == pytest.approx(0.2)
 
 
 def test_ratios_are_medians_of_turns_and_only_where_there_is_a_rival() -> None:
@@ -99,14 +104,14 @@ def test_ratios_are_medians_of_turns_and_only_where_there_is_a_rival() -> None:
         "network": [[1.0, 1.0, 1.0], [], [0.5, 0.9, 1.1]],
         "folder": [[2.0, 4.0, 2.0], [8.0, 8.0, 12.0], []],
     }
-    mine, pipeline, plain = table.summaries(runners, seconds, files=8)
+    mine, pipeline, plain = table.summarize_turns(runners, seconds, files=8)
     assert mine == {
         "seconds": 2.0, "network_seconds": 1.0, "pictures_per_second": 4.0, "times_pipeline": 2.0,
         "times_pipeline_folder": 4.0, "times_openvino": 0.9,
     }  # fmt: skip
     assert (pipeline["pictures_per_second"], pipeline["times_pipeline"], plain["times_openvino"]) == (1.0, 1.0, 1.0)
     assert all(math.isnan(float(str(plain[name]))) for name in ("seconds", "pictures_per_second", "times_pipeline"))
-    (alone,) = table.summaries(runners[:1], {kind: each[:1] for kind, each in seconds.items()}, files=8)
+    (alone,) = table.summarize_turns(runners[:1], {kind: each[:1] for kind, each in seconds.items()}, files=8)
     assert math.isnan(float(str(alone["times_pipeline"])))
 
 
@@ -119,7 +124,7 @@ def test_turns_are_shared_and_folders_get_fewer(monkeypatch: pytest.MonkeyPatch)
     one = Runner("torch", "fp32", whole=noting("a"), network=noting("n"), folder=noting("f"))
     other = Runner(rivals.PIPELINE, "fp32", whole=noting("b"))
     monkeypatch.setattr(table, "FEWER_TURNS", 1)
-    found = table.timed([one, other], 3)
+    found = table.time_runners([one, other], 3)
     assert "".join(done) == "ab" * 4 + "n" * 4 + "f" * 2
     assert {kind: [len(each) for each in taken] for kind, taken in found.items()} == {
         "whole": [3, 3],
@@ -135,12 +140,12 @@ def test_memory_is_the_commands_own(home: Path) -> None:
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert len(ballast) == 500 << 20
     assert 200 < int(told) / (1 << 10 if sys.platform != "darwin" else 1 << 20) < 300
-    plan = device.resolve("cpu", "fp32", "torch")
-    given = Subject(Tiny(), "tiny", "tiny", ("--encoder", "tiny"))
-    (source,) = measure.photos(home, 1, width=48, height=36)
-    assert 0.1 < table.memory(given, plan, 32, source, home) < 0.45
+    plan = device.resolve_plan("cpu", "fp32", "torch")
+    given = MeasuredModel(Tiny(), "tiny", "tiny", ("--encoder", "tiny"))
+    (source,) = measure.make_photos(home, 1, width=48, height=36)
+    assert 0.1 < table.image_peak_memory(given, plan, 32, source, home) < 0.45
     with pytest.raises(DacliError, match=r"dacli image, run for its memory, ended with 1: .*none\.png"):
-        table.memory(given, plan, 32, home / "none.png", home)
+        table.image_peak_memory(given, plan, 32, home / "none.png", home)
 
 
 # --- networks whose weights are not here ---
@@ -149,7 +154,7 @@ def test_memory_is_the_commands_own(home: Path) -> None:
 def test_random_weights_are_always_the_same_and_show_something() -> None:
     picture = torch.randn(1, 3, 56, 70, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        first, second = (subjects.drawn(DepthAnything("vits").eval())(picture) for _ in range(2))
+        first, second = (subjects.fill_with_random_weights(DepthAnything("vits").eval())(picture) for _ in range(2))
     assert torch.equal(first, second)
     assert float(first.std()) > 0.05 * float(first.mean()) > 0
 
@@ -160,10 +165,10 @@ def test_what_is_made_of_random_weights_is_not_kept(
 ) -> None:
     if before:
         monkeypatch.setenv("DACLI_CACHE", before)
-    with subjects.subject("vits", home, Voice(quiet=True)) as given:
+    with subjects.open_measured_model("vits", home, Voice(quiet=True)) as given:
         assert os.environ["DACLI_CACHE"] == str(home / "cache")
         option, path = given.options
-        again = checkpoint_files.load(Path(path)).state_dict()
+        again = checkpoint_files.load_checkpoint(Path(path)).state_dict()
     assert os.environ.get("DACLI_CACHE") == before
     assert (given.weights, option) == ("random", "--weights")
     assert all(torch.equal(value, again[key]) for key, value in given.network.state_dict().items())
@@ -173,12 +178,12 @@ def test_what_is_made_of_random_weights_is_not_kept(
 # --- rivals ---
 
 
-def given(folder: Path) -> Given:
-    network = subjects.drawn(DepthAnything("vits").eval())
-    (source,) = measure.photos(folder / "in", 1, width=80, height=60)
+def given(folder: Path) -> RivalInput:
+    network = subjects.fill_with_random_weights(DepthAnything("vits").eval())
+    (source,) = measure.make_photos(folder / "in", 1, width=80, height=60)
     rgb = np.ascontiguousarray(image(source)[..., ::-1])
     seen = torch.randn(1, 3, 42, 56, generator=torch.Generator().manual_seed(1))
-    return Given(network, rgb, seen, 42, [source], folder)
+    return RivalInput(network, rgb, seen, 42, [source], folder)
 
 
 def test_plain_openvino_computes_what_torch_does(home: Path) -> None:
@@ -186,11 +191,11 @@ def test_plain_openvino_computes_what_torch_does(home: Path) -> None:
     with torch.inference_mode():
         expected = same.network(same.seen).numpy()
     for fixed, name in ((False, "plain OpenVINO"), (True, "OpenVINO, one size")):
-        runner = rivals.openvino(same, fixed=fixed)
+        runner = rivals.openvino_runner(same, fixed=fixed)
         assert runner.network is not None
         found: Any = runner.network()
         assert runner.engine == name
-        assert table.error(found[0], expected) < (1e-3 if runner.precision == "fp32" else 3e-2)
+        assert table.relative_error(found[0], expected) < (1e-3 if runner.precision == "fp32" else 3e-2)
 
 
 def test_the_pipeline_sees_what_dacli_does(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +207,7 @@ def test_the_pipeline_sees_what_dacli_does(home: Path, monkeypatch: pytest.Monke
         return real(self, x)
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", noting)
-    runner = rivals.pipeline(same)
+    runner = rivals.pipeline_runner(same)
     assert runner.whole is not None
     assert runner.folder is not None
     found: Any = runner.whole()
@@ -216,15 +221,15 @@ def test_the_pipeline_sees_what_dacli_does(home: Path, monkeypatch: pytest.Monke
 def test_missing_and_failing_rivals_are_told_and_the_rest_is_measured(
     dacli: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(_: Given, **__: bool) -> Runner:
+    def failing(_: RivalInput, **__: bool) -> Runner:
         raise RuntimeError("no such\nlayout")
 
-    def standing(_: Given) -> Runner:
+    def standing(_: RivalInput) -> Runner:
         return Runner(rivals.PIPELINE, "fp32", whole=list, folder=list)
 
-    monkeypatch.setattr(rivals, "is_installed", lambda package: package != "onnxruntime")
-    monkeypatch.setattr(rivals, "openvino", failing)
-    monkeypatch.setattr(rivals, "pipeline", standing)
+    monkeypatch.setattr(rivals, "has_package", lambda package: package != "onnxruntime")
+    monkeypatch.setattr(rivals, "openvino_runner", failing)
+    monkeypatch.setattr(rivals, "pipeline_runner", standing)
     run = dacli("bench", "--encoder", "vits", "--size", 42, "--turns", 1, *MADE, "--against", "--json", "-q")
     assert run.code == 0
     assert run.err[1:] == [
@@ -245,7 +250,7 @@ def test_nothing_runs_against_tiny_and_tiles(
 ) -> None:
     monkeypatch.setattr(DepthAnything, "native_size", 28)
     monkeypatch.setattr(DepthAnything, "largest_pass", 28)
-    monkeypatch.delattr(rivals, "runners")
+    monkeypatch.delattr(rivals, "rival_runners")
     run = dacli("bench", "--encoder", encoder, "--size", 42, "--turns", 1, *MADE, "--against", "--json", "-q")
     (found,) = json.loads(run.out)["results"]
     assert (run.code, found["encoder"], found["tiles"]) == (0, encoder, tiles)
@@ -275,7 +280,7 @@ def test_a_sheet_shows_what_dacli_image_makes(dacli: Run, home: Path, photo: Pat
 def test_what_fails_leaves_its_place_in_the_sheet_empty(
     dacli: Run, home: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(_: object, plan: device.Plan, size: int, *__: object) -> float:
+    def failing(_: object, plan: device.ExecutionPlan, size: int, *__: object) -> float:
         if (plan.precision, size) == ("bf16", 32):
             raise DacliError("it is full")
         return 1.0
@@ -298,7 +303,7 @@ def test_what_fails_is_told_and_the_rest_is_measured(dacli: Run, monkeypatch: py
             raise DacliError("dacli image, run for its memory, ended with 1", "not enough memory")
         return 1.0
 
-    monkeypatch.setattr(table, "memory", failing)
+    monkeypatch.setattr(table, "image_peak_memory", failing)
     run = dacli("bench", *SMALL, *MADE, "--size", "64,32", "--json", "-q")
     assert run.code == 1
     assert run.err == ["error: dacli image, run for its memory, ended with 1: not enough memory"]

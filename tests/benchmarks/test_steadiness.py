@@ -11,8 +11,8 @@ from dacli.evaluation import temporal
 from dacli.inference import device
 from dacli.inference.predictor import Predictor
 from dacli.models import tiny
-from dacli.scenes.layouts import scene
-from dacli.scenes.moving import MOTIONS, clip
+from dacli.scenes.layouts import make_scene
+from dacli.scenes.moving import MOTIONS, render_clip
 
 RNG = np.random.default_rng(4)
 SIZE = (48, 64)
@@ -29,8 +29,8 @@ def made_of(raw: NDArray[np.float32], shots: list[int]) -> Take:
 
 def rendered(motion: str, count: int, *, cut: bool = False, network: Predictor | None = None) -> Take:
     """A clip with its exact depth in gauges that jitter, or with what a network makes of it."""
-    layouts = [scene(77, 9), scene(77, 15)][: 1 + cut]
-    frames = list(clip(layouts, MOTIONS[motion], count, SIZE, noise=2))
+    layouts = [make_scene(77, 9), make_scene(77, 15)][: 1 + cut]
+    frames = list(render_clip(layouts, MOTIONS[motion], count, SIZE, noise=2))
     if network:
         return take(frames, np.stack([network.predict([f.rgb])[0].depth for f in frames]))
     gains, shifts = np.exp(RNG.normal(0, 0.1, count)), RNG.normal(0, 0.2, count)
@@ -78,7 +78,7 @@ def test_every_shot_is_measured_in_its_own_gauge() -> None:
     depth[5:] = 9 * depth[5:] - 4
     rows = measured(taken, depth, bent=False)
     np.testing.assert_allclose([row[:3] for row in rows], [[0, 0, 1]] * 2, atol=1e-4)
-    whole = temporal.measure(depth, taken.truth, taken.matches)
+    whole = temporal.measure_flicker(depth, taken.truth, taken.matches)
     assert whole.delta1 < 0.9
 
 
@@ -104,7 +104,7 @@ def test_jitter_of_the_gauge_is_gone(motion: str) -> None:
 
 
 def test_the_bundled_network_flickers_less_than_a_quarter_at_the_same_delta1() -> None:
-    network = Predictor(tiny.load(), device.resolve("cpu", "fp32"))
+    network = Predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
     rows: dict[str, list[list[float]]] = {name: [] for name in METHODS}
     for motion in ("pan", "hand-held"):
         taken = rendered(motion, 10, network=network)

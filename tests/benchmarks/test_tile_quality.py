@@ -10,7 +10,7 @@ from benchmarks.tile_quality import Figures, Simulated, Subject, encoded
 from dacli import types
 from dacli.evaluation import metrics
 from dacli.inference import tiling
-from dacli.inference.preprocess import prepare
+from dacli.inference.preprocess import normalize_image
 from dacli.scenes import layouts
 
 
@@ -20,7 +20,7 @@ def rendering() -> layouts.Rendering:
 
 
 def fitted(depth: torch.Tensor, truth: types.FloatArray) -> types.FloatArray:
-    return metrics.aligned(depth.numpy(), truth)
+    return metrics.align_affine(depth.numpy(), truth)
 
 
 def test_scenes_are_the_same_ones_every_time_in_three_formats(rendering: layouts.Rendering) -> None:
@@ -55,7 +55,7 @@ def test_a_simulated_network_knows_small_pictures_up_to_scale_and_shift_and_brea
 ) -> None:
     shown, truth = encoded(rendering), rendering.inverse_depth[0].numpy().astype(np.float64)
     height, width = truth.shape
-    picture = prepare(shown, (height, width))[None]
+    picture = normalize_image(shown, (height, width))[None]
     errors = []
     for native in (300, 150, 75):
         found = Simulated(native)(picture)

@@ -43,7 +43,7 @@ def test_a_photo_gets_its_depth_beside_it_and_the_path_on_stdout(dacli: Run, hom
     photo(home / "photo.jpg")
     run = dacli("image", "photo.jpg", *SMALL)
     assert (run.code, run.out) == (0, "photo_color.png\n")
-    assert images.read(Path("photo_color.png")).shape == (24, 36, 3)
+    assert images.read_image(Path("photo_color.png")).shape == (24, 36, 3)
     assert len(run.err) == 1
     assert re.match(r"tiny inverse depth at 32 px on (cpu|cuda|mps), (torch|openvino) \w+ \(.+\)$", run.err[0])
 
@@ -58,7 +58,7 @@ def test_all_kinds_come_from_one_pass_under_the_names_of_the_contract(dacli: Run
     assert run.out.split() == [f"deep/er/photo{formats.KINDS[kind]}" for kind in KINDS]
     depth = np.load("deep/er/photo_depth.npy")
     assert (depth.shape, depth.dtype) == ((24, 36), np.float32)
-    assert images.read(Path("deep/er/photo_side.png")).shape == (24, 72, 3)
+    assert images.read_image(Path("deep/er/photo_side.png")).shape == (24, 72, 3)
 
 
 def test_json_has_one_object_per_input_in_order_and_nothing_else(dacli: Run, home: Path) -> None:
@@ -135,7 +135,7 @@ def test_near_black_turns_gray_round(dacli: Run, home: Path) -> None:
     photo(home / "a.jpg")
     dacli("image", "a.jpg", *SMALL, "--save", "gray", "-o", "white")
     dacli("image", "a.jpg", *SMALL, "--save", "gray", "-o", "black", "--near", "black")
-    white, black = (images.read(Path(folder, "a_gray.png")).astype(int) for folder in ("white", "black"))
+    white, black = (images.read_image(Path(folder, "a_gray.png")).astype(int) for folder in ("white", "black"))
     assert np.abs(white + black - 255).max() <= 1
 
 
@@ -241,7 +241,7 @@ def test_any_name_that_a_file_can_have(dacli: Run, home: Path, name: str) -> Non
     assert run.code == 0
     assert run.objects[0]["input"] == name
     assert Path(run.objects[0]["outputs"]["color"]).name == Path(name).stem + "_color.png"
-    assert images.read(home / (Path(name).stem + "_color.png")).shape == (24, 36, 3)
+    assert images.read_image(home / (Path(name).stem + "_color.png")).shape == (24, 36, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1)])
@@ -256,7 +256,7 @@ def test_pictures_of_one_pixel_are_no_special_case(dacli: Run, home: Path, shape
 
 
 def cut_png() -> bytes:
-    return png.encode(np.zeros((5, 5, 3), np.uint8))[:-2]
+    return png.encode_png(np.zeros((5, 5, 3), np.uint8))[:-2]
 
 
 def cut_jpeg() -> bytes:
@@ -267,7 +267,7 @@ def bomb() -> bytes:
     """A PNG that says it has ten thousand million pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
-    return png.SIGNATURE + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + end
+    return png.PNG_SIGNATURE + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + end
 
 
 BAD: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -467,7 +467,7 @@ def test_a_full_disk_ends_a_run_of_tiles_at_once(dacli: Run, home: Path, monkeyp
     def full(*_: object, **__: object) -> None:
         raise StopError("cannot write a_color.png (the disk is full)", "make room")
 
-    monkeypatch.setattr(whole_files, "write", full)
+    monkeypatch.setattr(whole_files, "write_file", full)
     run = dacli("image", "a.jpg", *TILED, "--tile", "on")
     assert (run.code, run.out) == (1, "")
     assert run.errors == ["error: cannot write a_color.png (the disk is full): make room"]
@@ -587,7 +587,7 @@ def test_offline_without_weights_says_where_they_belong_and_what_works_now(dacli
     run = dacli("image", "a.jpg", "--json")
     assert (run.code, run.out, len(run.errors)) == (1, "", 1)
     assert "https://huggingface.co/depth-anything/Depth-Anything-V2-Small/resolve/" in run.errors[0]
-    assert str(checkpoints.destination(checkpoints.named("vits"))) in run.errors[0]
+    assert str(checkpoints.download_path(checkpoints.checkpoint_named("vits"))) in run.errors[0]
     assert "--encoder tiny" in run.errors[0]
 
 
@@ -623,7 +623,7 @@ def test_decode_refuses_what_is_not_its_own(dacli: Run, home: Path) -> None:
     source = made_depth16(dacli, home)
     cut, plain = home / "cut.png", home / "plain.png"
     cut.write_bytes(source.read_bytes()[:-2])
-    plain.write_bytes(png.encode(np.zeros((4, 4), np.uint16)))
+    plain.write_bytes(png.encode_png(np.zeros((4, 4), np.uint16)))
     cases = {
         "absent.png": "absent.png does not exist",
         "a.jpg": "a.jpg is not a PNG",
@@ -646,7 +646,7 @@ def test_decode_refuses_what_is_not_its_own(dacli: Run, home: Path) -> None:
 def test_weights_list_shows_every_checkpoint(dacli: Run) -> None:
     run = dacli("weights", "list")
     assert run.code == 0
-    for row in checkpoints.manifest():
+    for row in checkpoints.read_manifest():
         assert re.search(
             rf"^\s*{row.name}\s.*{re.escape(row.licence.split(',')[0])}.*missing", run.out, re.MULTILINE
         ), row.name
@@ -655,7 +655,7 @@ def test_weights_list_shows_every_checkpoint(dacli: Run) -> None:
 def test_weights_path_says_where_a_file_belongs(dacli: Run) -> None:
     run = dacli("weights", "path", "vits")
     assert run.code == 1
-    assert run.out.strip() == str(checkpoints.destination(checkpoints.named("vits")))
+    assert run.out.strip() == str(checkpoints.download_path(checkpoints.checkpoint_named("vits")))
 
 
 @pytest.mark.parametrize("command", ["get", "path", "verify"])
@@ -669,10 +669,10 @@ def test_weights_get_offline_is_one_error_each_with_address_and_place(dacli: Run
     run = dacli("weights", "get", "vits", "vitb-indoor")
     assert (run.code, run.out, len(run.errors)) == (1, "", 2)
     for line, name in zip(run.errors, ("vits", "vitb-indoor"), strict=True):
-        row = checkpoints.named(name)
+        row = checkpoints.checkpoint_named(name)
         assert line.startswith(f"error: cannot download {row.file} (HF_HUB_OFFLINE is set)")
         assert row.path_on_hub in line
-        assert str(checkpoints.destination(row)) in line
+        assert str(checkpoints.download_path(row)) in line
 
 
 def test_weights_verify_tells_missing_and_damaged(dacli: Run, home: Path) -> None:
@@ -680,7 +680,7 @@ def test_weights_verify_tells_missing_and_damaged(dacli: Run, home: Path) -> Non
     missing = dacli("weights", "verify", "vits")
     assert missing.code == 1
     assert missing.out.startswith("vits: missing ")
-    place = checkpoints.destination(checkpoints.named("vits"))
+    place = checkpoints.download_path(checkpoints.checkpoint_named("vits"))
     place.parent.mkdir(parents=True)
     place.write_bytes(b"cut short")
     damaged = dacli("weights", "verify")

@@ -21,7 +21,7 @@ from dacli.models import tiny
 from dacli.models.registry import ModelChoice, OpenModel
 from dacli.models.tiny import Tiny
 from dacli.scenes import metric_places
-from dacli.scenes.layouts import draw
+from dacli.scenes.layouts import render_layouts
 from tests.support.commands import SMALL, Run, files, image
 
 SCORES = [
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("home")
 @pytest.fixture(autouse=True)
 def few_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scenes are rendered small."""
-    monkeypatch.setattr(scoring, "FORMATS", ((48, 64), (64, 48)))
+    monkeypatch.setattr(scoring, "SCENE_FORMATS", ((48, 64), (64, 48)))
 
 
 # --- eval ---
@@ -61,9 +61,9 @@ def test_eval_of_rendered_scenes_is_a_table_or_json(dacli: Run) -> None:
 def test_several_networks_sizes_and_precisions_make_a_row_each_and_four_files(dacli: Run, home: Path) -> None:
     second = home / "other.safetensors"
     torch.manual_seed(1)
-    second.write_bytes(tiny.to_bytes(Tiny(), {}))
+    second.write_bytes(tiny.encode_weights(Tiny(), {}))
     options = ("--size", "32,64", "--precision", "fp32,bf16", "--device", "cpu", "--scenes", 1)
-    run = dacli("eval", "--weights", tiny.BUNDLED, "--weights", second, *options, "-o", "out", "--json")
+    run = dacli("eval", "--weights", tiny.BUNDLED_WEIGHTS, "--weights", second, *options, "-o", "out", "--json")
     assert run.code == 0
     setups = [(row["weights"], row["size"], row["precision"]) for row in run.objects]
     assert setups == [
@@ -101,15 +101,15 @@ def test_models_in_metres_are_judged_without_a_fit_on_what_metres_are_learned_wi
     dacli: Run, home: Path, model: str, alias: str, reach: int
 ) -> None:
     torch.manual_seed(reach)
-    (home / "own.safetensors").write_bytes(tiny.to_bytes(Tiny(reach), {"max_depth": str(reach)}))
+    (home / "own.safetensors").write_bytes(tiny.encode_weights(Tiny(reach), {"max_depth": str(reach)}))
     options = ("--weights", "own.safetensors", "--size", 32, "--precision", "fp32", "--scenes", 2, "--seed", 9, "-q")
     run = dacli("eval", "--model", model, *options, "--json")
     (found,) = run.objects
     assert (run.code, found["align"], found["pictures"]) == (0, "none", 2)
-    predictor = Predictor(tiny.load(home / "own.safetensors"), device.resolve("cpu", "fp32"), 32)
+    predictor = Predictor(tiny.load_tiny(home / "own.safetensors"), device.resolve_plan("cpu", "fp32"), 32)
     expected = []
-    for index, size in enumerate(scoring.FORMATS):
-        drawn = draw([metric_places.PLACES[model](9, index)], *size)
+    for index, size in enumerate(scoring.SCENE_FORMATS):
+        drawn = render_layouts([metric_places.METRIC_PLACES[model](9, index)], *size)
         depth, truth = predictor.predict([drawn.rgb[0].permute(1, 2, 0).numpy()])[0].depth, drawn.depth[0].numpy()
         expected.append(np.abs(depth / truth - 1)[truth <= reach].mean())
     assert found["abs_rel"] == pytest.approx(np.mean(expected), rel=1e-4)
@@ -122,7 +122,7 @@ class Red(Predictor):
 
     def __init__(self) -> None:
         self.quantity, self.size = "inverse depth", 32
-        self.engine: Any = type("Engine", (), {"plan": device.resolve("cpu", "fp32")})()
+        self.engine: Any = type("Engine", (), {"plan": device.resolve_plan("cpu", "fp32")})()
 
     def predict(self, pictures: Any) -> list[Prediction]:
         return [Prediction(pictures[0][..., 0].astype(np.float32), (1, 1), 0, "fp32")]
@@ -136,7 +136,7 @@ def da2k(folder: Path, *closer: str) -> Path:
     for number, point in enumerate(closer):
         name = f"images/scene{number}/a.png"
         (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_bytes(png.encode(rgb))
+        (folder / name).write_bytes(png.encode_png(rgb))
         said[name] = [{"point1": [1, 5], "point2": [4, 0], "closer_point": point}]
     (folder / "annotations.json").write_text(json.dumps(said))
     return folder
@@ -238,10 +238,14 @@ def test_what_eval_cannot_do_is_one_line(dacli: Run, home: Path, arguments: list
 
 
 def test_what_suits_the_model_is_aligned_unless_asked() -> None:
-    assert [sweeps.alignment(None, model) for model in ("v1", "v2", "indoor", "outdoor")] == [
+    assert [sweeps.choose_alignment(None, model) for model in ("v1", "v2", "indoor", "outdoor")] == [
         *("affine", "affine", "none", "none")
     ]
-    assert [sweeps.alignment(how, "indoor") for how in ("none", "median", "affine")] == ["none", "median", "affine"]
+    assert [sweeps.choose_alignment(how, "indoor") for how in ("none", "median", "affine")] == [
+        "none",
+        "median",
+        "affine",
+    ]
 
 
 # --- compare ---
@@ -254,7 +258,7 @@ def finished(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "in/sub").mkdir(parents=True)
     for number, name in enumerate(("a", "b", "sub/c")):
         pixels = np.random.default_rng(number).integers(0, 256, (24, 36, 3), dtype=np.uint8)
-        (home / f"in/{name}.png").write_bytes(png.encode(pixels))
+        (home / f"in/{name}.png").write_bytes(png.encode_png(pixels))
     for out, size, save in (("A", "32", "npy"), ("B", "64", "png16"), ("same", "32", "npy")):
         options = ("--weights", str(weights), "--size", size, "--precision", "fp32", "--save", save, "-q")
         with pytest.raises(SystemExit) as ended:
@@ -353,7 +357,7 @@ def test_scenes_are_pictures_that_other_commands_take(dacli: Run, home: Path) ->
     run = dacli("scenes", 2, "s", "--seed", 5, "--width", 64, "--height", 48, "--save", "png16,npy")
     assert (run.code, run.out.split()) == (0, ["s/scene_000000.png", "s/scene_000001.png"])
     assert len(files(home / "s")) == 8
-    assert images.read(home / "s/scene_000000.png").shape == (48, 64, 3)
+    assert images.read_image(home / "s/scene_000000.png").shape == (48, 64, 3)
     assert dacli("decode", "s/scene_000000_depth16.png", "-o", "d.npy").code == 0
     exact = np.load("s/scene_000000_depth.npy")
     seen = np.isfinite(exact)

@@ -19,9 +19,9 @@ from dacli.cli.main import main
 from dacli.errors import DacliError
 from dacli.models import registry, tiny
 from dacli.models.tiny import Tiny
-from dacli.scenes.layouts import draw, scene
+from dacli.scenes.layouts import make_scene, render_layouts
 from dacli.training import data
-from dacli.training.initialization import from_scratch
+from dacli.training.initialization import untrained_network
 from tests.support import commands
 from tests.support.hanging import in_time
 
@@ -33,7 +33,7 @@ SHORT = ("--steps", "2", "--batch", "2", "--size", "64", "--workers", "0")
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("WORLD_SIZE", "SLURM_ARRAY_TASK_ID", "DACLI_ENCODER"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(data, "WATCHED", 2)
+    monkeypatch.setattr(data, "VALIDATION_SAMPLES", 2)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -55,7 +55,7 @@ def photos(home: Path) -> Path:
     folder, rows = home / "photos", []
     (folder / "deep").mkdir(parents=True)
     for n, name in enumerate(("a", "b", "deep/c")):
-        found = draw([scene(9, n)], 72, 96)
+        found = render_layouts([make_scene(9, n)], 72, 96)
         Image.fromarray(found.rgb[0].permute(1, 2, 0).numpy()).save(folder / f"{name}.png")
         depth = (found.depth[0] * 1000).clamp(0, 65535).nan_to_num(0).numpy().astype(np.uint16)
         (home / "depth" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +67,14 @@ def photos(home: Path) -> Path:
 
 def vits_file(path: Path) -> Path:
     torch.manual_seed(2)
-    torch.save(from_scratch("vits", None).state_dict(), path)
+    torch.save(untrained_network("vits", None).state_dict(), path)
     return path
 
 
 def test_a_teacher_of_rendered_scenes(dacli: Run) -> None:
     code, out, err = dacli("teacher", "run", *SHORT)
     assert (code, out, err) == (0, ["run/tiny.safetensors"], [])
-    assert tiny.load(Path("run/tiny.safetensors")).max_depth is None
+    assert tiny.load_tiny(Path("run/tiny.safetensors")).max_depth is None
     assert dacli("teacher", "run", *SHORT)[:2] == (0, ["run/tiny.safetensors"])  # nothing is left to do
 
 
@@ -107,7 +107,7 @@ def test_labels_go_through_the_folder_pipeline(dacli: Run, photos: Path) -> None
     dacli(*label)
     assert again.is_file()
     assert Path("labels/a_depth.npy").stat().st_mtime_ns == before
-    full, predicted = tiny.load(), np.load(again).astype(np.float32)
+    full, predicted = tiny.load_tiny(), np.load(again).astype(np.float32)
     assert full.max_depth is None
     assert np.isfinite(predicted).all()
 
@@ -183,7 +183,7 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
     assert photos.is_dir()
     given = ("--data", "list.txt", "--unit", "mm", "--model", "outdoor")
     assert dacli("metric", "run", *given, *SHORT)[0] == 0
-    assert tiny.load(Path("run/tiny.safetensors")).max_depth == 80
+    assert tiny.load_tiny(Path("run/tiny.safetensors")).max_depth == 80
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_what_users_get_wrong_is_one_line(
     arguments: tuple[str, ...], code: int, fault: str, dacli: Run, photos: Path
 ) -> None:
     (photos.parent / "empty").mkdir()
-    Path("tiny.safetensors").write_bytes(tiny.to_bytes(Tiny(), {}))
+    Path("tiny.safetensors").write_bytes(tiny.encode_weights(Tiny(), {}))
     found, out, err = dacli(*arguments)
     assert (found, out) == (code, [])
     (line,) = err
@@ -242,7 +242,7 @@ def test_a_run_with_other_settings_is_named(dacli: Run) -> None:
 def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from dacli.training import parallel
 
-    monkeypatch.setattr(parallel.World.__init__, "__defaults__", ("cpu", 0, 3))
+    monkeypatch.setattr(parallel.TrainingWorld.__init__, "__defaults__", ("cpu", 0, 3))
     code, _, err = dacli("teacher", "run", *SHORT)
     assert (code, Path("run").exists()) == (1, False)
     assert "a batch of 2 has no equal parts for 3 processes" in err[0]

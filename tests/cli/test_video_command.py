@@ -164,7 +164,7 @@ def moving(home: Path) -> Path:
     (home / "frames").mkdir()
     for number, shot in enumerate(shots):
         noisy = np.clip(shot * 255 + rng.normal(0, 1, shot.shape), 0, 255).astype(np.uint8)
-        (home / f"frames/shot{number + 5}.png").write_bytes(png.encode(noisy, {}))
+        (home / f"frames/shot{number + 5}.png").write_bytes(png.encode_png(noisy, {}))
     return home / "frames"
 
 
@@ -386,14 +386,14 @@ def test_a_job_that_was_stopped_at_its_very_end_has_only_to_be_joined(
     make(home / "a.mp4", *H264, frames=9)
     ask = ("video", "a.mp4", *EXACT, "--save", "png16,npy")
     assert dacli(*ask, "-o", "whole").code == 0
-    whole = muxing.join
+    whole = muxing.join_segments
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(muxing, "join", interrupted)
+    monkeypatch.setattr(muxing, "join_segments", interrupted)
     assert dacli(*ask, "-o", "out").code == 130
-    monkeypatch.setattr(muxing, "join", whole)
+    monkeypatch.setattr(muxing, "join_segments", whole)
     run = dacli(*ask, "-o", "out", "--resume", "--json")
     assert (run.code, run.errors) == (0, [])
     assert run.objects[0]["network_size"] == [32, 64]

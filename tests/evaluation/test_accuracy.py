@@ -54,9 +54,9 @@ def test_without_finite_truth_there_is_no_error_and_behind_infinity_it_is_infini
 def test_median_makes_the_median_depths_equal() -> None:
     odd = DEPTH[:, :39].ravel()[:1169].reshape(1, -1)
     prediction = 1 / RNG.uniform(1, 9, odd.shape)
-    fitted = accuracy.align(prediction, 1 / odd, "median")
+    fitted = accuracy.align_prediction(prediction, 1 / odd, "median")
     assert np.median(1 / np.maximum(fitted, 1e-9)) == pytest.approx(np.median(odd))
-    assert accuracy.align(PARTLY * 5, PARTLY, "median")[10:20] == pytest.approx(PARTLY[10:20])
+    assert accuracy.align_prediction(PARTLY * 5, PARTLY, "median")[10:20] == pytest.approx(PARTLY[10:20])
 
 
 def test_scale_is_the_best_multiple_by_search() -> None:
@@ -71,21 +71,21 @@ def test_scale_is_the_best_multiple_by_search() -> None:
 def test_a_fit_undoes_a_scale_where_the_truth_is_known_and_none_leaves_it(how: str) -> None:
     known = ~np.isnan(PARTLY) & (PARTLY > 0)
     wild = np.where(np.isnan(PARTLY), 1e9, 4 * PARTLY)
-    np.testing.assert_allclose(accuracy.align(wild, PARTLY, how)[known], PARTLY[known])
-    assert accuracy.align(wild, PARTLY, "none") is wild
+    np.testing.assert_allclose(accuracy.align_prediction(wild, PARTLY, how)[known], PARTLY[known])
+    assert accuracy.align_prediction(wild, PARTLY, "none") is wild
 
 
 def test_only_affine_undoes_a_shift() -> None:
-    errors = {how: delta1(accuracy.align(TRUTH + 3, TRUTH, how), TRUTH) for how in accuracy.FITS}
+    errors = {how: delta1(accuracy.align_prediction(TRUTH + 3, TRUTH, how), TRUTH) for how in accuracy.ALIGNMENTS}
     assert errors["affine"] == 1
     assert max(errors["none"], errors["median"], errors["scale"]) < 0.6
 
 
 @pytest.mark.parametrize("how", ["median", "scale", "affine"])
 def test_what_cannot_be_fitted_lies_at_the_farthest_truth_or_its_mean(how: str) -> None:
-    flat = accuracy.align(np.zeros_like(TRUTH), TRUTH, how)
+    flat = accuracy.align_prediction(np.zeros_like(TRUTH), TRUTH, how)
     assert (flat == (TRUTH.mean() if how == "affine" else TRUTH.min())).all()
-    assert (accuracy.align(TRUTH, np.zeros_like(TRUTH), how) > 0).all()
+    assert (accuracy.align_prediction(TRUTH, np.zeros_like(TRUTH), how) > 0).all()
 
 
 def test_unknown_pixels_count_in_no_measure() -> None:

@@ -9,7 +9,7 @@ from scipy import stats
 from dacli import types
 from dacli.errors import DacliError
 from dacli.evaluation import comparison
-from dacli.evaluation.comparison import compare, difference, outputs, pair
+from dacli.evaluation.comparison import compare_outputs, compare_picture, find_depth_outputs, pair_outputs
 from dacli.io import png, records
 
 Depth = NDArray[np.float64]
@@ -30,12 +30,12 @@ def png16(path: Path, depth: Depth, quantity: types.Quantity = "inverse depth") 
     low, high = float(depth.min()), float(depth.max())
     record = records.Record(low, high, "white", "steps", quantity, low, high, "e", "m", (1, 1), (1, 1), "0", "a", "")
     values = np.rint((depth - low) / (high - low) * 65535).astype(np.uint16)
-    path.write_bytes(png.encode(values, record.text()))
+    path.write_bytes(png.encode_png(values, record.text()))
     return path
 
 
 def differ(tmp_path: Path, a: Depth, b: Depth, how: str) -> comparison.Difference:
-    return difference("a", npy(tmp_path / "a_depth.npy", a), npy(tmp_path / "b_depth.npy", b), how)
+    return compare_picture("a", npy(tmp_path / "a_depth.npy", a), npy(tmp_path / "b_depth.npy", b), how)
 
 
 # --- how much ---
@@ -111,7 +111,7 @@ def test_a_picture_of_few_pixels_has_a_place_too(tmp_path: Path) -> None:
 
 
 def test_16_bits_compare_with_floats_to_half_a_step(tmp_path: Path) -> None:
-    found = difference("a", npy(tmp_path / "a_depth.npy", RAMP), png16(tmp_path / "b_depth16.png", RAMP), "none")
+    found = compare_picture("a", npy(tmp_path / "a_depth.npy", RAMP), png16(tmp_path / "b_depth16.png", RAMP), "none")
     assert 0 < found.largest <= 1.01 * 100 / 65535 / 2 / SPAN
 
 
@@ -119,30 +119,32 @@ def test_metres_are_compared_as_inverse_depth(tmp_path: Path) -> None:
     metres = RNG.uniform(2, 9, RAMP.shape)
     a = npy(tmp_path / "a_depth.npy", 1 / metres)
     b = png16(tmp_path / "b_depth16.png", metres, "metres")
-    assert difference("a", a, b, "none").largest < 1e-3
+    assert compare_picture("a", a, b, "none").largest < 1e-3
 
 
 def test_a_png_beside_an_npy_says_what_it_holds(tmp_path: Path) -> None:
     metres = RNG.uniform(2, 9, RAMP.shape)
     path = npy(tmp_path / "a_depth.npy", metres)
-    np.testing.assert_array_equal(comparison.read(path), metres)
+    np.testing.assert_array_equal(comparison.read_compared_depth(path), metres)
     png16(tmp_path / "a_gray.png", metres, "metres")
-    np.testing.assert_allclose(comparison.read(path), 1 / metres)
+    np.testing.assert_allclose(comparison.read_compared_depth(path), 1 / metres)
 
 
 def test_outputs_are_found_below_and_floats_come_first(tmp_path: Path) -> None:
     npy(tmp_path / "x/a_depth.npy", RAMP), png16(tmp_path / "x/a_depth16.png", RAMP)
     png16(tmp_path / "b_depth16.png", RAMP), npy(tmp_path / "c.npy", RAMP)
-    assert outputs(tmp_path) == {"x/a": tmp_path / "x/a_depth.npy", "b": tmp_path / "b_depth16.png"}
+    assert find_depth_outputs(tmp_path) == {"x/a": tmp_path / "x/a_depth.npy", "b": tmp_path / "b_depth16.png"}
 
 
 def test_pairs_and_what_either_lacks() -> None:
     a, b = {name: Path(name) for name in "abc"}, {name: Path(name) for name in "bcd"}
-    assert pair(a, b) == (["b", "c"], ["only in A: a", "only in B: d"])
+    assert pair_outputs(a, b) == (["b", "c"], ["only in A: a", "only in B: d"])
     many = {f"{number:02}": Path() for number in range(13)}
-    assert pair(many, {"00": Path()})[1] == [f"only in A: {', '.join(f'{n:02}' for n in range(1, 11))} and 2 more"]
+    assert pair_outputs(many, {"00": Path()})[1] == [
+        f"only in A: {', '.join(f'{n:02}' for n in range(1, 11))} and 2 more"
+    ]
     with pytest.raises(DacliError, match="no picture in common"):
-        pair({"a": Path()}, {"b": Path()})
+        pair_outputs({"a": Path()}, {"b": Path()})
 
 
 def test_the_worst_comes_first_and_faults_stop_nothing(tmp_path: Path) -> None:
@@ -152,14 +154,14 @@ def test_the_worst_comes_first_and_faults_stop_nothing(tmp_path: Path) -> None:
     npy(a["x"], RAMP), npy(b["x"], RAMP.T)
     npy(a["y"], RAMP), npy(b["y"], RAMP * np.nan)
     npy(a["z"], RAMP), b["z"].write_bytes(b"\x93NUMPY cut")
-    found, faults = compare(list(a), a, b, "none")
+    found, faults = compare_outputs(list(a), a, b, "none")
     assert [each.picture for each in found] == ["v", "w", "u"]
     assert [str(fault).partition(": ")[2].partition(" in B")[0] for fault in faults[:1]] == [
         "80 × 64 pixels in A, 64 × 80"
     ]
     assert "y_depth.npy holds numbers that are not finite" in str(faults[1])
     assert "z_depth.npy is no NPY of numbers" in str(faults[2])
-    whole = comparison.total(found)
+    whole = comparison.total_record(found)
     assert whole["picture"] == "all 3"
     assert whole["mean"] == pytest.approx(35 / 3 / SPAN, rel=1e-3)
     assert whole["largest"] == pytest.approx(30 / SPAN, rel=1e-3)
@@ -168,16 +170,16 @@ def test_the_worst_comes_first_and_faults_stop_nothing(tmp_path: Path) -> None:
 
 def test_what_is_no_output_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match="none is not a folder"):
-        outputs(tmp_path / "none")
+        find_depth_outputs(tmp_path / "none")
     with pytest.raises(DacliError, match="holds no depth: run dacli with --save"):
-        outputs(tmp_path)
+        find_depth_outputs(tmp_path)
 
 
 def test_an_array_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match=r"holds an array of \(2, 2, 2\)"):
-        comparison.read(npy(tmp_path / "a_depth.npy", np.ones((2, 2, 2))))
+        comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.ones((2, 2, 2))))
     with pytest.raises(DacliError, match="no NPY of numbers"):
-        comparison.read(npy(tmp_path / "a_depth.npy", np.array([["x"]])))
+        comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.array([["x"]])))
 
 
 # --- the sheet ---
@@ -189,8 +191,8 @@ def test_the_sheet_shows_the_difference_where_it_is(tmp_path: Path) -> None:
     spot = RAMP.copy()
     spot[8:24, 50:70] += 40
     npy(a[name], RAMP), npy(b[name], spot)
-    found, _ = compare([name], a, b, "none")
-    data = np.frombuffer(comparison.sheet(found, a, b, "none"), np.uint8)
+    found, _ = compare_outputs([name], a, b, "none")
+    data = np.frombuffer(comparison.draw_comparison(found, a, b, "none"), np.uint8)
     dark = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), int).sum(-1) < 30
     rows, left = np.nonzero(dark.mean(1) > 0.1)[0], np.nonzero(dark.mean(0) > 0.3)[0][0]
     shown = dark[rows[0] : rows[-1] + 1, left : left + len(rows) * 80 // 64]
@@ -203,12 +205,12 @@ def test_a_sheet_has_no_more_than_its_rows_and_shrinks_what_is_wide(tmp_path: Pa
     a, b = ({str(n): tmp_path / side / f"{n}_depth.npy" for n in range(10)} for side in "ab")
     for name in a:
         npy(a[name], RAMP), npy(b[name], RAMP + int(name))
-    found, _ = compare(list(a), a, b, "none")
-    data = comparison.sheet(found[:1], a, b, "none"), comparison.sheet(found, a, b, "none")
+    found, _ = compare_outputs(list(a), a, b, "none")
+    data = comparison.draw_comparison(found[:1], a, b, "none"), comparison.draw_comparison(found, a, b, "none")
     one, many = (cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR) for each in data)
     assert one is not None
     assert many is not None
     assert many.shape[0] / one.shape[0] == pytest.approx((0.8 + 2.4 * 8) / (0.8 + 2.4), abs=0.02)
-    wide = comparison.small(np.tile(np.array([[1.0, 3.0]]), (50, 2000)))
+    wide = comparison.shrink_depth(np.tile(np.array([[1.0, 3.0]]), (50, 2000)))
     assert wide.shape == (5, 420)
     np.testing.assert_allclose(wide, 2, atol=0.2)

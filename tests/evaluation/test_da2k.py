@@ -18,7 +18,7 @@ import pytest
 from dacli.callbacks import DownloadProgress
 from dacli.errors import DacliError
 from dacli.evaluation import da2k, scoring
-from dacli.evaluation.da2k import ARCHIVE, open_data
+from dacli.evaluation.da2k import ARCHIVE, open_da2k
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.weights import checkpoints
 
@@ -91,18 +91,18 @@ PLACES: dict[str, Make] = {
 @pytest.mark.parametrize("metres", [False, True])
 def test_known_answers_give_exactly_those(tmp_path: Path, place: str, metres: bool) -> None:
     path = PLACES[place](tmp_path, GOOD)
-    assert da2k.is_here(path)
-    found = scoring.measure(Seer(metres=metres), open_data(path), lambda _: None)
+    assert da2k.is_da2k(path)
+    found = scoring.evaluate_predictor(Seer(metres=metres), open_da2k(path), lambda _: None)
     assert found.scores == {name: EXPECTED[name] / COUNT[name] for name in EXPECTED}
     assert (found.pictures, found.faults) == (3, {})
 
 
 def test_points_are_row_then_column(tmp_path: Path) -> None:
     """(5, 0) is near by its row; taken for column 5, row 0 it would be far behind (1, 8)."""
-    right = open_data(in_folder(tmp_path / "r", {"images/x/a.png": [pair((5, 0), (1, 8))]}))
-    wrong = open_data(in_folder(tmp_path / "w", {"images/x/a.png": [pair((1, 8), (5, 0))]}))
-    assert scoring.measure(Seer(), right, lambda _: None).scores["x"] == 1
-    assert scoring.measure(Seer(), wrong, lambda _: None).scores["x"] == 0
+    right = open_da2k(in_folder(tmp_path / "r", {"images/x/a.png": [pair((5, 0), (1, 8))]}))
+    wrong = open_da2k(in_folder(tmp_path / "w", {"images/x/a.png": [pair((1, 8), (5, 0))]}))
+    assert scoring.evaluate_predictor(Seer(), right, lambda _: None).scores["x"] == 1
+    assert scoring.evaluate_predictor(Seer(), wrong, lambda _: None).scores["x"] == 0
 
 
 def test_all_is_over_pairs_as_the_published_figures_are(tmp_path: Path) -> None:
@@ -113,20 +113,20 @@ def test_all_is_over_pairs_as_the_published_figures_are(tmp_path: Path) -> None:
     for number, (count, share) in enumerate(zip(pairs.tolist(), shares.tolist(), strict=True)):
         right = round(count * share)
         said[f"images/scene{number}/a.png"] = [pair(LOW, HIGH)] * right + [pair(HIGH, LOW)] * (count - right)
-    scores = scoring.measure(Seer(), open_data(in_zip(tmp_path / "a.zip", said)), lambda _: None).scores
+    scores = scoring.evaluate_predictor(Seer(), open_da2k(in_zip(tmp_path / "a.zip", said)), lambda _: None).scores
     assert round(100 * scores["all"], 1) == 95.3 != round(100 * float(shares.mean()), 1)
     assert pairs.sum() == 2068
 
 
 def test_points_that_lie_as_far_out_as_they_can_are_in(tmp_path: Path) -> None:
     corner = {"images/x/a.png": [pair((HEIGHT - 1, WIDTH - 1), (0, 0))]}
-    assert scoring.measure(Seer(), open_data(in_folder(tmp_path, corner)), lambda _: None).scores["all"] == 1
+    assert scoring.evaluate_predictor(Seer(), open_da2k(in_folder(tmp_path, corner)), lambda _: None).scores["all"] == 1
 
 
 @pytest.mark.parametrize("point", [(HEIGHT, 0), (0, WIDTH), (-1, 0), (0, -1), (WIDTH - 1, 0)])
 def test_a_point_outside_is_named_with_its_picture_and_the_others_go_on(tmp_path: Path, point: tuple[int, int]) -> None:
     said = {"images/x/a.png": [pair(LOW, HIGH)], "images/x/b.png": [pair(LOW, HIGH), pair(point, LOW)]}
-    found = scoring.measure(Seer(), open_data(in_zip(tmp_path / "a.zip", said)), lambda _: None)
+    found = scoring.evaluate_predictor(Seer(), open_da2k(in_zip(tmp_path / "a.zip", said)), lambda _: None)
     assert (found.pictures, found.scores) == (1, {"all": 1.0, "x": 1.0})
     (fault,) = found.faults.values()
     assert f"the point [{point[0]}, {point[1]}] lies outside" in str(fault)
@@ -137,7 +137,7 @@ def test_a_missing_and_a_damaged_picture_are_named(tmp_path: Path) -> None:
     in_folder(tmp_path / "f", GOOD)
     (tmp_path / "f/images/indoor/a.png").unlink()
     (tmp_path / "f/images/indoor/b.png").write_bytes(jpeg_or_png(".png")[:60])
-    found = scoring.measure(Seer(), open_data(tmp_path / "f"), lambda _: None)
+    found = scoring.evaluate_predictor(Seer(), open_da2k(tmp_path / "f"), lambda _: None)
     texts = [str(fault) for fault in found.faults.values()]
     assert "does not exist" in texts[0]
     assert "truncated" in texts[1]
@@ -153,7 +153,7 @@ def test_a_zip_whose_entry_is_missing_or_damaged_names_it(tmp_path: Path) -> Non
     at = data.index(b"IHDR")
     data[at] ^= 255
     path.write_bytes(data)
-    found = scoring.measure(Seer(), open_data(path), lambda _: None)
+    found = scoring.evaluate_predictor(Seer(), open_da2k(path), lambda _: None)
     texts = [str(fault) for fault in found.faults.values()]
     assert "images/indoor/a.png in" in texts[0]
     assert "is damaged (Bad CRC-32" in texts[0]
@@ -184,7 +184,7 @@ def test_faulty_annotations_are_one_line_with_the_file(tmp_path: Path, fault: st
     path = in_folder(tmp_path / "da", {})
     (path / "annotations.json").write_text(json.dumps(said))
     with pytest.raises(DacliError) as error:
-        open_data(path)
+        open_da2k(path)
     assert why in str(error.value)
     assert "annotations.json" in str(error.value)
 
@@ -193,14 +193,14 @@ def test_faulty_annotations_are_one_line_with_the_file(tmp_path: Path, fault: st
 def test_a_file_that_is_no_archive_is_one_line(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(DacliError, match=r"a\.zip is no whole ZIP archive"):
-        open_data(tmp_path / "a.zip")
+        open_da2k(tmp_path / "a.zip")
 
 
 def test_an_archive_of_something_else_says_what_it_lacks(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("readme", "")
     with pytest.raises(DacliError, match=r"holds no annotations\.json"):
-        open_data(tmp_path / "a.zip")
+        open_da2k(tmp_path / "a.zip")
 
 
 # --- fetching ---
@@ -216,7 +216,7 @@ def test_offline_the_address_and_the_way_out_are_told(tmp_path: Path, monkeypatc
     monkeypatch.setenv("DACLI_CACHE", str(tmp_path))
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     with pytest.raises(DacliError) as error:
-        da2k.fetch(lambda _: None, unseen)
+        da2k.fetch_da2k(lambda _: None, unseen)
     assert str(error.value) == (
         "cannot download DA-2K.zip (HF_HUB_OFFLINE is set): fetch https://huggingface.co/datasets/depth-anything/DA-2K/"
         f"resolve/{ARCHIVE.revision}/DA-2K.zip elsewhere and give the file: dacli eval DA-2K.zip"
@@ -228,15 +228,15 @@ def test_an_archive_that_is_here_is_taken_only_if_its_hash_is_right(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("DACLI_CACHE", str(tmp_path))
-    place = in_zip(checkpoints.destination(ARCHIVE), GOOD)
+    place = in_zip(checkpoints.download_path(ARCHIVE), GOOD)
     said: list[str] = []
     with pytest.raises(DacliError, match="cannot download"):
-        da2k.fetch(said.append, unseen)
+        da2k.fetch_da2k(said.append, unseen)
     assert "SHA-256 differs" in said[0]
     right = replace(ARCHIVE, sha256=hashlib.sha256(place.read_bytes()).hexdigest())
     monkeypatch.setattr(da2k, "ARCHIVE", right)
-    assert da2k.fetch(said.append, unseen) == place
-    assert len(open_data(place).names) == 3
+    assert da2k.fetch_da2k(said.append, unseen) == place
+    assert len(open_da2k(place).names) == 3
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -274,13 +274,13 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[bytes]:
 
 def test_where_there_is_a_network_it_is_fetched_and_checked(hub: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(da2k, "ARCHIVE", replace(ARCHIVE, sha256=hashlib.sha256(hub).hexdigest()))
-    path = da2k.fetch(lambda _: None, unseen)
+    path = da2k.fetch_da2k(lambda _: None, unseen)
     assert path.read_bytes() == hub
-    assert len(open_data(path).names) == 3
+    assert len(open_da2k(path).names) == 3
 
 
 @pytest.mark.usefixtures("hub")
 def test_an_archive_of_another_hash_is_not_kept() -> None:
     with pytest.raises(DacliError, match="SHA-256 differs"):
-        da2k.fetch(lambda _: None, unseen)
-    assert not checkpoints.destination(ARCHIVE).exists()
+        da2k.fetch_da2k(lambda _: None, unseen)
+    assert not checkpoints.download_path(ARCHIVE).exists()

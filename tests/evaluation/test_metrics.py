@@ -40,7 +40,7 @@ def test_affine_fit_of_float32_far_from_zero_keeps_its_digits() -> None:
 def test_a_constant_prediction_is_fitted_by_the_mean(value: float) -> None:
     flat = np.full(TRUTH.shape, value)
     assert metrics.affine_fit(flat, TRUTH) == (0.0, TRUTH.mean())
-    fitted = metrics.aligned(flat, TRUTH)
+    fitted = metrics.align_affine(flat, TRUTH)
     np.testing.assert_allclose(fitted, TRUTH.mean())
     assert 0 < metrics.delta1(fitted, TRUTH) < 1
     assert metrics.abs_rel(fitted, TRUTH) == pytest.approx(np.mean(np.abs(1 / TRUTH.mean() - 1 / TRUTH) * TRUTH))
@@ -51,7 +51,7 @@ def test_a_constant_prediction_is_fitted_by_the_mean(value: float) -> None:
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_a_constant_truth_divides_nothing_by_zero(value: float) -> None:
     flat = np.full(TRUTH.shape, value)
-    fitted = metrics.aligned(TRUTH, flat)
+    fitted = metrics.align_affine(TRUTH, flat)
     assert (fitted > 0).all()
     assert np.isnan(metrics.ordinal(TRUTH, flat, rng()))
     assert metrics.boundary_f1(fitted, flat) == 0
@@ -61,12 +61,12 @@ def test_a_constant_truth_divides_nothing_by_zero(value: float) -> None:
 
 
 def test_aligned_undoes_an_affine_map_and_is_never_behind_the_farthest_truth() -> None:
-    np.testing.assert_allclose(metrics.aligned(-4 * TRUTH + 7, TRUTH), TRUTH)
+    np.testing.assert_allclose(metrics.align_affine(-4 * TRUTH + 7, TRUTH), TRUTH)
     noisy = SEEN + RNG.normal(0, 0.5, SEEN.shape)
-    assert metrics.aligned(noisy, SEEN).min() == SEEN[SEEN > 0].min()
+    assert metrics.align_affine(noisy, SEEN).min() == SEEN[SEEN > 0].min()
     scale, shift = np.polyfit(noisy.ravel(), SEEN.ravel(), 1)
     near = scale * noisy + shift > SEEN[SEEN > 0].min()
-    np.testing.assert_allclose(metrics.aligned(noisy, SEEN)[near], (scale * noisy + shift)[near])
+    np.testing.assert_allclose(metrics.align_affine(noisy, SEEN)[near], (scale * noisy + shift)[near])
 
 
 def test_delta1_of_a_hand_made_map() -> None:

@@ -12,8 +12,15 @@ from dacli.cli import demo, doctor
 from dacli.cli.main import main
 from dacli.errors import DacliError
 from dacli.evaluation import scoring
-from dacli.evaluation.datasets import Pair
-from dacli.evaluation.scoring import FORMATS, HELD_OUT, Data, Sample, rendered, score
+from dacli.evaluation.datasets import DepthPair
+from dacli.evaluation.scoring import (
+    HELD_OUT,
+    SCENE_FORMATS,
+    EvaluationData,
+    EvaluationSample,
+    rendered_scenes,
+    score_prediction,
+)
 from dacli.inference import device
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import png
@@ -29,7 +36,9 @@ class Oracle(Predictor):
         self.quantity = "metres" if metres else "inverse depth"
         self.known = {}
         for index in range(count):
-            picture = layouts.draw([layouts.scene(seed, index)], *FORMATS[index % len(FORMATS)])
+            picture = layouts.render_layouts(
+                [layouts.make_scene(seed, index)], *SCENE_FORMATS[index % len(SCENE_FORMATS)]
+            )
             self.known[picture.rgb[0].permute(1, 2, 0).numpy().tobytes()] = picture.depth[0].numpy()
 
     def predict(self, pictures: Any) -> list[Prediction]:
@@ -40,7 +49,7 @@ class Oracle(Predictor):
 
 def test_who_knows_the_depth_scores_best() -> None:
     shown: list[int] = []
-    found = scoring.measure(Oracle(7, 4), rendered(4, 7, "affine"), shown.append)
+    found = scoring.evaluate_predictor(Oracle(7, 4), rendered_scenes(4, 7, "affine"), shown.append)
     assert (found.scores["ordinal"], found.pictures, shown) == (1, 4, [1, 2, 3, 4])
     assert [found.scores[f"delta{n}"] for n in (1, 2, 3)] == pytest.approx([1, 1, 1], abs=1e-3)
     assert [found.scores[name] for name in ("abs_rel", "log10")] == pytest.approx([0, 0], abs=1e-3)
@@ -48,19 +57,21 @@ def test_who_knows_the_depth_scores_best() -> None:
 
 
 def test_metres_need_no_fit_and_relative_depth_does() -> None:
-    metric = scoring.measure(Oracle(7, 2, metres=True), rendered(2, 7, "none"), lambda _: None).scores
+    metric = scoring.evaluate_predictor(Oracle(7, 2, metres=True), rendered_scenes(2, 7, "none"), lambda _: None).scores
     assert metric["delta1"] > 0.95
     assert metric["abs_rel"] < 0.05
     assert metric["ordinal"] > 0.98
-    relative = scoring.measure(Oracle(7, 2), rendered(2, 7, "median"), lambda _: None).scores
+    relative = scoring.evaluate_predictor(Oracle(7, 2), rendered_scenes(2, 7, "median"), lambda _: None).scores
     assert relative["delta1"] < 0.85
     assert relative["ordinal"] == 1
 
 
 def test_scores_are_means_over_pictures_and_what_is_unknown_is_left_out() -> None:
     marks = [{"a": (1.0, 1.0)}, {"a": (0.0, 1.0), "b": (3.0, 4.0)}, {"b": (1.0, 4.0)}]
-    data = Data("three", "xyz", lambda index: Sample(np.zeros((2, 2, 3), np.uint8), lambda _: marks[index]))
-    found = scoring.measure(Flat(), data, lambda _: None)
+    data = EvaluationData(
+        "three", "xyz", lambda index: EvaluationSample(np.zeros((2, 2, 3), np.uint8), lambda _: marks[index])
+    )
+    found = scoring.evaluate_predictor(Flat(), data, lambda _: None)
     assert found.scores == {"a": 0.5, "b": 0.5}
 
 
@@ -73,27 +84,27 @@ class Flat(Predictor):
 
 
 def test_of_a_sky_nothing_is_known_and_that_is_no_score() -> None:
-    marks = scoring.marked(np.zeros((20, 20)), 0, "affine", np.ones((20, 20)))
+    marks = scoring.score_parts(np.zeros((20, 20)), 0, "affine", np.ones((20, 20)))
     assert set(marks) == {"boundary_f1"}
 
 
 def test_a_picture_that_cannot_be_judged_is_named_and_the_others_go_on() -> None:
-    def read(index: int) -> Sample:
+    def read(index: int) -> EvaluationSample:
         if index == 1:
             raise DacliError("b is empty", "check it")
-        return Sample(np.zeros((2, 2, 3), np.uint8), lambda _: {"a": (1.0, 1.0)})
+        return EvaluationSample(np.zeros((2, 2, 3), np.uint8), lambda _: {"a": (1.0, 1.0)})
 
-    found = scoring.measure(Flat(), Data("three", "abc", read), lambda _: None)
+    found = scoring.evaluate_predictor(Flat(), EvaluationData("three", "abc", read), lambda _: None)
     assert (found.pictures, found.scores) == (2, {"a": 1})
     assert {name: str(fault) for name, fault in found.faults.items()} == {"b": "b is empty: check it"}
 
 
 def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) -> None:
     rgb, depth = np.zeros((30, 40, 3), np.uint8), np.random.default_rng(0).uniform(1, 9, (30, 40))
-    (tmp_path / "a.png").write_bytes(png.encode(rgb))
+    (tmp_path / "a.png").write_bytes(png.encode_png(rgb))
     np.save(tmp_path / "a.npy", depth)
-    pairs = [Pair(tmp_path / "a.png", tmp_path / "a.npy")]
-    scores = scoring.measure(Flat(), scoring.of_pairs("x", pairs, "affine"), lambda _: None).scores
+    pairs = [DepthPair(tmp_path / "a.png", tmp_path / "a.npy")]
+    scores = scoring.evaluate_predictor(Flat(), scoring.data_of_pairs("x", pairs, "affine"), lambda _: None).scores
     far = 1 / (1 / depth).mean()
     assert scores["rmse"] == pytest.approx(np.sqrt(((far - depth) ** 2).mean()))
     assert scores["abs_rel"] == pytest.approx((np.abs(far - depth) / depth).mean())
@@ -103,34 +114,34 @@ def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) 
 
 
 def test_what_lies_beyond_the_reach_counts_for_nothing() -> None:
-    depth = layouts.draw([layouts.scene(7, 0)], *FORMATS[0]).depth[0].numpy()
+    depth = layouts.render_layouts([layouts.make_scene(7, 0)], *SCENE_FORMATS[0]).depth[0].numpy()
     reach = float(np.median(depth))
     wrong_far: Any = np.where(depth <= reach, 1 / depth, 1)
     for beyond, error in ((reach, 0), (np.inf, 1)):
-        marks = rendered(1, 7, "none", reach=beyond).read(0).judge(wrong_far)
+        marks = rendered_scenes(1, 7, "none", reach=beyond).read(0).judge(wrong_far)
         assert (marks["abs_rel"][0] > 0.1) == error
         assert (marks["ordinal"][0] < 1) == error
 
 
 def test_the_bundled_model_sees_more_than_that_below_is_near() -> None:
-    predictor = Predictor(tiny.load(), device.resolve("cpu", "fp32"))
+    predictor = Predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
     found = []
     for index in range(12):
-        picture = layouts.draw([layouts.scene(HELD_OUT, index)], 256, 256)
+        picture = layouts.render_layouts([layouts.make_scene(HELD_OUT, index)], 256, 256)
         (prediction,) = predictor.predict([picture.rgb[0].permute(1, 2, 0).numpy()])
-        found.append(score(prediction.depth, picture.inverse_depth[0].numpy(), index))
+        found.append(score_prediction(prediction.depth, picture.inverse_depth[0].numpy(), index))
     assert np.nanmean([s.ordinal for s in found]) > 0.85 > np.nanmean([s.ramp for s in found]) + 0.05
 
 
 def test_the_ramp_is_right_where_lower_is_nearer_and_wrong_where_higher_is() -> None:
     floor = np.repeat(1.0 + np.arange(64)[:, None], 48, 1)
-    assert score(floor, floor, 0).ramp == 1
-    assert score(floor, floor[::-1].copy(), 0).ramp == 0
+    assert score_prediction(floor, floor, 0).ramp == 1
+    assert score_prediction(floor, floor[::-1].copy(), 0).ramp == 0
 
 
 def test_the_bundled_file_is_small_half_precision_and_says_what_made_it() -> None:
-    assert tiny.BUNDLED.stat().st_size < 15e6
-    with safe_open(tiny.BUNDLED, "np") as file:
+    assert tiny.BUNDLED_WEIGHTS.stat().st_size < 15e6
+    with safe_open(tiny.BUNDLED_WEIGHTS, "np") as file:
         made = file.metadata()
         kinds = {("running" in key, str(file.get_tensor(key).dtype)) for key in file.keys()}  # noqa: SIM118
     assert kinds == {(False, "float16"), (True, "float32")}  # weights, and the statistics, which float16 cannot hold

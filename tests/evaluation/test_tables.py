@@ -44,14 +44,14 @@ def test_a_table_of_one_record_names_only_the_first_field() -> None:
 
 
 def test_scenes_keep_their_names_and_are_shares() -> None:
-    assert tables.head("adverse_style") == "adverse style"
-    assert tables.shown("adverse_style", 0.957) == "95.7 %"
-    assert tables.shown("rmse", 29.37849) == "29.378"
+    assert tables.score_title("adverse_style") == "adverse style"
+    assert tables.format_score("adverse_style", 0.957) == "95.7 %"
+    assert tables.format_score("rmse", 29.37849) == "29.378"
 
 
 def test_csv_reads_back_with_every_digit_and_every_field() -> None:
     rows: list[dict[str, object]] = [{"picture": 'a,"b"\n', "mean": 1 / 3}, {"picture": "é", "row": 5}]
-    found = list(csv.DictReader(io.StringIO(tables.as_csv(rows).decode())))
+    found = list(csv.DictReader(io.StringIO(tables.records_csv(rows).decode())))
     assert found == [
         {"picture": 'a,"b"\n', "mean": repr(1 / 3), "row": ""},
         {"picture": "é", "mean": "", "row": "5"},
@@ -59,14 +59,14 @@ def test_csv_reads_back_with_every_digit_and_every_field() -> None:
 
 
 def test_json_has_null_for_what_is_no_finite_number() -> None:
-    text = tables.as_json({"a": math.nan, "b": math.inf, "c": 0.5, "d": "nan", "e": True})
+    text = tables.record_json({"a": math.nan, "b": math.inf, "c": 0.5, "d": "nan", "e": True})
     assert "\n" not in text
     assert json.loads(text) == {"a": None, "b": None, "c": 0.5, "d": "nan", "e": True}
 
 
 def heights(records: list[dict[str, object]], scores: list[str]) -> list[int]:
     """Rows that each record's bar fills, by its colour (Matplotlib's first three); its mark in the legend is lower."""
-    pixels = picture(tables.bars(records, scores, ["a", "b", "c"][: len(records)], "")).astype(int)
+    pixels = picture(tables.draw_score_bars(records, scores, ["a", "b", "c"][: len(records)], "")).astype(int)
     colours = [(180, 119, 31), (14, 127, 255), (44, 160, 44)][: len(records)]
     filled = [(np.abs(pixels - colour).sum(-1) < 9).any(1) for colour in colours]
     return [max(map(len, "".join("x" if row else " " for row in rows).split())) for rows in filled]
@@ -86,5 +86,5 @@ def test_what_is_not_known_has_no_bar() -> None:
 
 def test_names_are_no_formulas_and_need_no_glyphs() -> None:
     name = "$x^{_写"
-    pixels = picture(tables.bars([{name: 0.5}], [name], [f"a {name}"], f"{name} $"))
+    pixels = picture(tables.draw_score_bars([{name: 0.5}], [name], [f"a {name}"], f"{name} $"))
     assert pixels.std() > 0

@@ -12,7 +12,7 @@ import torch
 
 from dacli.errors import DacliError, UsageError
 from dacli.inference import device
-from dacli.inference.device import Plan, cores, resolve
+from dacli.inference.device import ExecutionPlan, resolve_plan, usable_cores
 
 
 @dataclass
@@ -43,7 +43,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_a_gpu_is_taken_and_computes_in_half_precision(machine: Machine) -> None:
     machine.has(cuda=1, avx512=True)
-    plan = resolve()
+    plan = resolve_plan()
     assert (plan.device, plan.engine, plan.precision) == ("cuda", "torch", "fp16")
     assert plan.reason == "NVIDIA H100; half precision is the GPU's fast path"
     assert plan.half_weights
@@ -53,22 +53,22 @@ def test_a_gpu_is_taken_and_computes_in_half_precision(machine: Machine) -> None
 @pytest.mark.parametrize(("precision", "half"), [("fp32", False), ("bf16", False), ("fp16", True)])
 def test_a_gpu_takes_the_precision_it_is_given(machine: Machine, precision: str, half: bool) -> None:
     machine.has(cuda=1)
-    plan = resolve("cuda", precision)
-    assert plan == Plan("cuda", "torch", precision, half, "")
+    plan = resolve_plan("cuda", precision)
+    assert plan == ExecutionPlan("cuda", "torch", precision, half, "")
 
 
 def test_an_apple_gpu_is_taken_and_computes_in_float32(machine: Machine) -> None:
     machine.has(mps=True)
-    plan = resolve()
+    plan = resolve_plan()
     assert (plan.device, plan.precision, plan.half_weights) == ("mps", "fp32", False)
     assert plan.reason == "an Apple GPU is there; half precision is not proven equal on MPS"
-    assert resolve("mps", "fp16") == Plan("mps", "torch", "fp16", half_weights=True, reason="")
+    assert resolve_plan("mps", "fp16") == ExecutionPlan("mps", "torch", "fp16", half_weights=True, reason="")
 
 
 def test_cuda_goes_before_mps(machine: Machine) -> None:
     machine.has(cuda=1, mps=True)
-    assert resolve().device == "cuda"
-    assert resolve("mps").device == "mps"
+    assert resolve_plan().device == "cuda"
+    assert resolve_plan("mps").device == "mps"
 
 
 @pytest.mark.parametrize(
@@ -81,81 +81,83 @@ def test_cuda_goes_before_mps(machine: Machine) -> None:
 )
 def test_without_a_gpu_the_cpu_is_taken(machine: Machine, amx: bool, avx512: bool, precision: str, reason: str) -> None:
     machine.has(amx=amx, avx512=avx512)
-    assert resolve() == Plan(
+    assert resolve_plan() == ExecutionPlan(
         "cpu", "torch", precision, half_weights=False, reason=f"no GPU that torch can use; {reason}"
     )
-    assert resolve("cpu").reason == reason
+    assert resolve_plan("cpu").reason == reason
 
 
 @pytest.mark.parametrize(("fast", "chosen"), [(True, "bf16"), (False, "fp32")])
 def test_fp16_on_a_cpu_means_half_size_weights_and_says_so(machine: Machine, fast: bool, chosen: str) -> None:
     machine.has(avx512=fast)
-    plan = resolve("cpu", "fp16")
+    plan = resolve_plan("cpu", "fp16")
     assert (plan.precision, plan.half_weights) == (chosen, True)
     assert plan.reason == f"on a CPU fp16 means half-size weights, computed in {chosen}"
 
 
 def test_bf16_on_a_cpu_that_emulates_it_is_obeyed_with_a_warning(machine: Machine) -> None:
     machine.has()
-    assert resolve("cpu", "bf16") == Plan(
+    assert resolve_plan("cpu", "bf16") == ExecutionPlan(
         "cpu", "torch", "bf16", half_weights=False, reason="this CPU emulates bf16, which is slow"
     )
     machine.has(amx=True)
-    assert resolve("cpu", "bf16").reason == ""
+    assert resolve_plan("cpu", "bf16").reason == ""
 
 
 def test_float32_needs_no_reason(machine: Machine) -> None:
     machine.has(avx512=True)
-    plan = resolve("cpu", "fp32", "torch")
-    assert plan == Plan("cpu", "torch", "fp32", half_weights=False, reason="")
+    plan = resolve_plan("cpu", "fp32", "torch")
+    assert plan == ExecutionPlan("cpu", "torch", "fp32", half_weights=False, reason="")
     assert plan.dtype == torch.float32
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16"])
 def test_openvino_is_taken_on_a_cpu_where_it_is_installed(machine: Machine, precision: str) -> None:
     machine.has(avx512=True, openvino=True)
-    plan = resolve(precision=precision)
+    plan = resolve_plan(precision=precision)
     assert (plan.device, plan.engine) == ("cpu", "openvino")
     assert "OpenVINO is faster than torch on a CPU" in plan.reason
-    assert resolve(precision=precision, engine="torch") == replace(
+    assert resolve_plan(precision=precision, engine="torch") == replace(
         plan, engine="torch", reason=plan.reason.replace("; OpenVINO is faster than torch on a CPU", "")
     )
-    assert "OpenVINO" not in resolve("cpu", precision, "openvino").reason
+    assert "OpenVINO" not in resolve_plan("cpu", precision, "openvino").reason
 
 
 def test_openvino_is_not_taken_for_a_gpu(machine: Machine) -> None:
     machine.has(cuda=1, openvino=True)
-    assert resolve().engine == "torch"
+    assert resolve_plan().engine == "torch"
     machine.has(mps=True, openvino=True)
-    assert resolve().engine == "torch"
+    assert resolve_plan().engine == "torch"
 
 
 def test_asked_for_openvino_means_the_cpu(machine: Machine) -> None:
     machine.has(cuda=1, mps=True, amx=True, openvino=True)
-    assert resolve(engine="openvino") == Plan("cpu", "openvino", "bf16", half_weights=False, reason="this CPU has AMX")
+    assert resolve_plan(engine="openvino") == ExecutionPlan(
+        "cpu", "openvino", "bf16", half_weights=False, reason="this CPU has AMX"
+    )
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
 def test_openvino_on_a_gpu_is_refused(machine: Machine, name: str) -> None:
     machine.has(cuda=1, mps=True, openvino=True)
     with pytest.raises(DacliError, match="OpenVINO computes on the CPU here, not on") as caught:
-        resolve(name, engine="openvino")
+        resolve_plan(name, engine="openvino")
     assert caught.value.hint == "use --device cpu or --engine torch"
 
 
 def test_openvino_that_is_missing_is_refused_with_the_way_to_get_it(machine: Machine) -> None:
     machine.has(avx512=True)
     with pytest.raises(DacliError, match="OpenVINO is not installed") as caught:
-        resolve("cpu", engine="openvino")
+        resolve_plan("cpu", engine="openvino")
     assert "pip install 'dacli[openvino]'" in caught.value.hint
 
 
 def test_bf16_that_the_cpu_emulates_is_torchs_alone(machine: Machine) -> None:
     machine.has(openvino=True)
-    assert resolve("cpu", "bf16").engine == "torch"
-    assert resolve("cpu", "fp16").engine == resolve("cpu").engine == "openvino"
+    assert resolve_plan("cpu", "bf16").engine == "torch"
+    assert resolve_plan("cpu", "fp16").engine == resolve_plan("cpu").engine == "openvino"
     with pytest.raises(DacliError, match="no bf16 on this CPU"):
-        resolve("cpu", "bf16", "openvino")
+        resolve_plan("cpu", "bf16", "openvino")
 
 
 @pytest.mark.parametrize(("fast", "rest"), [(True, torch.bfloat16), (False, torch.float32)])
@@ -163,17 +165,17 @@ def test_int8_is_openvinos_on_a_cpu_and_the_rest_is_computed_as_fast_as_there_ca
     machine: Machine, fast: bool, rest: torch.dtype
 ) -> None:
     machine.has(avx512=fast, openvino=True, nncf=True)
-    plan = resolve("cpu", "int8")
-    assert plan == Plan("cpu", "openvino", "int8", half_weights=False, reason="int8 is OpenVINO's alone")
+    plan = resolve_plan("cpu", "int8")
+    assert plan == ExecutionPlan("cpu", "openvino", "int8", half_weights=False, reason="int8 is OpenVINO's alone")
     assert plan.dtype == rest
-    assert resolve("cpu", "int8", "openvino") == replace(plan, reason="")
+    assert resolve_plan("cpu", "int8", "openvino") == replace(plan, reason="")
 
 
 @pytest.mark.parametrize("has", [{"avx512": True}, {"amx": True}, {}, {"cuda": 1}, {"mps": True}])
 def test_nobody_gets_int8_unasked(machine: Machine, has: dict[str, Any]) -> None:
     machine.has(openvino=True, nncf=True, **has)
     for wanted in ("auto", "fp32", "fp16", "bf16"):
-        assert resolve(precision=wanted).precision != "int8"
+        assert resolve_plan(precision=wanted).precision != "int8"
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_nobody_gets_int8_unasked(machine: Machine, has: dict[str, Any]) -> None
 def test_int8_elsewhere_is_refused(machine: Machine, place: str, engine: str) -> None:
     machine.has(cuda=1, mps=True, openvino=True, nncf=True)
     with pytest.raises(DacliError, match="int8 needs the OpenVINO engine on a CPU") as caught:
-        resolve(place, "int8", engine)
+        resolve_plan(place, "int8", engine)
     assert caught.value.hint == "use --device cpu --engine openvino, or another --precision"
 
 
@@ -201,32 +203,32 @@ def test_streams_are_no_more_than_pictures_and_threads(
     monkeypatch: pytest.MonkeyPatch, engine: str, pictures: int, threads: int, expected: int
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    plan = Plan("cpu", engine, "fp32", half_weights=False, reason="")
-    assert device.streams(plan, pictures) == expected
+    plan = ExecutionPlan("cpu", engine, "fp32", half_weights=False, reason="")
+    assert device.stream_count(plan, pictures) == expected
 
 
 @pytest.mark.parametrize(("said", "expected"), [("3", 3), ("", 7), ("0", 7), ("many", 7), ("2,1", 7), (None, 7)])
 def test_threads_are_those_of_omp_num_threads_or_all_cores(
     monkeypatch: pytest.MonkeyPatch, said: str | None, expected: int
 ) -> None:
-    monkeypatch.setattr(device, "cores", lambda: 7)
+    monkeypatch.setattr(device, "usable_cores", lambda: 7)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if said is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert device.threads() == expected
+    assert device.compute_threads() == expected
 
 
 @pytest.mark.parametrize("name", ["cuda:0", "cuda:1", "cuda:01"])
 def test_one_of_several_gpus(machine: Machine, name: str) -> None:
     machine.has(cuda=2)
-    assert torch.device(resolve(name).device).index == int(name[-1])
+    assert torch.device(resolve_plan(name).device).index == int(name[-1])
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
 def test_a_gpu_that_is_not_there_is_refused(machine: Machine, name: str) -> None:
     machine.has(cuda=1 if name == "cuda:7" else 0)
     with pytest.raises(DacliError, match=f"torch sees no {name} here") as caught:
-        resolve(name)
+        resolve_plan(name)
     assert not isinstance(caught.value, UsageError)
     assert caught.value.hint == "use --device cpu"
 
@@ -234,7 +236,7 @@ def test_a_gpu_that_is_not_there_is_refused(machine: Machine, name: str) -> None
 def test_mps_on_another_machine_is_refused(machine: Machine) -> None:
     machine.has(cuda=1)
     with pytest.raises(DacliError, match="no MPS device"):
-        resolve("mps")
+        resolve_plan("mps")
 
 
 @pytest.mark.parametrize(
@@ -243,33 +245,33 @@ def test_mps_on_another_machine_is_refused(machine: Machine) -> None:
 def test_devices_that_do_not_exist_are_wrong_usage(machine: Machine, name: str) -> None:
     machine.has(cuda=2, mps=True)
     with pytest.raises(UsageError, match="unknown device"):
-        resolve(name)
+        resolve_plan(name)
 
 
 @pytest.mark.parametrize("name", ["half", "fp8", "FP16", "32", ""])
 def test_precisions_that_do_not_exist_are_wrong_usage(name: str) -> None:
     with pytest.raises(UsageError, match=r"unknown precision .*: choose one of auto, fp32"):
-        resolve("cpu", name)
+        resolve_plan("cpu", name)
 
 
 def test_engines_that_do_not_exist_are_wrong_usage() -> None:
     with pytest.raises(UsageError, match="unknown engine 'tensorrt'"):
-        resolve("cpu", "fp32", "tensorrt")
+        resolve_plan("cpu", "fp32", "tensorrt")
 
 
 def test_this_machine_has_a_plan() -> None:
-    plan = resolve()
+    plan = resolve_plan()
     assert plan.reason
     assert torch.device(plan.device)
 
 
 def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(device, "QUOTA", tmp_path / "none")
+    monkeypatch.setattr(device, "CPU_QUOTA", tmp_path / "none")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5}, raising=False)
-    assert cores() == 2
+    assert usable_cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert cores() == 1
+    assert usable_cores() == 1
 
 
 @pytest.mark.parametrize(
@@ -280,16 +282,16 @@ def test_cores_are_those_a_container_may_use(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quota: str, found: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(device, "QUOTA", tmp_path / "cpu.max")
-    device.QUOTA.write_text(quota)
-    assert cores() == found
+    monkeypatch.setattr(device, "CPU_QUOTA", tmp_path / "cpu.max")
+    device.CPU_QUOTA.write_text(quota)
+    assert usable_cores() == found
 
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder that holds what the machine and its container say of memory."""
-    monkeypatch.setattr(device, "MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(device, "LIMIT", tmp_path)
+    monkeypatch.setattr(device, "MEMORY_INFO", tmp_path / "meminfo")
+    monkeypatch.setattr(device, "CONTAINER_FOLDER", tmp_path)
     return tmp_path
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import dacli.inference.predictor as predictor_module
 from dacli.errors import DacliError
-from dacli.inference.device import Plan
-from dacli.inference.engines.torch_engine import Engine, lay_out
+from dacli.inference.device import ExecutionPlan
+from dacli.inference.engines.torch_engine import Engine, prepare_network
 from dacli.inference.predictor import Predictor
-from dacli.inference.preprocess import network_size, prepare, to_source
+from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
 from dacli.types import TileMode
@@ -48,8 +48,8 @@ class Stub(nn.Module):
         return depth
 
 
-def plan(precision: str = "fp32") -> Plan:
-    return Plan("cpu", "torch", precision, half_weights=False, reason="")
+def plan(precision: str = "fp32") -> ExecutionPlan:
+    return ExecutionPlan("cpu", "torch", precision, half_weights=False, reason="")
 
 
 def predictor(network: Any, precision: str = "fp32", size: int | None = None, tile: TileMode = "auto") -> Predictor:
@@ -355,8 +355,8 @@ def test_off_is_one_pass_of_the_published_rule_at_any_size(exact: Predictor) -> 
     machine.native = 56
     rgb = picture(60, 90)
     with torch.inference_mode():
-        raw = network(prepare(rgb, network_size(60, 90, 168))[None])[0]
-    expected = to_source(raw, 60, 90, align_corners=True)
+        raw = network(normalize_image(rgb, network_size(60, 90, 168))[None])[0]
+    expected = resize_to_source(raw, 60, 90, align_corners=True)
     assert relative_error(machine.predict([rgb])[0].depth, expected) < 1e-5
 
 
@@ -468,7 +468,7 @@ def test_an_engine_computes_in_its_precision_except_in_the_last_layers() -> None
 def test_variances_beyond_float16_do_not_silence_their_channels() -> None:
     network = Tiny()
     network.get_buffer("lateral.4.1.running_var").fill_(1e6)
-    norm = lay_out(network, "cpu", torch.float16).get_submodule("lateral.4.1")
+    norm = prepare_network(network, "cpu", torch.float16).get_submodule("lateral.4.1")
     x = 1000 * torch.linspace(-3, 3, 96 * 4).view(1, 96, 2, 2)
     found = norm(x.half())
     assert found.dtype == torch.float16

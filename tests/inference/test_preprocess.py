@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dacli.inference.preprocess import network_size, prepare, to_source
+from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIDES = st.integers(1, 20_000)
@@ -34,7 +34,7 @@ def by_opencv(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float
 def test_input_is_that_of_the_reference(name: str) -> None:
     golden = np.load(GOLDEN / f"{name}.npz")
     rgb = golden["image_bgr"][..., ::-1]
-    made = prepare(rgb, network_size(rgb.shape[0], rgb.shape[1], int(golden["input_size"])))
+    made = normalize_image(rgb, network_size(rgb.shape[0], rgb.shape[1], int(golden["input_size"])))
     assert made.dtype == torch.float32
     assert np.abs(made.numpy() - golden["net_input"]).max() < 1e-6
 
@@ -62,7 +62,7 @@ def test_golden_size_of_a_portrait_picture() -> None:
 )
 def test_resize_is_that_of_opencv_in_float64(source: tuple[int, int], size: tuple[int, int], dtype: type) -> None:
     rgb = picture(*source, dtype)
-    made = prepare(rgb, size).numpy()
+    made = normalize_image(rgb, size).numpy()
     assert made.shape == (3, *size)
     assert np.abs(made - by_opencv(rgb, size)).max() < 2e-6
 
@@ -70,19 +70,19 @@ def test_resize_is_that_of_opencv_in_float64(source: tuple[int, int], size: tupl
 def test_sixteen_bits_see_what_eight_bits_see() -> None:
     rgb = picture(40, 60)
     wide = rgb.astype(np.uint16) * 257
-    assert torch.allclose(prepare(rgb, (42, 56)), prepare(wide, (42, 56)), atol=1e-6)
+    assert torch.allclose(normalize_image(rgb, (42, 56)), normalize_image(wide, (42, 56)), atol=1e-6)
 
 
 def test_flipped_and_cropped_views_are_read_in_place() -> None:
     rgb = picture(50, 70)[5:45, 10:60, ::-1]
-    assert torch.equal(prepare(rgb, (42, 56)), prepare(rgb.copy(), (42, 56)))
+    assert torch.equal(normalize_image(rgb, (42, 56)), normalize_image(rgb.copy(), (42, 56)))
 
 
 def test_a_large_photo_is_not_copied_to_floats() -> None:
     rgb = np.zeros((8000, 12000, 3), np.uint8)  # 100 megapixels: 1.15 GB as float32, 2.3 GB as float64
     rgb += 255
     tracemalloc.start()
-    made = prepare(rgb, network_size(8000, 12000, 518))
+    made = normalize_image(rgb, network_size(8000, 12000, 518))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert torch.allclose(made[:, 0, 0], torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]))
@@ -132,7 +132,7 @@ def test_sizes_that_are_not_positive_are_refused(wrong: tuple[int, int, int]) ->
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_depth_returns_to_the_source_bilinearly(align_corners: bool) -> None:
     depth = np.random.default_rng(0).random((14, 28), dtype=np.float32)
-    made = to_source(torch.from_numpy(depth), 31, 45, align_corners)
+    made = resize_to_source(torch.from_numpy(depth), 31, 45, align_corners)
     assert made.dtype == np.float32
     assert np.abs(made - bilinear(depth, 31, 45, align_corners=align_corners)).max() < 1e-5
 
@@ -150,6 +150,6 @@ def bilinear(depth: NDArray[np.float32], height: int, width: int, *, align_corne
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (14, 28)])
 def test_depth_returns_to_any_size(size: tuple[int, int]) -> None:
-    made = to_source(torch.full((14, 28), 2.5, dtype=torch.bfloat16), *size, align_corners=True)
+    made = resize_to_source(torch.full((14, 28), 2.5, dtype=torch.bfloat16), *size, align_corners=True)
     assert made.shape == size
     assert np.all(made == 2.5)

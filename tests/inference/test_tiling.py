@@ -17,9 +17,9 @@ from torch import Tensor
 
 from dacli import types
 from dacli.inference import tiling
-from dacli.inference.preprocess import MEAN, STD, network_size, prepare, to_source
-from dacli.inference.tiling import plan, refine
-from dacli.prefetch import busy
+from dacli.inference.preprocess import MEAN, STD, network_size, normalize_image, resize_to_source
+from dacli.inference.tiling import plan_tiles, refine_with_tiles
+from dacli.prefetch import any_stage_alive
 from tests.support.hanging import in_time
 
 Map = NDArray[np.float64]
@@ -50,36 +50,38 @@ def seen(pictures: Tensor) -> Tensor:
     return pictures[:, 0] * float(STD[0]) + float(MEAN[0])
 
 
-def each(change: Change) -> tiling.Forward:
+def each(change: Change) -> tiling.TileForward:
     """A network that knows the depth of whole pictures and changes that of the n-th crop; the base is number 0."""
     number = iter(range(1_000_000))
     return lambda pictures: torch.stack([change(depth, next(number)) for depth in seen(pictures)])
 
 
-def but_base(change: Change) -> tiling.Forward:
+def but_base(change: Change) -> tiling.TileForward:
     return each(lambda depth, n: change(depth, n) if n else depth)
 
 
-def made(rgb: Any, forward: tiling.Forward, size: int = 150, **how: Any) -> tiling.Refined:
-    tiles = plan(rgb.shape[0], rgb.shape[1], size, NATIVE, PATCH)
-    small = tiling.shrunk(rgb, tiles.canvas)
-    return refine(small, prepare(small, tiles.base), forward, tiles, **how)
+def made(rgb: Any, forward: tiling.TileForward, size: int = 150, **how: Any) -> tiling.RefinedDepth:
+    tiles = plan_tiles(rgb.shape[0], rgb.shape[1], size, NATIVE, PATCH)
+    small = tiling.shrink_to_canvas(rgb, tiles.canvas)
+    return refine_with_tiles(small, normalize_image(small, tiles.base), forward, tiles, **how)
 
 
 def at_source(depth: Tensor, shape: tuple[int, ...]) -> Map:
-    return to_source(depth, shape[0], shape[1], align_corners=False).astype(np.float64)
+    return resize_to_source(depth, shape[0], shape[1], align_corners=False).astype(np.float64)
 
 
-def refined(forward: tiling.Forward, depth: Map | None = None, size: int = 150, batch: int = 1) -> Map:
+def refined(forward: tiling.TileForward, depth: Map | None = None, size: int = 150, batch: int = 1) -> Map:
     rgb = picture(scene() if depth is None else depth)
     return at_source(made(rgb, forward, size, batch=batch).depth, rgb.shape)
 
 
 def base_only(depth: Map, size: int = 150) -> Map:
     rgb = picture(depth)
-    tiles = plan(rgb.shape[0], rgb.shape[1], size, NATIVE, PATCH)
-    base = to_source(
-        seen(prepare(tiling.shrunk(rgb, tiles.canvas), tiles.base)[None])[0], *tiles.canvas, align_corners=False
+    tiles = plan_tiles(rgb.shape[0], rgb.shape[1], size, NATIVE, PATCH)
+    base = resize_to_source(
+        seen(normalize_image(tiling.shrink_to_canvas(rgb, tiles.canvas), tiles.base)[None])[0],
+        *tiles.canvas,
+        align_corners=False,
     )
     return at_source(torch.from_numpy(base), rgb.shape)
 
@@ -87,7 +89,7 @@ def base_only(depth: Map, size: int = 150) -> Map:
 @given(SIDES, SIDES, st.integers(1, 3000), st.sampled_from([(518, 14), (256, 32), (64, 8)]))
 def test_tiles_cover_the_canvas_and_overlap(height: int, width: int, more: int, network: tuple[int, int]) -> None:
     native, patch = network
-    tiles = plan(height, width, native + more, native, patch)
+    tiles = plan_tiles(height, width, native + more, native, patch)
     assert tiles.canvas == network_size(height, width, native + more, patch)
     assert tiles.base == network_size(height, width, native, patch)
     assert tiles.count == len(tiles.rows) * len(tiles.columns) > 1
@@ -110,14 +112,14 @@ def test_tiles_cover_the_canvas_and_overlap(height: int, width: int, more: int, 
     ],
 )
 def test_tiles_of_the_published_networks(size: int, canvas: tuple[int, int], tile: tuple[int, int], count: int) -> None:
-    found = plan(3000, 4000, size, 518, 14)
+    found = plan_tiles(3000, 4000, size, 518, 14)
     assert (found.canvas, found.tile, found.count) == (canvas, tile, count)
     assert found.base == ((518, 686) if size >= 518 else canvas)
 
 
 @pytest.mark.parametrize(("height", "width"), [(100, 5000), (5000, 100)])
 def test_a_strip_of_eight_to_one_is_cut_like_any_other(height: int, width: int) -> None:
-    found = plan(height, width, 1600, 518, 14)
+    found = plan_tiles(height, width, 1600, 518, 14)
     rows, columns = (found.rows, found.columns) if width > height else (found.columns, found.rows)
     assert sorted(found.canvas) == [1610, 12880]
     assert (len(rows), len(columns)) == (4, 33)
@@ -126,7 +128,7 @@ def test_a_strip_of_eight_to_one_is_cut_like_any_other(height: int, width: int) 
 @pytest.mark.parametrize("arguments", [(0, 10, 900), (10, 0, 900), (10, 10, 0), (10, 10, -900)])
 def test_what_has_no_size_is_refused(arguments: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="cannot fit"):
-        plan(*arguments, native=518, patch=14)
+        plan_tiles(*arguments, native=518, patch=14)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +145,9 @@ def test_who_is_made_of_tiles(*, mode: types.TileMode, size: int, expected: bool
 @given(st.integers(1, 400), st.sampled_from([(518, 14), (256, 32), (64, 8), (32, 16)]))
 def test_neighbours_fade_into_each_other_and_add_to_one(patches: int, network: tuple[int, int]) -> None:
     native, patch = network
-    side, starts = tiling.cut(patches * patch, native, patch)
+    side, starts = tiling.cut_axis(patches * patch, native, patch)
     total = np.zeros(patches * patch)
-    for start, weight in zip(starts, tiling.fade(starts, side), strict=True):
+    for start, weight in zip(starts, tiling.blend_weights(starts, side), strict=True):
         total[start : start + side] += weight
         assert weight.min() >= 0
     np.testing.assert_allclose(total, 1, atol=1e-6)
@@ -170,7 +172,7 @@ def test_a_scale_and_a_shift_of_single_tiles_vanish(factor: float) -> None:
 
 def test_what_varies_slowly_is_the_bases() -> None:
     bow = 0.3 * (torch.linspace(-1, 1, 64)[:, None] ** 2 + torch.linspace(-1, 1, 64))
-    assert plan(150, 210, 150, NATIVE, PATCH).tile == bow.shape
+    assert plan_tiles(150, 210, 150, NATIVE, PATCH).tile == bow.shape
     change = refined(but_base(lambda depth, _: depth + bow)) - refined(seen)
     assert ndimage.gaussian_filter(change, 15).std() < 0.05 * float(bow.std())
     truth = scene()
@@ -184,8 +186,8 @@ def test_batches_change_nothing(batch: int) -> None:
 
 
 def test_the_order_of_tiles_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, places = refined(seen), tiling.places
-    monkeypatch.setattr(tiling, "places", lambda tiles: reversed(list(places(tiles))))
+    expected, places = refined(seen), tiling.tile_indices
+    monkeypatch.setattr(tiling, "tile_indices", lambda tiles: reversed(list(places(tiles))))
     np.testing.assert_allclose(refined(seen), expected, atol=1e-6)
 
 
@@ -204,7 +206,7 @@ def test_streams_work_at_the_same_time_and_change_no_bit(batch: int) -> None:
     found = in_time(lambda: made(rgb, network, batch=batch, streams=3, report=lambda *step: told.append(step)))
     assert torch.equal(found.depth, expected.depth)
     assert told == [(n, found.tiling.count) for n in range(1, found.tiling.count + 1)]
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @pytest.mark.parametrize("streams", [1, 3])
@@ -219,7 +221,7 @@ def test_a_network_that_fails_ends_all_streams(streams: int, fails: int) -> None
 
     with pytest.raises(MemoryError, match="no more"):
         in_time(lambda: made(picture(scene()), network, streams=streams))
-    assert not busy()
+    assert not any_stage_alive()
 
 
 @pytest.mark.parametrize("level", [0.0, 0.3, 1.0])
@@ -287,7 +289,7 @@ def test_fifteen_percent_of_garbage_does_little_harm() -> None:
         return noise[: depth.shape[0], : depth.shape[1]] if n in bad else depth
 
     truth = scene()
-    assert plan(*SHAPE, 150, NATIVE, PATCH).count == 12
+    assert plan_tiles(*SHAPE, 150, NATIVE, PATCH).count == 12
     harmed, base = refined(but_base(garbage)), base_only(truth)
     assert np.abs(harmed - truth).mean() < 0.7 * np.abs(base - truth).mean()
     assert np.abs(harmed - truth).max() < 1.1 * np.abs(base - truth).max()
@@ -348,8 +350,8 @@ def test_the_network_is_shown_the_picture_at_its_places() -> None:
 
     told: list[tuple[int, int]] = []
     tiles = made(rgb, forward, 240, batch=7, report=lambda done, count: told.append((done, count))).tiling
-    whole = prepare(rgb, tiles.canvas)
-    assert torch.equal(shown[0], prepare(rgb, tiles.base)[None])
+    whole = normalize_image(rgb, tiles.canvas)
+    assert torch.equal(shown[0], normalize_image(rgb, tiles.base)[None])
     assert max(map(len, shown)) == 7
     places = [(y, x) for y in tiles.rows for x in tiles.columns]
     for (y, x), tile in zip(places, torch.cat(shown[1:]), strict=True):
@@ -360,7 +362,7 @@ def test_the_network_is_shown_the_picture_at_its_places() -> None:
 def test_a_larger_picture_is_averaged_not_sampled() -> None:
     stripes = np.zeros((600, 800))
     stripes[:, ::4] = 1  # finer than the canvas: a quarter everywhere
-    small = tiling.shrunk(picture(stripes), (104, 136))
+    small = tiling.shrink_to_canvas(picture(stripes), (104, 136))
     assert small.shape == (104, 136, 3)
     assert small[..., 0].mean() / 65535 == pytest.approx(0.25, abs=0.01)
     assert small.std() < 0.4 * picture(stripes)[::6, ::6].std()
@@ -368,29 +370,29 @@ def test_a_larger_picture_is_averaged_not_sampled() -> None:
 
 def test_a_picture_is_averaged_along_the_axis_that_is_larger_and_never_enlarged() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (40, 900, 3), np.uint8)
-    assert tiling.shrunk(rgb, (60, 300)).shape == (40, 300, 3)
+    assert tiling.shrink_to_canvas(rgb, (60, 300)).shape == (40, 300, 3)
     expected = rgb.reshape(40, 300, 3, 3).mean(2)
-    assert np.abs(tiling.shrunk(rgb, (60, 300)) - expected).max() <= 0.51
-    assert tiling.shrunk(rgb, (40, 900)) is rgb
-    assert tiling.shrunk(rgb, (400, 9000)) is rgb
+    assert np.abs(tiling.shrink_to_canvas(rgb, (60, 300)) - expected).max() <= 0.51
+    assert tiling.shrink_to_canvas(rgb, (40, 900)) is rgb
+    assert tiling.shrink_to_canvas(rgb, (400, 9000)) is rgb
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_depth_lies_where_one_pass_lays_it(*, align_corners: bool) -> None:
     ramp = picture(np.tile(np.linspace(0, 1, 210), (150, 1)))
     found = made(ramp, seen, align_corners=align_corners)
-    one = seen(prepare(ramp, found.tiling.base)[None])[0]
-    expected = to_source(one, *SHAPE, align_corners)
-    np.testing.assert_allclose(to_source(found.depth, *SHAPE, align_corners), expected, atol=0.01)
+    one = seen(normalize_image(ramp, found.tiling.base)[None])[0]
+    expected = resize_to_source(one, *SHAPE, align_corners)
+    np.testing.assert_allclose(resize_to_source(found.depth, *SHAPE, align_corners), expected, atol=0.01)
 
 
 def test_a_large_photo_costs_a_canvas_and_not_more() -> None:
     rgb = np.zeros((1500, 2000, 3), np.uint8)
-    tiles = plan(1500, 2000, 1500, NATIVE, PATCH)
-    small = tiling.shrunk(rgb, tiles.canvas)
-    shown = prepare(small, tiles.base)
+    tiles = plan_tiles(1500, 2000, 1500, NATIVE, PATCH)
+    small = tiling.shrink_to_canvas(rgb, tiles.canvas)
+    shown = normalize_image(small, tiles.base)
     tracemalloc.start()
-    refine(small, shown, seen, tiles, batch=4)
+    refine_with_tiles(small, shown, seen, tiles, batch=4)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     canvas = tiles.canvas[0] * tiles.canvas[1]

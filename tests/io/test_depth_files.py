@@ -15,7 +15,7 @@ from PIL import Image
 from dacli import types
 from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
-from dacli.io.depth_files import parse_unit, read
+from dacli.io.depth_files import parse_depth_unit, read_depth_file
 
 DEPTH = np.array([[0.5, 1, 2, 4], [8, 16, 32, 64], [0.25, 3, 5, 7]], np.float32)
 STEPS = np.array([[0, 1, 500, 65534, 65535]], np.uint16)
@@ -40,7 +40,7 @@ def write(path: Path, values: NDArray[np.floating | np.integer]) -> Path:
 
 def own_png(path: Path, values: NDArray[np.uint16], white: float, quantity: types.Quantity) -> Path:
     record = records.Record(0, white, "black", "steps", quantity, 0, 1, "e", "m", (1, 1), (1, 1), "0", "a.png", "")
-    path.write_bytes(png.encode(values, record.text()))
+    path.write_bytes(png.encode_png(values, record.text()))
     return path
 
 
@@ -51,13 +51,13 @@ def own_png(path: Path, values: NDArray[np.uint16], white: float, quantity: type
     ("text", "unit"), [("m", 1), ("cm", 0.01), ("mm", 0.001), ("0.00390625", 1 / 256), ("1/m", "1/m"), (None, None)]
 )
 def test_units(text: str | None, unit: float | str | None) -> None:
-    assert parse_unit(text) == unit
+    assert parse_depth_unit(text) == unit
 
 
 @pytest.mark.parametrize("text", ["", "feet", "0", "-1", "nan", "inf", "1e9", "hypersim", "label", "1/cm"])
 def test_what_is_no_unit_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=rf"--unit {text} ?is no unit of depth: give m, cm, mm, 1/m or"):
-        parse_unit(text)
+        parse_depth_unit(text)
 
 
 # --- files ---
@@ -67,50 +67,50 @@ def test_what_is_no_unit_is_refused(text: str) -> None:
 @pytest.mark.parametrize("unit", [1.0, 0.01, 1 / 256, None])
 def test_depth_of_every_kind_in_every_unit(name: str, unit: float | None, tmp_path: Path) -> None:
     path = write(tmp_path / name, DEPTH / np.float32(unit or 1))
-    found = read(path, unit)
+    found = read_depth_file(path, unit)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, 1 / DEPTH, rtol=1e-6)
 
 
 def test_a_png_holds_steps_with_unknown_below_and_the_sky_above(tmp_path: Path) -> None:
-    np.testing.assert_allclose(read(write(tmp_path / "a.png", STEPS), 0.01), INVERSE, rtol=1e-6)
+    np.testing.assert_allclose(read_depth_file(write(tmp_path / "a.png", STEPS), 0.01), INVERSE, rtol=1e-6)
     own = own_png(tmp_path / "b.png", STEPS, 655.35, "metres")
-    np.testing.assert_allclose(read(own), INVERSE, rtol=1e-6)
+    np.testing.assert_allclose(read_depth_file(own), INVERSE, rtol=1e-6)
 
 
 def test_a_unit_that_is_given_counts_more_than_the_files_own(tmp_path: Path) -> None:
     own = own_png(tmp_path / "b.png", STEPS, 1.0, "metres")
-    np.testing.assert_allclose(read(own, 0.01), INVERSE, rtol=1e-6)
+    np.testing.assert_allclose(read_depth_file(own, 0.01), INVERSE, rtol=1e-6)
 
 
 def test_a_png_that_does_not_say_its_unit_or_is_of_no_scale_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match=r"a\.png does not say its unit: give it with --unit: m, cm, mm, 1/m or"):
-        read(write(tmp_path / "a.png", STEPS))
+        read_depth_file(write(tmp_path / "a.png", STEPS))
     with pytest.raises(DacliError, match=r"b\.png holds inverse depth of no known scale"):
-        read(own_png(tmp_path / "b.png", STEPS, 1, "inverse depth"))
+        read_depth_file(own_png(tmp_path / "b.png", STEPS, 1, "inverse depth"))
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.uint8, np.int16, np.int32, np.uint32])
 def test_arrays_of_any_numbers(kind: type, tmp_path: Path) -> None:
     path = write(tmp_path / "d.npy", np.array([[1, 2, 0], [4, 8, 16]], kind))
-    np.testing.assert_array_equal(read(path), [[1, 0.5, np.nan], [0.25, 0.125, 0.0625]])
-    np.testing.assert_array_equal(read(path, 0.5), [[2, 1, np.nan], [0.5, 0.25, 0.125]])
+    np.testing.assert_array_equal(read_depth_file(path), [[1, 0.5, np.nan], [0.25, 0.125, 0.0625]])
+    np.testing.assert_array_equal(read_depth_file(path, 0.5), [[2, 1, np.nan], [0.5, 0.25, 0.125]])
     row = write(tmp_path / "row.npy", np.array([[2, 4]], kind)[..., None])
-    assert read(row).tolist() == [[0.5, 0.25]]
+    assert read_depth_file(row).tolist() == [[0.5, 0.25]]
 
 
 def test_inverse_depth_stays_as_it_is(tmp_path: Path) -> None:
     path = write(tmp_path / "d.npy", np.array([[0, 2.5, -1], [np.nan, np.inf, 1]], np.float32))
     nan = np.nan
-    np.testing.assert_array_equal(read(path, "1/m"), [[0, 2.5, nan], [nan, nan, 1]])
+    np.testing.assert_array_equal(read_depth_file(path, "1/m"), [[0, 2.5, nan], [nan, nan, 1]])
     png16 = write(tmp_path / "d.png", STEPS)
-    np.testing.assert_array_equal(read(png16, "1/m"), STEPS)  # 0 is far and 65535 the nearest
+    np.testing.assert_array_equal(read_depth_file(png16, "1/m"), STEPS)  # 0 is far and 65535 the nearest
 
 
 def test_depth_that_is_not_known_and_depth_that_is_infinite(tmp_path: Path) -> None:
     path = write(tmp_path / "d.npy", np.array([[0, -1, np.nan], [np.inf, 4, 1], [-np.inf, 1e-40, 1e300]]))
     nan = np.nan
-    np.testing.assert_array_equal(read(path), [[nan, nan, nan], [0, 0.25, 1], [nan, nan, 0]])
+    np.testing.assert_array_equal(read_depth_file(path), [[nan, nan, nan], [0, 0.25, 1], [nan, nan, 0]])
 
 
 def test_hypersim_stores_distances_to_the_camera(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_hypersim_stores_distances_to_the_camera(tmp_path: Path) -> None:
     y, x = np.mgrid[:height, :width]
     distance = depth * np.sqrt((x - width / 2 + 0.5) ** 2 + (y - height / 2 + 0.5) ** 2 + focal**2) / focal
     distance[5, 6] = np.nan
-    found = read(write(tmp_path / "frame.0000.depth_meters.hdf5", distance.astype(np.float32)), "hypersim")
+    found = read_depth_file(write(tmp_path / "frame.0000.depth_meters.hdf5", distance.astype(np.float32)), "hypersim")
     assert np.isnan(found[5, 6])
     np.testing.assert_allclose(np.delete(found.ravel(), 5 * width + 6), 1 / 3, rtol=1e-5)
 
@@ -127,20 +127,20 @@ def test_hypersim_stores_distances_to_the_camera(tmp_path: Path) -> None:
 def test_a_float_map_of_the_other_order_of_bytes(tmp_path: Path) -> None:
     rows = b"".join(struct.pack(">4f", *row) for row in DEPTH[::-1])  # the lowest row comes first
     (tmp_path / "d.pfm").write_bytes(b"Pf\n4 3\n1.0\n" + rows)
-    np.testing.assert_allclose(read(tmp_path / "d.pfm"), 1 / DEPTH)
+    np.testing.assert_allclose(read_depth_file(tmp_path / "d.pfm"), 1 / DEPTH)
 
 
 @pytest.mark.parametrize("name", ["Y", "R", "V", "depth"])
 def test_openexr_channels_by_their_usual_names(name: str, tmp_path: Path) -> None:
     OpenEXR.File({}, {name: DEPTH, "zz": DEPTH * 2}).write(str(tmp_path / "d.exr"))
-    np.testing.assert_allclose(read(tmp_path / "d.exr"), 1 / DEPTH)
+    np.testing.assert_allclose(read_depth_file(tmp_path / "d.exr"), 1 / DEPTH)
 
 
 def test_a_flat_label_is_one(tmp_path: Path) -> None:
     path = write(tmp_path / "d.npy", np.zeros((2, 3), np.float16))
-    np.testing.assert_array_equal(read(path, "label"), np.zeros((2, 3)))
+    np.testing.assert_array_equal(read_depth_file(path, "label"), np.zeros((2, 3)))
     with pytest.raises(DacliError, match=r"e\.npy holds no depth"):
-        read(write(tmp_path / "e.npy", np.full((2, 3), np.nan)), "label")
+        read_depth_file(write(tmp_path / "e.npy", np.full((2, 3), np.nan)), "label")
 
 
 def npy(values: NDArray[Any]) -> bytes:
@@ -175,7 +175,7 @@ DAMAGED = {
 def test_what_is_no_depth_is_named_in_one_line(kind: str, tmp_path: Path) -> None:
     (tmp_path / kind).write_bytes(DAMAGED[kind])
     with pytest.raises(DacliError) as error:
-        read(tmp_path / kind, 1.0)
+        read_depth_file(tmp_path / kind, 1.0)
     assert kind in str(error.value)
     assert error.value.hint
     assert "\n" not in str(error.value)
@@ -186,13 +186,13 @@ def test_what_is_no_depth_is_named_in_one_line(kind: str, tmp_path: Path) -> Non
 def test_a_map_without_depth_is_named(value: float, unit: float | str | None, tmp_path: Path) -> None:
     path = write(tmp_path / "d.npy", np.full((3, 4), value, np.float32))
     with pytest.raises(DacliError, match=r"d\.npy holds no depth: all of it is 0, infinite or not a number"):
-        read(path, unit)
+        read_depth_file(path, unit)
 
 
 @pytest.mark.parametrize("value", [0, 65535])
 def test_a_png_of_nothing_but_sky_or_holes_is_named(value: int, tmp_path: Path) -> None:
     with pytest.raises(DacliError, match=r"d\.png holds no depth"):
-        read(write(tmp_path / "d.png", np.full((4, 5), value)), 0.001)
+        read_depth_file(write(tmp_path / "d.png", np.full((4, 5), value)), 0.001)
 
 
 def test_what_reads_exr_and_hdf5_is_named_where_it_is_not_installed(
@@ -202,4 +202,4 @@ def test_what_reads_exr_and_hdf5_is_named_where_it_is_not_installed(
         monkeypatch.setitem(__import__("sys").modules, module, None)
         (tmp_path / name).write_bytes(os.urandom(8))
         with pytest.raises(DacliError, match=r"pip install 'dacli\[depth\]'"):
-            read(tmp_path / name)
+            read_depth_file(tmp_path / name)

@@ -39,7 +39,7 @@ def saved(folder: Path, name: str, data: bytes) -> Path:
 
 def fault(path: Path, **options: int) -> str:
     with pytest.raises(DacliError) as caught:
-        images.read(path, **options)
+        images.read_image(path, **options)
     assert "\n" not in str(caught.value)
     assert "\n" not in caught.value.hint
     assert path.name in caught.value.message
@@ -106,7 +106,7 @@ def turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 def test_orientation_is_applied_as_pillow_does(tmp_path: Path, form: str, orientation: int) -> None:
     data = encoded(Image.fromarray(SMOOTH), form, exif=exif(orientation))
     want = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
-    found = images.read(saved(tmp_path, "a.pic", data))
+    found = images.read_image(saved(tmp_path, "a.pic", data))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, want)
     assert np.abs(found.astype(int) - turned(SMOOTH, orientation)).mean() < 6
@@ -118,16 +118,16 @@ def test_orientation_of_16_bits(tmp_path: Path, orientation: int) -> None:
     want = turned(deep, orientation)
     block = chunk(b"eXIf", exif(orientation).tobytes().removeprefix(b"Exif\0\0"))
     for data in (png16(deep, 2, block), tiff(deep, 2, orientation)):
-        found = images.read(saved(tmp_path, "a.pic", data))
+        found = images.read_image(saved(tmp_path, "a.pic", data))
         assert found.dtype == np.uint16
         np.testing.assert_array_equal(found, want)
-    gray = images.read(saved(tmp_path, "b.tif", tiff(deep[..., :1], 1, orientation)))
+    gray = images.read_image(saved(tmp_path, "b.tif", tiff(deep[..., :1], 1, orientation)))
     np.testing.assert_array_equal(gray[..., 0], want[..., 0])
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP", "PPM"])
 def test_lossless_pictures_come_back_exactly(tmp_path: Path, form: str) -> None:
-    found = images.read(saved(tmp_path, "a.pic", encoded(Image.fromarray(RGB), form)))
+    found = images.read_image(saved(tmp_path, "a.pic", encoded(Image.fromarray(RGB), form)))
     np.testing.assert_array_equal(found, RGB)
     assert found.flags.writeable
     assert found.flags.c_contiguous
@@ -138,14 +138,14 @@ def test_lossless_pictures_come_back_exactly(tmp_path: Path, form: str) -> None:
 def test_lossy_pictures_come_as_pillow_decodes_them(tmp_path: Path, form: str, mode: str) -> None:
     data = encoded(Image.fromarray(SMOOTH).convert(mode), form)
     want = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    np.testing.assert_array_equal(images.read(saved(tmp_path, "a.pic", data)), want)
+    np.testing.assert_array_equal(images.read_image(saved(tmp_path, "a.pic", data)), want)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1)])
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
 def test_the_smallest_and_thinnest(tmp_path: Path, form: str, size: tuple[int, int]) -> None:
     data = encoded(Image.new("RGB", size, (90, 90, 90)), form)
-    found = images.read(saved(tmp_path, "a.pic", data))
+    found = images.read_image(saved(tmp_path, "a.pic", data))
     assert found.shape == (size[1], size[0], 3)
     assert np.abs(found.astype(int) - 90).max() <= 3
 
@@ -154,31 +154,31 @@ def test_progressive_cmyk_and_inverted_adobe_jpeg(tmp_path: Path) -> None:
     cmyk = Image.fromarray(SMOOTH).convert("CMYK")
     data = encoded(cmyk, "JPEG", quality=95)
     assert b"Adobe" in data
-    found = images.read(saved(tmp_path, "cmyk.jpg", data))
+    found = images.read_image(saved(tmp_path, "cmyk.jpg", data))
     assert np.abs(found.astype(int) - SMOOTH).mean() < 6
     later = encoded(Image.fromarray(SMOOTH), "JPEG", progressive=True)
     want = np.asarray(Image.open(io.BytesIO(later)))
-    np.testing.assert_array_equal(images.read(saved(tmp_path, "p.jpg", later)), want)
+    np.testing.assert_array_equal(images.read_image(saved(tmp_path, "p.jpg", later)), want)
 
 
 def test_jpeg_with_zeros_or_a_trailer_behind_its_end(tmp_path: Path) -> None:
     data = encoded(Image.fromarray(SMOOTH), "JPEG")
     want = np.asarray(Image.open(io.BytesIO(data)))
     for tail in (b"\0\0\0", b"trailer of a phone " * 20):
-        np.testing.assert_array_equal(images.read(saved(tmp_path, "a.jpg", data + tail)), want)
+        np.testing.assert_array_equal(images.read_image(saved(tmp_path, "a.jpg", data + tail)), want)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_exif_is_no_reason_to_refuse(tmp_path: Path) -> None:
     data = encoded(Image.fromarray(SMOOTH), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12")
-    assert images.read(saved(tmp_path, "a.jpg", data)).shape == SMOOTH.shape
+    assert images.read_image(saved(tmp_path, "a.jpg", data)).shape == SMOOTH.shape
 
 
 def test_gray_bilevel_and_palette(tmp_path: Path) -> None:
     source = Image.fromarray(SMOOTH)
     for mode, form in (("L", "PNG"), ("1", "PNG"), ("1", "TIFF"), ("P", "PNG"), ("P", "GIF"), ("L", "TIFF")):
         image = source.convert(mode)
-        found = images.read(saved(tmp_path, "a.pic", encoded(image, form)))
+        found = images.read_image(saved(tmp_path, "a.pic", encoded(image, form)))
         np.testing.assert_array_equal(found, np.asarray(image.convert("RGB")))
 
 
@@ -195,27 +195,27 @@ def test_transparency_is_laid_over_white(tmp_path: Path, form: str) -> None:
     alpha[4:8] = 255
     image = Image.fromarray(np.dstack([RGB, alpha]))
     options = {"lossless": True, "exact": True} if form == "WEBP" else {}
-    found = images.read(saved(tmp_path, "a.pic", encoded(image, form, **options)))
+    found = images.read_image(saved(tmp_path, "a.pic", encoded(image, form, **options)))
     np.testing.assert_array_equal(found, np.rint(on_white(RGB, alpha)))
     assert (found[:4] == 255).all()
 
 
 def test_transparency_of_gray_palette_and_16_bits(tmp_path: Path) -> None:
     gray = np.dstack([RGB[..., 0], RGB[..., 1]])
-    found = images.read(saved(tmp_path, "la.png", encoded(Image.fromarray(gray), "PNG")))
+    found = images.read_image(saved(tmp_path, "la.png", encoded(Image.fromarray(gray), "PNG")))
     np.testing.assert_array_equal(found[..., 2], np.rint(on_white(gray[..., :1], gray[..., 1]))[..., 0])
     palette = Image.new("P", (3, 1))
     palette.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     palette.putdata([0, 1, 2])
-    found = images.read(saved(tmp_path, "p.png", encoded(palette, "PNG", transparency=b"\xff\x00\xff")))
+    found = images.read_image(saved(tmp_path, "p.png", encoded(palette, "PNG", transparency=b"\xff\x00\xff")))
     assert found.tolist() == [[[255, 0, 0], [255, 255, 255], [0, 0, 255]]]
     deep = RNG.integers(0, 65536, (5, 7, 4), dtype=np.uint16)
     deep[0, 0] = 65535
     for data in (png16(deep, 6), tiff(deep, 2)):
-        found = images.read(saved(tmp_path, "deep.pic", data))
+        found = images.read_image(saved(tmp_path, "deep.pic", data))
         np.testing.assert_array_equal(found, np.rint(on_white(deep[..., :3], deep[..., 3])))
     color, key = deep[..., :3], struct.pack(">HHH", *deep[2, 2, :3])
-    found = images.read(saved(tmp_path, "key.png", png16(color, 2, chunk(b"tRNS", key))))
+    found = images.read_image(saved(tmp_path, "key.png", png16(color, 2, chunk(b"tRNS", key))))
     assert found[2, 2].tolist() == [65535] * 3
     assert found[1, 1].tolist() == color[1, 1].tolist()
 
@@ -223,19 +223,19 @@ def test_transparency_of_gray_palette_and_16_bits(tmp_path: Path) -> None:
 def test_16_bits_stay_16_bits(tmp_path: Path) -> None:
     deep = RNG.integers(0, 65536, (5, 7, 3), dtype=np.uint16)
     for data in (png16(deep, 2), tiff(deep, 2), png16(deep[..., 0], 0), tiff(deep[..., :1], 1)):
-        found = images.read(saved(tmp_path, "a.pic", data))
+        found = images.read_image(saved(tmp_path, "a.pic", data))
         assert found.dtype == np.uint16
         np.testing.assert_array_equal(found[..., 0], deep[..., 0])
     np.testing.assert_array_equal(
-        images.read(saved(tmp_path, "w.tif", tiff(deep[..., :1], 0)))[..., 1], 65535 - deep[..., 0]
+        images.read_image(saved(tmp_path, "w.tif", tiff(deep[..., :1], 0)))[..., 1], 65535 - deep[..., 0]
     )
     plain = encoded(Image.fromarray(deep[..., 0]), "TIFF", compression="tiff_lzw")
-    np.testing.assert_array_equal(images.read(saved(tmp_path, "l.tif", plain))[..., 2], deep[..., 0])
+    np.testing.assert_array_equal(images.read_image(saved(tmp_path, "l.tif", plain))[..., 2], deep[..., 0])
 
 
 def test_floats_between_0_and_1_become_16_bits(tmp_path: Path) -> None:
     values = RNG.random((4, 5, 1), dtype=np.float32)
-    found = images.read(saved(tmp_path, "f.tif", tiff(values, 1, sample=3)))
+    found = images.read_image(saved(tmp_path, "f.tif", tiff(values, 1, sample=3)))
     np.testing.assert_array_equal(found[..., 1], np.rint(values[..., 0] * 65535.0).astype(np.uint16))
 
 
@@ -250,7 +250,7 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     for form in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
         options = {"lossless": True} if form == "WEBP" else {}
         data = encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
-        found = images.read(saved(tmp_path, "a.pic", data))
+        found = images.read_image(saved(tmp_path, "a.pic", data))
         assert found.shape == (6, 8, 3)
         assert np.abs(found.astype(int) - [255, 0, 0]).max() <= 4, form
 
@@ -258,7 +258,7 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
 def test_two_pictures_in_one_jpeg(tmp_path: Path) -> None:
     data = encoded(Image.fromarray(SMOOTH), "MPO", save_all=True, append_images=[Image.new("RGB", (40, 24))])
     want = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    np.testing.assert_array_equal(images.read(saved(tmp_path, "a.jpg", data)), want)
+    np.testing.assert_array_equal(images.read_image(saved(tmp_path, "a.jpg", data)), want)
 
 
 @pytest.mark.parametrize(
@@ -266,14 +266,14 @@ def test_two_pictures_in_one_jpeg(tmp_path: Path) -> None:
 )
 def test_any_name_the_file_system_allows(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path, name, encoded(Image.fromarray(RGB), "PNG"))
-    np.testing.assert_array_equal(images.read(path), RGB)
-    files.write(tmp_path / "out" / name, b"x")
+    np.testing.assert_array_equal(images.read_image(path), RGB)
+    files.write_file(tmp_path / "out" / name, b"x")
     assert (tmp_path / "out" / name).read_bytes() == b"x"
 
 
 def test_a_name_that_no_terminal_shows_fails_in_plain_text(tmp_path: Path) -> None:
     with pytest.raises(DacliError) as caught:
-        images.read(tmp_path / os.fsdecode(b"\xff\x1b[2J.png"))
+        images.read_image(tmp_path / os.fsdecode(b"\xff\x1b[2J.png"))
     assert "\\udcff\\x1b[2J.png does not exist" in caught.value.message
     caught.value.message.encode()
 
@@ -329,13 +329,13 @@ def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
 
 def test_the_limit_of_pixels_is_the_last_size_allowed(tmp_path: Path) -> None:
     path = saved(tmp_path, "a.png", encoded(Image.fromarray(RGB), "PNG"))
-    assert images.read(path, max_pixels=24 * 40).shape == RGB.shape
+    assert images.read_image(path, max_pixels=24 * 40).shape == RGB.shape
     assert "more than the limit" in fault(path, max_pixels=24 * 40 - 1)
 
 
 def test_a_picture_above_the_bomb_warning_of_pillow_reads(tmp_path: Path) -> None:
     path = saved(tmp_path, "big.png", encoded(Image.new("1", (10000, 9500)), "PNG"))
-    assert images.read(path).shape == (9500, 10000, 3)
+    assert images.read_image(path).shape == (9500, 10000, 3)
 
 
 FOREIGN = [
@@ -415,7 +415,9 @@ def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_reading_from_many_threads(tmp_path: Path) -> None:
     path = saved(tmp_path, "a.png", encoded(Image.fromarray(RGB), "PNG"))
     found: list[bool] = []
-    threads = [threading.Thread(target=lambda: found.append(np.array_equal(images.read(path), RGB))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(np.array_equal(images.read_image(path), RGB))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -451,8 +453,8 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 def test_write_makes_the_folder_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "new" / "deep" / "a.png"
-    files.write(path, b"one")
-    files.write(path, b"two")
+    files.write_file(path, b"one")
+    files.write_file(path, b"two")
     assert path.read_bytes() == b"two"
     assert list(path.parent.iterdir()) == [path]
     plain = tmp_path / "plain"
@@ -477,7 +479,7 @@ def test_a_failed_write_leaves_what_was_there(
     with monkeypatch.context() as patch:
         patch.setattr(Path, step, raising(OSError(number, os.strerror(number))))
         with pytest.raises(DacliError, match=word) as caught:
-            files.write(path, b"after")
+            files.write_file(path, b"after")
     assert "a.png" in caught.value.message
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
@@ -494,33 +496,33 @@ def test_a_disk_that_fills_while_writing(tmp_path: Path, monkeypatch: pytest.Mon
     real = Path.open
     monkeypatch.setattr(Path, "open", lambda p, *a, **k: on_a_full_disk(p, *a) if a == ("xb",) else real(p, *a, **k))
     with pytest.raises(DacliError, match="disk is full"):
-        files.write(tmp_path / "a.png", b"data")
+        files.write_file(tmp_path / "a.png", b"data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupt_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "replace", raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        files.write(tmp_path / "a.png", b"data")
+        files.write_file(tmp_path / "a.png", b"data")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_a_file_and_a_long_name_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(DacliError, match="a folder stands there"):
-        files.write(tmp_path / "a.png", b"data")
+        files.write_file(tmp_path / "a.png", b"data")
     saved(tmp_path, "file", b"")
     for path in (tmp_path / "file" / "a.png", tmp_path / "file" / "below" / "a.png"):
         with pytest.raises(DacliError, match="a file stands where its folder should be"):
-            files.write(path, b"data")
+            files.write_file(path, b"data")
     with pytest.raises(DacliError, match="name is too long"):
-        files.write(tmp_path / ("n" * 300), b"data")
+        files.write_file(tmp_path / ("n" * 300), b"data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "file"]
 
 
 def test_npy_is_read_by_numpy() -> None:
     depth = RNG.random((7, 5), dtype=np.float32)
-    found = np.load(io.BytesIO(images.npy(depth)), allow_pickle=False)
+    found = np.load(io.BytesIO(images.encode_npy(depth)), allow_pickle=False)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, depth)
 

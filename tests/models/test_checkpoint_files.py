@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dacli.errors import DacliError
-from dacli.models.checkpoint_files import load
+from dacli.models.checkpoint_files import load_checkpoint
 from dacli.models.depth_anything import DepthAnything
 
 SHAPES: dict[str, dict[str, list[int]]] = json.loads(
@@ -51,7 +51,7 @@ def same(network: DepthAnything, weights: dict[str, Tensor]) -> bool:
 def refusal(path: Path, encoder: str | None = None) -> str:
     """The one line a user reads about a file that cannot be loaded."""
     with pytest.raises(DacliError) as caught:
-        load(path, encoder)
+        load_checkpoint(path, encoder)
     line = str(caught.value)
     assert path.name in line
     assert caught.value.hint
@@ -65,7 +65,7 @@ def saved(content: object, path: Path, **options: Any) -> Path:
 
 
 def test_pth_loads_without_a_copy_and_ready_for_inference(pth: Path, vits: dict[str, Tensor]) -> None:
-    network = load(pth, "vits", max_depth=20.0)
+    network = load_checkpoint(pth, "vits", max_depth=20.0)
     assert same(network, vits)
     assert network.max_depth == 20
     assert not network.training
@@ -73,23 +73,23 @@ def test_pth_loads_without_a_copy_and_ready_for_inference(pth: Path, vits: dict[
 
 
 def test_v1_is_what_the_caller_says(pth: Path) -> None:
-    assert load(pth, version="v1").pretrained.taps == (8, 9, 10, 11)
-    assert load(pth, version="v2").pretrained.taps == (2, 5, 8, 11)
+    assert load_checkpoint(pth, version="v1").pretrained.taps == (8, 9, 10, 11)
+    assert load_checkpoint(pth, version="v2").pretrained.taps == (2, 5, 8, 11)
 
 
 @pytest.mark.parametrize("name", ["vits.safetensors", "vits.pth"])
 def test_safetensors_load_whatever_the_file_is_called(vits: dict[str, Tensor], tmp_path: Path, name: str) -> None:
     save_file(vits, tmp_path / name)
-    assert same(load(tmp_path / name), vits)
+    assert same(load_checkpoint(tmp_path / name), vits)
 
 
 def test_old_torch_format_loads(vits: dict[str, Tensor], tmp_path: Path) -> None:
-    assert same(load(saved(vits, tmp_path / "old.pth", _use_new_zipfile_serialization=False)), vits)
+    assert same(load_checkpoint(saved(vits, tmp_path / "old.pth", _use_new_zipfile_serialization=False)), vits)
 
 
 @pytest.mark.filterwarnings("error")
 def test_newer_pickle_protocols_load_without_a_warning(vits: dict[str, Tensor], tmp_path: Path) -> None:
-    assert same(load(saved(vits, tmp_path / "new.pth", pickle_protocol=3)), vits)
+    assert same(load_checkpoint(saved(vits, tmp_path / "new.pth", pickle_protocol=3)), vits)
 
 
 @pytest.mark.parametrize("extension", ["safetensors", "pth"])
@@ -97,14 +97,14 @@ def test_half_precision_files_are_widened_exactly(vits: dict[str, Tensor], tmp_p
     path = tmp_path / f"half.{extension}"
     half = {key: value.half() for key, value in vits.items()}
     save_file(half, path) if extension == "safetensors" else saved(half, path)
-    state = load(path).state_dict()
+    state = load_checkpoint(path).state_dict()
     for key, value in vits.items():
         assert state[key].dtype == torch.float32
         assert np.array_equal(state[key].numpy(), value.numpy().astype(np.float16).astype(np.float32))
 
 
 def test_another_dtype_is_given_where_it_is_asked(pth: Path) -> None:
-    assert {value.dtype for value in load(pth, dtype=torch.bfloat16).parameters()} == {torch.bfloat16}
+    assert {value.dtype for value in load_checkpoint(pth, dtype=torch.bfloat16).parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_another_dtype_is_given_where_it_is_asked(pth: Path) -> None:
 def test_weights_are_found_inside_what_training_scripts_save(
     vits: dict[str, Tensor], tmp_path: Path, wrap: Callable[[dict[str, Tensor]], object]
 ) -> None:
-    assert same(load(saved(wrap(vits), tmp_path / "tuned.pth")), vits)
+    assert same(load_checkpoint(saved(wrap(vits), tmp_path / "tuned.pth")), vits)
 
 
 @pytest.fixture(scope="module")
@@ -171,13 +171,13 @@ def test_published_layout_predicts_what_transformers_predicts(oracle: Any, folde
     images = torch.randn(1, 3, 518, 518, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         expected = oracle(images).predicted_depth
-        made = load(folder / "model.safetensors", "vits")(images)
+        made = load_checkpoint(folder / "model.safetensors", "vits")(images)
     assert expected.std() > 0.01
     assert (made - expected).norm() / expected.norm() < 1e-4
 
 
 def test_names_in_memory_give_the_same_network(folder: Path) -> None:
-    assert same(load(folder / "memory.pth"), load(folder / "model.safetensors").state_dict())
+    assert same(load_checkpoint(folder / "memory.pth"), load_checkpoint(folder / "model.safetensors").state_dict())
 
 
 def test_a_lost_projection_is_missed(folder: Path, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_lost_projection_is_missed(folder: Path, tmp_path: Path) -> None:
 
 def test_both_layouts_give_identical_networks(vits: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(in_transformers_layout(vits), tmp_path / "hf.safetensors")
-    assert same(load(tmp_path / "hf.safetensors"), vits)
+    assert same(load_checkpoint(tmp_path / "hf.safetensors"), vits)
 
 
 def in_transformers_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -236,7 +236,7 @@ def test_another_encoder_than_asked_is_named(pth: Path) -> None:
 def test_encoders_are_recognised_by_their_shapes(encoder: str, tmp_path: Path) -> None:
     # Expanded zeros take no space: the file of a giant is as small as that of a dwarf.
     weights = {key: torch.zeros(1).expand(shape) for key, shape in SHAPES[encoder].items()}
-    network = load(saved(weights, tmp_path / "weights.pth"), encoder)
+    network = load_checkpoint(saved(weights, tmp_path / "weights.pth"), encoder)
     assert network.encoder == encoder
 
 
@@ -283,9 +283,9 @@ def test_wrong_contents_are_told_apart(fault: str, vits: dict[str, Tensor], tmp_
 
 def test_overflow_of_the_asked_precision_is_told(vits: dict[str, Tensor], tmp_path: Path) -> None:
     path = saved(vits | {BIAS: torch.full((48,), 1e6)}, tmp_path / "weights.pth")
-    assert same(load(path), torch.load(path, weights_only=True))
+    assert same(load_checkpoint(path), torch.load(path, weights_only=True))
     with pytest.raises(DacliError, match="infinity"):
-        load(path, dtype=torch.float16)
+        load_checkpoint(path, dtype=torch.float16)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli.errors import UsageError
-from dacli.inference.preprocess import network_size, prepare, to_source
+from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
 from dacli.models.depth_anything import DepthAnything
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -62,9 +62,9 @@ def golden_error(weights: dict[str, Tensor], name: str) -> float:
     network = build(weights, encoder, "v1" if kind == "v1" else "v2", depth)
     rgb = golden["image_bgr"][..., ::-1]
     height, width = rgb.shape[:2]
-    images = prepare(rgb, network_size(height, width, int(golden["input_size"])))[None]
+    images = normalize_image(rgb, network_size(height, width, int(golden["input_size"])))[None]
     with torch.inference_mode():
-        made = to_source(network(images)[0], height, width, network.align_corners)
+        made = resize_to_source(network(images)[0], height, width, network.align_corners)
     return relative_error(made, golden["depth"])
 
 

@@ -45,7 +45,7 @@ def files(vits: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> 
     torch.save(vits, folder / "own.pth")
     save_file({key: value.clone() for key, value in vits.items()}, folder / "own.safetensors")
     torch.manual_seed(0)
-    (folder / "small.safetensors").write_bytes(tiny.to_bytes(Tiny(), {}))
+    (folder / "small.safetensors").write_bytes(tiny.encode_weights(Tiny(), {}))
     return folder
 
 
@@ -129,7 +129,7 @@ def test_own_weights_of_tiny(files: Path, encoder: str | None) -> None:
 
 
 def test_the_bundled_model_needs_no_network_and_no_file(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiny, "BUNDLED", files / "small.safetensors")
+    monkeypatch.setattr(tiny, "BUNDLED_WEIGHTS", files / "small.safetensors")
     assert isinstance(opened(choose_model("tiny", "v2", None)).network, Tiny)
 
 
@@ -151,7 +151,9 @@ def test_an_encoder_that_does_not_fit_the_file_is_named(files: Path) -> None:
     own, small = files / "own.pth", files / "small.safetensors"
     assert refusal(ModelChoice("vitb", "v2", own)) == "own.pth holds vits, not vitb: use --encoder vits"
     assert refusal(ModelChoice("vitb", "v2", small)) == "small.safetensors holds tiny, not vitb: use --encoder tiny"
-    assert "own.safetensors does not hold the network tiny" in refusal(ModelChoice("tiny", "v2", files / "own.safetensors"))
+    assert "own.safetensors does not hold the network tiny" in refusal(
+        ModelChoice("tiny", "v2", files / "own.safetensors")
+    )
     assert "own.pth cannot be read as weights of tiny" in refusal(ModelChoice("tiny", "v2", own))
     for model in ("v1", "indoor"):
         assert f"holds tiny, which has no {model} model" in refusal(ModelChoice(None, model, small))
@@ -159,7 +161,7 @@ def test_an_encoder_that_does_not_fit_the_file_is_named(files: Path) -> None:
 
 def test_a_tiny_that_gives_metres_is_the_model_of_its_reach(tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
-    path.write_bytes(tiny.to_bytes(tiny.Tiny(20.0), {"max_depth": "20.0"}))
+    path.write_bytes(tiny.encode_weights(tiny.Tiny(20.0), {"max_depth": "20.0"}))
     for model in ("v2", "indoor"):
         assert opened(choose_model(None, model, path)).network.max_depth == 20
     for model in ("v1", "outdoor"):
@@ -195,11 +197,11 @@ def test_files_of_one_name_are_told_apart(files: Path, tmp_path: Path) -> None:
 def published(files: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Checkpoint]:
     """The list of checkpoints, as if these test files were the published ones of vits."""
     kinds = {"vits": "own.pth", "vits-fp32": "own.safetensors", "vits-indoor": "own.pth", "vits-v1": "own.pth"}
-    rows = {row.name: row for row in checkpoints.manifest()}
+    rows = {row.name: row for row in checkpoints.read_manifest()}
     for name, file in kinds.items():
         data = (files / file).read_bytes()
         rows[name] = replace(rows[name], sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-    monkeypatch.setattr(checkpoints, "manifest", lambda: tuple(rows.values()))
+    monkeypatch.setattr(checkpoints, "read_manifest", lambda: tuple(rows.values()))
     return rows
 
 
@@ -219,7 +221,9 @@ def test_the_float32_copy_of_a_comfyui_folder_spares_the_download(
     made = opened(choose_model("vits", "v2", None))
     assert made.weights == place.name == "depth_anything_v2_vits_fp32.safetensors"
     assert made.encoder == "vits"
-    assert opened(choose_model("vits", "v2", None), half=True).weights == place.name  # it is here, the half-size one is not
+    assert (
+        opened(choose_model("vits", "v2", None), half=True).weights == place.name
+    )  # it is here, the half-size one is not
 
 
 @pytest.mark.parametrize(("name", "model", "depth"), [("vits-indoor", "indoor", 20), ("vits-v1", "v1", None)])

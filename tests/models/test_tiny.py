@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dacli.errors import DacliError
 from dacli.models import tiny
-from dacli.models.tiny import Tiny, place_code, to_bytes
+from dacli.models.tiny import Tiny, encode_weights, position_code
 
 
 @cache
@@ -68,17 +68,17 @@ def test_every_place_sees_the_whole_picture() -> None:
 
 def test_places_are_coded_by_their_share_of_height_and_width() -> None:
     h, w, c = 3, 5, 16
-    code = place_code(torch.zeros(1, c, h, w)).reshape(h, w, c).numpy()
+    code = position_code(torch.zeros(1, c, h, w)).reshape(h, w, c).numpy()
     for row in range(h):
         for column in range(w):
             y, x = -1 + 2 * row / (h - 1), -1 + 2 * column / (w - 1)
             k = np.arange(1, c // 4 + 1)
             expected = 0.3 * np.concatenate([np.sin(k * y), np.sin(k * x), np.cos(k * y), np.cos(k * x)])
             np.testing.assert_allclose(np.sort(code[row, column]), np.sort(expected), atol=1e-6)
-    assert place_code(torch.zeros(1, c, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert position_code(torch.zeros(1, c, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
     maps = pictures(1, c, 2, 2)
     with torch.device("meta"):  # where a tensor lands whose device nobody chose
-        assert place_code(maps).device.type == "cpu"
+        assert position_code(maps).device.type == "cpu"
 
 
 def test_an_engine_finds_what_it_needs() -> None:
@@ -91,9 +91,9 @@ def test_an_engine_finds_what_it_needs() -> None:
 def test_weights_are_saved_in_float16_by_rounding_and_statistics_as_they_are(tmp_path: Path) -> None:
     path, saved = tmp_path / "own.safetensors", copy.deepcopy(network())
     saved.get_buffer("lateral.4.1.running_var")[:3] = torch.tensor([65519.0, 1e5, 1e-9])  # float16 ends at 65504
-    path.write_bytes(to_bytes(saved, {"seed": "4"}))
+    path.write_bytes(encode_weights(saved, {"seed": "4"}))
     stored = load_numpy(path.read_bytes())
-    again = tiny.load(path)
+    again = tiny.load_tiny(path)
     assert not again.training
     kinds = {np.float16: 0, np.float32: 0}
     for key, value in saved.state_dict().items():
@@ -111,13 +111,13 @@ def test_weights_are_saved_in_float16_by_rounding_and_statistics_as_they_are(tmp
 
 
 def test_the_bundled_weights_are_numbers() -> None:
-    assert all(np.isfinite(values).all() for values in load_numpy(tiny.BUNDLED.read_bytes()).values())
+    assert all(np.isfinite(values).all() for values in load_numpy(tiny.BUNDLED_WEIGHTS.read_bytes()).values())
 
 
 def test_loaded_weights_give_nearly_the_same_depth(tmp_path: Path) -> None:
-    (tmp_path / "own.safetensors").write_bytes(to_bytes(network(), {}))
+    (tmp_path / "own.safetensors").write_bytes(encode_weights(network(), {}))
     x = pictures(1, 3, 64, 64)
-    found, exact = tiny.load(tmp_path / "own.safetensors")(x), network()(x)
+    found, exact = tiny.load_tiny(tmp_path / "own.safetensors")(x), network()(x)
     assert (found - exact).abs().max() < 0.02 * exact.std()
 
 
@@ -134,8 +134,8 @@ FILES: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "garbage": lambda: b"no weights at all" * 100,
     "a huge header": lambda: struct.pack("<Q", 1 << 60) + b"{}",
-    "truncated": lambda: to_bytes(network(), {})[:-1000],
-    "cut in its header": lambda: to_bytes(network(), {})[:50],
+    "truncated": lambda: encode_weights(network(), {})[:-1000],
+    "cut in its header": lambda: encode_weights(network(), {})[:50],
     "nothing in it": lambda: save({}),
     "another network": lambda: save({"pretrained.cls_token": torch.zeros(1, 1, 384)}),
     "a key missing": lambda: changed(lambda state: without(state, "out.2.bias")),
@@ -149,7 +149,7 @@ def test_files_that_are_not_its_weights(name: str, tmp_path: Path) -> None:
     path = tmp_path / "own.safetensors"
     path.write_bytes(FILES[name]())
     with pytest.raises(DacliError, match=r"own\.safetensors") as error:
-        tiny.load(path)
+        tiny.load_tiny(path)
     assert "\n" not in str(error.value)
     assert error.value.hint
 
@@ -157,4 +157,4 @@ def test_files_that_are_not_its_weights(name: str, tmp_path: Path) -> None:
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(DacliError, match="cannot be read"):
-            tiny.load(path)
+            tiny.load_tiny(path)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from dacli import types
 from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
-from dacli.io.records import Record, Scale
+from dacli.io.records import DepthScale, Record
 from dacli.outputs import drawing, style
 from dacli.outputs.style import FULL_RANGE, DepthRange
 from dacli.types import DepthArray, Near, Quantity
@@ -51,9 +51,9 @@ def depth16(
     near: types.Near = "white",
     *,
     auto: bool = False,
-) -> tuple[types.Gray16, records.Scale]:
+) -> tuple[types.Gray16, records.DepthScale]:
     """The 16-bit values and their scale, made as the pipeline makes them."""
-    scale = records.scale16(low, high, quantity, near, auto=auto)
+    scale = records.choose_scale(low, high, quantity, near, auto=auto)
     return scale.encode(depth), scale
 
 
@@ -154,7 +154,7 @@ def test_16_bits_decode_to_half_a_step(depth: DepthArray, quantity: Quantity, ne
 @settings(max_examples=100, deadline=None)
 @given(st.lists(FLOATS, min_size=2, max_size=2, unique=True), hnp.arrays(np.uint16, SHAPES))
 def test_decode_then_encode_gives_the_values_back(ends: list[float], values: types.Gray16) -> None:
-    scale = Scale(ends[0], ends[1])
+    scale = DepthScale(ends[0], ends[1])
     coarse = abs(ends[1] - ends[0]) > max(map(abs, ends)) / 100 > 1e-30
     if coarse:
         np.testing.assert_array_equal(scale.encode(scale.decode(values)), values)
@@ -186,9 +186,9 @@ def test_metres_become_millimetres(near: Near) -> None:
 
 
 def test_metres_beyond_65_or_with_a_range_are_not_millimetres() -> None:
-    assert records.scale16(0.0, 65.6, "metres", auto=True) == Scale(65.6, 0.0, "white", "steps")
-    assert records.scale16(1.0, 9.0, "metres", "black") == Scale(1.0, 9.0, "black", "steps")
-    assert records.scale16(1.0, 9.0, "inverse depth", auto=True) == Scale(1.0, 9.0, "white", "steps")
+    assert records.choose_scale(0.0, 65.6, "metres", auto=True) == DepthScale(65.6, 0.0, "white", "steps")
+    assert records.choose_scale(1.0, 9.0, "metres", "black") == DepthScale(1.0, 9.0, "black", "steps")
+    assert records.choose_scale(1.0, 9.0, "inverse depth", auto=True) == DepthScale(1.0, 9.0, "white", "steps")
 
 
 @pytest.mark.parametrize("name", ["Spectral_r", "viridis", "tab10", "gray"])
@@ -237,16 +237,16 @@ def test_a_record_survives_its_png(black: float, white: float, source: str, fing
     record = replace(RECORD, black=black, white=white, source=source, settings=fingerprint)
     text = record.text()
     assert text["dacli"].isascii()
-    data = png.encode(np.zeros((1, 1), np.uint16), text)
-    depth, found = records.decode(np.array([[0, 65535]], np.uint16), png.text(data, "a.png"), "a.png")
+    data = png.encode_png(np.zeros((1, 1), np.uint16), text)
+    depth, found = records.decode_depth(np.array([[0, 65535]], np.uint16), png.read_png_text(data, "a.png"), "a.png")
     assert found == record
-    assert found.scale == Scale(black, white)
+    assert found.scale == DepthScale(black, white)
     np.testing.assert_allclose(depth, np.array([[black, white]]), rtol=1e-6, atol=1e-38 + abs(black) * 2e-7)
 
 
 def test_a_file_without_a_record() -> None:
     with pytest.raises(DacliError, match=r"a\.png does not say what its values mean"):
-        records.decode(np.zeros((1, 1), np.uint16), {"Software": "GIMP"}, "a.png")
+        records.decode_depth(np.zeros((1, 1), np.uint16), {"Software": "GIMP"}, "a.png")
 
 
 @pytest.mark.parametrize("key", list(asdict(RECORD)))

@@ -6,24 +6,34 @@ import pytest
 import torch
 
 from dacli.scenes import layouts
-from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, Maker
-from dacli.scenes.layouts import Layout, close_up, draw, from_above, landscape, look, room, scene, street
-from dacli.scenes.parts import Parts, turn, up
+from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, ObjectMaker
+from dacli.scenes.layouts import (
+    Layout,
+    make_close_up,
+    make_landscape,
+    make_room,
+    make_scene,
+    make_street,
+    make_view_from_above,
+    random_camera,
+    render_layouts,
+)
+from dacli.scenes.parts import Parts, rotation_about_y, upwards
 from dacli.scenes.raycast import ROOM
 
-KINDS = (room, street, landscape, close_up, from_above)
+KINDS = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
 
 
 def test_the_same_numbers_give_the_same_picture() -> None:
-    first, again = (draw([scene(7, index) for index in range(3)], 64, 64) for _ in range(2))
+    first, again = (render_layouts([make_scene(7, index) for index in range(3)], 64, 64) for _ in range(2))
     assert torch.equal(first.rgb, again.rgb)
     assert torch.equal(first.depth, again.depth)
-    for other in (scene(7, 3), scene(8, 0)):
-        assert not torch.equal(draw([other], 64, 64).rgb[0], first.rgb[0])
+    for other in (make_scene(7, 3), make_scene(8, 0)):
+        assert not torch.equal(render_layouts([other], 64, 64).rgb[0], first.rgb[0])
 
 
 def test_pictures_have_contrast_and_depth_is_a_number() -> None:
-    found = draw([scene(21, index) for index in range(12)], 64, 64)
+    found = render_layouts([make_scene(21, index) for index in range(12)], 64, 64)
     assert found.rgb.shape == (12, 3, 64, 64)
     assert found.rgb.dtype == torch.uint8
     assert found.depth.shape == (12, 64, 64)
@@ -40,19 +50,19 @@ def test_pictures_have_contrast_and_depth_is_a_number() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_scene_renders(kind: Callable[[np.random.Generator], Layout]) -> None:
     layouts = [kind(np.random.default_rng(seed)) for seed in range(5)]
-    found = draw(layouts, 64, 64)
+    found = render_layouts(layouts, 64, 64)
     assert not found.depth.isnan().any()
     assert found.depth.min() > 0.02
     assert (found.rgb.float().std((1, 2, 3)) > 3).all()
     rooms = [(layout.solids["kind"] == ROOM).sum() for layout in layouts]
-    assert rooms == [int(kind is room)] * 5
-    assert kind is not room or found.depth.isfinite().all()
+    assert rooms == [int(kind is make_room)] * 5
+    assert kind is not make_room or found.depth.isfinite().all()
 
 
 def test_all_kinds_of_scenes_occur_at_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in KINDS:
         monkeypatch.setattr(layouts, kind.__name__, lambda _rng, name=kind.__name__: name)
-    found = Counter(str(scene(5, index)) for index in range(2000))
+    found = Counter(str(make_scene(5, index)) for index in range(2000))
     shares = {"room": 0.36, "street": 0.16, "landscape": 0.18, "close_up": 0.18, "from_above": 0.12}
     for name, share in shares.items():
         assert abs(found[name] / 2000 - share) < 4 * np.sqrt(share * (1 - share) / 2000)
@@ -60,7 +70,7 @@ def test_all_kinds_of_scenes_occur_at_their_share(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("index", range(4))
 def test_a_larger_canvas_keeps_the_geometry(index: int) -> None:
-    small, large = (draw([scene(9, index)], size, size) for size in (48, 144))
+    small, large = (render_layouts([make_scene(9, index)], size, size) for size in (48, 144))
     same = large.depth[0, 1::3, 1::3]  # the middles of 3 × 3 pixels are the middles of the small picture's
     torch.testing.assert_close(large.focal, 3 * small.focal)
     off = ~torch.isclose(same, small.depth[0], rtol=1e-3)
@@ -69,17 +79,19 @@ def test_a_larger_canvas_keeps_the_geometry(index: int) -> None:
 
 @pytest.mark.parametrize("index", range(4))
 def test_a_wider_canvas_shows_the_same_in_its_middle(index: int) -> None:
-    square, wide, tall = (draw([scene(9, index)], *size).depth[0] for size in ((48, 48), (48, 80), (90, 48)))
+    square, wide, tall = (
+        render_layouts([make_scene(9, index)], *size).depth[0] for size in ((48, 48), (48, 80), (90, 48))
+    )
     for part in (wide[:, 16:64], tall[21:69]):
         assert (~torch.isclose(part, square, rtol=1e-3)).float().mean() < 0.003
 
 
 def test_exposure_and_tint_change_the_picture_not_the_depth() -> None:
-    layout = scene(9, 1)
-    plain = draw([layout], 48, 48)
+    layout = make_scene(9, 1)
+    plain = render_layouts([layout], 48, 48)
     layout.exposure *= 2
     layout.tint = layout.tint * [1.5, 1, 0.5]
-    changed = draw([layout], 48, 48)
+    changed = render_layouts([layout], 48, 48)
     assert torch.equal(plain.depth, changed.depth)
     gain = changed.rgb[0].float().mean((1, 2)) / plain.rgb[0].float().mean((1, 2))
     assert gain[0] > gain[1] > 1.1
@@ -89,7 +101,7 @@ def test_exposure_and_tint_change_the_picture_not_the_depth() -> None:
 def test_cameras_have_square_axes_and_look_up_for_positive_pitch() -> None:
     rng = np.random.default_rng(1)
     for pitch in (-1.2, -0.1, 0.4):
-        position, rotation = look(rng, 1.6, pitch)
+        position, rotation = random_camera(rng, 1.6, pitch)
         np.testing.assert_allclose(rotation.T @ rotation, np.eye(3), atol=1e-12)
         np.testing.assert_allclose(position, [0, 1.6, 0])
         np.testing.assert_allclose(rotation[:, 2], [0, np.sin(pitch), np.cos(pitch)])
@@ -98,14 +110,14 @@ def test_cameras_have_square_axes_and_look_up_for_positive_pitch() -> None:
 
 def test_nothing_stands_where_the_camera_is() -> None:
     for index in range(60):
-        layout = scene(13, index)
+        layout = make_scene(13, index)
         to_local = layout.solids["to_local"][layout.solids["kind"] != ROOM]
         inside = np.abs(to_local[:, :, :3] @ layout.position + to_local[:, :, 3]).max(1) < 1
         assert not inside.any()
 
 
 @pytest.mark.parametrize("make", dict.fromkeys((*FURNITURE, *OUTDOORS, *SMALL)))
-def test_things_stand_near_their_place_and_are_whole(make: Maker) -> None:
+def test_things_stand_near_their_place_and_are_whole(make: ObjectMaker) -> None:
     at, box = np.array([30.0, 0, -40]), np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     for seed in range(20):
         parts = Parts(np.random.default_rng(seed))
@@ -137,6 +149,6 @@ def test_bars_go_from_end_to_end() -> None:
 
 
 def test_turns_are_about_the_vertical() -> None:
-    np.testing.assert_allclose(turn(0.7) @ up(3), [0, 3, 0])
-    np.testing.assert_allclose(turn(np.pi / 2) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(turn(0.3) @ turn(0.4), turn(0.7))
+    np.testing.assert_allclose(rotation_about_y(0.7) @ upwards(3), [0, 3, 0])
+    np.testing.assert_allclose(rotation_about_y(np.pi / 2) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(rotation_about_y(0.3) @ rotation_about_y(0.4), rotation_about_y(0.7))

@@ -6,36 +6,36 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from dacli.scenes.layouts import draw, scene
+from dacli.scenes.layouts import make_scene, render_layouts
 from dacli.scenes.moving import (
+    CAMERA_PERIOD,
     MOTIONS,
-    PERIOD,
-    Frame,
-    Motion,
-    clip,
-    match,
-    passing,
-    path,
-    sampled,
-    turns,
+    CameraMotion,
+    RenderedFrame,
+    add_passer,
+    camera_path,
+    camera_views,
+    match_frames,
+    render_clip,
+    rotation_matrices,
+    sample_bilinear,
     typical_depth,
     unobstructed,
-    views,
 )
 from dacli.scenes.raycast import ROOM
 
 SIZE = (24, 32)
-ROOM_SCENE = scene(77, 9)
+ROOM_SCENE = make_scene(77, 9)
 
 
-def frames(motion: str, count: int = 6, fps: float = 3.0, noise: float = 0.0) -> list[Frame]:
-    return list(clip([ROOM_SCENE], MOTIONS[motion], count, SIZE, fps=fps, noise=noise))
+def frames(motion: str, count: int = 6, fps: float = 3.0, noise: float = 0.0) -> list[RenderedFrame]:
+    return list(render_clip([ROOM_SCENE], MOTIONS[motion], count, SIZE, fps=fps, noise=noise))
 
 
-def placed(depth: NDArray[np.float64], position: tuple[float, float, float], yaw: float = 0.0) -> Frame:
+def placed(depth: NDArray[np.float64], position: tuple[float, float, float], yaw: float = 0.0) -> RenderedFrame:
     """A frame by a camera whose right, down and forward are x, y and z, turned by yaw about y, focal length 20."""
     rotation = Rotation.from_euler("y", yaw).as_matrix()
-    return Frame(
+    return RenderedFrame(
         np.zeros((*depth.shape, 3), np.uint8), depth.astype(np.float32), 0.0, 0, np.array(position), rotation, 20.0
     )
 
@@ -44,22 +44,29 @@ def test_a_camera_at_rest_sees_the_scene_as_it_is() -> None:
     found = frames("still")
     for frame in found:
         np.testing.assert_array_equal(frame.rgb, found[0].rgb)
-        np.testing.assert_array_equal(frame.inverse_depth, draw([ROOM_SCENE], *SIZE).inverse_depth[0].numpy())
+        np.testing.assert_array_equal(frame.inverse_depth, render_layouts([ROOM_SCENE], *SIZE).inverse_depth[0].numpy())
 
 
 def test_a_clip_has_its_frames_at_their_times_in_equal_shots() -> None:
-    found = list(clip([ROOM_SCENE, scene(77, 4), scene(77, 2)], MOTIONS["pan"], 11, (10, 12), fps=5))
+    found = list(render_clip([ROOM_SCENE, make_scene(77, 4), make_scene(77, 2)], MOTIONS["pan"], 11, (10, 12), fps=5))
     assert [f.shot for f in found] == [0] * 4 + [1] * 4 + [2] * 3
     np.testing.assert_allclose([f.seconds for f in found], np.arange(11) / 5)
     assert {f.rgb.shape for f in found} == {(10, 12, 3)}
     assert {f.rgb.dtype for f in found} == {np.dtype(np.uint8)}
-    for first, layout in zip((0, 4, 8), (ROOM_SCENE, scene(77, 4), scene(77, 2)), strict=True):
+    for first, layout in zip((0, 4, 8), (ROOM_SCENE, make_scene(77, 4), make_scene(77, 2)), strict=True):
         np.testing.assert_allclose(found[first].position, layout.position)
         np.testing.assert_allclose(found[first].rotation, layout.rotation)
 
 
 def test_a_pan_turns_on_the_spot_and_comes_back() -> None:
-    poses = list(path(ROOM_SCENE, Motion(yaw=0.4), np.array([0, PERIOD / 4, PERIOD / 2]), np.random.default_rng(0)))
+    poses = list(
+        camera_path(
+            ROOM_SCENE,
+            CameraMotion(yaw=0.4),
+            np.array([0, CAMERA_PERIOD / 4, CAMERA_PERIOD / 2]),
+            np.random.default_rng(0),
+        )
+    )
     for position, _ in poses:
         np.testing.assert_array_equal(position, ROOM_SCENE.position)
     way = ROOM_SCENE.rotation.T @ poses[1][1]
@@ -68,10 +75,12 @@ def test_a_pan_turns_on_the_spot_and_comes_back() -> None:
 
 
 def test_a_dolly_goes_forward_by_typical_depths() -> None:
-    depth = draw([ROOM_SCENE], 24, 32).depth.numpy()
+    depth = render_layouts([ROOM_SCENE], 24, 32).depth.numpy()
     typical = np.median(depth[np.isfinite(depth)])
     assert typical_depth(ROOM_SCENE) == pytest.approx(typical)
-    (position, rotation), *_ = path(ROOM_SCENE, Motion(forward=0.3), np.array([PERIOD / 2]), np.random.default_rng(0))
+    (position, rotation), *_ = camera_path(
+        ROOM_SCENE, CameraMotion(forward=0.3), np.array([CAMERA_PERIOD / 2]), np.random.default_rng(0)
+    )
     np.testing.assert_allclose(position - ROOM_SCENE.position, 0.3 * typical * ROOM_SCENE.rotation[:, 2])
     np.testing.assert_array_equal(rotation, ROOM_SCENE.rotation)
     before, *_, after = frames("dolly", 13, fps=3)
@@ -80,18 +89,18 @@ def test_a_dolly_goes_forward_by_typical_depths() -> None:
 
 def test_a_hand_shakes_a_little_and_never_the_same() -> None:
     times = np.arange(0, 8, 1 / 30)
-    poses = list(path(ROOM_SCENE, Motion(shake=0.03), times, np.random.default_rng(0)))
+    poses = list(camera_path(ROOM_SCENE, CameraMotion(shake=0.03), times, np.random.default_rng(0)))
     angles = Rotation.from_matrix([ROOM_SCENE.rotation.T @ r for _, r in poses]).as_rotvec()
     assert (angles.std(0) > 0.005).all()
     assert np.abs(angles).max() < 0.04
     assert np.abs(np.diff(angles, axis=0)).max() < 0.01
-    other = list(path(ROOM_SCENE, Motion(shake=0.03), times, np.random.default_rng(1)))
+    other = list(camera_path(ROOM_SCENE, CameraMotion(shake=0.03), times, np.random.default_rng(1)))
     assert not np.allclose(other[0][0], poses[0][0])
 
 
 def test_turns_are_about_right_then_down_then_forward() -> None:
     angles = np.array([0.3, -0.7, 1.1])
-    np.testing.assert_allclose(turns(angles), Rotation.from_euler("XYZ", angles).as_matrix())
+    np.testing.assert_allclose(rotation_matrices(angles), Rotation.from_euler("XYZ", angles).as_matrix())
 
 
 def test_noise_is_gray_new_in_every_frame_and_of_the_size_asked_for() -> None:
@@ -108,7 +117,7 @@ def test_noise_is_gray_new_in_every_frame_and_of_the_size_asked_for() -> None:
 
 def test_a_wall_moves_by_focal_length_times_way_over_depth() -> None:
     wall = np.full(SIZE, 4.0)
-    found = match(placed(wall, (0.6, -0.2, 0)), placed(wall, (0, 0, 0)))
+    found = match_frames(placed(wall, (0.6, -0.2, 0)), placed(wall, (0, 0, 0)))
     y, x = np.indices(SIZE)
     np.testing.assert_allclose(found.x - x, 20 * 0.6 / 4)
     np.testing.assert_allclose(found.y - y, 20 * -0.2 / 4)
@@ -116,7 +125,7 @@ def test_a_wall_moves_by_focal_length_times_way_over_depth() -> None:
 
 
 def test_a_wall_that_comes_nearer_grows_about_the_middle() -> None:
-    found = match(placed(np.full(SIZE, 3.0), (0, 0, 1)), placed(np.full(SIZE, 4.0), (0, 0, 0)))
+    found = match_frames(placed(np.full(SIZE, 3.0), (0, 0, 1)), placed(np.full(SIZE, 4.0), (0, 0, 0)))
     y, x = np.indices(SIZE)
     np.testing.assert_allclose(found.x - 15.5, (x - 15.5) * 3 / 4)
     np.testing.assert_allclose(found.y - 11.5, (y - 11.5) * 3 / 4)
@@ -129,7 +138,7 @@ def test_a_turn_moves_pixels_by_the_homography_whatever_their_depth(depth: float
     ray = np.stack([x - 15.5, y - 11.5, np.full(SIZE, 20.0)])
     sphere = depth * 20 / np.sqrt((ray**2).sum(0))  # depths along the axis of points in equal distance
     now, before = placed(sphere, (0, 0, 0), 0.1), placed(sphere, (0, 0, 0))
-    found = match(now, before)
+    found = match_frames(now, before)
     seen = np.einsum("ij,jhw->ihw", Rotation.from_euler("y", 0.1).as_matrix(), ray)
     np.testing.assert_allclose(found.x, 20 * seen[0] / seen[2] + 15.5, atol=1e-6)
     np.testing.assert_allclose(found.y, 20 * seen[1] / seen[2] + 11.5, atol=1e-6)
@@ -139,7 +148,7 @@ def test_a_turn_moves_pixels_by_the_homography_whatever_their_depth(depth: float
 def test_what_a_near_thing_hid_was_not_seen() -> None:
     now, before = np.full(SIZE, 8.0), np.full(SIZE, 8.0)
     now[8:16, 10:14], before[8:16, 14:18] = 2, 2  # at 2 metres 0.4 metres are 4 pixels, at 8 metres 1
-    found = match(placed(now, (0.4, 0, 0)), placed(before, (0, 0, 0)))
+    found = match_frames(placed(now, (0.4, 0, 0)), placed(before, (0, 0, 0)))
     assert found.seen[8:16, 10:14].all()
     hidden = np.zeros(SIZE, bool)
     hidden[8:16, 14:17] = True  # was at columns 15 to 17 of the wall
@@ -149,18 +158,18 @@ def test_what_a_near_thing_hid_was_not_seen() -> None:
 
 def test_what_is_behind_the_camera_was_not_seen() -> None:
     turned = placed(np.full(SIZE, 5.0), (0, 0, 0), np.pi)
-    assert not match(turned, placed(np.full(SIZE, 5.0), (0, 0, 0))).seen.any()
+    assert not match_frames(turned, placed(np.full(SIZE, 5.0), (0, 0, 0))).seen.any()
 
 
 @pytest.mark.parametrize("motion", ["pan", "dolly", "truck", "hand-held"])
 def test_rendered_pictures_agree_where_they_match(motion: str) -> None:
-    found = list(clip([scene(77, 13)], MOTIONS[motion], 3, (48, 64), fps=2))
+    found = list(render_clip([make_scene(77, 13)], MOTIONS[motion], 3, (48, 64), fps=2))
     now, before = found[2], found[1]
-    moved = match(now, before)
+    moved = match_frames(now, before)
     assert 0.6 < moved.seen.mean() <= 1
     luma, last = (f.rgb.astype(float).mean(2) for f in (now, before))
     luma, last = luma - np.median(luma), last - np.median(last)
-    aligned = np.abs(sampled(last, moved.x, moved.y) - luma)[moved.seen]
+    aligned = np.abs(sample_bilinear(last, moved.x, moved.y) - luma)[moved.seen]
     assert aligned.mean() < 0.7 * np.abs(last - luma)[moved.seen].mean()
 
 
@@ -179,10 +188,12 @@ def test_the_way_of_the_camera_is_cleared_but_for_the_room() -> None:
 
 
 def test_a_passer_crosses_close_before_the_camera() -> None:
-    plain = draw([ROOM_SCENE], *SIZE).depth[0].numpy()
+    plain = render_layouts([ROOM_SCENE], *SIZE).depth[0].numpy()
     there = []
-    for _, layout in views(ROOM_SCENE, Motion(passer=True), np.linspace(0, 4, 33), np.random.default_rng(0)):
-        depth = draw([layout], *SIZE).depth[0].numpy()
+    for _, layout in camera_views(
+        ROOM_SCENE, CameraMotion(passer=True), np.linspace(0, 4, 33), np.random.default_rng(0)
+    ):
+        depth = render_layouts([layout], *SIZE).depth[0].numpy()
         hidden = depth < 0.9 * plain
         there.append(np.flatnonzero(hidden.any(0)).mean() if hidden.any() else np.nan)
         assert (depth <= plain * 1.001).all()
@@ -192,6 +203,6 @@ def test_a_passer_crosses_close_before_the_camera() -> None:
     assert (np.diff(known) > 0).all()
     assert known[0] < 8
     assert known[-1] > 23
-    middle = passing(ROOM_SCENE, np.random.default_rng(0))(ROOM_SCENE.solids, 2.0)
-    tall = draw([replace(ROOM_SCENE, solids=middle)], *SIZE).depth[0].numpy() < 0.9 * plain
+    middle = add_passer(ROOM_SCENE, np.random.default_rng(0))(ROOM_SCENE.solids, 2.0)
+    tall = render_layouts([replace(ROOM_SCENE, solids=middle)], *SIZE).depth[0].numpy() < 0.9 * plain
     assert tall.any(1).mean() > 0.8

@@ -11,7 +11,7 @@ from torch import Tensor
 from dacli.scenes import layouts, raycast, textures
 from dacli.scenes.parts import IDENTITY, Parts
 from dacli.scenes.raycast import BOX, ELLIPSOID, FRUSTUM, ROOM, Camera, Solids
-from dacli.scenes.shading import Lights, render
+from dacli.scenes.shading import Lights, render_solids
 
 Array = NDArray[np.float64]
 SIZE = 40
@@ -22,7 +22,9 @@ AHEAD = np.diag([1.0, -1.0, 1.0])  # right, down, forward of a camera that looks
 def tensors(scene: Sequence[Parts]) -> Solids:
     rows = [parts.solids() for parts in scene]
     number = np.repeat(np.arange(len(rows)), [len(row["kind"]) for row in rows])
-    return Solids(scene=layouts.stack([number]), **{key: layouts.stack([r[key] for r in rows]) for key in rows[0]})
+    return Solids(
+        scene=layouts.stack_arrays([number]), **{key: layouts.stack_arrays([r[key] for r in rows]) for key in rows[0]}
+    )
 
 
 def solid(kind: int, centre: Array, half: Array, rotation: Array = IDENTITY, taper: float = 0.0) -> Solids:
@@ -34,7 +36,7 @@ def solid(kind: int, centre: Array, half: Array, rotation: Array = IDENTITY, tap
 
 def camera(position: Array, rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Camera:
     place, turned = torch.tensor(position).float()[None], torch.tensor(rotation).float()[None]
-    return raycast.perspective(place, turned, torch.tensor([focal]), size, size)
+    return raycast.perspective_camera(place, turned, torch.tensor([focal]), size, size)
 
 
 def directions(rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Array:
@@ -44,7 +46,7 @@ def directions(rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) 
 
 
 def depth_of(solids: Solids, seen: Camera, size: int = SIZE) -> Array:
-    return np.asarray(raycast.cast(solids, seen, size, size)[0][0].numpy(), np.float64)
+    return np.asarray(raycast.cast_rays(solids, seen, size, size)[0][0].numpy(), np.float64)
 
 
 def rotation(rng: np.random.Generator) -> Array:
@@ -128,7 +130,7 @@ def test_surfaces_face_where_those_of_the_mesh_face(kind: int, taper: float, see
     _, square, normal = mesh_depth(mesh, position, directions(seen))
     for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.glow, 0)):
         values.fill_(value)
-    colour, _ = render(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, seen), SIZE, SIZE)
+    colour, _ = render_solids(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, seen), SIZE, SIZE)
     upwards = ((colour[0] / (0.5 * torch.tensor([0.2, 0.3, 0.4])[:, None, None]) - 0.7) / 0.3).mean(0).numpy()
     off = np.abs(upwards - normal[..., 1])[square > 0.2]
     limit = 1e-3 if kind == BOX else 0.12  # facets are flat; the ellipsoid's lie up to 0.06 apart, more if stretched
@@ -169,48 +171,50 @@ def crowd(seed: int, count: int = 40) -> Parts:
 
 def test_the_nearest_of_many_solids_wins_in_any_order() -> None:
     solids, seen = tensors([crowd(1)]), camera(np.zeros(3))
-    depth, index = raycast.cast(solids, seen, SIZE, SIZE)
+    depth, index = raycast.cast_rays(solids, seen, SIZE, SIZE)
     order = torch.randperm(len(solids.kind), generator=torch.Generator().manual_seed(2))
-    mixed, mixed_index = raycast.cast(solids.rows(order), seen, SIZE, SIZE)
+    mixed, mixed_index = raycast.cast_rays(solids.rows(order), seen, SIZE, SIZE)
     assert torch.equal(depth, mixed)
     assert torch.equal(torch.where(mixed_index < 0, -1, order[mixed_index]), index)
-    alone = torch.stack([raycast.cast(solids.rows(torch.tensor([i])), seen, SIZE, SIZE)[0][0] for i in range(120)])
+    alone = torch.stack([raycast.cast_rays(solids.rows(torch.tensor([i])), seen, SIZE, SIZE)[0][0] for i in range(120)])
     np.testing.assert_allclose(depth[0], alone.amin(0), rtol=1e-5)
     assert torch.equal(index[0][depth[0].isfinite()], alone.argmin(0)[depth[0].isfinite()])
 
 
 @pytest.mark.parametrize("seen_from_the_sun", [False, True])
 def test_bounds_cut_nothing_off(monkeypatch: pytest.MonkeyPatch, *, seen_from_the_sun: bool) -> None:
-    placed = [layouts.scene(11, index) for index in range(5)]
+    placed = [layouts.make_scene(11, index) for index in range(5)]
     solids = Solids(
-        scene=layouts.stack([np.repeat(np.arange(5), [len(v.solids["kind"]) for v in placed])]),
-        **{key: layouts.stack([v.solids[key] for v in placed]) for key in placed[0].solids},
+        scene=layouts.stack_arrays([np.repeat(np.arange(5), [len(v.solids["kind"]) for v in placed])]),
+        **{key: layouts.stack_arrays([v.solids[key] for v in placed]) for key in placed[0].solids},
     )
-    seen, _ = layouts.cameras(placed, SIZE, SIZE, "cpu")
+    seen, _ = layouts.layout_cameras(placed, SIZE, SIZE, "cpu")
     if seen_from_the_sun:
-        sun, centre = (layouts.stack([v.lights[key][None] for v in placed]) for key in ("sun", "centre"))
-        seen = raycast.orthographic(centre, sun, layouts.stack([np.array([v.lights["extent"]]) for v in placed]), SIZE)
-    bounded = raycast.cast(solids, seen, SIZE, SIZE)[0]
+        sun, centre = (layouts.stack_arrays([v.lights[key][None] for v in placed]) for key in ("sun", "centre"))
+        seen = raycast.orthographic_camera(
+            centre, sun, layouts.stack_arrays([np.array([v.lights["extent"]]) for v in placed]), SIZE
+        )
+    bounded = raycast.cast_rays(solids, seen, SIZE, SIZE)[0]
     whole = torch.tensor([0, 0, SIZE, SIZE])
-    monkeypatch.setattr(raycast, "bounds", lambda some, *_: whole.expand(len(some.kind), 4))
-    everywhere = raycast.cast(solids, seen, SIZE, SIZE)[0]
+    monkeypatch.setattr(raycast, "screen_bounds", lambda some, *_: whole.expand(len(some.kind), 4))
+    everywhere = raycast.cast_rays(solids, seen, SIZE, SIZE)[0]
     assert bounded.isfinite().float().mean() > 0.3
     np.testing.assert_allclose(bounded, everywhere, rtol=1e-5)
 
 
 def test_bounds_are_tight_enough_to_be_of_use() -> None:
     ball = solid(ELLIPSOID, np.array([0, 0, 10.0]), np.full(3, 1.0))
-    left, top, width, height = raycast.bounds(ball, camera(np.zeros(3)), SIZE, SIZE)[0].tolist()
+    left, top, width, height = raycast.screen_bounds(ball, camera(np.zeros(3)), SIZE, SIZE)[0].tolist()
     reach = FOCAL / 9  # the front of the box around the ball
     assert left == top == np.floor((SIZE - 1) / 2 - reach)
     assert width == height == np.ceil((SIZE - 1) / 2 + reach) + 1 - left
 
 
 def test_a_batch_of_scenes_equals_each_alone() -> None:
-    placed = [layouts.scene(5, index) for index in range(4)]
-    together = layouts.draw(placed, 48, 64)
+    placed = [layouts.make_scene(5, index) for index in range(4)]
+    together = layouts.render_layouts(placed, 48, 64)
     for number, layout in enumerate(placed):
-        alone = layouts.draw([layout], 48, 64)
+        alone = layouts.render_layouts([layout], 48, 64)
         np.testing.assert_allclose(together.depth[number], alone.depth[0], rtol=1e-4)
         assert (together.rgb[number].int() - alone.rgb[0].int()).abs().max() <= 1
         assert together.focal[number] == alone.focal[0]
@@ -218,10 +222,12 @@ def test_a_batch_of_scenes_equals_each_alone() -> None:
 
 def test_nothing_hit_is_infinitely_far() -> None:
     aside = solid(BOX, np.array([100, 0, 5.0]), np.ones(3))
-    depth, index = raycast.cast(aside, camera(np.zeros(3)), SIZE, SIZE)
+    depth, index = raycast.cast_rays(aside, camera(np.zeros(3)), SIZE, SIZE)
     assert depth.isinf().all()
     assert (index == -1).all()
-    assert raycast.cast(aside.rows(torch.tensor([], dtype=torch.int64)), camera(np.zeros(3)), 4, 4)[0].isinf().all()
+    assert (
+        raycast.cast_rays(aside.rows(torch.tensor([], dtype=torch.int64)), camera(np.zeros(3)), 4, 4)[0].isinf().all()
+    )
 
 
 @pytest.mark.parametrize("kind", [BOX, ELLIPSOID, FRUSTUM])
@@ -271,7 +277,7 @@ DOWN = np.array([[1.0, 0, 0], [0, 0, -1], [0, -1, 0]])  # right, down, forward a
 
 
 def rendered(lights: Lights) -> tuple[Tensor, Tensor]:
-    colour, depth = render(floor_and_box(), lights, camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0), 80, 80)
+    colour, depth = render_solids(floor_and_box(), lights, camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0), 80, 80)
     return colour[0], depth[0]
 
 
@@ -323,7 +329,7 @@ def test_gloss_shows_the_sun_halfway_between_sun_and_eye() -> None:
     solids = floor_and_box()
     solids.gloss.fill_(0.6)
     seen = camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0)
-    shiny = render(solids, plain_lights(sun=sun.tolist()), seen, 80, 80)[0][0]
+    shiny = render_solids(solids, plain_lights(sun=sun.tolist()), seen, 80, 80)[0][0]
     way = directions(DOWN, 80, 90.0)
     half = sun - way / np.linalg.norm(way, axis=-1, keepdims=True)
     shine = 0.6 * (half[..., 1] / np.linalg.norm(half, axis=-1)) ** 24
@@ -335,7 +341,7 @@ def test_gloss_shows_the_sun_halfway_between_sun_and_eye() -> None:
 
 
 def test_the_sky_goes_from_horizon_to_zenith() -> None:
-    colour, _ = render(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
+    colour, _ = render_solids(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
     way = directions()
     up = (way[..., 1] / np.linalg.norm(way, axis=-1))[: SIZE // 2]
     horizon, zenith = np.full((3, 1, 1), 0.8), np.array([0.2, 0.4, 0.9])[:, None, None]
@@ -344,12 +350,12 @@ def test_the_sky_goes_from_horizon_to_zenith() -> None:
 
 def test_every_tensor_is_made_on_the_device_of_the_scene() -> None:
     lights, solids, position, turned = plain_lights(), floor_and_box(), torch.zeros(1, 3), torch.eye(3)[None]
-    textures.pyramid.cache_clear()
-    textures.on_device.cache_clear()
+    textures.texture_pyramid.cache_clear()
+    textures.pyramid_on_device.cache_clear()
     focal = torch.tensor([FOCAL])
     with torch.device("meta"):  # where a tensor lands whose device nobody chose; it cannot meet those of the scene
-        seen = raycast.perspective(position, turned, focal, 8, 8)
-        colour, depth = render(solids, lights, seen, 8, 8)
+        seen = raycast.perspective_camera(position, turned, focal, 8, 8)
+        colour, depth = render_solids(solids, lights, seen, 8, 8)
     assert {colour.device.type, depth.device.type, seen.project.device.type} == {"cpu"}
 
 
@@ -357,8 +363,8 @@ def test_cameras_project_where_their_rays_go() -> None:
     rng = np.random.default_rng(4)
     place, turned = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(np.stack([rotation(rng), rotation(rng)]))
     sun = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(2, 3))), dim=-1)
-    sides = (raycast.perspective(place, turned, torch.tensor([30.0, 50.0]).double(), 20, 30),
-             raycast.orthographic(place, sun, torch.tensor([3.0, 8.0]).double(), 20))  # fmt: skip
+    sides = (raycast.perspective_camera(place, turned, torch.tensor([30.0, 50.0]).double(), 20, 30),
+             raycast.orthographic_camera(place, sun, torch.tensor([3.0, 8.0]).double(), 20))  # fmt: skip
     for seen in sides:
         x, y, t = 3.25, 11.5, 7.0
         pixel = torch.tensor([1, x, y]).double()

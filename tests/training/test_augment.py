@@ -9,9 +9,9 @@ from PIL import Image
 from scipy import fft, ndimage
 from torch import Generator, Tensor
 
-from dacli.scenes.layouts import draw, scene
+from dacli.scenes.layouts import make_scene, render_layouts
 from dacli.training import augment
-from dacli.training.augment import blur, colour, cosine_basis, defocus, jpeg, view
+from dacli.training.augment import cosine_basis, defocus_blur, gaussian_blur, jitter_colour, jpeg_artefacts, random_crop
 
 
 def seeded(seed: int) -> Generator:
@@ -21,7 +21,7 @@ def seeded(seed: int) -> Generator:
 @cache
 def rendered() -> tuple[Tensor, Tensor]:
     """Four pictures [4, 3, 96, 120] in 0…1 and their inverse depth."""
-    found = draw([scene(31, index) for index in range(4)], 96, 120)
+    found = render_layouts([make_scene(31, index) for index in range(4)], 96, 120)
     return found.rgb.float() / 255, found.inverse_depth
 
 
@@ -37,7 +37,7 @@ def test_jpeg_damage_is_that_of_a_real_codec(quality: int, coarseness: float, si
     # libjpeg scales the standard table by 50 / quality up to 50, by 2 − quality / 50 above, and rounds it
     grain = 3 * torch.randn(4, 96, 120, generator=seeded(9))  # in flat areas many coefficients would lie midway
     gray = (rendered()[0].mean(1) * 255 + grain).round().clamp(0, 255)[:, : size[0], : size[1]]
-    ours = jpeg(gray[:, None] / 255, torch.full((4, 1, 1, 1), coarseness))[:, 0].numpy() * 255
+    ours = jpeg_artefacts(gray[:, None] / 255, torch.full((4, 1, 1, 1), coarseness))[:, 0].numpy() * 255
     theirs = np.stack([pillow(row.numpy().astype(np.uint8), quality) for row in gray])
     damage, expected = ours.clip(0, 255) - gray.numpy(), theirs - gray.numpy()
     assert expected.std() > 1.5
@@ -49,15 +49,15 @@ def test_jpeg_damage_is_that_of_a_real_codec(quality: int, coarseness: float, si
 def test_jpeg_takes_each_sample_and_channel_by_itself() -> None:
     rgb, _ = rendered()
     coarseness = torch.tensor([0.3, 1, 2, 3])[:, None, None, None]
-    found = jpeg(rgb, coarseness)
+    found = jpeg_artefacts(rgb, coarseness)
     assert found.shape == rgb.shape
     for n in range(4):
         for c in range(3):
-            alone = jpeg(rgb[n : n + 1, c : c + 1], coarseness[n : n + 1])
+            alone = jpeg_artefacts(rgb[n : n + 1, c : c + 1], coarseness[n : n + 1])
             torch.testing.assert_close(found[n, c], alone[0, 0])
-    error = [(jpeg(rgb, torch.full((4, 1, 1, 1), k)) - rgb).square().mean().item() for k in (0.3, 1.0, 3.0)]
+    error = [(jpeg_artefacts(rgb, torch.full((4, 1, 1, 1), k)) - rgb).square().mean().item() for k in (0.3, 1.0, 3.0)]
     assert error == sorted(error)
-    torch.testing.assert_close(jpeg(rgb, torch.full((4, 1, 1, 1), 1e-4)), rgb, atol=1e-4, rtol=0)
+    torch.testing.assert_close(jpeg_artefacts(rgb, torch.full((4, 1, 1, 1), 1e-4)), rgb, atol=1e-4, rtol=0)
 
 
 def test_the_cosine_basis_is_the_orthonormal_dct() -> None:
@@ -73,7 +73,7 @@ def test_blur_is_gaussian_with_weights_kept_inside_the_picture(sigma: float) -> 
     weights = ndimage.gaussian_filter(np.ones(rgb.shape), near, mode="constant", truncate=8)
     expected = ndimage.gaussian_filter(rgb.double().numpy(), near, mode="constant", truncate=8) / weights
     # scipy samples and normalises the same bell; the borders are renormalised by the weights that fell outside
-    np.testing.assert_allclose(blur(rgb, sigma), expected, atol=2e-5)
+    np.testing.assert_allclose(gaussian_blur(rgb, sigma), expected, atol=2e-5)
 
 
 def ramps(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def test_views_keep_picture_and_depth_together(canvas: tuple[int, int], size: tu
     rgb, depth = ramps(*canvas)
     mirrored = []
     for seed in range(40):
-        picture, truth = view(rgb, depth, *size, seeded(seed))
+        picture, truth = random_crop(rgb, depth, *size, seeded(seed))
         assert picture.shape == (3, *size)
         assert truth.shape == size
         shown = picture[0] + 10 * picture[1]
@@ -104,7 +104,7 @@ def test_views_keep_picture_and_depth_together(canvas: tuple[int, int], size: tu
 
 def test_views_show_from_half_to_all_of_the_canvas() -> None:
     rgb, depth = ramps(128, 128)
-    shares = [float(view(rgb, depth, 64, 64, seeded(seed))[0][1].diff(dim=0).mean() * 63) for seed in range(80)]
+    shares = [float(random_crop(rgb, depth, 64, 64, seeded(seed))[0][1].diff(dim=0).mean() * 63) for seed in range(80)]
     assert min(shares) < 0.65
     assert max(shares) > 0.95
     assert min(shares) > 0.46
@@ -113,13 +113,13 @@ def test_views_show_from_half_to_all_of_the_canvas() -> None:
 def test_views_at_the_size_of_the_canvas_invent_no_depth() -> None:
     _, depth = rendered()
     canvas = torch.zeros(3, 96, 120, dtype=torch.uint8)
-    _, truth = view(canvas, depth[0], 64, 64, seeded(3))
+    _, truth = random_crop(canvas, depth[0], 64, 64, seeded(3))
     assert np.isin(truth.numpy(), depth[0].numpy()).all()
 
 
 def test_views_are_the_same_under_a_seed() -> None:
     rgb, depth = ramps(96, 96)
-    first, again, other = (view(rgb, depth, 64, 64, seeded(seed)) for seed in (5, 5, 6))
+    first, again, other = (random_crop(rgb, depth, 64, 64, seeded(seed)) for seed in (5, 5, 6))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
@@ -129,11 +129,11 @@ def test_augmented_pictures_stay_in_range_and_follow_their_seed() -> None:
     rgb, depth = rendered()
     before = depth.clone()
     for seed in range(12):
-        first, again = (augment.augment(rgb, depth, seeded(seed)) for _ in range(2))
+        first, again = (augment.augment_photometric(rgb, depth, seeded(seed)) for _ in range(2))
         assert torch.equal(first, again)
         assert first.shape == rgb.shape
         assert 0 <= first.min() <= first.max() <= 1
-        assert not torch.equal(first, augment.augment(rgb, depth, seeded(seed + 100)))
+        assert not torch.equal(first, augment.augment_photometric(rgb, depth, seeded(seed + 100)))
     assert torch.equal(depth, before)
 
 
@@ -141,7 +141,7 @@ def test_augmented_pictures_still_show_the_same() -> None:
     rgb, depth = rendered()
     alike = []
     for seed in range(12):
-        found = augment.augment(rgb, depth, seeded(seed))
+        found = augment.augment_photometric(rgb, depth, seeded(seed))
         alike += [abs(np.corrcoef(a.mean(0).ravel(), b.mean(0).ravel())[0, 1]) for a, b in zip(rgb, found, strict=True)]
     assert np.median(alike) > 0.85
 
@@ -149,7 +149,7 @@ def test_augmented_pictures_still_show_the_same() -> None:
 def test_colours_go_gray_now_and_then_and_swap_now_and_then() -> None:
     red = torch.zeros(400, 3, 8, 8)
     red[:, 0], red[:, :, :4] = 0.8, red[:, :, :4] + 0.1
-    found = colour(red, seeded(1))
+    found = jitter_colour(red, seeded(1))
     spread = found.std((2, 3))
     assert (spread > 0).any()
     gray = (found.mean((2, 3)).amax(1) - found.mean((2, 3)).amin(1)) < 0.25
@@ -163,18 +163,18 @@ def test_defocus_blurs_what_is_off_the_plane_in_focus() -> None:
     depth[..., 48:] = 1.0
     sides = set()
     for seed in range(10):
-        found = defocus(rgb, depth, seeded(seed))
+        found = defocus_blur(rgb, depth, seeded(seed))
         kept = [(found - rgb)[..., part].abs().max().item() < 0.02 for part in (slice(6, 36), slice(60, 90))]
         assert sum(kept) == 1
         sides.add(kept.index(True))
         off = slice(60, 90) if kept[0] else slice(6, 36)
-        torch.testing.assert_close(found[..., off], blur(rgb, 3.5)[..., off], atol=1e-3, rtol=0)
+        torch.testing.assert_close(found[..., off], gaussian_blur(rgb, 3.5)[..., off], atol=1e-3, rtol=0)
     assert sides == {0, 1}
 
 
 def test_defocus_of_a_plane_changes_nothing() -> None:
     rgb = rendered()[0]
-    assert torch.equal(defocus(rgb, torch.full((4, 96, 120), 0.4), seeded(1)), rgb)
+    assert torch.equal(defocus_blur(rgb, torch.full((4, 96, 120), 0.4), seeded(1)), rgb)
 
 
 def test_random_numbers_come_from_the_generator_and_go_where_the_picture_is() -> None:
@@ -182,37 +182,37 @@ def test_random_numbers_come_from_the_generator_and_go_where_the_picture_is() ->
     random = seeded(1)
     cosine_basis.cache_clear()
     with torch.device("meta"):  # where a tensor lands whose device nobody chose; it cannot meet those of the pictures
-        found = [augment.augment(rgb, depth, random) for _ in range(4)]
-        picture, truth = view(*canvas, 64, 64, random)
+        found = [augment.augment_photometric(rgb, depth, random) for _ in range(4)]
+        picture, truth = random_crop(*canvas, 64, 64, random)
     assert {t.device.type for t in (*found, picture, truth)} == {"cpu"}
 
 
 def test_views_without_zoom_keep_the_lens() -> None:
     rgb, depth = ramps(128, 128)
     for seed in range(10):
-        picture, truth = view(rgb, depth, 64, 64, seeded(seed), zoom=0)
+        picture, truth = random_crop(rgb, depth, 64, 64, seeded(seed), zoom=0)
         assert float(picture[1].diff(dim=0).mean() * 63) == pytest.approx(1, abs=0.02)
         assert float(truth.max() - truth.min()) == pytest.approx(11, abs=0.3)
 
 
 def test_hues_turn_as_colorsys_has_it_for_a_third_of_the_circle() -> None:
     rgb = rendered()[0]
-    turned = augment.hue(rgb, torch.full((4, 1, 1, 1), 1 / 3))  # red becomes green, green blue, blue red
+    turned = augment.rotate_hue(rgb, torch.full((4, 1, 1, 1), 1 / 3))  # red becomes green, green blue, blue red
     torch.testing.assert_close(turned, rgb[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
-    part = augment.hue(rgb, torch.full((4, 1, 1, 1), 0.1))
+    part = augment.rotate_hue(rgb, torch.full((4, 1, 1, 1), 0.1))
     torch.testing.assert_close(part.mean(1), rgb.mean(1))
     torch.testing.assert_close(part.std(1), rgb.std(1), atol=1e-5, rtol=1e-4)
 
 
 def test_strong_perturbation_stays_in_range_and_is_strong() -> None:
     rgb = rendered()[0]
-    first, again = (augment.strong(rgb, seeded(3)) for _ in range(2))
+    first, again = (augment.strong_augmentation(rgb, seeded(3)) for _ in range(2))
     assert torch.equal(first, again)
     assert 0 <= first.min() <= first.max() <= 1
-    mild = np.mean([(augment.colour(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
-    hard = np.mean([(augment.strong(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
+    mild = np.mean([(augment.jitter_colour(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
+    hard = np.mean([(augment.strong_augmentation(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
     assert hard > mild / 2
-    soft = [augment.strong(rgb[:1], seeded(n)).diff(dim=3).abs().mean().item() for n in range(40)]
+    soft = [augment.strong_augmentation(rgb[:1], seeded(n)).diff(dim=3).abs().mean().item() for n in range(40)]
     assert min(soft) < 0.6 * rgb[:1].diff(dim=3).abs().mean().item()
 
 

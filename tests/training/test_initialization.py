@@ -10,13 +10,20 @@ from dacli.errors import DacliError
 from dacli.models import registry, tiny
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
-from dacli.training.initialization import Features, encoder_of, from_file, from_scratch, last_convolution, of_encoder
+from dacli.training.initialization import (
+    TokenRecorder,
+    encoder_of,
+    is_encoder_parameter,
+    last_convolution,
+    network_from_file,
+    untrained_network,
+)
 
 
 @cache
 def vits() -> DepthAnything:
     torch.manual_seed(1)
-    network = from_scratch("vits", None)
+    network = untrained_network("vits", None)
     assert isinstance(network, DepthAnything)
     return network
 
@@ -27,7 +34,7 @@ def picture(size: int) -> Tensor:
 
 def tiny_file(path: Path, max_depth: float | None = None) -> Path:
     torch.manual_seed(4)
-    path.write_bytes(tiny.to_bytes(Tiny(max_depth), {} if max_depth is None else {"max_depth": str(max_depth)}))
+    path.write_bytes(tiny.encode_weights(Tiny(max_depth), {} if max_depth is None else {"max_depth": str(max_depth)}))
     return path
 
 
@@ -43,7 +50,7 @@ def test_networks_from_scratch_see_something_and_can_learn() -> None:
 
 def test_a_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
     torch.save(vits().state_dict(), tmp_path / "own.pth")
-    network = from_file(tmp_path / "own.pth", None, None)
+    network = network_from_file(tmp_path / "own.pth", None, None)
     assert torch.equal(network.eval()(picture(56)), vits().eval()(picture(56)))
     assert network.train().training
     assert all(p.requires_grad for p in network.parameters())
@@ -57,26 +64,26 @@ def test_an_encoder_of_dinov2_gets_a_new_decoder(kind: str, tmp_path: Path) -> N
         torch.save(encoder, path)
     else:
         save_file(encoder, path)
-    network = from_file(path, "vits", None)
+    network = network_from_file(path, "vits", None)
     assert isinstance(network, DepthAnything)
     assert all(torch.equal(value, encoder[key]) for key, value in network.pretrained.state_dict().items())
     mine, other = last_convolution(network).weight, last_convolution(vits()).weight
     assert not torch.equal(mine, other)
     with pytest.raises(DacliError, match="holds the encoder vits, not vitb"):
-        from_file(path, "vitb", None)
+        network_from_file(path, "vitb", None)
     with pytest.raises(DacliError, match="holds the encoder vits, not tiny"):
-        from_file(path, "tiny", None)
+        network_from_file(path, "tiny", None)
 
 
 def test_an_encoder_with_registers_is_no_encoder_of_these_networks(tmp_path: Path) -> None:
     state = vits().pretrained.state_dict() | {"register_tokens": torch.zeros(1, 4, 384)}
     torch.save(state, tmp_path / "dinov2_reg.pth")
     with pytest.raises(DacliError, match=r"no DINOv2 encoder without registers.*register_tokens"):
-        from_file(tmp_path / "dinov2_reg.pth", None, None)
+        network_from_file(tmp_path / "dinov2_reg.pth", None, None)
     state["patch_embed.proj.weight"] = torch.zeros(7, 3, 14, 14)
     torch.save(state, tmp_path / "odd.pth")
     with pytest.raises(DacliError, match="unknown width"):
-        from_file(tmp_path / "odd.pth", None, None)
+        network_from_file(tmp_path / "odd.pth", None, None)
 
 
 @pytest.mark.parametrize("encoder", ["tiny", "vits"])
@@ -85,11 +92,11 @@ def test_metres_begin_in_the_order_of_the_relative_depth(encoder: str, tmp_path:
     relative: registry.DepthModel
     if encoder == "tiny":
         tiny_file(path)
-        relative, size = tiny.load(path).eval(), 64
+        relative, size = tiny.load_tiny(path).eval(), 64
     else:
         torch.save(vits().state_dict(), path)
         relative, size = vits().eval(), 56
-    metric = from_file(path, encoder, 20.0).eval()
+    metric = network_from_file(path, encoder, 20.0).eval()
     assert metric.max_depth == 20
     near, far = relative(picture(size)).flatten(), metric(picture(size)).flatten()
     assert 0 < far.min() < far.max() < 20
@@ -102,39 +109,39 @@ def test_metres_begin_in_the_order_of_the_relative_depth(encoder: str, tmp_path:
 
 def test_metric_weights_say_so_themselves_and_are_gone_on_from(tmp_path: Path) -> None:
     path = tiny_file(tmp_path / "metres.safetensors", 20.0)
-    network = from_file(path, None, 20.0).eval()
-    loaded = tiny.load(path)
+    network = network_from_file(path, None, 20.0).eval()
+    loaded = tiny.load_tiny(path)
     assert loaded.max_depth == 20
     assert torch.equal(network(picture(64)), loaded(picture(64)))
     with pytest.raises(DacliError, match=r"metres\.safetensors gives metres"):
-        from_file(path, None, None)
+        network_from_file(path, None, None)
     with pytest.raises(DacliError, match=r"metres\.safetensors gives metres"):
-        from_file(path, None, 80.0)
+        network_from_file(path, None, 80.0)
 
 
 def test_another_encoder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match="holds tiny, not vits"):
-        from_file(tiny_file(tmp_path / "a"), "vits", None)
+        network_from_file(tiny_file(tmp_path / "a"), "vits", None)
     torch.save(vits().state_dict(), tmp_path / "b.pth")
     with pytest.raises(DacliError, match="holds vits, not vitb"):
-        from_file(tmp_path / "b.pth", "vitb", None)
+        network_from_file(tmp_path / "b.pth", "vitb", None)
     with pytest.raises(DacliError, match="there is no file"):
-        from_file(tmp_path / "none.pth", None, None)
+        network_from_file(tmp_path / "none.pth", None, None)
 
 
 def test_features_are_the_last_tokens_of_the_encoder() -> None:
-    seen = Features(encoder_of(vits()))
+    seen = TokenRecorder(encoder_of(vits()))
     maps = encoder_of(vits())(picture(56))[-1]
     torch.testing.assert_close(seen.tokens, maps.flatten(2).mT)
     torch.manual_seed(4)
     small = Tiny().eval()
-    seen = Features(encoder_of(small))
+    seen = TokenRecorder(encoder_of(small))
     small(picture(64))
     assert seen.tokens.shape == (2, 4, 256)
 
 
 def test_each_parameter_belongs_to_the_encoder_or_to_the_decoder() -> None:
-    early = {name.split(".")[0] for name, _ in Tiny().named_parameters() if of_encoder(name)}
-    late = {name.split(".")[0] for name, _ in Tiny().named_parameters() if not of_encoder(name)}
+    early = {name.split(".")[0] for name, _ in Tiny().named_parameters() if is_encoder_parameter(name)}
+    late = {name.split(".")[0] for name, _ in Tiny().named_parameters() if not is_encoder_parameter(name)}
     assert (early, late) == ({"stem", "stages", "attention"}, {"lateral", "down", "fuse", "out"})
-    assert {name.split(".")[0] for name, _ in vits().named_parameters() if of_encoder(name)} == {"pretrained"}
+    assert {name.split(".")[0] for name, _ in vits().named_parameters() if is_encoder_parameter(name)} == {"pretrained"}

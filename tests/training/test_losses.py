@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli.training.losses import (
-    Loss,
-    by_region,
-    feature_alignment,
-    gradient_matching,
-    normalised,
-    pseudo_labelled,
-    relative_depth,
-    scale_invariant_log,
+    LossFunction,
+    feature_alignment_loss,
+    gradient_matching_loss,
+    loss_by_region,
+    normalize_depth,
+    pseudo_label_loss,
+    relative_depth_loss,
+    scale_invariant_log_loss,
 )
 
 Map = NDArray[np.float64]
@@ -68,27 +68,27 @@ def relative(prediction: Tensor, truth: Tensor, trimmed: float = 0) -> list[floa
 def test_the_loss_of_relative_depth_against_numpy(shape: tuple[int, int, int], share: float) -> None:
     prediction, truth = maps(1, shape), holed(maps(2, shape), 3, share)
     torch.testing.assert_close(
-        relative_depth(prediction, truth), torch.tensor(relative(prediction, truth)).float(), rtol=1e-5, atol=1e-6
+        relative_depth_loss(prediction, truth), torch.tensor(relative(prediction, truth)).float(), rtol=1e-5, atol=1e-6
     )
 
 
 def test_the_loss_of_pseudo_labels_ignores_the_worst_tenth_of_each_sample() -> None:
     prediction, truth = maps(1), holed(maps(2), 3, 0.1)
     expected = torch.tensor(relative(prediction, truth, 0.1)).float()
-    torch.testing.assert_close(pseudo_labelled(prediction, truth), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(pseudo_label_loss(prediction, truth), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(0.01, 0.0), (40.0, -7.0), (1.0, 100.0)])
-@pytest.mark.parametrize("loss", [relative_depth, pseudo_labelled])
-def test_neither_side_has_a_scale_or_a_shift(loss: Loss, scale: float, shift: float) -> None:
+@pytest.mark.parametrize("loss", [relative_depth_loss, pseudo_label_loss])
+def test_neither_side_has_a_scale_or_a_shift(loss: LossFunction, scale: float, shift: float) -> None:
     prediction, truth = maps(1), holed(maps(2), 3)
     expected = loss(prediction, truth)
     torch.testing.assert_close(loss(scale * prediction + shift, truth), expected, rtol=2e-3, atol=0)
     torch.testing.assert_close(loss(prediction, scale * truth + shift), expected, rtol=2e-3, atol=0)
 
 
-@pytest.mark.parametrize("loss", [relative_depth, pseudo_labelled, scale_invariant_log])
-def test_the_truth_has_no_loss_and_worse_predictions_more(loss: Loss) -> None:
+@pytest.mark.parametrize("loss", [relative_depth_loss, pseudo_label_loss, scale_invariant_log_loss])
+def test_the_truth_has_no_loss_and_worse_predictions_more(loss: LossFunction) -> None:
     truth = holed(maps(2), 3)
     whole = truth.nan_to_num(1.7)
     order = [loss(p, truth).mean().item() for p in (whole, whole + 0.1 * maps(3), whole + maps(3), maps(4) ** 3)]
@@ -96,8 +96,8 @@ def test_the_truth_has_no_loss_and_worse_predictions_more(loss: Loss) -> None:
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("loss", [relative_depth, pseudo_labelled, scale_invariant_log])
-def test_what_is_unknown_counts_for_nothing(loss: Loss) -> None:
+@pytest.mark.parametrize("loss", [relative_depth_loss, pseudo_label_loss, scale_invariant_log_loss])
+def test_what_is_unknown_counts_for_nothing(loss: LossFunction) -> None:
     prediction, truth = maps(1), holed(maps(2), 3)
     changed = torch.where(truth.isnan(), 1000 * maps(9), prediction).requires_grad_()
     found = loss(changed, truth)
@@ -108,8 +108,8 @@ def test_what_is_unknown_counts_for_nothing(loss: Loss) -> None:
     assert slope[~truth.isnan()].abs().max() > 0
 
 
-@pytest.mark.parametrize("loss", [relative_depth, pseudo_labelled, scale_invariant_log])
-def test_samples_of_which_nothing_is_known_have_no_loss(loss: Loss) -> None:
+@pytest.mark.parametrize("loss", [relative_depth_loss, pseudo_label_loss, scale_invariant_log_loss])
+def test_samples_of_which_nothing_is_known_have_no_loss(loss: LossFunction) -> None:
     prediction, truth = maps(1).requires_grad_(), maps(2)
     truth[1] = torch.nan
     found = loss(prediction, truth)
@@ -120,9 +120,9 @@ def test_samples_of_which_nothing_is_known_have_no_loss(loss: Loss) -> None:
     torch.testing.assert_close(found[[0, 2]], loss(prediction, maps(2))[[0, 2]])
 
 
-@pytest.mark.parametrize("loss", [relative_depth, pseudo_labelled, scale_invariant_log])
+@pytest.mark.parametrize("loss", [relative_depth_loss, pseudo_label_loss, scale_invariant_log_loss])
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_gradients_by_finite_differences(loss: Loss, share: float) -> None:
+def test_gradients_by_finite_differences(loss: LossFunction, share: float) -> None:
     prediction, truth = maps(8, (2, 16, 16)).double(), holed(maps(9, (2, 16, 16)).double(), 3, share)
     leaf = prediction.clone().requires_grad_()
     (slope,) = torch.autograd.grad(loss(leaf, truth).sum(), leaf)
@@ -136,23 +136,23 @@ def test_gradients_by_finite_differences(loss: Loss, share: float) -> None:
 def test_samples_are_freed_of_scale_one_by_one() -> None:
     d = maps(5)
     changed = d * torch.tensor([1.0, 10, 0.1])[:, None, None] + torch.tensor([0.0, 5, -2])[:, None, None]
-    plain = normalised(d, everywhere(d))
-    torch.testing.assert_close(normalised(changed, everywhere(d)), plain, rtol=1e-3, atol=1e-4)
+    plain = normalize_depth(d, everywhere(d))
+    torch.testing.assert_close(normalize_depth(changed, everywhere(d)), plain, rtol=1e-3, atol=1e-4)
     assert plain.flatten(1).median(1).values.abs().max() == 0
     torch.testing.assert_close(plain.abs().mean((1, 2)), torch.ones(3))
 
 
 def test_equal_maps_match_in_all_gradients_and_a_ramp_is_steeper_on_coarser_levels() -> None:
     known = torch.ones(2, 32, 32, dtype=torch.bool)
-    assert gradient_matching(torch.full((2, 32, 32), 3.0), known).abs().max() == 0
+    assert gradient_matching_loss(torch.full((2, 32, 32), 3.0), known).abs().max() == 0
     ramp = torch.arange(32.0).expand(2, 32, 32)
-    assert gradient_matching(ramp, known).tolist() == pytest.approx([(1 + 2 + 4 + 8) / 4] * 2)
+    assert gradient_matching_loss(ramp, known).tolist() == pytest.approx([(1 + 2 + 4 + 8) / 4] * 2)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.7, 1e4])
 def test_a_constant_prediction_has_a_finite_loss_and_gradient(value: float) -> None:
     prediction = torch.full((2, 32, 32), value, requires_grad=True)
-    loss = relative_depth(prediction, maps(7, (2, 32, 32))).sum()
+    loss = relative_depth_loss(prediction, maps(7, (2, 32, 32))).sum()
     (slope,) = torch.autograd.grad(loss, prediction)
     assert loss.isfinite()
     assert slope.isfinite().all()
@@ -160,7 +160,7 @@ def test_a_constant_prediction_has_a_finite_loss_and_gradient(value: float) -> N
 
 def test_the_loss_of_metres_against_numpy() -> None:
     prediction, truth = maps(1), holed(maps(2), 3)
-    found = scale_invariant_log(prediction, truth)
+    found = scale_invariant_log_loss(prediction, truth)
     for value, p, t in zip(found, prediction.double().numpy(), truth.double().numpy(), strict=True):
         error = np.log(p[np.isfinite(t)]) - np.log(t[np.isfinite(t)])
         assert value.item() == pytest.approx(np.sqrt((error**2).mean() - 0.5 * error.mean() ** 2), rel=1e-5)
@@ -169,13 +169,13 @@ def test_the_loss_of_metres_against_numpy() -> None:
 def test_a_common_factor_of_metres_is_half_forgiven() -> None:
     truth = maps(2)
     for factor in (0.5, 3.0):
-        found = scale_invariant_log(factor * truth, truth)
+        found = scale_invariant_log_loss(factor * truth, truth)
         torch.testing.assert_close(found, torch.full((3,), abs(np.log(factor)) * 0.5**0.5).float(), rtol=1e-4, atol=0)
 
 
 def test_depth_zero_is_no_end_of_a_training_in_metres() -> None:
     prediction = torch.zeros(1, 8, 8, requires_grad=True)
-    loss = scale_invariant_log(prediction, maps(1, (1, 8, 8))).sum()
+    loss = scale_invariant_log_loss(prediction, maps(1, (1, 8, 8))).sum()
     (slope,) = torch.autograd.grad(loss, prediction)
     assert loss.isfinite()
     assert slope.isfinite().all()
@@ -188,31 +188,39 @@ def test_regions_count_by_their_size_each_with_its_own_scale() -> None:
     parts = torch.stack(
         [torch.where(left, truth, torch.nan), torch.where(left, torch.nan, 7 * truth + 3)], 1
     )  # a quarter and the rest, of another scale
-    expected = 0.25 * relative_depth(prediction, parts[:, 0]) + 0.75 * relative_depth(prediction, parts[:, 1])
-    torch.testing.assert_close(by_region(relative_depth, prediction, parts), expected)
+    expected = 0.25 * relative_depth_loss(prediction, parts[:, 0]) + 0.75 * relative_depth_loss(prediction, parts[:, 1])
+    torch.testing.assert_close(loss_by_region(relative_depth_loss, prediction, parts), expected)
     whole = torch.stack([truth, torch.full_like(truth, torch.nan)], 1)
-    torch.testing.assert_close(by_region(relative_depth, prediction, whole), relative_depth(prediction, truth))
-    torch.testing.assert_close(by_region(relative_depth, prediction, truth[:, None]), relative_depth(prediction, truth))
+    torch.testing.assert_close(
+        loss_by_region(relative_depth_loss, prediction, whole), relative_depth_loss(prediction, truth)
+    )
+    torch.testing.assert_close(
+        loss_by_region(relative_depth_loss, prediction, truth[:, None]), relative_depth_loss(prediction, truth)
+    )
 
 
 def test_features_are_aligned_by_their_cosine_where_it_is_under_the_margin() -> None:
     frozen = torch.tensor([[1.0, 0], [1, 0], [1, 0], [2, 0]])[None]
     angles = np.radians([0, 30, 60, 90])  # cosines 1, 0.866, 0.5 and 0; the margin is 0.85
     tokens = torch.tensor(np.stack([np.cos(angles), np.sin(angles)], 1)).float()[None] * 5
-    assert feature_alignment(tokens, frozen).tolist() == pytest.approx([(0.5 + 1) / 2])
+    assert feature_alignment_loss(tokens, frozen).tolist() == pytest.approx([(0.5 + 1) / 2])
     tokens.requires_grad_()
-    (slope,) = torch.autograd.grad(feature_alignment(tokens, frozen).sum(), tokens)
+    (slope,) = torch.autograd.grad(feature_alignment_loss(tokens, frozen).sum(), tokens)
     assert slope[0, :2].abs().max() == 0
     assert slope[0, 2:].norm(dim=1).min() > 0
 
 
 def test_the_same_features_are_aligned() -> None:
     tokens = maps(1, (2, 9, 16))
-    assert feature_alignment(tokens, 3 * tokens).abs().max() == 0
+    assert feature_alignment_loss(tokens, 3 * tokens).abs().max() == 0
 
 
 def test_the_gradient_points_downhill() -> None:
-    losses: list[Callable[[Tensor, Tensor], Tensor]] = [relative_depth, pseudo_labelled, scale_invariant_log]
+    losses: list[Callable[[Tensor, Tensor], Tensor]] = [
+        relative_depth_loss,
+        pseudo_label_loss,
+        scale_invariant_log_loss,
+    ]
     for loss in losses:
         prediction, truth = maps(8).requires_grad_(), maps(9)
         before = loss(prediction, truth).sum()

@@ -12,7 +12,7 @@ from PIL import Image
 from dacli.errors import StopError
 from dacli.models.tiny import Tiny
 from dacli.training import monitoring
-from dacli.training.recipes import TEACHER, metric
+from dacli.training.recipes import TEACHER, metric_objective
 
 
 def opened(data: bytes) -> Image.Image:
@@ -30,14 +30,14 @@ def test_a_log_is_read_up_to_the_step_that_a_training_goes_on_from(tmp_path: Pat
     rows = [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 0.5}, {"step": 20, "validation": 0.7}]
     later = '{"step": 30, "loss": 0.4}\n{"step": 40, "lo\n[1]\n'
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + later)
-    assert monitoring.resume(tmp_path, 20) == rows
-    monitoring.append(tmp_path, {"step": 30, "loss": 0.3})
+    assert monitoring.resume_log(tmp_path, 20) == rows
+    monitoring.append_log_row(tmp_path, {"step": 30, "loss": 0.3})
     read = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert read == [*rows, {"step": 30, "loss": 0.3}]
 
 
 def test_a_folder_without_a_log_gets_one(tmp_path: Path) -> None:
-    assert monitoring.resume(tmp_path / "run", 0) == []
+    assert monitoring.resume_log(tmp_path / "run", 0) == []
     assert (tmp_path / "run" / "log.jsonl").read_text() == ""
 
 
@@ -51,19 +51,19 @@ def test_a_log_on_a_full_disk_ends_the_training_in_one_line(tmp_path: Path, monk
 
     monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises(StopError, match=r"log\.jsonl \(the disk is full\)"):
-        monitoring.append(tmp_path, {"step": 1})
+        monitoring.append_log_row(tmp_path, {"step": 1})
 
 
 def test_the_curve_is_smoothed_by_the_mean_of_the_latest_rows() -> None:
     values = tuple(np.random.default_rng(1).random(60))
     expected = [np.mean(values[max(0, n - monitoring.SMOOTHED + 1) : n + 1]) for n in range(60)]
-    np.testing.assert_allclose(monitoring.smoothed(values), expected)
+    np.testing.assert_allclose(monitoring.smooth_curve(values), expected)
 
 
 def test_the_curve_shows_what_there_is() -> None:
-    rows: list[monitoring.Row] = [{"step": n, "loss": 1 / n} for n in range(1, 40)]
+    rows: list[monitoring.LogRow] = [{"step": n, "loss": 1 / n} for n in range(1, 40)]
     bare, taught, both = (
-        np.asarray(opened(monitoring.curve(given)), float)
+        np.asarray(opened(monitoring.draw_loss_curve(given)), float)
         for given in ([], rows, [*rows, {"step": 39, "validation": 0.5}])
     )
     assert bare.shape == taught.shape == both.shape
@@ -74,16 +74,16 @@ def test_the_curve_shows_what_there_is() -> None:
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_the_sheet_has_a_row_for_each_of_the_first_samples(count: int) -> None:
     picture, truth = samples(count)
-    image = opened(monitoring.sheet(TEACHER, (picture, truth), truth[:, 0].nan_to_num(0)))
-    assert image.size == (600, 200 * min(count, monitoring.SHOWN))
+    image = opened(monitoring.draw_sample_sheet(TEACHER, (picture, truth), truth[:, 0].nan_to_num(0)))
+    assert image.size == (600, 200 * min(count, monitoring.SHOWN_SAMPLES))
 
 
 def test_near_is_red_on_both_kinds_of_sheet() -> None:
     picture, _ = samples(1)
     rising = torch.linspace(1, 10, 64).expand(1, 1, 64, 64)  # the right side is near
-    for objective, truth in ((TEACHER, rising), (metric("indoor"), 1 / (11 - rising))):
+    for objective, truth in ((TEACHER, rising), (metric_objective("indoor"), 1 / (11 - rising))):
         depth = objective.target(truth)[:, 0]
-        shown = np.asarray(opened(monitoring.sheet(objective, (picture, truth), depth)), float)
+        shown = np.asarray(opened(monitoring.draw_sample_sheet(objective, (picture, truth), depth)), float)
         for left, right in ((210, 390), (410, 590)):  # truth and prediction
             part = shown[40:190, left:right]
             assert part[:, -40:-15, 0].mean() > part[:, -40:-15, 2].mean() + 50
@@ -94,7 +94,7 @@ def test_validation_is_the_mean_loss_of_a_network_at_rest() -> None:
     torch.manual_seed(1)
     model, (picture, truth) = Tiny(), samples()
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    loss, found = monitoring.validate(model, TEACHER, (picture, truth))
+    loss, found = monitoring.validate_network(model, TEACHER, (picture, truth))
     with torch.no_grad():
         each = [TEACHER.loss(model.eval()(picture[n : n + 1]), truth[n]).item() for n in range(3)]
     assert loss == pytest.approx(np.mean(each), rel=1e-5)

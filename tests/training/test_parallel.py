@@ -13,7 +13,7 @@ from torch import nn
 
 from dacli.errors import DacliError
 from dacli.training import parallel
-from dacli.training.parallel import World
+from dacli.training.parallel import TrainingWorld
 
 SCRIPT = """
 import sys, torch
@@ -119,15 +119,15 @@ def test_batch_normalisation_takes_the_statistics_of_all_processes(tmp_path: Pat
 
 def test_one_process_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with parallel.joined("cpu") as world:
-        assert world == World("cpu", 0, 1)
+    with parallel.join_world("cpu") as world:
+        assert world == TrainingWorld("cpu", 0, 1)
         assert world.leads
         values = [torch.ones(3)]
-        parallel.average(values, world)
+        parallel.average_over_world(values, world)
         assert torch.equal(values[0], torch.ones(3))
 
 
 def test_a_batch_without_equal_parts_is_refused() -> None:
-    parallel.share(12, World(count=4))
+    parallel.share_gradients(12, TrainingWorld(count=4))
     with pytest.raises(DacliError, match="a batch of 12 has no equal parts for 5 processes"):
-        parallel.share(12, World(count=5))
+        parallel.share_gradients(12, TrainingWorld(count=5))

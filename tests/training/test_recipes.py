@@ -4,11 +4,11 @@ import torch
 
 from dacli.models import registry
 from dacli.scenes import layouts
-from dacli.scenes.dwellings import EYE
-from dacli.scenes.metric_places import PLACES
+from dacli.scenes.dwellings import EYE_HEIGHT
+from dacli.scenes.metric_places import METRIC_PLACES
 from dacli.scenes.raycast import ROOM
 from dacli.training import recipes
-from dacli.training.recipes import SCHEDULES, metric
+from dacli.training.recipes import SCHEDULES, metric_objective
 
 
 def test_the_last_recipe_is_that_of_the_paper() -> None:
@@ -53,19 +53,19 @@ def test_metres_are_told_of_inverse_depth_as_far_as_they_are_learned() -> None:
     nan = torch.nan
     truth = torch.tensor([[0.1, 0.05, 0.04, 0.0, nan, 4.0]])
     torch.testing.assert_close(
-        metric("indoor").target(truth), torch.tensor([[10, 20, nan, nan, nan, 0.25]]), equal_nan=True
+        metric_objective("indoor").target(truth), torch.tensor([[10, 20, nan, nan, nan, 0.25]]), equal_nan=True
     )
-    assert metric("outdoor").target(truth)[0, 2] == 25
+    assert metric_objective("outdoor").target(truth)[0, 2] == 25
     assert recipes.TEACHER.target(truth) is truth
 
 
-@pytest.mark.parametrize("name", sorted(PLACES))
+@pytest.mark.parametrize("name", sorted(METRIC_PLACES))
 def test_metres_are_learned_through_one_lens_at_one_height(name: str) -> None:
     for index in range(12):
-        layout = PLACES[name](3, index)
-        assert layout.position[1] == EYE
+        layout = METRIC_PLACES[name](3, index)
+        assert layout.position[1] == EYE_HEIGHT
         assert layout.field_of_view == pytest.approx(np.radians(60))
-        again = PLACES[name](3, index)
+        again = METRIC_PLACES[name](3, index)
         assert all(np.array_equal(rows, again.solids[key]) for key, rows in layout.solids.items())
         solids = layout.solids
         local = solids["to_local"][:, :, :3] @ layout.position + solids["to_local"][:, :, 3]
@@ -75,6 +75,6 @@ def test_metres_are_learned_through_one_lens_at_one_height(name: str) -> None:
 
 
 def test_rooms_end_within_reach() -> None:
-    depth = layouts.draw([PLACES["indoor"](3, index) for index in range(6)], 48, 48).depth
+    depth = layouts.render_layouts([METRIC_PLACES["indoor"](3, index) for index in range(6)], 48, 48).depth
     assert depth.isfinite().all()
     assert depth.max() <= registry.METRIC_RANGES["indoor"]

@@ -9,13 +9,22 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from dacli.errors import DacliError
-from dacli.evaluation.datasets import Pair
+from dacli.evaluation.datasets import DepthPair
 from dacli.inference import preprocess
-from dacli.scenes.layouts import Layout, scene
+from dacli.scenes.layouts import Layout, make_scene
 from dacli.training import data
-from dacli.training.data import Lesson, Listed, Scenes, Stage, Stream, batches, picture_size, watched
+from dacli.training.data import (
+    BatchSettings,
+    BatchStream,
+    PairSource,
+    SceneSource,
+    TrainingStage,
+    make_batches,
+    random_picture_size,
+    validation_samples,
+)
 
-STAGE = Stage(steps=6, size=64, batch=4, fresh=2, canvas=64)
+STAGE = TrainingStage(steps=6, size=64, batch=4, fresh=2, canvas=64)
 STD, MEAN = (torch.tensor(v).view(3, 1, 1) for v in (preprocess.STD, preprocess.MEAN))
 
 
@@ -26,17 +35,17 @@ def plain(seed: int, index: int) -> Layout:
 
 @cache
 def few(seed: int, index: int) -> Layout:
-    return scene(seed, index)
+    return make_scene(seed, index)
 
 
-def stream(first: int = 0, last: int = 6, seed: int = 5, **others: Any) -> Stream:
-    lesson = Lesson(STAGE, Scenes(seed, plain), seed)
-    return Stream(lesson, 0, first, last, **others)
+def stream(first: int = 0, last: int = 6, seed: int = 5, **others: Any) -> BatchStream:
+    lesson = BatchSettings(STAGE, SceneSource(seed, plain), seed)
+    return BatchStream(lesson, 0, first, last, **others)
 
 
-def made(stream: Stream) -> list[data.Sample]:
+def made(stream: BatchStream) -> list[data.TrainingSample]:
     """All batches of a stream, made in this process."""
-    return list(batches(stream, 0))
+    return list(make_batches(stream, 0))
 
 
 def assert_same(first: list[Any], second: list[Any]) -> None:
@@ -46,13 +55,13 @@ def assert_same(first: list[Any], second: list[Any]) -> None:
             np.testing.assert_array_equal(a, b)
 
 
-def pairs(folder: Path, count: int, size: tuple[int, int] = (70, 80)) -> tuple[Pair, ...]:
+def pairs(folder: Path, count: int, size: tuple[int, int] = (70, 80)) -> tuple[DepthPair, ...]:
     """Pictures that are gray as their number, and depth that is their number."""
     found = []
     for n in range(count):
         Image.fromarray(np.full((*size, 3), 10 * n, np.uint8)).save(folder / f"{n}.png")
         np.save(folder / f"{n}.npy", np.full(size, n + 1, np.float32))
-        found.append(Pair(folder / f"{n}.png", folder / f"{n}.npy", "1/m"))
+        found.append(DepthPair(folder / f"{n}.png", folder / f"{n}.npy", "1/m"))
     return tuple(found)
 
 
@@ -76,7 +85,7 @@ def test_a_stream_from_the_middle_is_the_same(first: int) -> None:
 
 
 def test_processes_that_make_batches_ahead_make_the_same() -> None:
-    assert_same(list(batches(stream(1, 4), 2)), made(stream(1, 4)))
+    assert_same(list(make_batches(stream(1, 4), 2)), made(stream(1, 4)))
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -97,12 +106,12 @@ def test_new_scenes_come_in_and_old_ones_are_seen_again(monkeypatch: pytest.Monk
         return few(0, 0)
 
     monkeypatch.setattr(data, "augment", lambda rgb, *_: rgb)
-    batch = Stream(Lesson(STAGE, Scenes(5, noted), 5), 0, 0, 40).batch
+    batch = BatchStream(BatchSettings(STAGE, SceneSource(5, noted), 5), 0, 0, 40).batch
     for number in range(40):
         before = len(asked)
         batch(number)
         new = asked[before:]
-        if number < data.LANES:  # its lane has none yet
+        if number < data.BATCH_LANES:  # its lane has none yet
             assert new == [1000 * number + slot for slot in range(4)]
         else:
             assert new == [1000 * number, 1000 * number + 1]
@@ -110,25 +119,25 @@ def test_new_scenes_come_in_and_old_ones_are_seen_again(monkeypatch: pytest.Monk
 
 
 def test_views_are_of_scenes_of_the_own_lane_and_of_recent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "KEPT", 40)  # 5 batches back in the lane
-    source = Scenes(5, plain)
+    monkeypatch.setattr(data, "KEPT_SCENES", 40)  # 5 batches back in the lane
+    source = SceneSource(5, plain)
     for slot in (2, 3):
-        found = {source.pick(STAGE, 101, 1101, slot, data.seeded(n)) for n in range(300)}
+        found = {source.pick(STAGE, 101, 1101, slot, data.seeded_generator(n)) for n in range(300)}
         assert {item // 1000 for item in found} == {1101 - 4 * back for back in range(6)}
         assert {item % 1000 for item in found} == {slot % 2}
 
 
 def test_the_kept_scenes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "KEPT", 16)
+    monkeypatch.setattr(data, "KEPT_SCENES", 16)
     monkeypatch.setattr(data, "augment", lambda rgb, *_: rgb)
-    monkeypatch.setattr(Scenes, "canvas", lambda *_: (torch.zeros(3, 64, 64), torch.ones(64, 64)))
+    monkeypatch.setattr(SceneSource, "canvas", lambda *_: (torch.zeros(3, 64, 64), torch.ones(64, 64)))
     filled = stream(last=60)
     made(filled)
     assert len(filled.canvases) <= 16 + 4 * 4
 
 
 def test_a_stream_in_this_process_leaves_its_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Stream, "batch", lambda *_: (torch.zeros(1), torch.zeros(1)))
+    monkeypatch.setattr(BatchStream, "batch", lambda *_: (torch.zeros(1), torch.zeros(1)))
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -138,13 +147,13 @@ def test_a_stream_in_this_process_leaves_its_threads_alone(monkeypatch: pytest.M
         torch.set_num_threads(before)
 
 
-def listed(given: tuple[Pair, ...], *, strong: bool = False, metric: bool = False) -> Lesson:
-    return Lesson(Stage(9, 32, 4, 2, 48), Listed(5, given), 5, strong=strong, metric=metric)
+def listed(given: tuple[DepthPair, ...], *, strong: bool = False, metric: bool = False) -> BatchSettings:
+    return BatchSettings(TrainingStage(9, 32, 4, 2, 48), PairSource(5, given), 5, strong=strong, metric=metric)
 
 
 def test_every_epoch_takes_every_pair_once_in_its_own_order(tmp_path: Path) -> None:
     lesson = listed(pairs(tmp_path, 9))  # one of them is held out
-    seen = [int(value) - 1 for _, truth in made(Stream(lesson, 0, 0, 4)) for value in truth[:, 0, 0, 0]]
+    seen = [int(value) - 1 for _, truth in made(BatchStream(lesson, 0, 0, 4)) for value in truth[:, 0, 0, 0]]
     assert sorted(seen[:8]) == sorted(seen[8:]) == list(range(8))
     assert seen[:8] != seen[8:]
     assert [source.pairs[item].picture.name for source, item in lesson.source.watched()] == ["8.png"]  # type: ignore[union-attr]
@@ -152,12 +161,12 @@ def test_every_epoch_takes_every_pair_once_in_its_own_order(tmp_path: Path) -> N
 
 def test_a_list_from_the_middle_goes_on_the_same(tmp_path: Path) -> None:
     lesson = listed(pairs(tmp_path, 9))
-    assert_same(made(Stream(lesson, 0, 3, 6)), made(Stream(lesson, 0, 0, 6))[3:])
+    assert_same(made(BatchStream(lesson, 0, 3, 6)), made(BatchStream(lesson, 0, 0, 6))[3:])
 
 
 def test_pictures_and_depth_of_a_list_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "augment", lambda rgb, *_: rgb)
-    for picture, truth in made(Stream(listed(pairs(tmp_path, 9)), 0, 0, 3)):
+    for picture, truth in made(BatchStream(listed(pairs(tmp_path, 9)), 0, 0, 3)):
         gray = ((picture * STD + MEAN) * 255).mean((1, 2, 3))
         np.testing.assert_allclose(gray / 10, truth[:, 0, 0, 0] - 1, atol=1e-2)
 
@@ -166,7 +175,7 @@ def test_pictures_of_16_bits_lose_the_lower_eight(tmp_path: Path) -> None:
     values = np.arange(24, dtype=np.uint16).reshape(4, 6) * 2700
     Image.fromarray(values).save(tmp_path / "a.png")
     np.save(tmp_path / "a.npy", np.ones((4, 6)))
-    rgb, truth = Listed(1, (Pair(tmp_path / "a.png", tmp_path / "a.npy", 0.5),)).canvas(0, STAGE)
+    rgb, truth = PairSource(1, (DepthPair(tmp_path / "a.png", tmp_path / "a.npy", 0.5),)).canvas(0, STAGE)
     assert (rgb.dtype, truth.dtype) == (torch.uint8, torch.float32)
     np.testing.assert_array_equal(rgb, (values // 256)[None].repeat(3, 0))
     assert (truth == 2).all()
@@ -174,14 +183,14 @@ def test_pictures_of_16_bits_lose_the_lower_eight(tmp_path: Path) -> None:
 
 def test_a_tenth_of_a_list_at_most_is_held_out() -> None:
     def held(count: int) -> int:
-        return len(Listed(1, (Pair(Path("a"), Path("b")),) * count).watched())
+        return len(PairSource(1, (DepthPair(Path("a"), Path("b")),) * count).watched())
 
     assert [held(count) for count in (2, 49, 100, 500, 10_000)] == [1, 1, 2, 10, 16]
 
 
 def test_strong_perturbation_mixes_every_other_sample(tmp_path: Path) -> None:
     mixed = []
-    for picture, truth in made(Stream(listed(pairs(tmp_path, 9), strong=True), 0, 0, 24)):
+    for picture, truth in made(BatchStream(listed(pairs(tmp_path, 9), strong=True), 0, 0, 24)):
         assert truth.shape == (len(picture), 2, *picture.shape[2:])
         known = truth.isfinite()
         assert (known.sum(1) == 1).all()  # each pixel belongs to one region
@@ -196,28 +205,30 @@ def test_rendered_pictures_that_metres_are_learned_from_are_whole_in_every_forma
 ) -> None:
     shapes: list[tuple[int, ...]] = []
 
-    def noted(_canvas: Tensor, depth: Tensor, height: int, width: int, _random: Generator, zoom: float) -> data.Sample:
+    def noted(
+        _canvas: Tensor, depth: Tensor, height: int, width: int, _random: Generator, zoom: float
+    ) -> data.TrainingSample:
         shapes.append((*depth.shape, height, width))
         assert zoom == 0
         return torch.zeros(3, height, width), torch.ones(height, width)
 
     monkeypatch.setattr(data, "view", noted)
-    lesson = Lesson(Stage(9, 64, 4, 2, 96), Scenes(5, plain, whole=True), 5, metric=True)
-    for number, (picture, _) in enumerate(made(Stream(lesson, 0, 0, 12))):
+    lesson = BatchSettings(TrainingStage(9, 64, 4, 2, 96), SceneSource(5, plain, whole=True), 5, metric=True)
+    for number, (picture, _) in enumerate(made(BatchStream(lesson, 0, 0, 12))):
         height, width = {0: (64, 64), 1: (64, 96), 2: (64, 128), 3: (96, 64)}[number % 4]
         assert picture.shape == (4, 3, height, width)
     assert {shape[:2] for shape in shapes} == {(96, 96), (96, 128), (96, 171), (128, 96)}
     assert all((shape[0] > shape[1]) == (shape[2] > shape[3]) for shape in shapes)
-    found, _ = watched(lesson)
-    assert found.shape == (data.WATCHED, 3, 64, 64)
+    found, _ = validation_samples(lesson)
+    assert found.shape == (data.VALIDATION_SAMPLES, 3, 64, 64)
 
 
 def test_pictures_of_files_that_metres_are_learned_from_are_square_and_whole(tmp_path: Path) -> None:
     down, right = np.mgrid[:80, :80]
     Image.fromarray(np.stack([right, down, down], 2).astype(np.uint8)).save(tmp_path / "a.png")
     np.save(tmp_path / "a.npy", (1 + right + 100 * down).astype(np.float32))
-    same = (Pair(tmp_path / "a.png", tmp_path / "a.npy", "1/m"),) * 3
-    for _, truth in made(Stream(listed(same, metric=True), 0, 0, 4)):
+    same = (DepthPair(tmp_path / "a.png", tmp_path / "a.npy", "1/m"),) * 3
+    for _, truth in made(BatchStream(listed(same, metric=True), 0, 0, 4)):
         assert truth.shape == (4, 1, 32, 32)
         low, high = truth.amin((1, 2, 3)), truth.amax((1, 2, 3))
         assert (low < 1 + 2.5 + 250).all()
@@ -229,23 +240,23 @@ def test_a_fault_in_a_file_ends_in_its_line(workers: int, tmp_path: Path) -> Non
     given = pairs(tmp_path, 9)
     np.save(tmp_path / "3.npy", np.zeros((70, 80)))
     with pytest.raises(DacliError, match=r"3\.npy holds no depth") as error:
-        list(batches(Stream(listed(given), 0, 0, 4), workers))
+        list(make_batches(BatchStream(listed(given), 0, 0, 4), workers))
     assert "\n" not in str(error.value)
 
 
 def test_watched_samples_are_held_out_and_plain() -> None:
-    lesson = Lesson(STAGE, Scenes(5, plain), 5)
-    picture, truth = watched(lesson)
-    assert picture.shape == (data.WATCHED, 3, 64, 64)
-    assert truth.shape == (data.WATCHED, 1, 64, 64)
-    assert_same([(picture, truth)], [watched(lesson)])
+    lesson = BatchSettings(STAGE, SceneSource(5, plain), 5)
+    picture, truth = validation_samples(lesson)
+    assert picture.shape == (data.VALIDATION_SAMPLES, 3, 64, 64)
+    assert truth.shape == (data.VALIDATION_SAMPLES, 1, 64, 64)
+    assert_same([(picture, truth)], [validation_samples(lesson)])
     assert lesson.source.watched()[0][0].seed != 5
 
 
 @pytest.mark.parametrize("patch", [32, 14])
 @pytest.mark.parametrize("size", [128, 192, 252])
 def test_formats_are_multiples_of_the_patch_and_of_about_one_area(size: int, patch: int) -> None:
-    found = {picture_size(size, Generator().manual_seed(seed), patch) for seed in range(100)}
+    found = {random_picture_size(size, Generator().manual_seed(seed), patch) for seed in range(100)}
     assert len(found) >= 3
     for height, width in found:
         assert height % patch == width % patch == 0
@@ -255,7 +266,7 @@ def test_formats_are_multiples_of_the_patch_and_of_about_one_area(size: int, pat
 
 def test_numbers_that_differ_in_one_place_seed_differently() -> None:
     def number(*seeds: int) -> Tensor:
-        return torch.rand(4, generator=data.seeded(*seeds))
+        return torch.rand(4, generator=data.seeded_generator(*seeds))
 
     found = [number(*seeds) for seeds in ((1,), (2,), (1, 0), (1, 2), (2, 1), (1, 2, 3), (1_000_003, 2))]
     assert len({tuple(row.tolist()) for row in found}) == len(found)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.video import decoding, ffmpeg, probe
-from dacli.video.decoding import Frame
+from dacli.video.decoding import DecodedFrame
 from dacli.video.probe import Clip
 from tests.support import footage
 from tests.support.footage import H264, VARY, make
@@ -39,12 +39,12 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield
 
 
-def taken(clip: Clip, **options: Any) -> list[Frame]:
-    found: list[Frame] = in_time(lambda: list(decoding.frames(clip, **options)))
+def taken(clip: Clip, **options: Any) -> list[DecodedFrame]:
+    found: list[DecodedFrame] = in_time(lambda: list(decoding.decode_frames(clip, **options)))
     return found
 
 
-def stack(frames: list[Frame]) -> NDArray[np.uint8]:
+def stack(frames: list[DecodedFrame]) -> NDArray[np.uint8]:
     return np.stack([frame.rgb for frame in frames])
 
 
@@ -67,7 +67,7 @@ def damaged(path: Path) -> Path:
 @pytest.mark.parametrize("name", SEEKS)
 def test_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
     path = make(tmp_path / name, *SEEKS[name], frames=48)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     found = taken(clip)
     assert tuple(frame.pts for frame in found) == clip.pts
     np.testing.assert_array_equal(stack(found), footage.pixels(path))
@@ -77,8 +77,8 @@ def test_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (1.3, 1.7), (1.9, None)])
 def test_part_of_a_clip_has_the_frames_of_the_whole(tmp_path: Path, name: str, start: float, end: float | None) -> None:
     path = make(tmp_path / name, *SEEKS[name], frames=48)
-    whole = probe.probe(path)
-    part = probe.cut(whole, start, end)
+    whole = probe.probe_clip(path)
+    part = probe.trim_clip(whole, start, end)
     found = taken(part)
     first = whole.pts.index(part.pts[0])
     assert tuple(frame.pts for frame in found) == part.pts == whole.pts[first : first + len(found)]
@@ -88,7 +88,7 @@ def test_part_of_a_clip_has_the_frames_of_the_whole(tmp_path: Path, name: str, s
 @pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
 def test_going_on_after_any_frame(tmp_path: Path, name: str) -> None:
     path = make(tmp_path / name, *SEEKS[name], frames=48)
-    clip, whole = probe.probe(path), footage.pixels(path)
+    clip, whole = probe.probe_clip(path), footage.pixels(path)
     for index in (0, 23, 30, 46):
         found = taken(clip, after=clip.pts[index])
         assert tuple(frame.pts for frame in found) == clip.pts[index + 1 :]
@@ -114,7 +114,7 @@ def noted(monkeypatch: pytest.MonkeyPatch, spoil: int = 0) -> list[bool]:
 
 @pytest.mark.parametrize("name", ["a.mp4", "open.mp4", "a.mkv", "a.webm", "a.gif"])
 def test_seeking_saves_decoding_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    part = probe.cut(probe.probe(make(tmp_path / name, *SEEKS[name], frames=48)), start=1.6)
+    part = probe.trim_clip(probe.probe_clip(make(tmp_path / name, *SEEKS[name], frames=48)), start=1.6)
     runs = noted(monkeypatch)
     assert tuple(frame.pts for frame in taken(part)) == part.pts
     assert runs == [True]
@@ -125,7 +125,7 @@ def test_seeking_that_leads_too_far_is_not_relied_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: int
 ) -> None:
     path = make(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
-    part = probe.cut(probe.probe(path), start=1.75)
+    part = probe.trim_clip(probe.probe_clip(path), start=1.75)
     runs = noted(monkeypatch, spoil)
     np.testing.assert_array_equal(stack(taken(part)), footage.pixels(path)[42:])
     assert runs == [True, False]
@@ -133,7 +133,7 @@ def test_seeking_that_leads_too_far_is_not_relied_on(
 
 def test_fewer_frames_a_second_are_some_of_them(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
-    found = taken(probe.cut(probe.probe(path), max_fps=8))
+    found = taken(probe.trim_clip(probe.probe_clip(path), max_fps=8))
     np.testing.assert_array_equal(stack(found), footage.pixels(path)[::3])
 
 
@@ -141,18 +141,18 @@ def test_fewer_frames_a_second_are_some_of_them(tmp_path: Path) -> None:
 def test_frames_stand_upright(tmp_path: Path, turn: int, quarters: int) -> None:
     plain = make(tmp_path / "plain.mkv", "-pix_fmt", "bgr0", "-c:v", "ffv1", frames=2)
     footage.ffmpeg("-display_rotation", str(turn), "-i", plain, "-c", "copy", tmp_path / "turned.mkv")
-    found = stack(taken(probe.probe(tmp_path / "turned.mkv")))
+    found = stack(taken(probe.probe_clip(tmp_path / "turned.mkv")))
     np.testing.assert_array_equal(found, np.rot90(footage.pixels(plain), quarters, (1, 2)))
 
 
 def test_odd_sizes(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mkv", "-vf", "scale=97:63", "-pix_fmt", "bgr0", "-c:v", "ffv1", frames=3)
-    np.testing.assert_array_equal(stack(taken(probe.probe(path))), footage.pixels(path))
+    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path))), footage.pixels(path))
 
 
 def test_one_frame(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", *H264, frames=1)
-    np.testing.assert_array_equal(stack(taken(probe.probe(path))), footage.pixels(path))
+    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path))), footage.pixels(path))
 
 
 def test_ten_bits_become_eight(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_ten_bits_become_eight(tmp_path: Path) -> None:
     )
     deep = np.frombuffer(footage.ffmpeg("-i", path, "-pix_fmt", "gray10le", "-f", "rawvideo", "-"), np.uint16)
     want = deep.reshape(6, 64, 96, 1) / 1023 * 255
-    assert np.abs(stack(taken(probe.probe(path))) - want).max() <= 1
+    assert np.abs(stack(taken(probe.probe_clip(path))) - want).max() <= 1
 
 
 def test_fields_are_woven_without_combs(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_fields_are_woven_without_combs(tmp_path: Path) -> None:
         "2",
     )
     path = make(tmp_path / "a.mpg", *fields, source=bar, frames=12)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     found = taken(clip)
     assert clip.interlaced
     assert tuple(frame.pts for frame in found) == clip.pts
@@ -198,7 +198,7 @@ def test_hdr_is_tone_mapped(tmp_path: Path, transfer: str, size: str) -> None:
     ramp = f"nullsrc=s={size}:r=24,format=yuv420p10le,geq=lum='64+X*9':cb=512:cr='512+90*gt(Y,20)',"
     ramp += f"setparams=range=tv:color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc"
     path = make(tmp_path / "a.mkv", "-c:v", "ffv1", source=ramp, frames=2)
-    found, plain = (pixels[0].astype(int) for pixels in (stack(taken(probe.probe(path))), footage.pixels(path)))
+    found, plain = (pixels[0].astype(int) for pixels in (stack(taken(probe.probe_clip(path))), footage.pixels(path)))
     row = found[10]
     assert np.ptp(row, axis=1).max() <= 2
     assert (np.diff(row[:, 0]) >= -1).all()
@@ -215,7 +215,7 @@ def test_hdr_without_the_filter_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     path = make(tmp_path / "a.mkv", "-vf", f"format=yuv420p10le,{pq}", "-c:v", "ffv1", frames=2)
     monkeypatch.setattr(ffmpeg, "has_filter", lambda name: name != "zscale")
     notes: list[str] = []
-    np.testing.assert_array_equal(stack(taken(probe.probe(path), tell=notes.append)), footage.pixels(path))
+    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path), tell=notes.append)), footage.pixels(path))
     assert len(notes) == 1
     assert "zscale" in notes[0]
 
@@ -229,12 +229,12 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
         deep = number % 2 == 0
         pixels = frame[..., ::-1] if deep else (frame[..., ::-1] >> 8).astype(np.uint8)
         (folder / f"{number}.png").write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
-    clip = probe.probe(folder)
+    clip = probe.probe_clip(folder)
     found = taken(clip)
     want = [np.rint(f / 257) if n % 2 == 0 else f >> 8 for n, f in enumerate(frames)]
     np.testing.assert_array_equal(stack(found), np.stack(want))
     assert [frame.pts for frame in taken(clip, after=9)] == [10, 11]
-    assert [frame.pts for frame in taken(probe.cut(clip, start=0.1, end=0.25, max_fps=12))] == [3, 5]
+    assert [frame.pts for frame in taken(probe.trim_clip(clip, start=0.1, end=0.25, max_fps=12))] == [3, 5]
     (folder / "5.png").write_bytes(cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes())
     with pytest.raises(DacliError, match=r"5\.png has 8 × 6 pixels and the first frame 9 × 6"):
         taken(clip)
@@ -245,8 +245,8 @@ def test_a_cut_file_is_refused_before_its_first_frame(tmp_path: Path, name: str)
     usual = (*H264, "-movflags", "+faststart")
     codec = {"a.webm": SEEKS[name], "a.avi": ("-c:v", "mjpeg")}.get(name, usual)
     path = truncated(make(tmp_path / name, *codec, frames=48), 0.6)
-    clip = probe.probe(path)
-    stream = decoding.frames(clip)
+    clip = probe.probe_clip(path)
+    stream = decoding.decode_frames(clip)
     with pytest.raises(DacliError, match=rf"^decoded {len(clip.pts)} of \d\d frames of .*{name}") as caught:
         in_time(lambda: next(stream))
     assert "--allow-truncated" in caught.value.hint
@@ -263,12 +263,12 @@ def test_the_good_frames_of_a_cut_file(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(whole.read_bytes())
     truncated(path, 0.6)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     notes: list[str] = []
     found = taken(clip, allow_truncated=True, tell=notes.append)
     good = found[:-1] if name == "a.gif" else found  # whose last frame is half there
     assert 0 < len(found) < 48
-    at = [probe.probe(whole).pts.index(frame.pts) for frame in good]
+    at = [probe.probe_clip(whole).pts.index(frame.pts) for frame in good]
     assert at[:20] == list(range(20))
     differ = (stack(good) != footage.pixels(whole)[at]).any(axis=(1, 2, 3))
     assert not differ[:20].any()
@@ -279,10 +279,10 @@ def test_the_good_frames_of_a_cut_file(tmp_path: Path, name: str) -> None:
 
 def test_damage_within_a_file_is_noticed(tmp_path: Path) -> None:
     path = damaged(make(tmp_path / "a.mp4", "-c:v", "libx264", frames=48))
-    clip = probe.probe(path)
-    got: list[Frame] = []
+    clip = probe.probe_clip(path)
+    got: list[DecodedFrame] = []
     with pytest.raises(DacliError, match=r"^decoded (\d+) of 48 frames"):
-        in_time(lambda: got.extend(decoding.frames(clip)))
+        in_time(lambda: got.extend(decoding.decode_frames(clip)))
     notes: list[str] = []
     found = taken(clip, allow_truncated=True, tell=notes.append)
     assert tuple(frame.pts for frame in found) == clip.pts
@@ -292,14 +292,14 @@ def test_damage_within_a_file_is_noticed(tmp_path: Path) -> None:
 
 def test_damage_after_the_part_that_is_asked_for_does_not_matter(tmp_path: Path) -> None:
     path = truncated(make(tmp_path / "a.mkv", *H264, frames=48), 0.6)
-    assert len(taken(probe.cut(probe.probe(path), end=0.5))) == 12
+    assert len(taken(probe.trim_clip(probe.probe_clip(path), end=0.5))) == 12
 
 
 def test_equal_times_are_no_damage(tmp_path: Path) -> None:
     times = "settb=1/1000,setpts='10*floor(N/2)'"
     exact = ("-fps_mode", "passthrough", "-enc_time_base", "1:1000")
     path = make(tmp_path / "a.mkv", "-vf", times, *exact, "-pix_fmt", "bgr0", "-c:v", "ffv1")
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     for allow in (False, True):
         notes: list[str] = []
         found = taken(clip, allow_truncated=allow, tell=notes.append)
@@ -311,7 +311,7 @@ def test_equal_times_are_no_damage(tmp_path: Path) -> None:
 def test_frames_that_the_packets_promised_and_decoding_lacks(tmp_path: Path) -> None:
     """No error tells of a frame that the decoder never gave."""
     path = make(tmp_path / "a.mp4", *H264, frames=24)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     more = replace(clip, pts=(*clip.pts, clip.end))
     with pytest.raises(DacliError, match="decoded 24 of 25 frames"):
         taken(more)
@@ -321,17 +321,17 @@ def test_frames_that_the_packets_promised_and_decoding_lacks(tmp_path: Path) -> 
 @pytest.mark.parametrize("allow", [False, True])
 def test_ffmpeg_killed_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allow: bool) -> None:
     path = make(tmp_path / "a.mkv", "-c:v", "ffv1", source="testsrc2=s=640x480:r=24", frames=48)
-    clip, started = probe.probe(path), list[ffmpeg.Process]()
-    original = ffmpeg.Process.__init__
+    clip, started = probe.probe_clip(path), list[ffmpeg.FFmpegProcess]()
+    original = ffmpeg.FFmpegProcess.__init__
 
-    def noted(self: ffmpeg.Process, *arguments: Any) -> None:
+    def noted(self: ffmpeg.FFmpegProcess, *arguments: Any) -> None:
         original(self, *arguments)
         started.append(self)
 
-    monkeypatch.setattr(ffmpeg.Process, "__init__", noted)
+    monkeypatch.setattr(ffmpeg.FFmpegProcess, "__init__", noted)
 
     def act() -> None:
-        for number, _ in enumerate(decoding.frames(clip, allow_truncated=allow)):
+        for number, _ in enumerate(decoding.decode_frames(clip, allow_truncated=allow)):
             if number == 5:
                 os.kill(started[-1].popen.pid, signal.SIGKILL)
 
@@ -342,23 +342,23 @@ def test_ffmpeg_killed_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("allow", [False, True])
 def test_ffmpeg_that_stalls_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allow: bool) -> None:
     path = make(tmp_path / "a.mp4", *H264, frames=24)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     footage.impostor(tmp_path, monkeypatch, '"$FFMPEG" "$@" | head -c 50000; exec sleep 100')
-    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.5)
+    monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.5)
     with pytest.raises(DacliError, match=r"decoded \d of 24 frames of .* \(ffmpeg stalled for 0.5 s\)"):
         taken(clip, allow_truncated=allow)
 
 
 def test_leaving_early_or_failing(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mkv", "-c:v", "ffv1", source="testsrc2=s=640x480:r=24", frames=48)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
 
     def leave() -> int:
-        with contextlib.closing(decoding.frames(clip)) as frames:
+        with contextlib.closing(decoding.decode_frames(clip)) as frames:
             return next(frame.pts for frame in frames if frame.pts > 200)
 
     def fail() -> None:
-        with contextlib.closing(decoding.frames(clip)) as frames:
+        with contextlib.closing(decoding.decode_frames(clip)) as frames:
             for frame in frames:
                 if frame.pts > 200:
                     raise KeyError
@@ -370,7 +370,7 @@ def test_leaving_early_or_failing(tmp_path: Path) -> None:
 
 def test_a_file_that_vanishes_after_it_was_probed(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", *H264, frames=24)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     path.unlink()
     with pytest.raises(DacliError, match=r"decoded 0 of 24 frames .*No such file"):
         taken(clip)
@@ -396,9 +396,11 @@ def test_16_bit_depth_comes_back_exactly_with_its_record(tmp_path: Path) -> None
 
 def test_records_in_mp4_and_none_at_all(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mp4", "-metadata", 'keywords=dacli={"a": "=;"}', *H264, frames=1)
-    assert decoding.tags(path)["dacli"] == '{"a": "=;"}'
-    assert "dacli" not in decoding.tags(make(tmp_path / "b.mp4", "-metadata", "keywords=cat, dog", *H264, frames=1))
-    assert decoding.tags(tmp_path / "none.mp4") == {}
+    assert decoding.read_tags(path)["dacli"] == '{"a": "=;"}'
+    assert "dacli" not in decoding.read_tags(
+        make(tmp_path / "b.mp4", "-metadata", "keywords=cat, dog", *H264, frames=1)
+    )
+    assert decoding.read_tags(tmp_path / "none.mp4") == {}
 
 
 def test_clips_of_depth_that_are_none(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.video import encoding, ffmpeg
-from dacli.video.encoding import Encoder
+from dacli.video.encoding import ClipEncoder
 from dacli.video.probe import Clip
 from tests.support import footage
 from tests.support.footage import VARIABLE
@@ -38,7 +38,7 @@ def clip(times: Sequence[int], end: int, base: Fraction = Fraction(1, 24000), as
 
 
 def encoded(path: Path, frames: Sequence[NDArray[Any]], about: Clip, crf: int = 12) -> Path:
-    encoder = Encoder(path, frames[0], about, about.pts[0], crf, path)
+    encoder = ClipEncoder(path, frames[0], about, about.pts[0], crf, path)
     try:
         for frame, time, until in zip(frames, about.pts, [*about.pts[1:], about.end], strict=True):
             encoder.write(time, until, frame)
@@ -144,7 +144,7 @@ def test_a_damaged_byte_of_16_bits_is_found_and_costs_one_frame(tmp_path: Path) 
     path.write_bytes(data)
     wrong = (footage.pixels(path, "gray16le") != np.stack(frames)).any(axis=(1, 2))
     assert wrong.sum() == 1
-    with ffmpeg.Process(["-i", str(path), "-f", "null", "-"]) as process:
+    with ffmpeg.FFmpegProcess(["-i", str(path), "-f", "null", "-"]) as process:
         process.finish()
         assert "CRC mismatch" in process.fault()
 
@@ -184,9 +184,9 @@ def test_parts_of_arrays_are_written_as_they_look(tmp_path: Path) -> None:
 
 
 def test_ticks_are_the_sources_down_to_microseconds() -> None:
-    assert encoding.ticks(clip([0, 1001], 2002)) == 24000
-    assert encoding.ticks(clip([0, 50000], 100000, Fraction(1, 1_200_000))) == 24
-    assert encoding.ticks(clip([0, 50001], 100000, Fraction(1, 1_200_000))) == 1_000_000
+    assert encoding.encoder_time_base(clip([0, 1001], 2002)) == 24000
+    assert encoding.encoder_time_base(clip([0, 50000], 100000, Fraction(1, 1_200_000))) == 24
+    assert encoding.encoder_time_base(clip([0, 50001], 100000, Fraction(1, 1_200_000))) == 1_000_000
 
 
 FAILURES = {
@@ -204,7 +204,7 @@ FAILURES = {
 @pytest.mark.parametrize("script", FAILURES)
 def test_an_encoder_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     footage.impostor(tmp_path, monkeypatch, script)
-    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.5)
+    monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.5)
     frames = [RNG.integers(0, 65536, (200, 200), dtype=np.uint16)] * 30
     with pytest.raises(DacliError, match=r"^cannot write .*a\.mp4 \(") as caught:
         in_time(lambda: encoded(tmp_path / "a.mp4", frames, clip(range(0, 30000, 1000), 30000)))
@@ -215,7 +215,7 @@ def test_an_encoder_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 def test_an_encoder_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     frame = RNG.integers(0, 256, (200, 200, 3), dtype=np.uint8)
     about = clip(range(0, 300_000, 1000), 300_000)
-    encoder = Encoder(tmp_path / "a.mp4", frame, about, 0, 18, tmp_path / "out.mp4")
+    encoder = ClipEncoder(tmp_path / "a.mp4", frame, about, 0, 18, tmp_path / "out.mp4")
 
     def act() -> None:
         try:
@@ -233,7 +233,7 @@ def test_an_encoder_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
 
 def test_one_that_is_left_early_leaves_nothing(tmp_path: Path) -> None:
     frame = np.zeros((20, 20, 3), np.uint8)
-    encoder = Encoder(tmp_path / "a.mp4", frame, clip([0, 1000], 2000), 0, 18, tmp_path / "a.mp4")
+    encoder = ClipEncoder(tmp_path / "a.mp4", frame, clip([0, 1000], 2000), 0, 18, tmp_path / "a.mp4")
     encoder.write(0, 1000, frame)
     in_time(encoder.close)
     assert [path.name for path in tmp_path.iterdir()] == ["temporary"]

@@ -24,7 +24,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield
 
 
-def gone(process: ffmpeg.Process) -> bool:
+def gone(process: ffmpeg.FFmpegProcess) -> bool:
     """Whether it has ended and was waited for, so that its number is free."""
     with pytest.raises(ProcessLookupError):
         os.kill(process.popen.pid, 0)
@@ -32,8 +32,8 @@ def gone(process: ffmpeg.Process) -> bool:
 
 
 def test_leaving_early_kills_and_reaps() -> None:
-    def act() -> ffmpeg.Process:
-        with ffmpeg.Process(ENDLESS) as process:
+    def act() -> ffmpeg.FFmpegProcess:
+        with ffmpeg.FFmpegProcess(ENDLESS) as process:
             assert process.fill(memoryview(bytearray(64 * 48 * 3)))
         return process
 
@@ -42,11 +42,11 @@ def test_leaving_early_kills_and_reaps() -> None:
 
 def test_an_error_in_the_context_goes_through_and_kills() -> None:
     def act() -> None:
-        with ffmpeg.Process(ENDLESS) as process:
+        with ffmpeg.FFmpegProcess(ENDLESS) as process:
             started.append(process)
             raise KeyError("consumer")
 
-    started: list[ffmpeg.Process] = []
+    started: list[ffmpeg.FFmpegProcess] = []
     with pytest.raises(KeyError, match="consumer"):
         in_time(act)
     assert gone(started[0])
@@ -54,7 +54,7 @@ def test_an_error_in_the_context_goes_through_and_kills() -> None:
 
 def test_output_that_ends_within_a_frame_is_no_frame() -> None:
     def act() -> list[bool]:
-        with ffmpeg.Process([*ENDLESS[:-1], "-frames:v", "2", "pipe:1"]) as process:
+        with ffmpeg.FFmpegProcess([*ENDLESS[:-1], "-frames:v", "2", "pipe:1"]) as process:
             sizes = (64 * 48 * 3, 64 * 48 * 3 - 1, 2)
             return [process.fill(memoryview(bytearray(size))) for size in sizes]
 
@@ -63,7 +63,7 @@ def test_output_that_ends_within_a_frame_is_no_frame() -> None:
 
 def test_a_fault_is_the_first_error_without_its_origin(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
-    with ffmpeg.Process(["-i", str(tmp_path / "text.mp4"), "-f", "null", "-"]) as process:
+    with ffmpeg.FFmpegProcess(["-i", str(tmp_path / "text.mp4"), "-f", "null", "-"]) as process:
         assert process.finish() != 0
         assert process.fault() == "moov atom not found"
 
@@ -73,16 +73,16 @@ def test_faults_can_be_asked_of_one_origin() -> None:
         "[info] Input #0, gif, from 'a'\n[h264 @ 0x5] [error] Reference 6 >= 4\n"
         "[vist#0:0/h264 @ 0x5] [dec:h264 @ 0x6] [error] Decoding error: Invalid data\n[fatal] no more\n"
     )
-    assert ffmpeg.complaint(log) == "Reference 6 >= 4"
-    assert ffmpeg.complaint(log, r"\[vist") == "Decoding error: Invalid data"
-    assert ffmpeg.complaint(log, "^$") == "no more"
-    assert ffmpeg.complaint(log, "rawvideo") == ""
-    assert ffmpeg.complaint("[info] all is well") == ""
+    assert ffmpeg.find_complaint(log) == "Reference 6 >= 4"
+    assert ffmpeg.find_complaint(log, r"\[vist") == "Decoding error: Invalid data"
+    assert ffmpeg.find_complaint(log, "^$") == "no more"
+    assert ffmpeg.find_complaint(log, "rawvideo") == ""
+    assert ffmpeg.find_complaint("[info] all is well") == ""
 
 
 def test_killed_from_outside_it_says_by_what() -> None:
     def act() -> str:
-        with ffmpeg.Process(ENDLESS) as process:
+        with ffmpeg.FFmpegProcess(ENDLESS) as process:
             os.kill(process.popen.pid, signal.SIGKILL)
             while process.fill(memoryview(bytearray(64 * 48 * 3))):
                 pass
@@ -97,10 +97,10 @@ def test_a_stalled_one_is_killed_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     footage.impostor(tmp_path, monkeypatch, script)
-    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.2)
+    monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.2)
 
     def act() -> tuple[bool, bool, str]:
-        with ffmpeg.Process([]) as process:
+        with ffmpeg.FFmpegProcess([]) as process:
             got = process.fill(memoryview(bytearray(8)))
             assert not process.feed(bytes(1 << 20))
             status = process.finish()
@@ -111,17 +111,17 @@ def test_a_stalled_one_is_killed_with_all_it_started(
 
 def test_one_that_takes_no_input_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     footage.impostor(tmp_path, monkeypatch, "exec sleep 100")
-    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.2)
+    monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.2)
 
     def act() -> bool:
-        with ffmpeg.Process([]) as process:
+        with ffmpeg.FFmpegProcess([]) as process:
             return process.feed(bytes(1 << 20), bytes(1 << 20))
 
     assert in_time(act) is False
 
 
 def test_no_clock_runs_while_a_slow_consumer_thinks() -> None:
-    with ffmpeg.Process(ENDLESS) as process:
+    with ffmpeg.FFmpegProcess(ENDLESS) as process:
         for _ in range(2):
             assert process.fill(memoryview(bytearray(64 * 48 * 3)))
             assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
@@ -129,13 +129,13 @@ def test_no_clock_runs_while_a_slow_consumer_thinks() -> None:
 
 def test_lines_come_whole_however_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     footage.impostor(tmp_path, monkeypatch, "printf 'one\\ntw'; sleep 0.1; printf 'o\\n\\nthree\\n'")
-    with ffmpeg.Process([]) as process:
+    with ffmpeg.FFmpegProcess([]) as process:
         assert in_time(lambda: list(process.text())) == ["one", "two", "", "three"]
 
 
 def test_its_log_may_be_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     footage.impostor(tmp_path, monkeypatch, "yes '[a @ 0x1] [error] again' | head -c 4000000 >&2; exit 3")
-    with ffmpeg.Process([]) as process:
+    with ffmpeg.FFmpegProcess([]) as process:
         assert in_time(process.finish) == 3
         assert process.fault() == "again"
 
@@ -147,7 +147,7 @@ def test_no_ffmpeg_or_none_that_starts(tmp_path: Path, monkeypatch: pytest.Monke
         path.write_text(content)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(path))
     with pytest.raises(DacliError, match="cannot be started") as caught:
-        ffmpeg.Process([])
+        ffmpeg.FFmpegProcess([])
     assert "IMAGEIO_FFMPEG_EXE" in caught.value.hint
 
 
@@ -157,22 +157,22 @@ def test_a_machine_without_any_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", none)
     with pytest.raises(DacliError, match="there is no ffmpeg"):
-        ffmpeg.executable()
+        ffmpeg.ffmpeg_executable()
 
 
 def test_running_tells_why_it_failed(tmp_path: Path) -> None:
     made = tmp_path / "made.mp4"
     source = ["-f", "lavfi", "-i", "color=s=64x48:r=24"]
-    assert ffmpeg.run([*source, "-frames:v", "3", ffmpeg.file(made)]) == ""
+    assert ffmpeg.run_ffmpeg([*source, "-frames:v", "3", ffmpeg.file_url(made)]) == ""
     assert len(footage.packets(made)[1]) == 3
-    assert "libx999" in ffmpeg.run([*source, "-c:v", "libx999", ffmpeg.file(made)])
+    assert "libx999" in ffmpeg.run_ffmpeg([*source, "-c:v", "libx999", ffmpeg.file_url(made)])
 
 
 def test_names_that_ffmpeg_would_take_for_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("-y.mp4", "concat:a|b.mp4", "%03d [1].mp4", "é\n'.mp4"):
         made = footage.make(tmp_path / "plain.mp4", frames=2).rename(name)
-        found, log = ffmpeg.listing(["-i", ffmpeg.file(made), "-map", "0:V:0", "-c", "copy"])
+        found, log = ffmpeg.list_media(["-i", ffmpeg.file_url(made), "-map", "0:V:0", "-c", "copy"])
         assert found is not None, log
         assert len(found.pts) == 2
 
@@ -180,7 +180,7 @@ def test_names_that_ffmpeg_would_take_for_something_else(tmp_path: Path, monkeyp
 def test_a_listing_is_what_framecrc_prints(tmp_path: Path) -> None:
     clip = footage.make(tmp_path / "a.mp4", "-vf", f"{footage.VARY},setsar=4/3", "-fps_mode", "passthrough",
                         "-enc_time_base", "1:24000", "-video_track_timescale", "24000", "-bf", "2")  # fmt: skip
-    found, _ = ffmpeg.listing(["-i", ffmpeg.file(clip), "-map", "0:V:0", "-c", "copy"])
+    found, _ = ffmpeg.list_media(["-i", ffmpeg.file_url(clip), "-map", "0:V:0", "-c", "copy"])
     base, packets = footage.packets(clip)
     assert found is not None
     assert (found.codec, found.width, found.height, found.sample_aspect) == ("h264", 96, 64, Fraction(4, 3))

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from dacli.video.matching import Matcher, averaged, compared, fit, halfway, inner, luma, motion
+from dacli.video.matching import (
+    FrameMatcher,
+    average_cells,
+    compare_grids,
+    fit_scale_shift,
+    inner_cells,
+    luma_grid,
+    optical_motion,
+    warp_halfway,
+)
 
 RNG = np.random.default_rng(8)
 P = RNG.uniform(0, 3, 2000)
@@ -30,7 +39,7 @@ def gauged(depth: NDArray[np.float32]) -> NDArray[np.float32]:
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.floats(0.01, 100), st.floats(-50, 50))
 def test_exact_values_give_the_scale_and_shift(scale: float, shift: float) -> None:
-    np.testing.assert_allclose(fit(P, scale * P + shift), (scale, shift), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(fit_scale_shift(P, scale * P + shift), (scale, shift), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
@@ -38,37 +47,37 @@ def test_a_minority_that_is_far_off_changes_nothing(share: float) -> None:
     x = 1.3 * P - 0.2
     wrong = RNG.random(P.size) < share
     x[wrong] += RNG.uniform(0.5, 3, wrong.sum())
-    np.testing.assert_allclose(fit(P, x), (1.3, -0.2), atol=0.015)
+    np.testing.assert_allclose(fit_scale_shift(P, x), (1.3, -0.2), atol=0.015)
 
 
 def test_least_absolute_deviations_by_another_way() -> None:
     x = 0.8 * P + 0.5 + RNG.laplace(0, 0.05, P.size)
     best = optimize.minimize(lambda v: np.abs(x - v[0] * P - v[1]).mean(), [1, 0], method="Nelder-Mead").x
-    np.testing.assert_allclose(fit(P, x), best, atol=0.01)
+    np.testing.assert_allclose(fit_scale_shift(P, x), best, atol=0.01)
 
 
 def test_noise_on_both_sides_does_not_shrink_the_scale() -> None:
     clean = RNG.uniform(0, 1, 20_000)
     p, x = (clean + RNG.normal(0, 0.15, clean.size) for _ in range(2))
     assert np.polyfit(p, x, 1)[0] < 0.85
-    assert fit(p, x)[0] == pytest.approx(1, abs=0.03)
-    assert fit(x, p)[0] == pytest.approx(1 / fit(p, x)[0], rel=0.02)
+    assert fit_scale_shift(p, x)[0] == pytest.approx(1, abs=0.03)
+    assert fit_scale_shift(x, p)[0] == pytest.approx(1 / fit_scale_shift(p, x)[0], rel=0.02)
 
 
 @pytest.mark.parametrize("x", [np.full(P.size, 2.0), -P, RNG.uniform(0, 3, P.size)], ids=["flat", "inverted", "random"])
 def test_values_that_do_not_go_together_keep_their_scale(x: NDArray[np.float64]) -> None:
-    assert fit(P, x) == (1.0, np.median(x - P))
-    np.testing.assert_allclose(fit(np.ones(P.size), x), (1, np.median(x) - 1))
+    assert fit_scale_shift(P, x) == (1.0, np.median(x - P))
+    np.testing.assert_allclose(fit_scale_shift(np.ones(P.size), x), (1, np.median(x) - 1))
 
 
 def test_one_value_tells_a_shift() -> None:
-    assert fit(np.array([2.0]), np.array([5.0])) == (1.0, 3.0)
+    assert fit_scale_shift(np.array([2.0]), np.array([5.0])) == (1.0, 3.0)
 
 
 @pytest.mark.parametrize("size", [(518, 686), (480, 100), (97, 1000), (96, 96), (20, 30), (1, 1), (1, 500)])
 def test_grids_are_means_of_whole_squares(size: tuple[int, int]) -> None:
     depth = RNG.uniform(0, 1, size).astype(np.float32)
-    found = averaged(depth)
+    found = average_cells(depth)
     side = max(1, min(round(max(size) / 96), *size))
     rows, columns = size[0] // side, size[1] // side
     expected = depth[: rows * side, : columns * side].reshape(rows, side, columns, side).mean((1, 3))
@@ -80,18 +89,18 @@ def test_luma_is_that_of_bt601_in_8_and_in_16_bits(side: int) -> None:
     size = (20, 30)  # of pictures of 120, 510 and 930 pixels
     rgb = np.stack([picture(seed, (20 * side, 30 * side))[..., 0] for seed in (1, 2, 3)], 2)
     expected = (rgb @ [0.299, 0.587, 0.114]).reshape(20, side, 30, side).mean((1, 3))
-    for found in (luma(rgb, size), luma(rgb.astype(np.uint16) * 257, size)):
+    for found in (luma_grid(rgb, size), luma_grid(rgb.astype(np.uint16) * 257, size)):
         assert found.dtype == np.uint8
         assert np.abs(found - expected).mean() < 2
     flat = np.full((40, 40, 3), (200, 100, 50), np.uint8)
     expected_flat = 200 * 0.299 + 100 * 0.587 + 50 * 0.114
     for picture_ in (flat, flat.astype(np.uint16) * 257):
-        np.testing.assert_allclose(luma(picture_, (11, 7)), np.full((11, 7), expected_flat), atol=1)
+        np.testing.assert_allclose(luma_grid(picture_, (11, 7)), np.full((11, 7), expected_flat), atol=1)
 
 
 @pytest.mark.parametrize("size", [(518, 686), (120, 170), (30, 41), (2160, 3840), (1, 1), (1, 3000)])
 def test_the_picture_may_have_any_size(size: tuple[int, int]) -> None:
-    matcher = Matcher()
+    matcher = FrameMatcher()
     for seed, gauge in ((2, 1.0), (2, 3.0)):
         link = matcher.link(gauge * field(seed), np.full((*size, 3), 128, np.uint8))
     assert not link.cut
@@ -101,7 +110,7 @@ def test_the_picture_may_have_any_size(size: tuple[int, int]) -> None:
 def test_a_larger_picture_tells_the_same() -> None:
     links = []
     for times in (1, 2, 9):
-        matcher = Matcher()
+        matcher = FrameMatcher()
         for seed in (1, 4):
             rgb = picture(1)
             rgb[:, :30] = picture(seed)[:, :30]
@@ -114,14 +123,14 @@ def test_a_larger_picture_tells_the_same() -> None:
 
 def test_the_first_frame_is_a_cut_with_its_percentiles() -> None:
     depth = RNG.uniform(0, 1, SIZE).astype(np.float32)
-    link = Matcher().link(depth, picture(1))
+    link = FrameMatcher().link(depth, picture(1))
     assert (link.cut, link.scale, link.shift) == (True, 1.0, 0.0)
     found = (link.bottom, link.low, link.middle, link.high, link.top)
     np.testing.assert_allclose(found, np.percentile(depth, [0.5, 2, 50, 98, 99.5]), rtol=1e-6)
 
 
 def test_a_frame_in_another_gauge_is_linked_to_the_one_before() -> None:
-    matcher, depth, rgb = Matcher(), field(2), picture(1)
+    matcher, depth, rgb = FrameMatcher(), field(2), picture(1)
     matcher.link(depth, rgb)
     link = matcher.link(2.5 * depth - 7, rgb)
     assert not link.cut
@@ -133,7 +142,7 @@ def test_pixels_that_changed_do_not_count() -> None:
     moved, other = depth.copy(), rgb.copy()
     moved[:, :50] = field(3)[:, :50]  # more than half of the picture
     other[:, :50] = picture(4)[:, :50]
-    found = compared(depth, luma(rgb, SIZE), gauged(moved), luma(other, SIZE))
+    found = compare_grids(depth, luma_grid(rgb, SIZE), gauged(moved), luma_grid(other, SIZE))
     np.testing.assert_allclose(found or (), (1.2, 0.1), rtol=0.02)
 
 
@@ -141,7 +150,7 @@ def test_a_picture_that_moves_takes_its_depth_along() -> None:
     depth, rgb = field(2, (70, 100)), picture(1, (70, 100))
     slope = np.asarray(depth + 0.05 * np.arange(70)[:, None], np.float32)
     before, now = np.s_[0:60, 0:90], np.s_[1:61, 2:92]  # at the same pixel the slope alone changes by 0.05
-    found = compared(slope[before], luma(rgb[before], SIZE), gauged(slope[now]), luma(rgb[now], SIZE))
+    found = compare_grids(slope[before], luma_grid(rgb[before], SIZE), gauged(slope[now]), luma_grid(rgb[now], SIZE))
     np.testing.assert_allclose(found or (), (1.2, 0.1), atol=0.01)
 
 
@@ -150,21 +159,21 @@ def test_motion_is_that_of_most_pixels(way: tuple[float, float]) -> None:
     before = 0.5 + 0.3 * field(1)
     now = ndimage.shift(before, way, order=1, mode="nearest")
     now[20:40, 30:60] = field(4)[20:40, 30:60]  # a sixth of them changed
-    np.testing.assert_allclose(motion(before, 0.9 * now + 0.05), way, atol=0.25)
+    np.testing.assert_allclose(optical_motion(before, 0.9 * now + 0.05), way, atol=0.25)
 
 
 @pytest.mark.parametrize("size", [(60, 90), (1, 1), (1, 90), (2, 2), (8, 8)])
 def test_pictures_that_show_no_motion_have_none(size: tuple[int, int]) -> None:
     flat = np.full(size, 0.5, np.float32)
-    assert motion(flat, flat) == (0, 0)
+    assert optical_motion(flat, flat) == (0, 0)
     for seed in range(20):
-        found = motion(flat, np.random.default_rng(seed).random(size, np.float32))
+        found = optical_motion(flat, np.random.default_rng(seed).random(size, np.float32))
         assert np.abs(found).max() <= min(size) / 4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 90), (2, 2), (5, 3), (8, 9)])
 def test_the_smallest_clips_are_linked_too(size: tuple[int, int]) -> None:
-    rng, matcher = np.random.default_rng(0), Matcher()
+    rng, matcher = np.random.default_rng(0), FrameMatcher()
     for _ in range(5):
         link = matcher.link(rng.random(size, np.float32), rng.integers(0, 255, (*size, 3), np.uint8))
         assert link.scale > 0
@@ -175,15 +184,15 @@ def test_the_smallest_clips_are_linked_too(size: tuple[int, int]) -> None:
 def test_halfway_is_bilinear_between_both_maps(way: tuple[float, float]) -> None:
     values, other = field(3), field(4)
     y, x = np.indices(SIZE).astype(np.float64)
-    for found, of, share in zip(halfway(values, other, way), (values, other), (-0.5, 0.5), strict=True):
+    for found, of, share in zip(warp_halfway(values, other, way), (values, other), (-0.5, 0.5), strict=True):
         place = (y + share * way[0], x + share * way[1])
         expected = ndimage.map_coordinates(of.astype(np.float64), place, order=1, mode="constant", cval=np.nan)
-        np.testing.assert_allclose(found, inner(expected, way), atol=1e-5)
+        np.testing.assert_allclose(found, inner_cells(expected, way), atol=1e-5)
     assert found.shape == tuple(n - 2 * (int(abs(v) / 2) + 1) for n, v in zip(SIZE, way, strict=True))
 
 
 def test_another_shot_is_a_cut() -> None:
-    matcher = Matcher()
+    matcher = FrameMatcher()
     matcher.link(field(2), picture(1))
     link = matcher.link(field(2), picture(5))
     assert (link.cut, link.scale, link.shift) == (True, 1.0, 0.0)
@@ -191,7 +200,7 @@ def test_another_shot_is_a_cut() -> None:
 
 
 def test_depth_that_is_not_finite_is_refused_and_leaves_no_trace() -> None:
-    matcher = Matcher()
+    matcher = FrameMatcher()
     matcher.link(field(2), picture(1))
     for wrong in (np.nan, np.inf):
         depth = field(5)
@@ -204,7 +213,7 @@ def test_depth_that_is_not_finite_is_refused_and_leaves_no_trace() -> None:
 
 
 def test_depth_of_another_size_is_of_the_same_clip() -> None:
-    matcher = Matcher()
+    matcher = FrameMatcher()
     matcher.link(field(2), picture(1))
     link = matcher.link(gauged(ndimage.zoom(field(2), 1.5, order=1)), picture(1))
     assert not link.cut
@@ -213,7 +222,7 @@ def test_depth_of_another_size_is_of_the_same_clip() -> None:
 
 @pytest.mark.parametrize("frames", [0, 1, 3])
 def test_a_restored_matcher_goes_on_to_the_bit(frames: int) -> None:
-    matcher, other = Matcher(), Matcher()
+    matcher, other = FrameMatcher(), FrameMatcher()
     for seed in range(frames):
         matcher.link(field(2) + 0.1 * field(seed), picture(1))
     text = json.dumps(matcher.state())
@@ -226,6 +235,6 @@ def test_a_restored_matcher_goes_on_to_the_bit(frames: int) -> None:
 
 
 def test_the_state_of_a_large_clip_is_as_small() -> None:
-    matcher = Matcher()
+    matcher = FrameMatcher()
     matcher.link(RNG.uniform(size=(1080, 1920)).astype(np.float32), np.zeros((1080, 1920, 3), np.uint8))
     assert len(json.dumps(matcher.state())) < 60_000

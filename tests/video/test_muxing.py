@@ -11,7 +11,7 @@ import pytest
 
 from dacli.errors import DacliError
 from dacli.video import decoding, ffmpeg, muxing, probe
-from dacli.video.encoding import Encoder
+from dacli.video.encoding import ClipEncoder
 from dacli.video.probe import Clip
 from tests.support import footage
 from tests.support.footage import H264, VARIABLE, VARY, make
@@ -47,16 +47,16 @@ def joined(clip: Clip, output: Path, length: int = 11, record: str = RECORD) -> 
         times = clip.pts[start : start + length]
         path = output.with_name(f"{start}.mov")
         frame = np.zeros((16, 16), np.uint16 if deep else np.uint8)
-        encoder = Encoder(path, frame, clip, times[0], 1, output)
+        encoder = ClipEncoder(path, frame, clip, times[0], 1, output)
         ends = [*clip.pts, clip.end][start + 1 :]
         for number, (time, end) in enumerate(zip(times, ends, strict=False), start):
             encoder.write(time, end, np.full_like(frame, 5 * number))
         encoder.finish()
         encoder.close()
         segments[times[0]] = path
-    sound = muxing.soundtrack(clip, muxing.container(output))
-    in_time(lambda: muxing.join(segments, clip, sound, record, output, output))
-    muxing.check(output, clip.pts, clip, output)
+    sound = muxing.choose_soundtrack(clip, muxing.container_options(output))
+    in_time(lambda: muxing.join_segments(segments, clip, sound, record, output, output))
+    muxing.check_times(output, clip.pts, clip, output)
     return sound.notes
 
 
@@ -70,7 +70,7 @@ def shown(path: Path) -> list[int]:
 @pytest.mark.parametrize("length", [1, 7, 48])
 def test_joints_cannot_be_seen(tmp_path: Path, name: str, length: int) -> None:
     video = ("-vf", VARY, "-fps_mode", "passthrough", "-enc_time_base", "1:24000", "-video_track_timescale", "24000")
-    clip = probe.probe(make(tmp_path / "a.mp4", *video, *H264, frames=30))
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *video, *H264, frames=30))
     joined(clip, tmp_path / name, length)
     want = [Fraction(time, 24000) for time in VARIABLE]
     found = footage.seconds(tmp_path / name)
@@ -94,7 +94,7 @@ def test_joints_cannot_be_seen(tmp_path: Path, name: str, length: int) -> None:
 )
 def test_sound_is_the_same_to_the_bit(tmp_path: Path, name: str, source: str, codecs: tuple[str, ...]) -> None:
     path = rich(tmp_path / source, *codecs)
-    joined(probe.probe(path), tmp_path / name)
+    joined(probe.probe_clip(path), tmp_path / name)
     for stream in ("0:a:0", "0:a:1"):
         assert footage.hashes(tmp_path / name, stream) == footage.hashes(path, stream)
         (base, sound), (own_base, own) = footage.packets(path, stream), footage.packets(tmp_path / name, stream)
@@ -106,12 +106,12 @@ def test_sound_is_the_same_to_the_bit(tmp_path: Path, name: str, source: str, co
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_subtitles_chapters_and_tags_are_kept(tmp_path: Path, name: str) -> None:
     path = rich(tmp_path / "a.mkv", "-c:a", "aac", "-c:s", "copy")
-    notes = joined(probe.probe(path), tmp_path / name)
+    notes = joined(probe.probe_clip(path), tmp_path / name)
     text = footage.ffmpeg("-i", tmp_path / name, "-map", "0:s", "-f", "srt", "-").decode()
     assert text.strip() == (tmp_path / "a.srt").read_text().strip()
     said = footage.said(tmp_path / name)
     assert all(f"Chapter #0:{n}: start {n}.000000" in said and f"Part {n}" in said for n in range(2))
-    tags = decoding.tags(tmp_path / name)
+    tags = decoding.read_tags(tmp_path / name)
     assert (tags["title"], tags["comment"], tags["dacli"]) == ("My clip", "été", RECORD)
     if name.endswith(".mp4"):
         assert notes == (f"subtitle track 3 (subrip) of {path} became mov_text: mp4 cannot hold it as it is",)
@@ -121,7 +121,7 @@ def test_subtitles_chapters_and_tags_are_kept(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("base", [Fraction(1, 10_000_000), Fraction(1, 1_200_000), Fraction(1001, 9_999_991)])
 def test_ticks_finer_than_joining_keeps_are_kept_to_the_microsecond(tmp_path: Path, base: Fraction) -> None:
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=30))
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=30))
     fine = replace(clip, time_base=base, pts=tuple(417_083 * i + 7 * (i % 3) for i in range(30)), end=417_083 * 30 + 1)
     joined(fine, tmp_path / OUTPUTS[0], length=4)
     found = footage.seconds(tmp_path / OUTPUTS[0])
@@ -130,19 +130,19 @@ def test_ticks_finer_than_joining_keeps_are_kept_to_the_microsecond(tmp_path: Pa
 
 
 def test_what_only_mp4_says_of_itself_is_no_tag_of_matroska(tmp_path: Path) -> None:
-    joined(probe.probe(make(tmp_path / "a.mp4", *H264, frames=3)), tmp_path / OUTPUTS[1])
-    assert not {"major_brand", "minor_version", "compatible_brands"} & set(decoding.tags(tmp_path / OUTPUTS[1]))
+    joined(probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=3)), tmp_path / OUTPUTS[1])
+    assert not {"major_brand", "minor_version", "compatible_brands"} & set(decoding.read_tags(tmp_path / OUTPUTS[1]))
 
 
 def test_sound_that_mp4_cannot_hold_is_converted_and_told(tmp_path: Path) -> None:
     path = rich(tmp_path / "a.mkv", "-c:a:0", "wmav2", "-c:a:1", "flac", "-c:s", "ass")
-    notes = joined(probe.probe(path), tmp_path / OUTPUTS[0])
+    notes = joined(probe.probe_clip(path), tmp_path / OUTPUTS[0])
     assert [note.split(" of ")[0] for note in notes] == ["audio track 1 (wmav2)", "subtitle track 3 (ass)"]
     assert [note.split(" became ")[1].split(":")[0] for note in notes] == ["aac", "mov_text"]
-    found = probe.probe(tmp_path / OUTPUTS[0]).tracks
+    found = probe.probe_clip(tmp_path / OUTPUTS[0]).tracks
     assert [track.codec for track in found] == ["aac", "flac", "mov_text"]
     assert footage.hashes(tmp_path / OUTPUTS[0], "0:a:1") == footage.hashes(path, "0:a:1")
-    assert joined(probe.probe(path), tmp_path / OUTPUTS[1]) == ()
+    assert joined(probe.probe_clip(path), tmp_path / OUTPUTS[1]) == ()
 
 
 def pgs() -> bytes:
@@ -155,18 +155,18 @@ def pgs() -> bytes:
 def test_subtitles_of_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     (tmp_path / "a.sup").write_bytes(pgs() * 2)
     path = make(tmp_path / "a.mkv", "-i", str(tmp_path / "a.sup"), "-map", "0", "-map", "1", "-c:s", "copy", *H264)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     assert [track.codec for track in clip.tracks] == ["hdmv_pgs_subtitle"]
     (note,) = joined(clip, tmp_path / OUTPUTS[0])
     assert note == f"subtitle track 1 (hdmv_pgs_subtitle) of {path} is left out: mp4 cannot hold it"
-    assert probe.probe(tmp_path / OUTPUTS[0]).tracks == ()
+    assert probe.probe_clip(tmp_path / OUTPUTS[0]).tracks == ()
     assert joined(clip, tmp_path / OUTPUTS[1]) == ()
-    assert [track.codec for track in probe.probe(tmp_path / OUTPUTS[1]).tracks] == ["hdmv_pgs_subtitle"]
+    assert [track.codec for track in probe.probe_clip(tmp_path / OUTPUTS[1]).tracks] == ["hdmv_pgs_subtitle"]
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_silent_clips_and_folders(tmp_path: Path, name: str) -> None:
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264))
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264))
     joined(clip, tmp_path / name)
     assert shown(tmp_path / name) == list(range(30))
     folder = replace(clip, pictures=(tmp_path / "none.png",), path=tmp_path, tracks=())
@@ -179,7 +179,7 @@ def test_a_part_takes_its_part_of_the_sound(tmp_path: Path, name: str) -> None:
     """A click at 1.2 s must still come 0.2 s after the frame of 1.0 s."""
     click = "aevalsrc='between(t,1.2,1.21)':s=8000:d=2"
     inputs = ("-f", "lavfi", "-i", click, "-c:a", "pcm_s16le")
-    clip = probe.cut(probe.probe(make(tmp_path / "a.mkv", *inputs, *H264, frames=48)), start=1.0, end=1.5)
+    clip = probe.trim_clip(probe.probe_clip(make(tmp_path / "a.mkv", *inputs, *H264, frames=48)), start=1.0, end=1.5)
     joined(clip, tmp_path / name)
     assert len(clip.pts) == 12
     assert footage.seconds(tmp_path / name)[0] == 0
@@ -198,7 +198,7 @@ def test_a_video_that_begins_after_its_sound_still_does(tmp_path: Path, name: st
     scale = ("-video_track_timescale", "24000", "-movie_timescale", "24000", "-enc_time_base", "1:24000")
     inputs = ("-f", "lavfi", "-i", "sine=d=2", "-vf", shift, "-c:a", "flac", "-fps_mode", "passthrough", *scale)
     path = make(tmp_path / "a.mp4", *inputs, *H264, source="testsrc2=s=96x64:r=24000/1001", frames=24)
-    joined(probe.probe(path), tmp_path / name)
+    joined(probe.probe_clip(path), tmp_path / name)
     want = [late + Fraction(1001 * n, 24000) for n in range(24)]
     assert footage.seconds(path) == want
     worst = max(abs(got - time) for got, time in zip(footage.seconds(tmp_path / name), want, strict=True))
@@ -209,15 +209,17 @@ def test_a_video_that_begins_after_its_sound_still_does(tmp_path: Path, name: st
 def test_many_joints_add_up_to_no_tick(tmp_path: Path) -> None:
     """A third of a microsecond, lost at each, would be a tick after 63 of them."""
     joined(
-        probe.probe(make(tmp_path / "a.mp4", *H264, source="testsrc2=s=96x64:r=24000/1001", frames=1)),
+        probe.probe_clip(make(tmp_path / "a.mp4", *H264, source="testsrc2=s=96x64:r=24000/1001", frames=1)),
         tmp_path / OUTPUTS[0],
     )
     (tmp_path / OUTPUTS[0]).unlink()
     times = tuple(1001 * n for n in range(300))
-    clip = replace(probe.probe(tmp_path / "a.mp4"), pts=times, end=300 * 1001)
+    clip = replace(probe.probe_clip(tmp_path / "a.mp4"), pts=times, end=300 * 1001)
     same = dict.fromkeys(times, tmp_path / "0.mov")
     in_time(
-        lambda: muxing.join(same, clip, muxing.Soundtrack((), ()), "", tmp_path / OUTPUTS[0], tmp_path / OUTPUTS[0])
+        lambda: muxing.join_segments(
+            same, clip, muxing.Soundtrack((), ()), "", tmp_path / OUTPUTS[0], tmp_path / OUTPUTS[0]
+        )
     )
     assert footage.seconds(tmp_path / OUTPUTS[0]) == [Fraction(time, 24000) for time in times]
 
@@ -226,43 +228,43 @@ def test_turned_clips_are_not_turned_again(tmp_path: Path) -> None:
     plain = make(tmp_path / "plain.mp4", *H264, frames=3)
     footage.ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "turned.mp4")
     for name in OUTPUTS:
-        joined(probe.probe(tmp_path / "turned.mp4"), tmp_path / name)
+        joined(probe.probe_clip(tmp_path / "turned.mp4"), tmp_path / name)
         assert "rotation" not in footage.said(tmp_path / name)
 
 
 def test_mp4_can_be_played_before_it_is_all_there(tmp_path: Path) -> None:
-    joined(probe.probe(make(tmp_path / "a.mp4", *H264)), tmp_path / OUTPUTS[0])
+    joined(probe.probe_clip(make(tmp_path / "a.mp4", *H264)), tmp_path / OUTPUTS[0])
     data = (tmp_path / OUTPUTS[0]).read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_file_with_other_times_is_refused(tmp_path: Path, name: str) -> None:
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=12))
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=12))
     output = tmp_path / name
     joined(clip, output)
     off = 30 if name.endswith(".mkv") else 1
     moved = (*clip.pts[:5], clip.pts[5] + off, *clip.pts[6:])
     with pytest.raises(DacliError, match=rf"a frame of .*{name} is shown at 0.208"):
-        muxing.check(output, moved, clip, output)
+        muxing.check_times(output, moved, clip, output)
     with pytest.raises(DacliError, match=rf"{name} came out with 12 of 13 frames"):
-        muxing.check(output, (*clip.pts, clip.end), clip, output)
+        muxing.check_times(output, (*clip.pts, clip.end), clip, output)
     output.write_bytes(b"nothing")
     with pytest.raises(DacliError, match=rf"{name} came out with 0 of 12 frames \(.+\)"):
-        muxing.check(output, clip.pts, clip, output)
+        muxing.check_times(output, clip.pts, clip, output)
 
 
 def test_matroska_may_show_all_a_little_later(tmp_path: Path) -> None:
     """As ffmpeg 7.0 does for the priming of sound, and 9.0 does not."""
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=12))
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=12))
     for late, good in ((0, True), (283, True), (1475, False)):  # ticks of 1/12288 s
         made = tmp_path / f"{late}.mkv"
         footage.ffmpeg("-i", clip.path, "-c", "copy", "-bsf:v", f"setts=ts=TS+{late}", "-copyts", made)
         if good:
-            muxing.check(made, clip.pts, clip, made)
+            muxing.check_times(made, clip.pts, clip, made)
         else:
             with pytest.raises(DacliError, match="a frame of"):
-                muxing.check(made, clip.pts, clip, made)
+                muxing.check_times(made, clip.pts, clip, made)
 
 
 @pytest.mark.parametrize(
@@ -274,11 +276,15 @@ def test_matroska_may_show_all_a_little_later(tmp_path: Path) -> None:
     ],
 )
 def test_a_join_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str) -> None:
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264))
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264))
     output = tmp_path / "out_color.mp4"
     joined(clip, output)
     footage.impostor(tmp_path, monkeypatch, script)
-    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.3)
+    monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.3)
     with pytest.raises(DacliError, match=r"cannot write .*out_color\.mp4") as caught:
-        in_time(lambda: muxing.join({0: output}, clip, muxing.Soundtrack((), ()), "", tmp_path / "part.mp4", output))
+        in_time(
+            lambda: muxing.join_segments(
+                {0: output}, clip, muxing.Soundtrack((), ()), "", tmp_path / "part.mp4", output
+            )
+        )
     assert why in caught.value.message

@@ -16,7 +16,7 @@ import pytest
 
 from dacli.errors import DacliError
 from dacli.video import ffmpeg, probe
-from dacli.video.probe import Track
+from dacli.video.probe import SoundTrack
 from tests.support import footage
 from tests.support.footage import H264, VARIABLE, VARY, make
 from tests.support.hanging import in_time
@@ -74,7 +74,7 @@ MADE = {
     "later than its sound": Made(
         "a.mp4",
         ("-f", "lavfi", "-i", "sine=d=1", "-vf", "setpts=PTS+0.5/TB", "-c:a", "flac", "-strict", "-2", *H264),
-        {"pts": even(512, first=6144), "tracks": (Track(1, "audio", "flac"),)},
+        {"pts": even(512, first=6144), "tracks": (SoundTrack(1, "audio", "flac"),)},
     ),
     "transport stream": Made("a.ts", H264, {"pts": even(3750)}),
     "no times": Made("a.h264", H264, {"pts": even(50000), "seekable": False}),
@@ -98,7 +98,7 @@ MADE = {
 def test_what_a_clip_holds(tmp_path: Path, name: str) -> None:
     made = MADE[name]
     path = make(tmp_path / made.name, *made.arguments, source=made.source, frames=made.frames)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     usual = {"width": 96, "height": 64, "sample_aspect": 1, "variable": False, "transfer": "", "interlaced": False}
     usual |= {"tracks": (), "origin": 0, "lost": 0, "followed": False, "seekable": True, "path": path}
     assert {key: getattr(clip, key) for key in usual | made.found} == usual | made.found
@@ -110,7 +110,7 @@ def test_what_a_clip_holds(tmp_path: Path, name: str) -> None:
 def test_upright_size_and_sample_aspect(tmp_path: Path, turn: int) -> None:
     plain = make(tmp_path / "plain.mp4", "-vf", "setsar=4/3", *H264, frames=3)
     footage.ffmpeg("-display_rotation", str(turn), "-i", plain, "-c", "copy", tmp_path / "turned.mp4")
-    clip = probe.probe(tmp_path / "turned.mp4")
+    clip = probe.probe_clip(tmp_path / "turned.mp4")
     upright = (96, 64, Fraction(4, 3)) if turn % 180 == 0 else (64, 96, Fraction(3, 4))
     assert (clip.width, clip.height, clip.sample_aspect) == upright
 
@@ -119,7 +119,7 @@ def test_frames_before_an_edit_do_not_count(tmp_path: Path) -> None:
     """Copying from the middle of a group leaves packets that are decoded and not shown."""
     make(tmp_path / "a.mp4", "-c:v", "libx264", frames=48)
     footage.ffmpeg("-ss", "0.7", "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "b.mp4")
-    clip = probe.probe(tmp_path / "b.mp4")
+    clip = probe.probe_clip(tmp_path / "b.mp4")
     assert clip.pts == even(512, 31)
     assert len(footage.packets(tmp_path / "b.mp4")[1]) == 48
 
@@ -129,7 +129,7 @@ def test_equal_times_are_told_apart(tmp_path: Path) -> None:
     path = make(
         tmp_path / "a.mkv", "-vf", times, "-fps_mode", "passthrough", "-enc_time_base", "1:1000", "-c:v", "ffv1"
     )
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     assert clip.pts == tuple(10 * (n // 2) + n % 2 for n in range(30))
     assert not clip.seekable
 
@@ -140,8 +140,8 @@ def test_tracks_beside_the_video(tmp_path: Path) -> None:
     maps = [text for number in range(4) for text in ("-map", str(number))]
     codecs = ["-c:a:0", "aac", "-c:a:1", "libopus", "-c:s", "copy", "-metadata:s:a:0", "language=ger"]
     make(tmp_path / "a.mkv", *sound, *maps, *codecs, *H264, frames=24)
-    assert probe.probe(tmp_path / "a.mkv").tracks == (
-        Track(1, "audio", "aac"), Track(2, "audio", "opus"), Track(3, "subtitle", "subrip"),
+    assert probe.probe_clip(tmp_path / "a.mkv").tracks == (
+        SoundTrack(1, "audio", "aac"), SoundTrack(2, "audio", "opus"), SoundTrack(3, "subtitle", "subrip"),
     )  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def test_a_cover_is_no_clip(tmp_path: Path) -> None:
 
 def fault(path: Path) -> str:
     with pytest.raises(DacliError) as caught:
-        in_time(lambda: probe.probe(path))
+        in_time(lambda: probe.probe_clip(path))
     assert path.name in caught.value.message
     assert caught.value.hint
     return caught.value.message.removeprefix(str(path)).strip()
@@ -226,7 +226,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_cut_file_tells_how_many_frames_it_lacks(tmp_path: Path, name: str) -> None:
     codec = {"a.avi": ("-c:v", "mjpeg"), "a.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime")}
     path = truncated(make(tmp_path / name, *codec.get(name, (*H264, "-movflags", "+faststart")), frames=48), 0.6)
-    clip = probe.probe(path)
+    clip = probe.probe_clip(path)
     assert 0 < len(clip.pts) < 48
     if name == "a.avi":  # the length of which ffmpeg takes from the file's size
         assert clip.lost > 0
@@ -237,49 +237,49 @@ def test_a_cut_file_tells_how_many_frames_it_lacks(tmp_path: Path, name: str) ->
 def test_a_stalled_ffmpeg_is_no_reason_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(tmp_path / "a.mp4", *H264, frames=1)
     footage.impostor(tmp_path, monkeypatch, "exec sleep 100")
-    monkeypatch.setattr(ffmpeg, "PATIENCE", 0.2)
+    monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.2)
     assert fault(path) == "is no video that ffmpeg can read (ffmpeg stalled for 0.2 s)"
 
 
 def test_parts_of_a_clip(tmp_path: Path) -> None:
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=48))
-    part = probe.cut(clip, start=0.5, end=1.0)
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=48))
+    part = probe.trim_clip(clip, start=0.5, end=1.0)
     assert (part.pts, part.origin, part.end, part.followed) == (even(512, 12, 6144), 6144, 12288, True)
     assert part.seconds == Fraction(1, 2)
-    assert probe.cut(clip) == clip
-    tail = probe.cut(clip, start=1.9)
+    assert probe.trim_clip(clip) == clip
+    tail = probe.trim_clip(clip, start=1.9)
     assert (tail.pts, tail.end, tail.followed) == (even(512, 2, 23552), 24576, False)
-    head = probe.cut(clip, end=0.001)
+    head = probe.trim_clip(clip, end=0.001)
     assert head.pts == (0,)
     assert (head.origin, head.end) == (0, 512)
-    assert probe.cut(clip, end=99.0) == clip
+    assert probe.trim_clip(clip, end=99.0) == clip
 
 
 @pytest.mark.parametrize("span", [(2.0, None), (1.0, 1.0), (0.501, 0.502), (None, 0.0), (1.5, 0.5)])
 def test_a_part_without_a_frame(tmp_path: Path, span: tuple[float | None, float | None]) -> None:
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=48))
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=48))
     with pytest.raises(DacliError, match="has no frame from") as caught:
-        probe.cut(clip, *span)
+        probe.trim_clip(clip, *span)
     assert "1.958 s" in caught.value.hint
 
 
 def test_fewer_frames_a_second(tmp_path: Path) -> None:
-    clip = probe.probe(make(tmp_path / "a.mp4", *H264, frames=48))
-    half = probe.cut(clip, max_fps=12)
+    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=48))
+    half = probe.trim_clip(clip, max_fps=12)
     assert half.pts == even(1024, 24)
     assert half.rate == 12
     assert half.end == clip.end
-    assert probe.cut(clip, max_fps=24) == clip
-    both = probe.cut(clip, start=0.5, end=1.0, max_fps=6)
+    assert probe.trim_clip(clip, max_fps=24) == clip
+    both = probe.trim_clip(clip, start=0.5, end=1.0, max_fps=6)
     assert both.pts == even(2048, 3, 6144)
 
 
 def test_the_lost_end_is_not_missed_where_it_was_not_asked_for(tmp_path: Path) -> None:
     path = make(tmp_path / "a.mkv", *H264, frames=48)
-    clip = probe.probe(truncated(path, 0.6))
+    clip = probe.probe_clip(truncated(path, 0.6))
     assert clip.lost
-    assert probe.cut(clip, end=0.2).lost == 0
-    assert probe.cut(clip, start=0.2).lost == clip.lost
+    assert probe.trim_clip(clip, end=0.2).lost == 0
+    assert probe.trim_clip(clip, start=0.2).lost == clip.lost
 
 
 def test_a_folder_of_numbered_pictures(tmp_path: Path) -> None:
@@ -289,11 +289,11 @@ def test_a_folder_of_numbered_pictures(tmp_path: Path) -> None:
     for name in (*reversed(names), ".hidden.png", "f1_depth16.png"):
         (folder / name).write_bytes(cv2.imencode(".png", np.zeros((6, 9, 3), np.uint8))[1].tobytes())
     (folder / "notes.txt").write_text("no picture")
-    clip = probe.probe(folder, rate=Fraction(30000, 1001))
+    clip = probe.probe_clip(folder, rate=Fraction(30000, 1001))
     assert [path.name for path in clip.pictures] == names
     assert (clip.width, clip.height, clip.pts, clip.end) == (9, 6, (0, 1, 2, 3, 4), 5)
     assert (clip.rate, clip.time_base, clip.variable) == (Fraction(30000, 1001), Fraction(1001, 30000), False)
-    assert probe.probe(folder).rate == 24
+    assert probe.probe_clip(folder).rate == 24
 
 
 def test_a_folder_without_pictures(tmp_path: Path) -> None:
@@ -304,11 +304,11 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 
 def test_a_pipe_is_kept_in_a_file_while_it_is_needed(tmp_path: Path) -> None:
     data = make(tmp_path / "a.mp4", *H264).read_bytes()
-    with probe.spooled(io.BytesIO(data)) as path:
+    with probe.spool_stream(io.BytesIO(data)) as path:
         assert path.read_bytes() == data
-        assert probe.probe(path).pts == even(512)
+        assert probe.probe_clip(path).pts == even(512)
     assert not path.exists()
-    with contextlib.suppress(KeyError), probe.spooled(io.BytesIO(data)) as path:
+    with contextlib.suppress(KeyError), probe.spool_stream(io.BytesIO(data)) as path:
         raise KeyError
     assert not path.parent.exists()
 
@@ -318,5 +318,5 @@ def test_a_pipe_that_fills_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("shutil.copyfileobj", full)
-    with pytest.raises(DacliError, match="No space left on device"), probe.spooled(io.BytesIO(b"data")):
+    with pytest.raises(DacliError, match="No space left on device"), probe.spool_stream(io.BytesIO(b"data")):
         pass

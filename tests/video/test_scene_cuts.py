@@ -6,9 +6,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dacli.scenes.layouts import scene
-from dacli.scenes.moving import Motion, clip
-from dacli.video.scene_cuts import blurred_change, correlation, edges, is_cut, likeness, offset, overlap
+from dacli.scenes.layouts import make_scene
+from dacli.scenes.moving import CameraMotion, render_clip
+from dacli.video.scene_cuts import (
+    best_offset,
+    blurred_change,
+    correlation,
+    edge_map,
+    is_cut,
+    likeness,
+    overlapping_part,
+)
 
 Map = NDArray[np.float32]
 SIZE = (72, 96)
@@ -38,7 +46,7 @@ def test_other_shots_are_a_cut_and_the_same_one_is_not() -> None:
 @pytest.mark.parametrize("way", [(0, 3), (5, -7), (-12, 15), (0, 20)])
 def test_a_moving_camera_is_no_cut_however_fast(way: tuple[int, int]) -> None:
     moved = window(HERE, 20 + way[0], 20 + way[1])
-    assert correlation(edges(window(HERE)), edges(moved)) < 0.5
+    assert correlation(edge_map(window(HERE)), edge_map(moved)) < 0.5
     assert not cut(window(HERE), moved)
 
 
@@ -58,7 +66,7 @@ def test_grain_is_no_cut() -> None:
 def test_a_thing_that_crosses_half_the_picture_is_no_cut() -> None:
     before, now = window(HERE).copy(), window(HERE).copy()
     before[:, :20], now[:, 15:45] = 4 * window(THERE)[:, :20] % 1, 4 * window(THERE)[:, :30] % 1
-    assert correlation(edges(before), edges(now)) < 0.5
+    assert correlation(edge_map(before), edge_map(now)) < 0.5
     assert not cut(before, now)
 
 
@@ -93,9 +101,9 @@ def test_the_smallest_pictures_are_compared_too(shape: tuple[int, int]) -> None:
 def test_rendered_clips_are_cut_where_they_are() -> None:
     missed, false = 0, 0
     for index in range(6):
-        layouts = [scene(91, index), scene(92, index)]
-        motion = Motion(yaw=0.8, shake=0.03, passer=index % 2 == 1)
-        lumas = [cv2.cvtColor(f.rgb, cv2.COLOR_RGB2GRAY) for f in clip(layouts, motion, 8, (72, 96), noise=2)]
+        layouts = [make_scene(91, index), make_scene(92, index)]
+        motion = CameraMotion(yaw=0.8, shake=0.03, passer=index % 2 == 1)
+        lumas = [cv2.cvtColor(f.rgb, cv2.COLOR_RGB2GRAY) for f in render_clip(layouts, motion, 8, (72, 96), noise=2)]
         found = [cut(a / np.float32(255), b / np.float32(255)) for a, b in pairwise(lumas)]
         missed += not found.pop(3)
         false += sum(found)
@@ -119,15 +127,15 @@ def test_change_leaves_out_what_most_pixels_share() -> None:
 @pytest.mark.parametrize("way", [(0, 0), (4, -9), (-20, 15), (11, 0)])
 def test_offset_finds_how_far_a_picture_went(way: tuple[int, int]) -> None:
     field = texture(5, 1.0)
-    assert offset(window(field), window(field, 20 - way[0], 20 - way[1])) == way
+    assert best_offset(window(field), window(field, 20 - way[0], 20 - way[1])) == way
 
 
 def test_overlap_of_a_hand_made_map() -> None:
     values = np.arange(12).reshape(3, 4)
-    np.testing.assert_array_equal(overlap(values, 1, 0), values[1:])
-    np.testing.assert_array_equal(overlap(values, -1, 2), values[:2, 2:])
-    np.testing.assert_array_equal(overlap(values, 0, -3), values[:, :1])
-    np.testing.assert_array_equal(overlap(values, 0, 0), values)
+    np.testing.assert_array_equal(overlapping_part(values, 1, 0), values[1:])
+    np.testing.assert_array_equal(overlapping_part(values, -1, 2), values[:2, 2:])
+    np.testing.assert_array_equal(overlapping_part(values, 0, -3), values[:, :1])
+    np.testing.assert_array_equal(overlapping_part(values, 0, 0), values)
 
 
 def test_likeness_is_the_correlation_in_a_window() -> None:

@@ -9,11 +9,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dacli.io.records import tone, untone
-from dacli.scenes.layouts import scene
-from dacli.scenes.moving import MOTIONS, Frame, clip
-from dacli.video.matching import Link
-from dacli.video.stabilize import LEAK, Gauge, Steadier, Survey, carried, chain
+from dacli.io.records import from_tones, to_tones
+from dacli.scenes.layouts import make_scene
+from dacli.scenes.moving import MOTIONS, RenderedFrame, render_clip
+from dacli.video.matching import FrameLink
+from dacli.video.stabilize import (
+    LEAK_SECONDS,
+    ScaleShift,
+    Stabilizer,
+    TwoPassStabilizer,
+    carry_scale_shift,
+    solve_chain,
+)
 
 Depth = NDArray[np.float32]
 SIZE = (48, 64)
@@ -30,32 +37,32 @@ def picture(seed: int) -> NDArray[np.uint8]:
     return np.repeat(np.rint(40 + 170 * field(seed))[..., None], 3, 2).astype(np.uint8)
 
 
-def shown(gauge: Gauge, depth: Depth) -> NDArray[np.float64]:
+def shown(gauge: ScaleShift, depth: Depth) -> NDArray[np.float64]:
     assert gauge.scale > 0
     assert math.isfinite(gauge.scale)
     assert math.isfinite(gauge.shift)
     return gauge.scale * depth.astype(np.float64) + gauge.shift
 
 
-def rendered(motion: str, count: int, *, cut: bool = False, fps: float = 30) -> list[Frame]:
-    layouts = [scene(77, 9), scene(77, 15)] if cut else [scene(77, 9)]
-    return list(clip(layouts, MOTIONS[motion], count, SIZE, fps=fps, noise=2))
+def rendered(motion: str, count: int, *, cut: bool = False, fps: float = 30) -> list[RenderedFrame]:
+    layouts = [make_scene(77, 9), make_scene(77, 15)] if cut else [make_scene(77, 9)]
+    return list(render_clip(layouts, MOTIONS[motion], count, SIZE, fps=fps, noise=2))
 
 
-def jittered(frames: list[Frame], seed: int = 0) -> Iterator[Depth]:
+def jittered(frames: list[RenderedFrame], seed: int = 0) -> Iterator[Depth]:
     rng = np.random.default_rng(seed)
     for frame in frames:
         yield (np.exp(rng.normal(0, 0.1)) * frame.inverse_depth + rng.normal(0, 0.2)).astype(np.float32)
 
 
-def linked(scale: float, shift: float, low: float, high: float) -> Link:
-    return Link(scale, shift, cut=False, bottom=low, low=low, middle=(low + high) / 2, high=high, top=high)
+def linked(scale: float, shift: float, low: float, high: float) -> FrameLink:
+    return FrameLink(scale, shift, cut=False, bottom=low, low=low, middle=(low + high) / 2, high=high, top=high)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.floats(0.2, 5), st.floats(-3, 3)), min_size=2, max_size=8))
 def test_a_scene_that_stands_still_is_constant_whatever_its_gauge(gauges: list[tuple[float, float]]) -> None:
-    steadier, depth, rgb = Steadier(), field(1), picture(2)
+    steadier, depth, rgb = Stabilizer(), field(1), picture(2)
     seen = []
     for number, (scale, shift) in enumerate(gauges):
         raw = (scale * depth + shift).astype(np.float32)
@@ -66,7 +73,7 @@ def test_a_scene_that_stands_still_is_constant_whatever_its_gauge(gauges: list[t
 
 def test_noise_in_the_gauge_of_a_moving_camera_hardly_shows() -> None:
     frames = rendered("hand-held", 20)
-    one, other = Steadier(), Steadier()
+    one, other = Stabilizer(), Stabilizer()
     for frame, raw in zip(frames, jittered(frames), strict=True):
         plain = shown(one.step(frame.inverse_depth, frame.rgb, frame.seconds), frame.inverse_depth)
         steady = shown(other.step(raw, frame.rgb, frame.seconds), raw)
@@ -75,9 +82,9 @@ def test_noise_in_the_gauge_of_a_moving_camera_hardly_shows() -> None:
 
 def test_the_leak_draws_the_range_to_0_and_1_with_its_time_constant() -> None:
     link = linked(1.0, 0.0, 2.0, 4.0)
-    gauge = carried(Gauge(0.6, -1.1, 3), link, 1 - math.exp(-1.0 / LEAK), metric=False)
+    gauge = carry_scale_shift(ScaleShift(0.6, -1.1, 3), link, 1 - math.exp(-1.0 / LEAK_SECONDS), metric=False)
     low, high = 0.6 * 2 - 1.1, 0.6 * 4 - 1.1
-    fade = math.exp(-1.0 / LEAK)
+    fade = math.exp(-1.0 / LEAK_SECONDS)
     assert gauge.scale * 2 + gauge.shift == pytest.approx(low * fade)
     assert gauge.scale * 4 + gauge.shift == pytest.approx(1 - (1 - high) * fade)
     assert gauge.scene == 3
@@ -86,9 +93,9 @@ def test_the_leak_draws_the_range_to_0_and_1_with_its_time_constant() -> None:
 def test_what_counts_for_the_leak_is_time_and_not_frames() -> None:
     ends = []
     for step in (1, 3, 40):
-        steadier = Steadier()
+        steadier = Stabilizer()
         steadier.step(field(1), picture(2), 0.0)
-        steadier.gauge = Gauge(0.8, 0.3, 0)
+        steadier.gauge = ScaleShift(0.8, 0.3, 0)
         for number in range(step, 121, step):
             gauge = steadier.step(field(1), picture(2), number / 30)
         ends.append((gauge.scale, gauge.shift))
@@ -97,7 +104,7 @@ def test_what_counts_for_the_leak_is_time_and_not_frames() -> None:
 
 
 def test_uneven_and_standing_and_reversed_times_do_no_harm() -> None:
-    steadier = Steadier()
+    steadier = Stabilizer()
     for seconds in (5.0, 5.0, 4.0, 4.001, 9999.0, 1e-9):
         seen = shown(steadier.step(field(1), picture(2), seconds), field(1))
         np.testing.assert_allclose(np.percentile(seen, (2, 98)), (0, 1), atol=1e-3)
@@ -106,11 +113,11 @@ def test_uneven_and_standing_and_reversed_times_do_no_harm() -> None:
 @pytest.mark.parametrize("step", [0.0, 1e-6, 3.0])
 def test_the_range_stays_within_bounds_however_the_gauge_is_pushed(step: float) -> None:
     rng = np.random.default_rng(0)
-    gauge = Gauge(1.0, 0.0, 0)
+    gauge = ScaleShift(1.0, 0.0, 0)
     for _ in range(300):
         low, range_ = rng.normal(), rng.choice([0.0, 1e-9, 0.5, 1e6])
         link = linked(math.exp(rng.normal(0, 2)), rng.normal(0, 9), low, low + range_)
-        gauge = carried(gauge, link, -math.expm1(-step / LEAK), metric=False)
+        gauge = carry_scale_shift(gauge, link, -math.expm1(-step / LEAK_SECONDS), metric=False)
         assert gauge.scale > 0
         below, above = gauge.scale * link.low + gauge.shift, gauge.scale * link.high + gauge.shift
         assert -8 <= below <= above <= 8
@@ -123,11 +130,13 @@ def test_errors_of_the_links_do_not_add_up_over_10000_frames(seed: int, bias: fl
     rng = np.random.default_rng(seed)
     errors, shifts = rng.normal(bias, 0.01, 10_000).tolist(), rng.normal(0, 0.005, 10_000).tolist()
     gains = np.exp(rng.normal(0, 0.1, 10_001)).tolist()
-    gauge, ranges = Gauge(1 / gains[0], 0.0, 0), []
+    gauge, ranges = ScaleShift(1 / gains[0], 0.0, 0), []
     for number in range(10_000):
         gain = gains[number + 1]
         step = gain / gains[number] * math.exp(errors[number])
-        gauge = carried(gauge, linked(step, gain * shifts[number], 0.0, gain), 1 / 30 / LEAK, metric=False)
+        gauge = carry_scale_shift(
+            gauge, linked(step, gain * shifts[number], 0.0, gain), 1 / 30 / LEAK_SECONDS, metric=False
+        )
         ranges.append(gauge.scale * gain)
     assert 0.5 <= min(ranges) <= max(ranges) <= 1.5
     halves = np.split(np.log(ranges[200:]), 2)
@@ -135,7 +144,7 @@ def test_errors_of_the_links_do_not_add_up_over_10000_frames(seed: int, bias: fl
 
 
 def test_a_long_clip_keeps_its_range_and_does_not_drift() -> None:
-    frames, steadier, rng = rendered("hand-held", 30), Steadier(), np.random.default_rng(5)
+    frames, steadier, rng = rendered("hand-held", 30), Stabilizer(), np.random.default_rng(5)
     there_and_back = [*frames, *frames[-2:0:-1]]
     level = np.float32(0.02 * np.ptp(np.percentile(frames[0].inverse_depth, (2, 98))))
     bumps = [level * ndimage.zoom(rng.normal(size=(3, 4)), 16, order=1).astype(np.float32) for _ in range(37)]
@@ -156,7 +165,7 @@ def test_a_long_clip_keeps_its_range_and_does_not_drift() -> None:
 def test_after_a_cut_the_output_is_that_of_a_start() -> None:
     frames = rendered("pan", 24, cut=True)
     depths = list(jittered(frames))
-    whole, fresh = Steadier(), Steadier()
+    whole, fresh = Stabilizer(), Stabilizer()
     for number, (frame, raw) in enumerate(zip(frames, depths, strict=True)):
         gauge = whole.step(raw, frame.rgb, frame.seconds)
         assert gauge.scene == (number >= 12)
@@ -167,7 +176,7 @@ def test_after_a_cut_the_output_is_that_of_a_start() -> None:
 
 @pytest.mark.parametrize("level", [0.0, 3.5, -2.0])
 def test_flat_frames_give_a_flat_output_and_what_follows_recovers(level: float) -> None:
-    steadier = Steadier()
+    steadier = Stabilizer()
     for number in range(3):
         seen = shown(steadier.step(FLAT + np.float32(level), GRAY, number / 30), FLAT + np.float32(level))
         assert np.ptp(seen) == 0
@@ -180,7 +189,7 @@ def test_flat_frames_give_a_flat_output_and_what_follows_recovers(level: float) 
 def test_black_frames_between_shots_do_no_harm() -> None:
     black = np.zeros_like(GRAY)
     shots = [(field(1), picture(2)), (field(3), black), (field(4), picture(5))]
-    steadier, scenes = Steadier(), []
+    steadier, scenes = Stabilizer(), []
     for number in range(15):
         depth, rgb = shots[number // 5]
         gauge = steadier.step(depth, rgb, number / 30)
@@ -190,7 +199,7 @@ def test_black_frames_between_shots_do_no_harm() -> None:
 
 
 def test_metres_are_shown_by_a_range_that_follows_slowly() -> None:
-    steadier, metres = Steadier(metric=True), 1 + 4 * field(1)
+    steadier, metres = Stabilizer(metric=True), 1 + 4 * field(1)
     first = steadier.step(metres, picture(2), 0.0)
     low, high = np.percentile(metres, (2, 98))
     assert 1 / first.scale == pytest.approx(high - low, rel=1e-5)
@@ -206,7 +215,7 @@ def test_metres_are_shown_by_a_range_that_follows_slowly() -> None:
 def test_a_restored_steadier_goes_on_to_the_bit(stop: int) -> None:
     frames = rendered("dolly", 14, cut=True)
     depths = list(jittered(frames))
-    whole, first, second = Steadier(), Steadier(), Steadier()
+    whole, first, second = Stabilizer(), Stabilizer(), Stabilizer()
     expected = [whole.step(d, f.rgb, f.seconds) for d, f in zip(depths, frames, strict=True)]
     found = [first.step(d, f.rgb, f.seconds) for d, f in zip(depths[:stop], frames[:stop], strict=True)]
     second.restore(json.loads(json.dumps(first.state())))
@@ -216,11 +225,11 @@ def test_a_restored_steadier_goes_on_to_the_bit(stop: int) -> None:
 
 def test_a_steadier_refuses_what_a_matcher_refuses() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        Steadier().step(FLAT + np.float32(np.nan), GRAY, 0.0)
+        Stabilizer().step(FLAT + np.float32(np.nan), GRAY, 0.0)
 
 
-def surveyed(frames: list[Frame], depths: list[Depth], *, metric: bool = False) -> list[Gauge]:
-    survey = Survey(metric=metric)
+def surveyed(frames: list[RenderedFrame], depths: list[Depth], *, metric: bool = False) -> list[ScaleShift]:
+    survey = TwoPassStabilizer(metric=metric)
     for depth, frame in zip(depths, frames, strict=True):
         survey.add(depth, frame.rgb, frame.seconds)
     assert len(survey.rows) * survey.rows.itemsize == 28 * len(frames)
@@ -259,7 +268,7 @@ def test_two_passes_of_metres_keep_one_range_for_a_scene() -> None:
 
 @pytest.mark.parametrize("depth", [field(1), FLAT, FLAT + 7], ids=["a scene", "zero", "flat"])
 def test_a_clip_of_one_frame(depth: Depth) -> None:
-    survey, steadier = Survey(), Steadier()
+    survey, steadier = TwoPassStabilizer(), Stabilizer()
     survey.add(depth, GRAY, 0.0)
     (two,), one = survey.gauges(), steadier.step(depth, GRAY, 0.0)
     for gauge in (one, two):
@@ -268,7 +277,7 @@ def test_a_clip_of_one_frame(depth: Depth) -> None:
 
 
 def test_a_survey_of_nothing_has_no_gauges() -> None:
-    assert list(Survey().gauges()) == []
+    assert list(TwoPassStabilizer().gauges()) == []
 
 
 @pytest.mark.parametrize("pull", [1e-5, 0.01, 3.0])
@@ -278,42 +287,42 @@ def test_a_chain_is_the_least_squares_solution(pull: float) -> None:
     links = np.diff(np.eye(9), axis=0)
     rows = np.concatenate([links, math.sqrt(pull) * np.eye(9)])
     expected = np.linalg.lstsq(rows, np.concatenate([-step[1:], math.sqrt(pull) * own]), rcond=None)[0]
-    np.testing.assert_allclose(chain(step, own, pull), expected, rtol=1e-8)
-    np.testing.assert_allclose(chain(step[:1], own[:1], pull), own[:1])
+    np.testing.assert_allclose(solve_chain(step, own, pull), expected, rtol=1e-8)
+    np.testing.assert_allclose(solve_chain(step[:1], own[:1], pull), own[:1])
 
 
 def test_tones_are_linear_within_and_bent_beyond() -> None:
     steady = np.array([[0, 0.25, 0.5, 1, 1 + 1 / 18, 2, -1, 1e6, -1e6]], np.float32)
-    found = tone(((steady - 3) / 2).astype(np.float32), 2.0, 3.0)[0]
+    found = to_tones(((steady - 3) / 2).astype(np.float32), 2.0, 3.0)[0]
     expected = [0.05, 0.275, 0.5, 0.95, 0.975, 1 - 0.05 / 19, 0.05 / 19, 1, 0]
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.dtype == np.float32
-    around = tone(np.array([[0.999, 1.0, 1.001]], np.float32), 1.0, 0.0)[0]
+    around = to_tones(np.array([[0.999, 1.0, 1.001]], np.float32), 1.0, 0.0)[0]
     np.testing.assert_allclose(np.diff(around) / 0.001, 0.9, rtol=0.03)  # no kink
 
 
 def test_tones_rise_with_depth_and_lead_back_to_it() -> None:
     steady = np.linspace(-1.5, 2.5, 400_001, dtype=np.float32)[None]  # more than is bent in one go
-    tones = tone((steady + 0.8) / np.float32(0.37), 0.37, -0.8)
+    tones = to_tones((steady + 0.8) / np.float32(0.37), 0.37, -0.8)
     assert (np.diff(tones) >= 0).all()
     assert (np.diff(tones[:, ::100]) > 0).all()
-    np.testing.assert_allclose(untone(tones), steady, atol=1e-3)
+    np.testing.assert_allclose(from_tones(tones), steady, atol=1e-3)
     inside = (tones > 0.06) & (tones < 0.94)
     sixteen = (np.rint(tones * 65535) / 65535).astype(np.float32)
-    np.testing.assert_allclose(untone(sixteen)[inside], steady[inside], atol=0.51 / 65535 / 0.9 + 1e-6)
-    ends = untone(np.array([[0.0, 1.0]], np.float32))
+    np.testing.assert_allclose(from_tones(sixteen)[inside], steady[inside], atol=0.51 / 65535 / 0.9 + 1e-6)
+    ends = from_tones(np.array([[0.0, 1.0]], np.float32))
     assert np.isfinite(ends).all()
     assert ends[0, 0] < steady.min()
     assert ends[0, 1] > steady.max()
 
 
 def test_tones_of_a_clip_are_hardly_ever_pure_black_or_white() -> None:
-    frames, steadier = rendered("passer", 30, fps=15), Steadier()
+    frames, steadier = rendered("passer", 30, fps=15), Stabilizer()
     ends, clipped = [], []
     for frame, raw in zip(frames, jittered(frames), strict=True):
         gauge = steadier.step(raw, frame.rgb, frame.seconds)
         steady = shown(gauge, raw)
-        ends.append(np.isin(np.rint(65535 * tone(raw, gauge.scale, gauge.shift)), (0, 65535)).mean())
+        ends.append(np.isin(np.rint(65535 * to_tones(raw, gauge.scale, gauge.shift)), (0, 65535)).mean())
         clipped.append(((steady < 0) | (steady > 1)).mean())
     assert max(clipped) > 0.02
     assert max(ends) == 0
@@ -322,6 +331,6 @@ def test_tones_of_a_clip_are_hardly_ever_pure_black_or_white() -> None:
 def test_tone_leaves_the_depth_as_it_was() -> None:
     depth = field(1)
     before = depth.copy()
-    tone(depth, 2.0, 1.0)
-    untone(depth)
+    to_tones(depth, 2.0, 1.0)
+    from_tones(depth)
     np.testing.assert_array_equal(depth, before)

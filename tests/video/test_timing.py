@@ -21,7 +21,7 @@ def rounded(rate: Fraction, count: int, base: Fraction) -> list[int]:
 
 @given(st.lists(st.integers(-50, 50), max_size=30).map(sorted))
 def test_rising_times_are_distinct_and_move_no_more_than_they_must(times: list[int]) -> None:
-    found = list(timing.rising(times))
+    found = list(timing.make_increasing(times))
     assert len(found) == len(times)
     assert all(sooner < later for sooner, later in pairwise(found))
     assert all(got >= time for got, time in zip(found, times, strict=True))
@@ -30,20 +30,20 @@ def test_rising_times_are_distinct_and_move_no_more_than_they_must(times: list[i
 
 
 def test_rising_times_that_are_equal_move_by_a_tick_each() -> None:
-    assert list(timing.rising([3, 3, 3, 4, 9, 9])) == [3, 4, 5, 6, 9, 10]
+    assert list(timing.make_increasing([3, 3, 3, 4, 9, 9])) == [3, 4, 5, 6, 9, 10]
 
 
 @given(RATES, st.integers(2, 400))
 def test_a_rate_of_whole_ticks_is_exact(rate: Fraction, count: int) -> None:
     base = Fraction(1, rate.numerator)
     times = [7 + i * rate.denominator for i in range(count)]
-    assert timing.rate(times, times[-1] + rate.denominator, base) == (rate, False)
+    assert timing.frame_rate(times, times[-1] + rate.denominator, base) == (rate, False)
 
 
 @given(RATES, st.integers(2, 4000))
 def test_a_stated_rate_is_found_under_rounded_times(rate: Fraction, count: int) -> None:
     times = rounded(rate, count, MILLISECONDS)
-    found, variable = timing.rate(times, times[-1] + 40, MILLISECONDS, rate)
+    found, variable = timing.frame_rate(times, times[-1] + 40, MILLISECONDS, rate)
     assert not variable
     assert abs(found / rate - 1) <= Fraction(2, 1000 * (count - 1)) * rate
     if count > 2000:
@@ -53,15 +53,15 @@ def test_a_stated_rate_is_found_under_rounded_times(rate: Fraction, count: int) 
 @given(RATES)
 def test_a_rate_that_nobody_states_is_found_in_a_long_clip(rate: Fraction) -> None:
     times = rounded(rate, 4000, MILLISECONDS)
-    assert timing.rate(times, times[-1] + 40, MILLISECONDS, Fraction(17)) == (rate, False)
+    assert timing.frame_rate(times, times[-1] + 40, MILLISECONDS, Fraction(17)) == (rate, False)
 
 
 def test_one_frame_has_the_rate_of_its_duration() -> None:
-    assert timing.rate([5], 1006, Fraction(1, 24000)) == (Fraction(24000, 1001), False)
+    assert timing.frame_rate([5], 1006, Fraction(1, 24000)) == (Fraction(24000, 1001), False)
 
 
 def test_a_variable_rate_is_told_with_its_mean() -> None:
-    found, variable = timing.rate([0, 40, 80, 200], 240, MILLISECONDS, Fraction(25))
+    found, variable = timing.frame_rate([0, 40, 80, 200], 240, MILLISECONDS, Fraction(25))
     assert variable
     assert found == 15
 
@@ -80,7 +80,7 @@ def test_a_variable_rate_is_told_with_its_mean() -> None:
     ],
 )
 def test_printed_rates_stand_for_exact_ones(stated: str, exact: Fraction) -> None:
-    assert timing.exact(Fraction(stated)) == exact
+    assert timing.exact_rate(Fraction(stated)) == exact
 
 
 @pytest.mark.parametrize("base", [MILLISECONDS, Fraction(1, 90000), Fraction(1, 600)])
@@ -89,18 +89,18 @@ def test_printed_rates_stand_for_exact_ones(stated: str, exact: Fraction) -> Non
 def test_whole_parts_of_a_rate_are_taken_evenly(base: Fraction, first: int, rate: int) -> None:
     times = rounded(Fraction(rate), 500, base)[first:]
     for step in (1, 2, 3, 4, 5, 12):
-        assert timing.thinned(times, base, Fraction(rate, step)) == tuple(times[::step])
+        assert timing.thin_out(times, base, Fraction(rate, step)) == tuple(times[::step])
 
 
 def test_ticks_as_long_as_frames() -> None:
     times = tuple(range(100, 200))
     for step in (1, 2, 3, 4, 5, 12):
-        assert timing.thinned(times, Fraction(1, 24), Fraction(24, step)) == times[::step]
+        assert timing.thin_out(times, Fraction(1, 24), Fraction(24, step)) == times[::step]
 
 
 @given(st.sets(st.integers(0, 9000), min_size=1).map(sorted), st.integers(1, 60))
 def test_what_is_left_is_some_of_the_times_and_few_enough(times: list[int], fps: int) -> None:
-    found = timing.thinned(times, MILLISECONDS, Fraction(fps))
+    found = timing.thin_out(times, MILLISECONDS, Fraction(fps))
     assert set(found) <= set(times)
     assert found[0] == times[0]
     for start in range(0, 9000, 250):
@@ -108,4 +108,4 @@ def test_what_is_left_is_some_of_the_times_and_few_enough(times: list[int], fps:
 
 
 def test_thinned_slots_begin_with_the_first_frame() -> None:
-    assert timing.thinned([500, 510, 600, 1500], MILLISECONDS, Fraction(10)) == (500, 600, 1500)
+    assert timing.thin_out([500, 510, 600, 1500], MILLISECONDS, Fraction(10)) == (500, 600, 1500)

@@ -21,8 +21,8 @@ import pytest
 
 from dacli.errors import DacliError
 from dacli.weights import download
-from dacli.weights.checkpoints import Checkpoint, destination, named, obtain, state
-from dacli.weights.download import Patience, Wanted, fetch
+from dacli.weights.checkpoints import Checkpoint, checkpoint_named, checkpoint_state, download_path, obtain_checkpoint
+from dacli.weights.download import DownloadRequest, RetryPolicy, download_file
 from dacli.weights.hub import Origin, Redirects
 
 DATA = bytes(range(256)) * 40
@@ -162,14 +162,14 @@ class Run:
 
     def __init__(self, path: Path, *addresses: str | Origin, size: int | None = len(DATA)) -> None:
         sources = tuple(each if isinstance(each, Origin) else Origin(each) for each in addresses)
-        self.wanted = Wanted(sources, SHA256, size, path)
+        self.wanted = DownloadRequest(sources, SHA256, size, path)
         self.said: list[str] = []
         self.progress: list[tuple[int, int | None]] = []
         self.waits: list[float] = []
 
     def __call__(self, attempts: int = 5, timeout: float = 20.0) -> Path:
-        patience = Patience(timeout=timeout, attempts=attempts, sleep=self.waits.append)
-        return fetch(self.wanted, self.said.append, lambda *done: self.progress.append(done), patience)
+        patience = RetryPolicy(timeout=timeout, attempts=attempts, sleep=self.waits.append)
+        return download_file(self.wanted, self.said.append, lambda *done: self.progress.append(done), patience)
 
     def fails(self, attempts: int = 5) -> str:
         with pytest.raises(DacliError) as caught:
@@ -388,7 +388,7 @@ def test_never_more_bytes_than_expected(hub: Hub, target: Path) -> None:
 
 
 def test_file_of_unknown_size_has_a_limit(hub: Hub, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "LIMIT", 9000)
+    monkeypatch.setattr(download, "LARGEST_DOWNLOAD", 9000)
     hub.faults = [much_more]
     run = Run(target, f"{hub.url}/file", size=None)
     assert "more than 9000 bytes" in run.fails()
@@ -647,9 +647,9 @@ def test_obtain_downloads_once_and_sends_the_token(hub: Hub, monkeypatch: pytest
     monkeypatch.setenv("HF_ENDPOINT", f"{hub.url}/")
     monkeypatch.setenv("HF_TOKEN", "hf_mine\n")
     checkpoint = checkpoint_of_data("vits")
-    path = obtain(checkpoint, list[str]().append, lambda *_: None)
-    assert state(checkpoint).state == "ok"
-    assert path == obtain(checkpoint, list[str]().append, lambda *_: None) == destination(checkpoint)
+    path = obtain_checkpoint(checkpoint, list[str]().append, lambda *_: None)
+    assert checkpoint_state(checkpoint).state == "ok"
+    assert path == obtain_checkpoint(checkpoint, list[str]().append, lambda *_: None) == download_path(checkpoint)
     assert path.read_bytes() == DATA
     assert [path for path, _ in hub.requests] == [
         "/depth-anything/Depth-Anything-V2-Small/resolve/03876f8651c73a60fe4c2c48294e09fcb6838fcf"
@@ -660,18 +660,18 @@ def test_obtain_downloads_once_and_sends_the_token(hub: Hub, monkeypatch: pytest
 
 def test_obtain_asks_a_space_for_v1(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    obtain(checkpoint_of_data("vitb-v1"), list[str]().append, lambda *_: None)
+    obtain_checkpoint(checkpoint_of_data("vitb-v1"), list[str]().append, lambda *_: None)
     assert hub.requests[0][0] == "/spaces/LiheYoung/Depth-Anything/resolve/main/checkpoints/depth_anything_vitb14.pth"
 
 
 def test_obtain_replaces_a_damaged_download(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     checkpoint = checkpoint_of_data("vits")
-    obtain(checkpoint, list[str]().append, lambda *_: None)
-    destination(checkpoint).write_bytes(DATA[:-1])
+    obtain_checkpoint(checkpoint, list[str]().append, lambda *_: None)
+    download_path(checkpoint).write_bytes(DATA[:-1])
     said: list[str] = []
-    assert obtain(checkpoint, said.append, lambda *_: None).read_bytes() == DATA
-    assert str(destination(checkpoint)) in said[0]
+    assert obtain_checkpoint(checkpoint, said.append, lambda *_: None).read_bytes() == DATA
+    assert str(download_path(checkpoint)) in said[0]
     assert len(hub.requests) == 2
 
 
@@ -687,7 +687,7 @@ def test_obtain_says_a_non_commercial_licence_before_the_first_use_only(
 
     hub.faults = [note]
     for name in ("vitb", "vitb", "vits"):
-        obtain(checkpoint_of_data(name), said.append, lambda *_: None)
+        obtain_checkpoint(checkpoint_of_data(name), said.append, lambda *_: None)
     assert said[1] == "asked"
     assert "CC-BY-NC-4.0" in said[0]
     assert len(said) == 2
@@ -695,13 +695,13 @@ def test_obtain_says_a_non_commercial_licence_before_the_first_use_only(
 
 def test_obtain_offline_names_address_and_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    checkpoint = named("vitb-v1")
+    checkpoint = checkpoint_named("vitb-v1")
     with pytest.raises(DacliError) as caught:
-        obtain(checkpoint, list[str]().append, lambda *_: None)
+        obtain_checkpoint(checkpoint, list[str]().append, lambda *_: None)
     path = "spaces/LiheYoung/Depth-Anything/resolve/main/checkpoints/depth_anything_vitb14.pth"
     assert f"https://huggingface.co/{path} " in str(caught.value)
     assert str(Path(os.environ["DACLI_CACHE"], "weights", "depth_anything_vitb14.pth")) in str(caught.value)
 
 
 def checkpoint_of_data(name: str) -> Checkpoint:
-    return replace(named(name), sha256=SHA256, bytes=len(DATA))
+    return replace(checkpoint_named(name), sha256=SHA256, bytes=len(DATA))

@@ -23,9 +23,9 @@ from torch import Tensor
 from dacli import __version__, memory, paths
 from dacli.callbacks import Log
 from dacli.errors import DacliError
-from dacli.inference.device import Plan, threads
+from dacli.inference.device import ExecutionPlan, compute_threads
 from dacli.inference.engines import quantization
-from dacli.inference.engines.torch_engine import enough_memory
+from dacli.inference.engines.torch_engine import name_memory_errors
 from dacli.io import files
 from dacli.models.spec import DepthModel
 
@@ -39,14 +39,14 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noq
 # the one holds Python's lock and wants C++'s, the other the other way round.
 openvino.Type.f32.to_dtype()
 
-Properties = dict[str, str | int]
-HINTS: dict[torch.dtype, Properties] = {
+OpenVINOProperties = dict[str, str | int]
+PRECISION_HINTS: dict[torch.dtype, OpenVINOProperties] = {
     torch.float32: {"INFERENCE_PRECISION_HINT": "f32"},
     torch.bfloat16: {"INFERENCE_PRECISION_HINT": "bf16"},
 }
 # The residual stream adds up many small terms, so it and what normalises it stay in float32 under every hint.
-STREAM = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|attention)\.\d+/aten::add/Add)[^"]*" [^>]*>')
-PRECISE = '<rt_info><attribute name="precise" version="0" /></rt_info>'
+RESIDUAL_LAYER = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|attention)\.\d+/aten::add/Add)[^"]*" [^>]*>')
+PRECISE_MARK = '<rt_info><attribute name="precise" version="0" /></rt_info>'
 
 
 class OpenVINOEngine:
@@ -55,13 +55,13 @@ class OpenVINOEngine:
     What comes out does not depend on the number of streams. `say` is told what takes long.
     """
 
-    def __init__(self, network: DepthModel, plan: Plan, streams: int = 1, say: Log = lambda _: None) -> None:
+    def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, say: Log = lambda _: None) -> None:
         # Torch's threads, which still resize, would spin for work between two calls, on the cores that OpenVINO needs.
         torch.set_num_threads(1)
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
-        how = HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads()}
-        self.compiled = compiled(self.network, how, say, quantised=plan.precision == "int8")
+        how = PRECISION_HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": compute_threads()}
+        self.compiled = compile_network(self.network, how, say, quantised=plan.precision == "int8")
         self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams):
             self.idle.put(self.compiled.create_infer_request())
@@ -73,10 +73,10 @@ class OpenVINOEngine:
         Raises MemoryShortError if memory does not suffice.
         """
         with self.one_at_a_time:
-            inputs = inputs_of(self.network, pictures)
+            inputs = network_inputs(self.network, pictures)
         request = self.idle.get()
         try:
-            with enough_memory(pictures, self.plan):
+            with name_memory_errors(pictures, self.plan):
                 return torch.from_numpy(request.infer(inputs, share_inputs=True)[0])
         finally:
             self.idle.put(request)
@@ -89,7 +89,7 @@ class OpenVINOEngine:
                 held.append(self.idle.get_nowait())
         if len(held) == self.streams:
             self.compiled.release_memory()
-            memory.give_back()
+            memory.trim_heaps()
         for request in held:
             self.idle.put(request)
 
@@ -98,14 +98,16 @@ class OpenVINOEngine:
         return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
 
 
-def inputs_of(network: DepthModel, pictures: Tensor) -> list[NDArray[np.float32]]:
+def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.float32]]:
     """What the converted network takes: pictures [B, 3, H, W], and a position embedding of their size."""
     inputs = [pictures.float()]
     inputs += network.export_inputs(*pictures.shape[2:])
     return [each.contiguous().numpy() for each in inputs]
 
 
-def compiled(network: DepthModel, how: Properties, say: Log, *, quantised: bool) -> openvino.CompiledModel:
+def compile_network(
+    network: DepthModel, how: OpenVINOProperties, say: Log, *, quantised: bool
+) -> openvino.CompiledModel:
     """The network compiled with OpenVINO's properties `how`.
 
     It comes from dacli's cache, where one file serves all sizes, precisions (but int8, which has its own) and streams,
@@ -113,45 +115,47 @@ def compiled(network: DepthModel, how: Properties, say: Log, *, quantised: bool)
     cannot be written.
     """
     core = openvino.Core()
-    path = place(network, core, quantised=quantised)
+    path = cache_path(network, core, quantised=quantised)
     with contextlib.suppress(OSError, ValueError, RuntimeError):
-        return core.import_model(checked(path), "CPU", how)
-    model = convert(network)
+        return core.import_model(read_checked(path), "CPU", how)
+    model = convert_network(network)
     if quantised:
         say("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
-        model = quantization.quantise(model, [inputs_of(network, each) for each in quantization.pictures(network)])
-    made = core.compile_model(precise(model, core), "CPU", how)
+        model = quantization.quantize_model(
+            model, [network_inputs(network, each) for each in quantization.calibration_pictures(network)]
+        )
+    made = core.compile_model(mark_residuals_precise(model, core), "CPU", how)
     with contextlib.suppress(DacliError):  # without a cache it is made each time
-        keep(made.export_model().getvalue(), path)
+        write_to_cache(made.export_model().getvalue(), path)
     return made
 
 
-def checked(path: Path) -> bytes:
+def read_checked(path: Path) -> bytes:
     """What keep() wrote; raises OSError or ValueError if it is not there or not whole."""
     content = path.read_bytes()
-    if checksum(memoryview(content)[:-4]) != content[-4:]:
+    if crc32_bytes(memoryview(content)[:-4]) != content[-4:]:
         raise ValueError(f"{path} is damaged")
     return content[:-4]
 
 
-def keep(model: bytes, path: Path) -> None:
+def write_to_cache(model: bytes, path: Path) -> None:
     """Put a compiled network into the cache, in the place of what other versions made of the same weights."""
-    files.write(path, model + checksum(model))
+    files.write_file(path, model + crc32_bytes(model))
     for old in path.parent.glob(f"{path.name.partition('-')[0]}-*"):
         if old != path:
             with contextlib.suppress(OSError):
                 old.unlink()
 
 
-def checksum(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
+def crc32_bytes(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
     return struct.pack("<I", isal_zlib.crc32(content))
 
 
-def place(network: DepthModel, core: openvino.Core, *, quantised: bool = False) -> Path:
+def cache_path(network: DepthModel, core: openvino.Core, *, quantised: bool = False) -> Path:
     """Where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
     weights = hashlib.sha256(f"{network.spec.version} {network.spec.max_depth}".encode())
     for name, value in network.state_dict().items():
-        content = checksum(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+        content = crc32_bytes(value.contiguous().reshape(-1).view(torch.uint8).numpy())
         weights.update(f"{name} {list(value.shape)} {content.hex()}\n".encode())
     versions = [__version__, openvino.__version__, torch.__version__, core.get_property("CPU", "FULL_DEVICE_NAME")]
     sources = {__file__} | {inspect.getfile(type(part)) for part in network.modules()}
@@ -165,7 +169,7 @@ def place(network: DepthModel, core: openvino.Core, *, quantised: bool = False) 
     return paths.cache_folder() / "openvino" / name
 
 
-def convert(network: DepthModel) -> openvino.Model:
+def convert_network(network: DepthModel) -> openvino.Model:
     """The network as OpenVINO reads it, for pictures of any number and size.
 
     A position embedding is an input, so that its resize is torch's. openvino.convert_model would take four times as
@@ -186,13 +190,13 @@ def convert(network: DepthModel) -> openvino.Model:
     return frontend.convert(model)
 
 
-def precise(model: openvino.Model, core: openvino.Core) -> openvino.Model:
+def mark_residuals_precise(model: openvino.Model, core: openvino.Core) -> openvino.Model:
     """The same model with its residual stream marked as float32, which only the text of a saved model can say."""
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
             text, weights = Path(name, "model.xml"), Path(name, "model.bin")
             openvino.serialize(model, text, weights)
-            text.write_text(STREAM.sub(rf"\g<0>{PRECISE}", text.read_text("utf-8")), "utf-8")
+            text.write_text(RESIDUAL_LAYER.sub(rf"\g<0>{PRECISE_MARK}", text.read_text("utf-8")), "utf-8")
             return core.read_model(text, weights)
     except (OSError, RuntimeError) as error:
         hint = "make room where temporary files go (TMPDIR), or use --engine torch"

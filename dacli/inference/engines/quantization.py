@@ -10,31 +10,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dacli.errors import DacliError
-from dacli.inference.preprocess import network_size, prepare
+from dacli.inference.preprocess import network_size, normalize_image
 from dacli.models.spec import DepthModel
 
 if TYPE_CHECKING:
     import openvino
     from torch import Tensor
 
-SEED = 777  # of the stream of scenes
-SCENES = 16
-FORMATS = ((3, 4), (4, 3), (1, 1), (9, 16))  # height and width
+CALIBRATION_SEED = 777  # of the stream of scenes
+CALIBRATION_SCENES = 16
+CALIBRATION_FORMATS = ((3, 4), (4, 3), (1, 1), (9, 16))  # height and width
 # A ViT's head stays as it is: random vits then errs by 0.017 instead of 0.22, in no more time.
-LEFT = ".*depth_head.*"
+UNQUANTIZED = ".*depth_head.*"
 
 
-def pictures(network: DepthModel) -> "Iterator[Tensor]":
+def calibration_pictures(network: DepthModel) -> "Iterator[Tensor]":
     """Rendered scenes as the network sees them at its own size, normalised [1, 3, h, w], in several formats."""
-    from dacli.scenes.layouts import draw, scene
+    from dacli.scenes.layouts import make_scene, render_layouts
 
-    for index in range(SCENES):
-        size = network_size(*FORMATS[index % len(FORMATS)], network.spec.native_size, network.spec.multiple)
-        rgb = draw([scene(SEED, index)], *size).rgb[0].permute(1, 2, 0)
-        yield prepare(rgb.numpy(), size)[None]
+    for index in range(CALIBRATION_SCENES):
+        size = network_size(
+            *CALIBRATION_FORMATS[index % len(CALIBRATION_FORMATS)], network.spec.native_size, network.spec.multiple
+        )
+        rgb = render_layouts([make_scene(CALIBRATION_SEED, index)], *size).rgb[0].permute(1, 2, 0)
+        yield normalize_image(rgb.numpy(), size)[None]
 
 
-def quantise(model: "openvino.Model", inputs: Sequence[list[NDArray[np.float32]]]) -> "openvino.Model":
+def quantize_model(model: "openvino.Model", inputs: Sequence[list[NDArray[np.float32]]]) -> "openvino.Model":
     """The model with its convolutions and products of matrices in 8 bits, in ranges that the inputs show.
 
     Raises DacliError if NNCF cannot be loaded.
@@ -50,5 +52,5 @@ def quantise(model: "openvino.Model", inputs: Sequence[list[NDArray[np.float32]]
             nncf.Dataset(inputs),
             subset_size=len(inputs),
             model_type=nncf.ModelType.TRANSFORMER,
-            ignored_scope=nncf.IgnoredScope(patterns=[LEFT], validate=False),  # tiny has none
+            ignored_scope=nncf.IgnoredScope(patterns=[UNQUANTIZED], validate=False),  # tiny has none
         )

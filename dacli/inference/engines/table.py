@@ -10,14 +10,14 @@ from dacli.errors import DacliError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dacli.inference.device import Plan
+    from dacli.inference.device import ExecutionPlan
     from dacli.models.spec import DepthModel
 
 
 class Engine(Protocol):
     """What runs a model on one device. Up to `streams` threads may call forward() at the same time."""
 
-    plan: "Plan"
+    plan: "ExecutionPlan"
     streams: int
 
     def forward(self, images: "Tensor") -> "Tensor":
@@ -34,7 +34,7 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Target:
+class EngineTarget:
     """Where an engine is to compute: the kind of device, the precision, and what this machine has for it."""
 
     device: str
@@ -57,26 +57,26 @@ class EngineKind:
     imports; its log gets a line about what takes long.
     """
 
-    find_fault: Callable[[Target], DacliError | None]
-    reason_for_auto: Callable[[Target], str]
-    start: "Callable[[DepthModel, Plan, int, Log], Engine]"
+    find_fault: Callable[[EngineTarget], DacliError | None]
+    reason_for_auto: Callable[[EngineTarget], str]
+    start: "Callable[[DepthModel, ExecutionPlan, int, Log], Engine]"
     several_streams: bool = False
 
 
-def _torch_fault(target: Target) -> DacliError | None:
+def _torch_fault(target: EngineTarget) -> DacliError | None:
     if target.precision == "int8":
         hint = "use --device cpu --engine openvino, or another --precision"
         return DacliError("int8 needs the OpenVINO engine on a CPU", hint)
     return None
 
 
-def _start_torch(model: "DepthModel", plan: "Plan", _streams: int, _log: Log) -> Engine:
+def _start_torch(model: "DepthModel", plan: "ExecutionPlan", _streams: int, _log: Log) -> Engine:
     from dacli.inference.engines.torch_engine import TorchEngine
 
     return TorchEngine(model, plan)
 
 
-def _openvino_fault(target: Target) -> DacliError | None:
+def _openvino_fault(target: EngineTarget) -> DacliError | None:
     if target.precision == "int8":
         return _int8_fault(target)
     if target.device != "cpu":
@@ -89,7 +89,7 @@ def _openvino_fault(target: Target) -> DacliError | None:
     return None
 
 
-def _int8_fault(target: Target) -> DacliError | None:
+def _int8_fault(target: EngineTarget) -> DacliError | None:
     if target.device != "cpu":
         hint = "use --device cpu --engine openvino, or another --precision"
         return DacliError("int8 needs the OpenVINO engine on a CPU", hint)
@@ -100,14 +100,14 @@ def _int8_fault(target: Target) -> DacliError | None:
     return None
 
 
-def _openvino_reason(target: Target) -> str:
+def _openvino_reason(target: EngineTarget) -> str:
     if target.precision == "int8":
         return "int8 is OpenVINO's alone"
     usable = target.device == "cpu" and target.installed("openvino") and not target.emulates_bf16
     return "OpenVINO is faster than torch on a CPU" if usable else ""
 
 
-def _start_openvino(model: "DepthModel", plan: "Plan", streams: int, log: Log) -> Engine:
+def _start_openvino(model: "DepthModel", plan: "ExecutionPlan", streams: int, log: Log) -> Engine:
     try:
         from dacli.inference.engines.openvino_engine import OpenVINOEngine
     except ImportError as error:
@@ -121,7 +121,7 @@ ENGINES: Mapping[str, EngineKind] = {
 }
 
 
-def choose_engine(wanted: str, target: Target) -> tuple[str, str]:
+def choose_engine(wanted: str, target: EngineTarget) -> tuple[str, str]:
     """Return the engine's name and why it was taken; raise DacliError where it cannot compute."""
     name, reason = wanted, ""
     if wanted == "auto":
@@ -132,6 +132,6 @@ def choose_engine(wanted: str, target: Target) -> tuple[str, str]:
     return name, reason
 
 
-def start_engine(model: "DepthModel", plan: "Plan", streams: int, log: Log) -> Engine:
+def start_engine(model: "DepthModel", plan: "ExecutionPlan", streams: int, log: Log) -> Engine:
     """Return the engine of a plan; raise DacliError if it cannot be loaded."""
     return ENGINES[plan.engine].start(model, plan, streams, log)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dacli.errors import MemoryShortError
-from dacli.inference.device import Plan, cores
+from dacli.inference.device import ExecutionPlan, usable_cores
 from dacli.models.spec import DepthModel
 
-NO_MEMORY = (  # in the words of torch and OpenVINO
+OUT_OF_MEMORY_TEXTS = (  # in the words of torch and OpenVINO
     *("out of memory", "can't allocate memory", "not enough memory", "Failed to allocate", "bad_alloc"),
 )
 
@@ -26,11 +26,11 @@ class TorchEngine:
     variances of deep layers exceed what float16 holds.
     """
 
-    def __init__(self, network: DepthModel, plan: Plan) -> None:
+    def __init__(self, network: DepthModel, plan: ExecutionPlan) -> None:
         self.plan, self.streams = plan, 1
-        self.network = lay_out(network, plan.device, plan.dtype)
+        self.network = prepare_network(network, plan.device, plan.dtype)
         if plan.device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(cores())
+            torch.set_num_threads(usable_cores())
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class TorchEngine:
 
         Raises MemoryShortError if the device's memory does not suffice.
         """
-        with enough_memory(pictures, self.plan):
+        with name_memory_errors(pictures, self.plan):
             x = pictures.to(self.plan.device, self.plan.dtype, memory_format=torch.channels_last)
             return self.network.predict(x).depth.float().cpu()
 
@@ -53,12 +53,12 @@ class TorchEngine:
 
 
 @contextmanager
-def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
+def name_memory_errors(pictures: Tensor, plan: ExecutionPlan) -> Iterator[None]:
     """Turn the engines' several ways to say that memory ran out into one error that names a way on."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY_TEXTS):
             raise
         height, width = pictures.shape[2:]
         half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
@@ -66,18 +66,18 @@ def enough_memory(pictures: Tensor, plan: Plan) -> Iterator[None]:
         raise MemoryShortError(fault, f"try a smaller --size{half}") from error
 
 
-def lay_out(network: DepthModel, device: str, dtype: torch.dtype) -> DepthModel:
+def prepare_network(network: DepthModel, device: str, dtype: torch.dtype) -> DepthModel:
     precise = set(network.get_submodule(network.spec.precise_layers).modules())
     for module in network.eval().requires_grad_(requires_grad=False).modules():
         kept = module in precise or isinstance(module, nn.BatchNorm2d)
         for value in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             if value.is_floating_point():
                 value.data = value.to(torch.float32 if kept else dtype)
-    channels_last(network)
+    use_channels_last(network)
     return network.to(device)
 
 
-def channels_last(network: nn.Module) -> None:
+def use_channels_last(network: nn.Module) -> None:
     """Lay the weights of all convolutions out channels last, which their fast kernels expect."""
     for weight in network.parameters():
         if weight.ndim == 4:

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from dacli.errors import DacliError, MemoryShortError
-from dacli.inference.device import Plan, has_fast_bf16
+from dacli.inference.device import ExecutionPlan, has_fast_bf16
 from dacli.inference.engines import openvino_engine
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
 from dacli.inference.engines.torch_engine import Engine
 from dacli.inference.predictor import Predictor
-from dacli.inference.preprocess import prepare
+from dacli.inference.preprocess import normalize_image
 from dacli.io import files
 from dacli.models import tiny
 from dacli.models.depth_anything import DepthAnything
@@ -35,15 +35,15 @@ SIZES = ((42, 70), (98, 56), (112, 112))
 BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="this CPU has no bf16")
 
 
-def plan(precision: str = "fp32", engine: str = "openvino") -> Plan:
-    return Plan("cpu", engine, precision, half_weights=False, reason="")
+def plan(precision: str = "fp32", engine: str = "openvino") -> ExecutionPlan:
+    return ExecutionPlan("cpu", engine, precision, half_weights=False, reason="")
 
 
 def pictures(height: int, width: int, count: int = 1) -> Tensor:
     """Blurred noise, normalised, [count, 3, height, width]."""
     random = np.random.default_rng(height)
     return torch.stack(
-        [prepare(random.integers(0, 256, (9, 12, 3), dtype=np.uint8), (height, width)) for _ in range(count)]
+        [normalize_image(random.integers(0, 256, (9, 12, 3), dtype=np.uint8), (height, width)) for _ in range(count)]
     )
 
 
@@ -57,7 +57,7 @@ def rounded(network: DepthModel) -> DepthModel:
 
 def named(encoder: str, version: str = "v2", depth: float | None = None) -> DepthModel:
     if encoder == "tiny":
-        return rounded(tiny.load().requires_grad_(requires_grad=False))
+        return rounded(tiny.load_tiny().requires_grad_(requires_grad=False))
     return rounded(build(weights_of(encoder), encoder, version, depth))
 
 
@@ -81,7 +81,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def small() -> Tiny:
-    return tiny.load().requires_grad_(requires_grad=False)
+    return tiny.load_tiny().requires_grad_(requires_grad=False)
 
 
 # --- the same depth as torch gives ---
@@ -236,13 +236,13 @@ def kept(cache: Path) -> list[str]:
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The networks that were converted and not found in the cache."""
     seen: list[Any] = []
-    convert = openvino_engine.convert
+    convert = openvino_engine.convert_network
 
     def noted(network: Any) -> Any:
         seen.append(network)
         return convert(network)
 
-    monkeypatch.setattr(openvino_engine, "convert", noted)
+    monkeypatch.setattr(openvino_engine, "convert_network", noted)
     return seen
 
 
@@ -304,7 +304,7 @@ def test_a_damaged_file_in_the_cache_is_made_anew(
 def test_a_file_that_openvino_itself_refuses_is_made_anew(small: Tiny, cache: Path, conversions: list[Any]) -> None:
     OpenVINOEngine(small, plan())
     path = cache / kept(cache)[0]
-    openvino_engine.keep(b"whole, but nothing that OpenVINO knows", path)
+    openvino_engine.write_to_cache(b"whole, but nothing that OpenVINO knows", path)
     OpenVINOEngine(small, plan())
     assert len(conversions) == 2
 
@@ -321,7 +321,7 @@ def test_other_weights_do_not_find_these(small: Tiny, conversions: list[Any]) ->
 def test_networks_of_the_same_weights_are_told_apart() -> None:
     weights, core = weights_of("vits"), importlib.import_module("openvino").Core()
     networks = [build(weights, "vits", *how) for how in (("v2", None), ("v1", None), ("v2", 20.0), ("v2", 80.0))]
-    assert len({openvino_engine.place(network, core).name for network in networks}) == 4
+    assert len({openvino_engine.cache_path(network, core).name for network in networks}) == 4
 
 
 def test_another_version_takes_the_place_of_the_last(
@@ -353,7 +353,7 @@ def test_a_full_disk_leaves_nothing_half_written(small: Tiny, cache: Path, monke
     monkeypatch.setattr(Path, "replace", full)
     OpenVINOEngine(small, plan()).forward(pictures(64, 96))
     assert kept(cache) == []
-    assert not files.unfinished
+    assert not files.unfinished_files
 
 
 def test_no_room_for_the_conversion_is_one_line(small: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:

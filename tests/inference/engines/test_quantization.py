@@ -18,7 +18,7 @@ from dacli.bench import table
 from dacli.errors import DacliError
 from dacli.evaluation import scoring
 from dacli.inference import device
-from dacli.inference.device import Plan
+from dacli.inference.device import ExecutionPlan
 from dacli.inference.engines import openvino_engine, quantization
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
 from dacli.inference.predictor import Predictor
@@ -29,8 +29,8 @@ from tests.inference.engines.test_openvino_engine import by_torch, relative_erro
 from tests.models.test_depth_anything import build, weights_of
 from tests.support.commands import SMALL, Run, photo
 
-INT8 = Plan("cpu", "openvino", "int8", half_weights=False, reason="")
-FP32 = Plan("cpu", "openvino", "fp32", half_weights=False, reason="")
+INT8 = ExecutionPlan("cpu", "openvino", "int8", half_weights=False, reason="")
+FP32 = ExecutionPlan("cpu", "openvino", "fp32", half_weights=False, reason="")
 BITS8 = {"i8", "u8"}
 QUANTISE = """
 import sys
@@ -72,7 +72,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def small() -> Tiny:
-    return tiny.load().requires_grad_(requires_grad=False)
+    return tiny.load_tiny().requires_grad_(requires_grad=False)
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def quantised(monkeypatch: pytest.MonkeyPatch) -> list[list[list[Any]]]:
         seen.append(inputs)
         return model
 
-    monkeypatch.setattr(quantization, "quantise", noted)
-    monkeypatch.setattr(quantization, "SCENES", 1)
+    monkeypatch.setattr(quantization, "quantize_model", noted)
+    monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)
     return seen
 
 
@@ -107,8 +107,8 @@ def test_tiny_in_int8_orders_points_as_float32_does(
     small: Tiny, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
-    data = scoring.rendered(8, 90210, "affine")
-    of = [scoring.measure(Predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)]
+    data = scoring.rendered_scenes(8, 90210, "affine")
+    of = [scoring.evaluate_predictor(Predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)]
     assert of[0]["ordinal"] > 0.8
     assert abs(of[1]["ordinal"] - of[0]["ordinal"]) <= 0.005
     assert of[1]["ordinal"] != of[0]["ordinal"]  # or float32 was judged twice
@@ -126,16 +126,16 @@ def test_openvino_itself_says_that_tiny_is_computed_in_8_bits(
 @pytest.mark.usefixtures("cache")
 def test_a_transformer_is_quantised_but_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DepthAnything, "native_size", 56)
-    monkeypatch.setattr(quantization, "SCENES", 1)
+    monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)
     network = build(weights_of("vits"), "vits")
     assert isinstance(network, DepthAnything)
     engine = OpenVINOEngine(network, INT8)
     found = executed(engine)
     assert sum(found[name] for name in BITS8) >= 4 * len(network.pretrained.blocks)
-    x = next(quantization.pictures(network))
+    x = next(quantization.calibration_pictures(network))
     made = engine.forward(x)
     assert 1e-4 < relative_error(made, by_torch(network, x)) < 0.05
-    monkeypatch.setattr(quantization, "quantise", None)  # which the second does not need
+    monkeypatch.setattr(quantization, "quantize_model", None)  # which the second does not need
     again = OpenVINOEngine(network, INT8)
     assert torch.equal(again.forward(x), made)
     assert executed(again) == found
@@ -151,9 +151,11 @@ def test_what_overflows_gets_true_float32(small: Tiny, filled: Filled, monkeypat
 
 
 def test_it_is_calibrated_on_scenes_as_the_network_sees_pictures(small: Tiny) -> None:
-    seen = list(quantization.pictures(small))
-    assert len(seen) == quantization.SCENES
-    assert all(torch.equal(*pair) for pair in zip(seen, islice(quantization.pictures(small), 2), strict=False))
+    seen = list(quantization.calibration_pictures(small))
+    assert len(seen) == quantization.CALIBRATION_SCENES
+    assert all(
+        torch.equal(*pair) for pair in zip(seen, islice(quantization.calibration_pictures(small), 2), strict=False)
+    )
     assert {tuple(x.shape) for x in seen} == {(1, 3, 256, 352), (1, 3, 352, 256), (1, 3, 256, 256), (1, 3, 256, 448)}
     assert len({float(x.mean()) for x in seen}) == len(seen)
     for x in seen:
@@ -255,7 +257,7 @@ def test_commands_take_int8_and_say_so(dacli: Run, home: Path, quantised: list[l
 
 def test_bench_compares_int8_on_openvino_with_others_on_both_engines() -> None:
     def found(precisions: str, engines: str | None = None) -> list[tuple[str, str]]:
-        made = table.setups("tiny", precisions, engines, "cpu", [None])
+        made = table.bench_setups("tiny", precisions, engines, "cpu", [None])
         return [(setup.plan.engine, setup.plan.precision) for setup in made]
 
     assert found("fp32,int8") == [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")]
@@ -297,7 +299,7 @@ def test_what_int8_needs_is_one_line(
 @pytest.mark.usefixtures("home", "cache")
 def test_an_nncf_that_does_not_load_is_one_line(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo(home / "a.jpg")
-    monkeypatch.setattr(quantization, "SCENES", 1)
+    monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)
     monkeypatch.setattr(device, "has_nncf", lambda: True)
     monkeypatch.setitem(sys.modules, "nncf", None)
     run = dacli("image", "a.jpg", *SMALL, "--precision", "int8", "--device", "cpu", "-q")
