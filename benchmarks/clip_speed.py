@@ -43,8 +43,21 @@ def main() -> None:
 def footage(folder: Path, frames: int) -> Path:
     """A clip of 1920 × 1080 that moves."""
     path = folder / f"{frames}.mp4"
-    fault = run_ffmpeg(["-f", "lavfi", "-i", "mandelbrot=s=1920x1080:r=24", "-frames:v", str(frames), "-pix_fmt", "yuv420p",
-                 "-preset", "ultrafast", f"file:{path}"])  # fmt: skip
+    fault = run_ffmpeg(
+        [
+            "-f",
+            "lavfi",
+            "-i",
+            "mandelbrot=s=1920x1080:r=24",
+            "-frames:v",
+            str(frames),
+            "-pix_fmt",
+            "yuv420p",
+            "-preset",
+            "ultrafast",
+            f"file:{path}",
+        ]
+    )
     if fault:
         raise SystemExit(fault)
     return path

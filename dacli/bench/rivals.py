@@ -96,10 +96,18 @@ def pipeline_runner(given: RivalInput) -> Runner:
     """The depth-estimation pipeline of Transformers in float32, weights drawn at random: it is timed, not judged."""
     transformers: Any = importlib.import_module("transformers")
     settings = {
-        "image_processor_type": "DPTImageProcessor", "size": {"height": given.size, "width": given.size},
-        "keep_aspect_ratio": True, "ensure_multiple_of": given.network.spec.multiple, "resample": 3, "do_resize": True,
-        "do_rescale": True, "do_normalize": True, "do_pad": False, "image_mean": [*MEAN], "image_std": [*STD],
-    }  # fmt: skip
+        "image_processor_type": "DPTImageProcessor",
+        "size": {"height": given.size, "width": given.size},
+        "keep_aspect_ratio": True,
+        "ensure_multiple_of": given.network.spec.multiple,
+        "resample": 3,
+        "do_resize": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_pad": False,
+        "image_mean": [*MEAN],
+        "image_std": [*STD],
+    }
     place = given.folder / "processor"
     place.mkdir(exist_ok=True)
     (place / "preprocessor_config.json").write_text(json.dumps(settings), "utf-8")
@@ -118,14 +126,21 @@ def transformers_configuration(encoder: str) -> Any:
     transformers: Any = importlib.import_module("transformers")
     row = ENCODERS[encoder]
     backbone = transformers.Dinov2Config(
-        hidden_size=row.dim, num_attention_heads=row.heads, num_hidden_layers=row.blocks, image_size=518, patch_size=14,
-        out_indices=[tap + 1 for tap in row.taps_v2], reshape_hidden_states=False,
+        hidden_size=row.dim,
+        num_attention_heads=row.heads,
+        num_hidden_layers=row.blocks,
+        image_size=518,
+        patch_size=14,
+        out_indices=[tap + 1 for tap in row.taps_v2],
+        reshape_hidden_states=False,
         use_swiglu_ffn=row.swiglu is not None,
-    )  # fmt: skip
+    )
     return transformers.DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=row.dim, neck_hidden_sizes=list(row.channels),
+        backbone_config=backbone,
+        reassemble_hidden_size=row.dim,
+        neck_hidden_sizes=list(row.channels),
         fusion_hidden_size=row.features,
-    )  # fmt: skip
+    )
 
 
 def process_in_order(run: Callable[[str], dict[str, Image.Image]], sources: Sequence[Path], folder: Path) -> None:

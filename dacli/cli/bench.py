@@ -49,10 +49,19 @@ OneLine = Annotated[bool, typer.Option("--json", help="One JSON object on stdout
 
 @bench_app.command("bench", epilog="Example: dacli bench --encoder vits,vitb --size 518,1600 --against --json")
 def bench(
-    encoder: Encoders = None, precision: Precisions = None, engine: Engines = None, device: Device = "auto",
-    size: Sizes = None, against: Against = False, turns: Turns = 7, sheet: Photo = None, out: File = None,
-    overwrite: Overwrite = False, json_: OneLine = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    encoder: Encoders = None,
+    precision: Precisions = None,
+    engine: Engines = None,
+    device: Device = "auto",
+    size: Sizes = None,
+    against: Against = False,
+    turns: Turns = 7,
+    sheet: Photo = None,
+    out: File = None,
+    overwrite: Overwrite = False,
+    json_: OneLine = False,
+    quiet: Quiet = False,
+) -> None:
     """Seconds, pictures per second, memory and error on this machine; seeded random weights where none are here."""
     voice = Voice(json_, quiet)
     target = sheet_file(sheet, out, against=against, overwrite=overwrite)

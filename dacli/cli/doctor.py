@@ -15,9 +15,15 @@ from dacli.weights import checkpoints
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "typer", "rich")
 SETTINGS = (
-    "DACLI_ENCODER", "DACLI_WEIGHTS_DIR", "DACLI_CACHE", "DACLI_MIRRORS", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HOME",
+    "DACLI_ENCODER",
+    "DACLI_WEIGHTS_DIR",
+    "DACLI_CACHE",
+    "DACLI_MIRRORS",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HF_HOME",
     "HTTPS_PROXY",
-)  # fmt: skip
+)
 
 
 def examine() -> list[tuple[str, str]]:

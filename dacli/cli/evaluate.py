@@ -38,13 +38,23 @@ Motion = Annotated[
 
 @judge_app.command("eval", epilog="Example: dacli eval da2k --encoder vits,vitb --precision fp32,bf16 -o scores")
 def evaluate(
-    data: Judged = None, encoder: Encoders = None, model: Model = "v2", weights: Files = None, size: Sizes = None,
-    precision: Precisions = "auto", device: Device = "auto", engine: EngineName = "auto", align: Align = None,
+    data: Judged = None,
+    encoder: Encoders = None,
+    model: Model = "v2",
+    weights: Files = None,
+    size: Sizes = None,
+    precision: Precisions = "auto",
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    align: Align = None,
     unit: DepthUnit = None,
     scenes: Annotated[int, typer.Option(min=1, help="How many, where DATA is left out.")] = 256,
     seed: Annotated[int, typer.Option(min=0, help="The stream of scenes; training uses others.")] = 4242,
-    out: Folder = None, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    out: Folder = None,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Accuracy of one or several networks on DA-2K, on pictures with known depth, or on rendered scenes."""
     from dacli.cli import options
     from dacli.cli.tables import print_table
@@ -83,8 +93,11 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run, with npy or png16.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="That of another run over the same pictures.")],
     align: Annotated[str, typer.Option(help="Fit of B to A: none, median, scale or affine.")] = "affine",
-    out: Folder = None, overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    out: Folder = None,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """How much the depths of two runs over the same pictures differ, and where."""
     from dacli.cli.tables import print_table
     from dacli.evaluation import accuracy, comparison, sweeps, tables
@@ -127,8 +140,9 @@ def scenes(
     clip: Motion = None,
     frames: Annotated[int, typer.Option(min=1, help="Of a clip.")] = 60,
     fps: Annotated[float, typer.Option(help="Frames per second of a clip.")] = 30.0,
-    overwrite: Overwrite = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
     """Rendered pictures with exact depth, intrinsics and camera; clips as one folder of frames each."""
     from dacli.cli import options
     from dacli.scenes import export

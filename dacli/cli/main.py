@@ -13,7 +13,7 @@ import typer
 
 from dacli import __version__, paths, prefetch
 from dacli.batch import inputs, jobs
-from dacli.batch.options import RunOptions  # fmt: skip
+from dacli.batch.options import RunOptions
 from dacli.cli.bench import bench_app
 from dacli.cli.console import Voice
 from dacli.cli.evaluate import judge_app
@@ -76,19 +76,44 @@ app.add_typer(bench_app)
 
 @app.command(epilog="Example: dacli image photo.jpg --encoder tiny --save color,png16 -o depth")
 def image(
-    photos: Photos, out: Out = None, encoder: Encoder = None, model: Model = "v2", weights: Weights = None,
-    size: Size = None, tile: Tile = "auto", precision: Precision = "auto", fp16: Half = False,
-    device: Device = "auto", engine: EngineName = "auto", save: Save = "color", colormap: Colormap = "Spectral_r",
-    near: Near = "white", range_: RangeText = "auto", max_pixels: MaxPixels = 200, overwrite: Overwrite = False,
-    json_: Json = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    photos: Photos,
+    out: Out = None,
+    encoder: Encoder = None,
+    model: Model = "v2",
+    weights: Weights = None,
+    size: Size = None,
+    tile: Tile = "auto",
+    precision: Precision = "auto",
+    fp16: Half = False,
+    device: Device = "auto",
+    engine: EngineName = "auto",
+    save: Save = "color",
+    colormap: Colormap = "Spectral_r",
+    near: Near = "white",
+    range_: RangeText = "auto",
+    max_pixels: MaxPixels = 200,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Depth of one or more pictures."""
     voice = Voice(json_, quiet)
     kinds = formats.parse_formats(save)
     chosen = RunOptions(
-        encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16), [device], engine, colormap,
-        near, range_, pixel_limit(max_pixels), overwrite, tile=check_tile(tile),
-    )  # fmt: skip
+        encoder,
+        model,
+        weights,
+        check_size(size),
+        chosen_precision(precision, half=fp16),
+        [device],
+        engine,
+        colormap,
+        near,
+        range_,
+        pixel_limit(max_pixels),
+        overwrite,
+        tile=check_tile(tile),
+    )
     named, left_out = inputs.exclude_own_outputs(photos, inputs.is_own_picture)
     if left_out:
         voice.note(left_out)
@@ -100,22 +125,52 @@ def image(
 
 @app.command(epilog="Example: dacli folder ./in ./out --save color,png16")
 def folder(
-    source: Source, out: Target, include: Include = None, exclude: Exclude = None, dry_run: DryRun = False,
-    retry_failed: Retry = False, shard: Shard = None, encoder: Encoder = None, model: Model = "v2",
-    weights: Weights = None, size: Size = None, tile: Tile = "auto", precision: Precision = "auto",
-    fp16: Half = False, device: Device = "auto", devices: Devices = None, engine: EngineName = "auto",
-    batch: Batch = "auto", save: Save = "color", colormap: Colormap = "Spectral_r", near: Near = "white",
-    range_: RangeText = "auto", max_pixels: MaxPixels = 200, overwrite: Overwrite = False, json_: Json = False,
+    source: Source,
+    out: Target,
+    include: Include = None,
+    exclude: Exclude = None,
+    dry_run: DryRun = False,
+    retry_failed: Retry = False,
+    shard: Shard = None,
+    encoder: Encoder = None,
+    model: Model = "v2",
+    weights: Weights = None,
+    size: Size = None,
+    tile: Tile = "auto",
+    precision: Precision = "auto",
+    fp16: Half = False,
+    device: Device = "auto",
+    devices: Devices = None,
+    engine: EngineName = "auto",
+    batch: Batch = "auto",
+    save: Save = "color",
+    colormap: Colormap = "Spectral_r",
+    near: Near = "white",
+    range_: RangeText = "auto",
+    max_pixels: MaxPixels = 200,
+    overwrite: Overwrite = False,
+    json_: Json = False,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Depth of every picture below IN, in the same tree below OUT; a rerun goes on where the last one ended."""
     voice = Voice(json_, quiet)
     kinds = formats.parse_formats(save)
     chosen = RunOptions(
-        encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
-        parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
-        parse_batch(batch), check_tile(tile),
-    )  # fmt: skip
+        encoder,
+        model,
+        weights,
+        check_size(size),
+        chosen_precision(precision, half=fp16),
+        parse_devices(devices, device),
+        engine,
+        colormap,
+        near,
+        range_,
+        pixel_limit(max_pixels),
+        overwrite,
+        parse_batch(batch),
+        check_tile(tile),
+    )
     index, count, why = parse_shard(shard, os.environ)
     found = inputs.gather_inputs(source, out, include or (), exclude or ())
     planned = jobs.plan_jobs(found.files, out, kinds, root=found.root)
@@ -165,8 +220,9 @@ def decode(
 @app.command(epilog="Example: dacli demo -o demo")
 def demo(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Output folder.")] = Path("dacli-demo"),
-    seed: Annotated[int, typer.Option(help="Which scene.")] = 21, json_: Json = False,
-) -> None:  # fmt: skip
+    seed: Annotated[int, typer.Option(help="Which scene.")] = 21,
+    json_: Json = False,
+) -> None:
     """A rendered scene with known depth through the bundled model: pictures and accuracy, with no network."""
     from dacli.cli import demo
 

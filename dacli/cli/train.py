@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dacli.batch import inputs, jobs
-from dacli.batch.options import RunOptions  # fmt: skip
+from dacli.batch.options import RunOptions
 from dacli.cli.console import EVERY, Voice
 from dacli.cli.options import (
     Batch,
@@ -79,11 +79,22 @@ Minutes = Annotated[float, typer.Option(min=0, help="Between two checkpoints.")]
 
 @train_app.command("teacher", epilog="Example: dacli train teacher runs/tiny --seed 1")
 def train_teacher(
-    folder: Folder, data: Pairs = None, unit: DepthUnit = None, encoder: Taught = None, init: Init = None,
-    seed: Seed = 1, steps: Steps = None, batch: BatchSize = None, size: Side = None, rate: Rate = None,
-    precision: Arithmetic = "auto", device: Device = "auto", workers: Workers = 2, minutes: Minutes = 5,
+    folder: Folder,
+    data: Pairs = None,
+    unit: DepthUnit = None,
+    encoder: Taught = None,
+    init: Init = None,
+    seed: Seed = 1,
+    steps: Steps = None,
+    batch: BatchSize = None,
+    size: Side = None,
+    rate: Rate = None,
+    precision: Arithmetic = "auto",
+    device: Device = "auto",
+    workers: Workers = 2,
+    minutes: Minutes = 5,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train on exact depth: rendered scenes, or pictures with depth; the weights end up in DIR."""
     from dacli.scenes.layouts import make_scene
     from dacli.training import recipes, run
@@ -95,19 +106,43 @@ def train_teacher(
 
 @train_app.command("label", epilog="Example: dacli train label ./pictures ./labels --encoder vitl")
 def label(
-    source: Source, out: Target, include: Include = None, exclude: Exclude = None, retry_failed: Retry = False,
-    shard: Shard = None, encoder: Encoder = None, model: Model = "v2", weights: Weights = None, size: Size = None,
-    precision: Precision = "auto", fp16: Half = False, device: Device = "auto", devices: Devices = None,
-    batch: Batch = "auto", max_pixels: MaxPixels = 200, overwrite: Overwrite = False, json_: Json = False,
+    source: Source,
+    out: Target,
+    include: Include = None,
+    exclude: Exclude = None,
+    retry_failed: Retry = False,
+    shard: Shard = None,
+    encoder: Encoder = None,
+    model: Model = "v2",
+    weights: Weights = None,
+    size: Size = None,
+    precision: Precision = "auto",
+    fp16: Half = False,
+    device: Device = "auto",
+    devices: Devices = None,
+    batch: Batch = "auto",
+    max_pixels: MaxPixels = 200,
+    overwrite: Overwrite = False,
+    json_: Json = False,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Pseudo-labels, float16 inverse depth, of every picture below IN; a rerun goes on where the last one ended."""
     voice = Voice(json_, quiet)
     chosen = RunOptions(
-        encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
-        parse_devices(devices, device), "auto", "Spectral_r", "white", "auto", pixel_limit(max_pixels), overwrite,
+        encoder,
+        model,
+        weights,
+        check_size(size),
+        chosen_precision(precision, half=fp16),
+        parse_devices(devices, device),
+        "auto",
+        "Spectral_r",
+        "white",
+        "auto",
+        pixel_limit(max_pixels),
+        overwrite,
         parse_batch(batch),
-    )  # fmt: skip
+    )
     index, count, why = parse_shard(shard, os.environ)
     found = inputs.gather_inputs(source, out, include or (), exclude or ())
     planned = jobs.plan_jobs(found.files, out, [formats.FORMATS["half"]], root=found.root)
@@ -128,13 +163,23 @@ def label(
     "student", epilog="Example: dacli train student runs/vits ./pictures ./labels --init dinov2_vits14.pth"
 )
 def train_student(
-    folder: Folder, source: Source, labels: Labels,
-    encoder: Taught = None, init: Init = None,
+    folder: Folder,
+    source: Source,
+    labels: Labels,
+    encoder: Taught = None,
+    init: Init = None,
     strong: Annotated[bool, typer.Option("--strong", help="Perturb pictures strongly: colour, blur, CutMix.")] = False,
-    seed: Seed = 1, steps: Steps = None, batch: BatchSize = None, size: Side = None, rate: Rate = None,
-    precision: Arithmetic = "auto", device: Device = "auto", workers: Workers = 2, minutes: Minutes = 5,
+    seed: Seed = 1,
+    steps: Steps = None,
+    batch: BatchSize = None,
+    size: Side = None,
+    rate: Rate = None,
+    precision: Arithmetic = "auto",
+    device: Device = "auto",
+    workers: Workers = 2,
+    minutes: Minutes = 5,
     quiet: Quiet = False,
-) -> None:  # fmt: skip
+) -> None:
     """Train on pictures and their pseudo-labels; the weights end up in DIR."""
     from dacli.evaluation import datasets
     from dacli.training import recipes, run
@@ -151,11 +196,23 @@ def train_student(
 
 @train_app.command("metric", epilog="Example: dacli train metric runs/metres --encoder tiny --model indoor")
 def train_metric(
-    folder: Folder, data: Pairs = None, unit: DepthUnit = None, encoder: Taught = None, init: Init = None,
-    model: Annotated[str, typer.Option(help="indoor, to 20 m, or outdoor, to 80 m.")] = "indoor", seed: Seed = 1,
-    steps: Steps = None, batch: BatchSize = None, size: Side = None, rate: Rate = None, precision: Arithmetic = "auto",
-    device: Device = "auto", workers: Workers = 2, minutes: Minutes = 5, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    folder: Folder,
+    data: Pairs = None,
+    unit: DepthUnit = None,
+    encoder: Taught = None,
+    init: Init = None,
+    model: Annotated[str, typer.Option(help="indoor, to 20 m, or outdoor, to 80 m.")] = "indoor",
+    seed: Seed = 1,
+    steps: Steps = None,
+    batch: BatchSize = None,
+    size: Side = None,
+    rate: Rate = None,
+    precision: Arithmetic = "auto",
+    device: Device = "auto",
+    workers: Workers = 2,
+    minutes: Minutes = 5,
+    quiet: Quiet = False,
+) -> None:
     """Train a relative network to give metres, on rendered rooms (streets outdoors) or pictures with depth."""
     from dacli.models import registry, tiny
     from dacli.scenes import metric_places
@@ -202,9 +259,15 @@ def refuse_metres(model: str, weights: Path | None) -> None:
 
 
 def go(
-    wanted: "TrainingOptions", command: str, objective: "Objective", given: tuple["Data", str], device_: str, voice: Voice,
-    *, strong: bool = False,
-) -> None:  # fmt: skip
+    wanted: "TrainingOptions",
+    command: str,
+    objective: "Objective",
+    given: tuple["Data", str],
+    device_: str,
+    voice: Voice,
+    *,
+    strong: bool = False,
+) -> None:
     """Train in this process, or as one of those that torchrun started, and print the file of weights."""
     from dacli.inference import device
     from dacli.training import parallel, run

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacli.batch import inputs, jobs
-from dacli.batch.options import RunOptions  # fmt: skip
+from dacli.batch.options import RunOptions
 from dacli.cli.console import Voice
 from dacli.cli.options import (
     Batch,
@@ -61,22 +61,56 @@ Truncated = Annotated[bool, typer.Option("--allow-truncated", help="Make do with
 
 
 def video(
-    clips: Clips, out: Out = None, start: Start = None, end: End = None, max_fps: MaxFps = None, rate: Rate = "24",
-    steady: Steadiness = "on", crf: Quality = 18, frames: Folders = False, resume: Resume = False,
-    allow_truncated: Truncated = False, encoder: Encoder = None, model: Model = "v2", weights: Weights = None,
-    size: Size = None, tile: Tile = "auto", precision: Precision = "auto", fp16: Half = False, device: Device = "auto",
-    devices: Devices = None, engine: EngineName = "auto", batch: Batch = "auto", save: Save = "color",
-    colormap: Colormap = "Spectral_r", near: Near = "white", range_: RangeText = "auto", max_pixels: MaxPixels = 200,
-    overwrite: Overwrite = False, json_: Json = False, quiet: Quiet = False,
-) -> None:  # fmt: skip
+    clips: Clips,
+    out: Out = None,
+    start: Start = None,
+    end: End = None,
+    max_fps: MaxFps = None,
+    rate: Rate = "24",
+    steady: Steadiness = "on",
+    crf: Quality = 18,
+    frames: Folders = False,
+    resume: Resume = False,
+    allow_truncated: Truncated = False,
+    encoder: Encoder = None,
+    model: Model = "v2",
+    weights: Weights = None,
+    size: Size = None,
+    tile: Tile = "auto",
+    precision: Precision = "auto",
+    fp16: Half = False,
+    device: Device = "auto",
+    devices: Devices = None,
+    engine: EngineName = "auto",
+    batch: Batch = "auto",
+    save: Save = "color",
+    colormap: Colormap = "Spectral_r",
+    near: Near = "white",
+    range_: RangeText = "auto",
+    max_pixels: MaxPixels = 200,
+    overwrite: Overwrite = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Depth of a clip as a clip: its frames, its times, its sound; steady from frame to frame."""
     voice = Voice(json_, quiet)
     kinds = formats.parse_formats(save)
     chosen = RunOptions(
-        encoder, model, weights, check_size(size), chosen_precision(precision, half=fp16),
-        parse_devices(devices, device), engine, colormap, near, range_, pixel_limit(max_pixels), overwrite,
-        parse_batch(batch), check_tile(tile),
-    )  # fmt: skip
+        encoder,
+        model,
+        weights,
+        check_size(size),
+        chosen_precision(precision, half=fp16),
+        parse_devices(devices, device),
+        engine,
+        colormap,
+        near,
+        range_,
+        pixel_limit(max_pixels),
+        overwrite,
+        parse_batch(batch),
+        check_tile(tile),
+    )
     span = (parse_time(start, "--start"), parse_time(end, "--end"))
     if max_fps is not None and max_fps <= 0:
         raise UsageError(f"--max-fps {max_fps:g} is no rate", "give frames per second, as 24")

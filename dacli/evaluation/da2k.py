@@ -22,9 +22,17 @@ from dacli.weights import checkpoints
 from dacli.weights.checkpoints import Checkpoint
 
 ARCHIVE = Checkpoint(
-    "DA-2K", "", "", "", "datasets/depth-anything/DA-2K", "DA-2K.zip", "528f83c26f02a6a7a11c5a036dfc9ee19907ebd9",
-    "ff0e48e7cc53273efd1312610e51f1ec87bea0b8a22daf37125fd81246592b81", "Apache-2.0", native_size=0,
-)  # fmt: skip
+    "DA-2K",
+    "",
+    "",
+    "",
+    "datasets/depth-anything/DA-2K",
+    "DA-2K.zip",
+    "528f83c26f02a6a7a11c5a036dfc9ee19907ebd9",
+    "ff0e48e7cc53273efd1312610e51f1ec87bea0b8a22daf37125fd81246592b81",
+    "Apache-2.0",
+    native_size=0,
+)
 ANNOTATIONS = "annotations.json"
 TOP = "DA-2K"  # the folder in the archive
 Point = tuple[int, int]  # row, column

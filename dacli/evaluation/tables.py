@@ -15,10 +15,21 @@ if TYPE_CHECKING:
 ScoreRecord = Mapping[str, object]
 FormatScore = Callable[[str, float], str]
 SCORE_TITLES = {
-    "ordinal": "order", "ramp": "lower is nearer", "delta1": "δ1", "delta2": "δ2", "delta3": "δ3", "abs_rel": "AbsRel",
-    "rmse": "RMSE m", "log10": "log10", "silog": "SILog", "boundary_f1": "boundary F1", "peak_gib": "peak GiB",
-    "times_pipeline": "× pipeline", "times_pipeline_folder": "× pipeline, folder", "times_openvino": "× plain OpenVINO",
-}  # fmt: skip
+    "ordinal": "order",
+    "ramp": "lower is nearer",
+    "delta1": "δ1",
+    "delta2": "δ2",
+    "delta3": "δ3",
+    "abs_rel": "AbsRel",
+    "rmse": "RMSE m",
+    "log10": "log10",
+    "silog": "SILog",
+    "boundary_f1": "boundary F1",
+    "peak_gib": "peak GiB",
+    "times_pipeline": "× pipeline",
+    "times_pipeline_folder": "× pipeline, folder",
+    "times_openvino": "× plain OpenVINO",
+}
 PLAIN_SCORES = frozenset({"abs_rel", "rmse", "log10", "silog", "boundary_f1"})  # the other scores are shares
 
 

@@ -36,9 +36,11 @@ class SceneOrder:
     def made_of(self, index: int, frame: int) -> dict[str, object]:
         """All that decides a picture's files."""
         made: dict[str, object] = {"seed": self.seed, "scene": index, "version": __version__}
-        return made if self.motion is None else made | {
-            "motion": self.motion, "frame": frame, "frames": self.frames, "fps": self.fps
-        }  # fmt: skip
+        return (
+            made
+            if self.motion is None
+            else made | {"motion": self.motion, "frame": frame, "frames": self.frames, "fps": self.fps}
+        )
 
 
 def check_scene_order(order: SceneOrder) -> None:

@@ -65,9 +65,15 @@ class Parts:
         return self.last
 
     def add(
-        self, kind: int, centre: Array, half: Array, rotation: Array = IDENTITY, wear: Material | None = None,
-        taper: float | Array = 0.0, vary: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        kind: int,
+        centre: Array,
+        half: Array,
+        rotation: Array = IDENTITY,
+        wear: Material | None = None,
+        taper: float | Array = 0.0,
+        vary: float = 0.0,
+    ) -> None:
         """Put in n solids of one kind: centres [n, 3] or [3], half lengths likewise, rotations [n, 3, 3] or [3, 3]."""
         centre = np.atleast_2d(np.asarray(centre, float))
         n = len(centre)

@@ -159,9 +159,13 @@ def batch_loss(
 
 
 def training_step(
-    run: TrainingState, course: TrainingPlan, batch: tuple[Tensor, Tensor], learning_rate: float, world: TrainingWorld,
+    run: TrainingState,
+    course: TrainingPlan,
+    batch: tuple[Tensor, Tensor],
+    learning_rate: float,
+    world: TrainingWorld,
     alignment: FeatureAlignment | None = None,
-) -> float:  # fmt: skip
+) -> float:
     """The loss of a batch, pictures and inverse depth as in measure(), before one update by all processes' parts."""
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate * group["share"]
@@ -191,9 +195,15 @@ def floating_buffers(network: nn.Module) -> list[Tensor]:
 
 
 def train_network(
-    run: TrainingState, course: TrainingPlan, folder: Path, world: TrainingWorld, workers: int, minutes: float,
-    report: Callable[[dict[str, Any]], None], alignment: FeatureAlignment | None = None,
-) -> None:  # fmt: skip
+    run: TrainingState,
+    course: TrainingPlan,
+    folder: Path,
+    world: TrainingWorld,
+    workers: int,
+    minutes: float,
+    report: Callable[[dict[str, Any]], None],
+    alignment: FeatureAlignment | None = None,
+) -> None:
     """Run all stages to their end, a checkpoint every few minutes; steps that the run has done already are left out.
 
     One cycle of the learning rate spans the stages of a peak. `report` gets a row for every step. Raises DacliError if

@@ -60,9 +60,16 @@ class TrainingOptions:
 
 
 def run_training(
-    wanted: TrainingOptions, command: str, objective: Objective, source: TrainingSource, data: str, world: TrainingWorld, report: StepReport,
-    *, strong: bool = False,
-) -> Path:  # fmt: skip
+    wanted: TrainingOptions,
+    command: str,
+    objective: Objective,
+    source: TrainingSource,
+    data: str,
+    world: TrainingWorld,
+    report: StepReport,
+    *,
+    strong: bool = False,
+) -> Path:
     """Train, or go on where the folder's checkpoint left off; the file of weights, which is the running average.
 
     `data` tells these pictures from others; `report` gets a row for every step. Raises DacliError if the folder cannot
@@ -75,9 +82,14 @@ def run_training(
             share_gradients(stage.batch, world)
     course = TrainingPlan(schedule, objective, source, wanted.seed, network.spec.multiple, strong, dtype)
     settings = {
-        "command": command, "encoder": encoder, "init": describe_data(wanted.init), "seed": str(wanted.seed), "data": data,
-        "strong": str(strong), "precision": str(dtype).removeprefix("torch."),
-    }  # fmt: skip
+        "command": command,
+        "encoder": encoder,
+        "init": describe_data(wanted.init),
+        "seed": str(wanted.seed),
+        "data": data,
+        "strong": str(strong),
+        "precision": str(dtype).removeprefix("torch."),
+    }
     made = settings | schedule.settings()
     run, alignment = resume_training(network.to(world.device), course, made, world, aligned=wanted.init is not None)
     if (wanted.folder / CHECKPOINT_FILE).exists():

@@ -67,9 +67,14 @@ def test_a_folder_that_cannot_be_listed_fails_by_name(tmp_path: Path, monkeypatc
 
 def test_find_takes_a_name_without_extension_by_its_first_bytes(tmp_path: Path) -> None:
     starts = {
-        "jpeg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG\r\n\x1a\n", "webp": b"RIFF\1\2\3\4WEBP", "gif": b"GIF89a",
-        "tiff": b"II*\0", "bmp": b"BM\1\2\3\4\0\0\0\0", "avif": b"\0\0\0\x20ftypavif",
-    }  # fmt: skip
+        "jpeg": b"\xff\xd8\xff\xe0",
+        "png": b"\x89PNG\r\n\x1a\n",
+        "webp": b"RIFF\1\2\3\4WEBP",
+        "gif": b"GIF89a",
+        "tiff": b"II*\0",
+        "bmp": b"BM\1\2\3\4\0\0\0\0",
+        "avif": b"\0\0\0\x20ftypavif",
+    }
     for name, start in starts.items():
         (tmp_path / name).write_bytes(start + bytes(40))
     touched(tmp_path, "Makefile", "README", "empty")

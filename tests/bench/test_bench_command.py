@@ -42,7 +42,7 @@ def little(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command is run for its memory."""
     monkeypatch.setattr(table, "image_peak_memory", lambda *_: 0.25)
-    monkeypatch.setattr("dacli.bench.contact_sheet.memory", lambda *_: 0.25)
+    monkeypatch.setattr("dacli.bench.contact_sheet.image_peak_memory", lambda *_: 0.25)
 
 
 @pytest.fixture
@@ -106,9 +106,13 @@ def test_ratios_are_medians_of_turns_and_only_where_there_is_a_rival() -> None:
     }
     mine, pipeline, plain = table.summarize_turns(runners, seconds, files=8)
     assert mine == {
-        "seconds": 2.0, "network_seconds": 1.0, "pictures_per_second": 4.0, "times_pipeline": 2.0,
-        "times_pipeline_folder": 4.0, "times_openvino": 0.9,
-    }  # fmt: skip
+        "seconds": 2.0,
+        "network_seconds": 1.0,
+        "pictures_per_second": 4.0,
+        "times_pipeline": 2.0,
+        "times_pipeline_folder": 4.0,
+        "times_openvino": 0.9,
+    }
     assert (pipeline["pictures_per_second"], pipeline["times_pipeline"], plain["times_openvino"]) == (1.0, 1.0, 1.0)
     assert all(math.isnan(float(str(plain[name]))) for name in ("seconds", "pictures_per_second", "times_pipeline"))
     (alone,) = table.summarize_turns(runners[:1], {kind: each[:1] for kind, each in seconds.items()}, files=8)
@@ -285,7 +289,7 @@ def test_what_fails_leaves_its_place_in_the_sheet_empty(
             raise DacliError("it is full")
         return 1.0
 
-    monkeypatch.setattr("dacli.bench.contact_sheet.memory", failing)
+    monkeypatch.setattr("dacli.bench.contact_sheet.image_peak_memory", failing)
     options = (*SMALL, "--size", "32,64", "--engine", "torch", "--precision", "fp32,bf16", "--json", "-q")
     run = dacli("bench", *options, "--sheet", photo, "-o", "s.png")
     assert (run.code, json.loads(run.out), run.err) == (1, {"sheet": "s.png"}, ["error: it is full"])

@@ -27,8 +27,10 @@ def test_scenes_are_the_same_ones_every_time_in_three_formats(rendering: layouts
     again = tile_quality.drawn(5, 300)
     assert torch.equal(again.rgb, rendering.rgb)
     assert {tuple(tile_quality.drawn(index, 30).depth.shape[1:]) for index in range(9)} == {
-        (30, 40), (40, 30), (30, 30)
-    }  # fmt: skip
+        (30, 40),
+        (40, 30),
+        (30, 30),
+    }
 
 
 def test_most_scenes_hold_thin_structures() -> None:

@@ -106,7 +106,7 @@ def test_models_in_metres_are_judged_without_a_fit_on_what_metres_are_learned_wi
     run = dacli("eval", "--model", model, *options, "--json")
     (found,) = run.objects
     assert (run.code, found["align"], found["pictures"]) == (0, "none", 2)
-    predictor = Predictor(tiny.load_tiny(home / "own.safetensors"), device.resolve_plan("cpu", "fp32"), 32)
+    predictor = build_predictor(tiny.load_tiny(home / "own.safetensors"), device.resolve_plan("cpu", "fp32"), 32)
     expected = []
     for index, size in enumerate(scoring.SCENE_FORMATS):
         drawn = render_layouts([metric_places.METRIC_PLACES[model](9, index)], *size)

@@ -289,10 +289,14 @@ def test_a_rerun_redoes_only_what_a_change_asks_for(dacli: Run, home: Path, chan
 
 
 OTHER: dict[str, tuple[str, ...]] = {
-    "size": ("--size", "64"), "colormap": ("--colormap", "gray"), "near": ("--near", "black"),
-    "range": ("--range", "p2,p98"), "overwrite": ("--overwrite",), "precision": ("--precision", "fp32"),
+    "size": ("--size", "64"),
+    "colormap": ("--colormap", "gray"),
+    "near": ("--near", "black"),
+    "range": ("--range", "p2,p98"),
+    "overwrite": ("--overwrite",),
+    "precision": ("--precision", "fp32"),
     "tile": ("--tile", "on"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("option", OTHER)

@@ -146,9 +146,22 @@ def test_a_student_of_another_encoder_than_its_teacher(strong: tuple[str, ...], 
     dacli("label", "photos", "labels", "--encoder", "tiny", "--size", "64", "--exclude", "late.png")
     init = vits_file(Path("vits.pth"))
     code, out, err = dacli(
-        "student", "run", "photos", "labels", "--init", init, "--steps", "1", "--batch", "2", "--size", "56",
-        "--workers", "0", *strong,
-    )  # fmt: skip
+        "student",
+        "run",
+        "photos",
+        "labels",
+        "--init",
+        init,
+        "--steps",
+        "1",
+        "--batch",
+        "2",
+        "--size",
+        "56",
+        "--workers",
+        "0",
+        *strong,
+    )
     assert (code, out, err) == (0, ["run/vits.safetensors"], ["1 pictures have no label and are left out"])
     choice = registry.choose_model(None, "v2", Path("run/vits.safetensors"))
     network = registry.open_own_file(Path("run/vits.safetensors"), choice).network

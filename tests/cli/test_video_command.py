@@ -422,8 +422,11 @@ def test_one_bad_clip_does_not_stop_the_others(dacli: Run, home: Path) -> None:
     run = dacli("video", "a.mp4", "b.mp4", "gone.mp4", "c.mp4", *SMALL, "--json")
     assert run.code == 1
     assert {told["input"]: told["ok"] for told in run.objects} == {
-        "a.mp4": True, "b.mp4": False, "gone.mp4": False, "c.mp4": True,
-    }  # fmt: skip
+        "a.mp4": True,
+        "b.mp4": False,
+        "gone.mp4": False,
+        "c.mp4": True,
+    }
     assert [line.split(":")[1].split()[0] for line in run.errors] == ["b.mp4", "gone.mp4"]
     assert len(footage.pixels(home / "c_color.mp4")) == 3
 

@@ -53,7 +53,7 @@ GOOD: Annotations = {
     "images/indoor/a.png": [pair(LOW, HIGH), pair(LOW, LEFT, 2), pair(HIGH, LOW), pair(LEFT, LEFT)],
     "images/indoor/b.png": [pair(RIGHT, LEFT)],
     "images/non_real/c.png": [pair(LEFT, RIGHT, 2)],
-}  # fmt: skip
+}
 EXPECTED = {"all": 3.5, "indoor": 3.5, "non_real": 0.0}
 COUNT = {"all": 6, "indoor": 5, "non_real": 1}
 

@@ -141,10 +141,14 @@ def test_boundary_f1_is_published_recall_and_precision() -> None:
         for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
             edges = []
             for d in (prediction, truth):
-                edges.append({
-                    (y, x) for y in range(12) for x in range(14)
-                    if 0 <= y + dy < 12 and 0 <= x + dx < 14 and d[y + dy, x + dx] / d[y, x] > t
-                })  # fmt: skip
+                edges.append(
+                    {
+                        (y, x)
+                        for y in range(12)
+                        for x in range(14)
+                        if 0 <= y + dy < 12 and 0 <= x + dx < 14 and d[y + dy, x + dx] / d[y, x] > t
+                    }
+                )
             found, real = edges
             shares[0].append(len(found & real) / max(len(found), 1))
             shares[1].append(len(found & real) / max(len(real), 1))

@@ -124,7 +124,7 @@ def test_what_lies_beyond_the_reach_counts_for_nothing() -> None:
 
 
 def test_the_bundled_model_sees_more_than_that_below_is_near() -> None:
-    predictor = Predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
+    predictor = build_predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
     found = []
     for index in range(12):
         picture = layouts.render_layouts([layouts.make_scene(HELD_OUT, index)], 256, 256)

@@ -22,9 +22,15 @@ class Machine:
     monkeypatch: pytest.MonkeyPatch
 
     def has(
-        self, *, cuda: int = 0, mps: bool = False, amx: bool = False, avx512: bool = False, openvino: bool = False,
+        self,
+        *,
+        cuda: int = 0,
+        mps: bool = False,
+        amx: bool = False,
+        avx512: bool = False,
+        openvino: bool = False,
         nncf: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         patch = self.monkeypatch.setattr
         patch(torch.cuda, "is_available", lambda: cuda > 0)
         patch(torch.cuda, "device_count", lambda: cuda)

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import re
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,31 +11,28 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import dacli.inference.predictor as predictor_module
 from dacli.errors import DacliError
+from dacli.inference import loading
 from dacli.inference.device import ExecutionPlan
-from dacli.inference.engines.torch_engine import Engine, prepare_network
-from dacli.inference.predictor import Predictor
+from dacli.inference.engines.torch_engine import TorchEngine, prepare_network
+from dacli.inference.loading import build_predictor
+from dacli.inference.predictor import Predictor, pass_bytes
 from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
 from dacli.types import TileMode
 from tests.models.test_depth_anything import build, weights_of
+from tests.support.models import SmallModel
 
 Pixels = npt.NDArray[np.uint8]
 
 
-class Stub(nn.Module):
+class Stub(SmallModel):
     """A network that predicts the mean of the channels times `factor`, or what `answer` makes of it."""
 
-    patch, native_size, align_corners, last_layers = 14, 28, True, "out"
-    largest_pass, heads, bytes_per_pixel = 56, 2, 100
-
     def __init__(self, factor: float = 1.0, max_depth: float | None = None) -> None:
-        super().__init__()
+        super().__init__(max_depth)
         self.factor = nn.Parameter(torch.tensor(factor))
-        self.out = nn.Linear(1, 1)
-        self.max_depth = max_depth
         self.dtypes: list[torch.dtype] = []
         self.pixels: list[int] = []
 
@@ -53,7 +50,7 @@ def plan(precision: str = "fp32") -> ExecutionPlan:
 
 
 def predictor(network: Any, precision: str = "fp32", size: int | None = None, tile: TileMode = "auto") -> Predictor:
-    return Predictor(network, plan(precision), size, tile=tile)
+    return build_predictor(network, plan(precision), size, tile=tile)
 
 
 def picture(height: int, width: int, seed: int = 0) -> Pixels:
@@ -158,8 +155,8 @@ def test_metres_stay_metres(vits: DepthAnything) -> None:
     metric = build(weights_of("vits"), "vits", depth=20.0)
     made = predictor(metric, size=56).predict([picture(40, 60)])[0].depth
     raw = predictor(copy.deepcopy(vits), size=56)
-    assert predictor(metric, size=56).quantity == "metres"
-    assert raw.quantity == "inverse depth"
+    assert predictor(metric, size=56).spec.quantity == "metres"
+    assert raw.spec.quantity == "inverse depth"
     assert 0 < made.min() < made.max() < 20
     assert made.max() > 10  # sigmoid(0) is 10 metres
 
@@ -175,14 +172,16 @@ def test_a_result_that_overflows_in_half_precision_is_redone_in_float32_with_a_n
     assert np.allclose(redone.depth, expected, rtol=1e-4)
 
 
-def test_the_float32_engine_is_made_once_and_leaves_the_fast_one_alone() -> None:
+def test_the_float32_engine_is_made_once_and_leaves_the_fast_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[TorchEngine] = []
+    original = TorchEngine.in_float32
+    monkeypatch.setattr(TorchEngine, "in_float32", lambda self: made.append(original(self)) or made[-1])
     network = Stub(factor=250.0)
     machine = predictor(network, "fp16")
     bright = np.full((28, 28, 3), 255, np.uint8)
     machine.predict([bright])
-    first = machine.exact
     machine.predict([bright])
-    assert machine.exact is first is not None
+    assert len(made) == 1
     assert network.dtypes == [torch.float16] * 2
     assert next(network.parameters()).dtype == torch.float16
 
@@ -315,11 +314,10 @@ def test_one_pass_that_would_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_one_pass_needs_grows_with_the_pixels_and_where_attention_is_not_fused_with_their_square() -> None:
-    network = Stub()
-    whole, half = predictor(network), predictor(network, "bf16")
-    assert (whole.needs(140, 280), half.needs(140, 280)) == (100 * 140 * 280, 50 * 140 * 280)
-    whole.engine.plan = dataclasses.replace(plan(), device="mps")
-    assert whole.needs(140, 280) == 100 * 140 * 280 + 4 * 2 * (10 * 20) ** 2
+    spec, mps = Stub().spec, dataclasses.replace(plan(), device="mps")
+    whole, half = pass_bytes(spec, plan(), 140, 280), pass_bytes(spec, plan("bf16"), 140, 280)
+    assert (whole, half) == (100 * 140 * 280, 50 * 140 * 280)
+    assert pass_bytes(spec, mps, 140, 280) == 100 * 140 * 280 + 4 * 2 * (10 * 20) ** 2
 
 
 def test_the_native_size_is_never_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,10 +347,9 @@ def test_the_mode_decides_who_is_made_of_tiles(*, tile: TileMode, size: int, til
     assert made.depth.shape == (60, 90)
 
 
-def test_off_is_one_pass_of_the_published_rule_at_any_size(exact: Predictor) -> None:
-    network = exact.engine.network
+def test_off_is_one_pass_of_the_published_rule_at_any_size(vits: DepthAnything) -> None:
+    network = copy.deepcopy(vits)
     machine = predictor(network, size=168, tile="off")
-    machine.native = 56
     rgb = picture(60, 90)
     with torch.inference_mode():
         raw = network(normalize_image(rgb, network_size(60, 90, 168))[None])[0]
@@ -363,16 +360,17 @@ def test_off_is_one_pass_of_the_published_rule_at_any_size(exact: Predictor) -> 
 def test_tiles_of_several_pictures_are_those_of_each_alone_and_are_told() -> None:
     machine = predictor(Stub(), size=112)
     told: list[tuple[int, int]] = []
-    machine.report = lambda done, count: told.append((done, count))
     pictures = [shaded(), shaded()[::-1], shaded(400, 300)]
+    raws = [machine.infer([machine.prepare(one)], lambda done, of: told.append((done, of)))[0] for one in pictures]
     together = machine.predict(pictures)
     tiles = together[0].tiles
+    assert [raw.tiles for raw in raws] == [one.tiles for one in together]
     assert told[:tiles] == [(n, tiles) for n in range(1, tiles + 1)]
     assert len(told) == 3 * tiles
     for batch in (1, 4):
-        machine.batch = batch
+        several = build_predictor(Stub(), plan(), 112, batch=batch)
         for one, alone in zip(together, pictures, strict=True):
-            assert np.array_equal(machine.predict([alone])[0].depth, one.depth)
+            assert np.array_equal(several.predict([alone])[0].depth, one.depth)
 
 
 @pytest.mark.parametrize(
@@ -393,15 +391,15 @@ def test_pictures_share_the_engine_or_tiles_do(
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     asked: list[int] = []
 
-    def start(_: Any, __: Any, count: int, ___: Any) -> Engine:
+    def start(_: Any, __: Any, count: int, ___: Any) -> TorchEngine:
         asked.append(count)
-        return Engine(Stub(), plan())
+        return TorchEngine(Stub(), plan())
 
-    monkeypatch.setattr(predictor_module, "start", start)
+    monkeypatch.setattr(loading, "start_engine", start)
     how = dataclasses.replace(plan(), engine=engine)
-    made = Predictor(cast("Any", Stub()), how, size, pictures=pictures, tile="auto")
+    made = build_predictor(Stub(), how, size, pictures=pictures, tile="auto")
     assert asked == [streams]
-    assert len({id(each) for each in made.shared()}) == shared
+    assert made.concurrency == shared
 
 
 def test_the_picture_is_held_no_larger_than_the_canvas() -> None:
@@ -446,19 +444,19 @@ def test_other_faults_of_torch_are_not_called_lack_of_memory() -> None:
 
 
 def test_an_engine_uses_the_cores_it_may_use_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dacli.inference.engines.torch_engine.cores", lambda: 3)
+    monkeypatch.setattr("dacli.inference.engines.torch_engine.usable_cores", lambda: 3)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    Engine(Stub(), plan())
+    TorchEngine(Stub(), plan())
     assert torch.get_num_threads() == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
-    Engine(Stub(), plan())
+    TorchEngine(Stub(), plan())
     assert torch.get_num_threads() == 1
 
 
 def test_an_engine_computes_in_its_precision_except_in_the_last_layers() -> None:
     network = Stub()
-    depth = Engine(network, plan("bf16")).forward(torch.ones(1, 3, 28, 28))
+    depth = TorchEngine(network, plan("bf16")).forward(torch.ones(1, 3, 28, 28))
     assert network.dtypes == [torch.bfloat16]
     assert network.out.weight.dtype == torch.float32
     assert depth.dtype == torch.float32
@@ -475,7 +473,8 @@ def test_variances_beyond_float16_do_not_silence_their_channels() -> None:
     torch.testing.assert_close(found.float(), x / 1000, atol=2e-3, rtol=2e-3)
 
 
-def test_weights_of_convolutions_lie_channels_last(exact: Predictor) -> None:
-    convolutions = [value for value in exact.engine.network.parameters() if value.ndim == 4]
+def test_weights_of_convolutions_lie_channels_last(vits: DepthAnything) -> None:
+    engine = TorchEngine(copy.deepcopy(vits), plan())
+    convolutions = [value for value in engine.network.parameters() if value.ndim == 4]
     assert convolutions
     assert all(value.is_contiguous(memory_format=torch.channels_last) for value in convolutions)

@@ -139,7 +139,7 @@ def test_what_has_no_size_is_refused(arguments: tuple[int, int, int]) -> None:
     ],
 )
 def test_who_is_made_of_tiles(*, mode: types.TileMode, size: int, expected: bool) -> None:
-    assert tiling.wanted(mode, size, 1036) is expected
+    assert tiling.uses_tiles(mode, size, 1036) is expected
 
 
 @given(st.integers(1, 400), st.sampled_from([(518, 14), (256, 32), (64, 8), (32, 16)]))

@@ -228,9 +228,14 @@ def test_the_float32_copy_of_a_comfyui_folder_spares_the_download(
 
 @pytest.mark.parametrize(("name", "model", "depth"), [("vits-indoor", "indoor", 20), ("vits-v1", "v1", None)])
 def test_published_files_of_other_models(
-    published: dict[str, Checkpoint], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    name: str, model: str, depth: float | None,
-) -> None:  # fmt: skip
+    published: dict[str, Checkpoint],
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    model: str,
+    depth: float | None,
+) -> None:
     comfy(tmp_path, monkeypatch, published[name], files / "own.pth")
     made = opened(choose_model("vits", model, None))
     assert made.network.max_depth == depth

@@ -90,9 +90,10 @@ def mesh_depth(mesh: Any, origin: Array, ways: Array) -> tuple[Array, Array, Arr
 
 
 every_shape = pytest.mark.parametrize(
-    ("kind", "taper"), [(BOX, 0), (ELLIPSOID, 0), (FRUSTUM, 0), (FRUSTUM, 0.4), (FRUSTUM, 1)],
+    ("kind", "taper"),
+    [(BOX, 0), (ELLIPSOID, 0), (FRUSTUM, 0), (FRUSTUM, 0.4), (FRUSTUM, 1)],
     ids=["box", "ellipsoid", "cylinder", "frustum", "cone"],
-)  # fmt: skip
+)
 
 
 def turned_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, Any, Array, Array]:
@@ -254,19 +255,31 @@ def test_the_walls_of_a_room_from_inside() -> None:
 
 def plain_lights(**changed: list[float] | float) -> Lights:
     rows: dict[str, list[float] | float] = {
-        "sun": [0, 1, 0], "sun_colour": [1, 0.9, 0.8], "lamp": [0, 0, 0], "lamp_colour": [0, 0, 0], "lamp_reach": 1,
-        "ambient": [0.2, 0.3, 0.4], "fog_colour": [0.5, 0.6, 0.7], "fog": 0, "clouds": [0, 1, 0, 0],
-        "centre": [0, 0, 0], "extent": 6,
-    }  # fmt: skip
+        "sun": [0, 1, 0],
+        "sun_colour": [1, 0.9, 0.8],
+        "lamp": [0, 0, 0],
+        "lamp_colour": [0, 0, 0],
+        "lamp_reach": 1,
+        "ambient": [0.2, 0.3, 0.4],
+        "fog_colour": [0.5, 0.6, 0.7],
+        "fog": 0,
+        "clouds": [0, 1, 0, 0],
+        "centre": [0, 0, 0],
+        "extent": 6,
+    }
     tensors = {key: torch.tensor(value).float()[None] for key, value in (rows | changed).items()}
     return Lights(sky=torch.tensor([[[0.2, 0.4, 0.9], [0.8, 0.8, 0.8]]]), **tensors)
 
 
 def floor_and_box() -> Solids:
     plain = {
-        "colours": np.full((3, 3), 0.5), "texture": np.zeros(2, int), "grain": np.ones(2), "overlay": np.array(0.0),
-        "gloss": np.array(0.0), "glow": np.array(0.0),
-    }  # fmt: skip
+        "colours": np.full((3, 3), 0.5),
+        "texture": np.zeros(2, int),
+        "grain": np.ones(2),
+        "overlay": np.array(0.0),
+        "gloss": np.array(0.0),
+        "glow": np.array(0.0),
+    }
     parts = Parts(np.random.default_rng(0))
     parts.add(BOX, np.array([0, -1.0, 0]), np.array([50, 1.0, 50]), wear=plain)
     parts.add(BOX, np.array([0, 1.5, 0]), np.array([1.0, 0.25, 0.6]), wear=plain)
@@ -363,8 +376,10 @@ def test_cameras_project_where_their_rays_go() -> None:
     rng = np.random.default_rng(4)
     place, turned = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(np.stack([rotation(rng), rotation(rng)]))
     sun = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(2, 3))), dim=-1)
-    sides = (raycast.perspective_camera(place, turned, torch.tensor([30.0, 50.0]).double(), 20, 30),
-             raycast.orthographic_camera(place, sun, torch.tensor([3.0, 8.0]).double(), 20))  # fmt: skip
+    sides = (
+        raycast.perspective_camera(place, turned, torch.tensor([30.0, 50.0]).double(), 20, 30),
+        raycast.orthographic_camera(place, sun, torch.tensor([3.0, 8.0]).double(), 20),
+    )
     for seen in sides:
         x, y, t = 3.25, 11.5, 7.0
         pixel = torch.tensor([1, x, y]).double()

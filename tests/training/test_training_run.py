@@ -312,9 +312,18 @@ def spoilt(name: str, good: bytes, path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["empty", "garbage", "truncated", "another network", "a part missing", "no checkpoint", "another optimiser", "code",
-     "missing"],
-)  # fmt: skip
+    [
+        "empty",
+        "garbage",
+        "truncated",
+        "another network",
+        "a part missing",
+        "no checkpoint",
+        "another optimiser",
+        "code",
+        "missing",
+    ],
+)
 def test_damaged_checkpoints_are_named_in_one_line(name: str, tmp_path: Path) -> None:
     path = tmp_path / CHECKPOINT_FILE
     fresh().save(path)
@@ -344,8 +353,12 @@ def test_a_training_leaves_weights_a_log_and_pictures(tmp_path: Path) -> None:
     rows: Rows = []
     path = taught(wanted(tmp_path / "run"), rows.append)
     assert {p.name for p in (tmp_path / "run").iterdir()} == {
-        "checkpoint.pt", "log.jsonl", "loss.png", "samples.png", "tiny.safetensors"
-    }  # fmt: skip
+        "checkpoint.pt",
+        "log.jsonl",
+        "loss.png",
+        "samples.png",
+        "tiny.safetensors",
+    }
     assert [row["step"] for row in rows] == list(range(1, 7))
     assert all(row["rate"] > 0 for row in rows)
     log = log_of(tmp_path / "run")

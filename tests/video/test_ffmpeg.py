@@ -178,8 +178,19 @@ def test_names_that_ffmpeg_would_take_for_something_else(tmp_path: Path, monkeyp
 
 
 def test_a_listing_is_what_framecrc_prints(tmp_path: Path) -> None:
-    clip = footage.make(tmp_path / "a.mp4", "-vf", f"{footage.VARY},setsar=4/3", "-fps_mode", "passthrough",
-                        "-enc_time_base", "1:24000", "-video_track_timescale", "24000", "-bf", "2")  # fmt: skip
+    clip = footage.make(
+        tmp_path / "a.mp4",
+        "-vf",
+        f"{footage.VARY},setsar=4/3",
+        "-fps_mode",
+        "passthrough",
+        "-enc_time_base",
+        "1:24000",
+        "-video_track_timescale",
+        "24000",
+        "-bf",
+        "2",
+    )
     found, _ = ffmpeg.list_media(["-i", ffmpeg.file_url(clip), "-map", "0:V:0", "-c", "copy"])
     base, packets = footage.packets(clip)
     assert found is not None

@@ -141,8 +141,10 @@ def test_tracks_beside_the_video(tmp_path: Path) -> None:
     codecs = ["-c:a:0", "aac", "-c:a:1", "libopus", "-c:s", "copy", "-metadata:s:a:0", "language=ger"]
     make(tmp_path / "a.mkv", *sound, *maps, *codecs, *H264, frames=24)
     assert probe.probe_clip(tmp_path / "a.mkv").tracks == (
-        SoundTrack(1, "audio", "aac"), SoundTrack(2, "audio", "opus"), SoundTrack(3, "subtitle", "subrip"),
-    )  # fmt: skip
+        SoundTrack(1, "audio", "aac"),
+        SoundTrack(2, "audio", "opus"),
+        SoundTrack(3, "subtitle", "subrip"),
+    )
 
 
 def test_a_cover_is_no_clip(tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ from dacli.errors import DacliError, MemoryShortError
 from dacli.inference.device import ExecutionPlan, has_fast_bf16
 from dacli.inference.engines import openvino_engine
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
-from dacli.inference.engines.torch_engine import Engine
-from dacli.inference.predictor import Predictor
+from dacli.inference.engines.torch_engine import TorchEngine
+from dacli.inference.loading import build_predictor
 from dacli.inference.preprocess import normalize_image
 from dacli.io import files
 from dacli.models import tiny
 from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import DepthModel
+from dacli.models.spec import DepthModel
 from dacli.models.tiny import Tiny
 from tests.models.test_depth_anything import build, weights_of
 
@@ -89,7 +89,7 @@ def small() -> Tiny:
 
 def check_equality(network: DepthModel, bf16: float = 1e-2) -> None:
     """Raise unless both precisions agree with torch in float32 at three sizes, of two pictures at once too."""
-    sizes = [(size[0] // 14 * network.patch, size[1] // 14 * network.patch) for size in SIZES]
+    sizes = [(size[0] // 14 * network.spec.multiple, size[1] // 14 * network.spec.multiple) for size in SIZES]
     for precision, tolerance in (("fp32", 1e-3), ("bf16", bf16)):
         if precision == "bf16" and not has_fast_bf16():
             continue
@@ -124,7 +124,7 @@ def test_bf16_is_nearer_to_float32_than_torchs_bf16() -> None:
     network, x = named("vits"), pictures(112, 154)
     exact = by_torch(network, x)
     half = OpenVINOEngine(network, plan("bf16")).forward(x)
-    torchs = Engine(copy.deepcopy(network), plan("bf16", "torch")).forward(x)
+    torchs = TorchEngine(copy.deepcopy(network), plan("bf16", "torch")).forward(x)
     assert 1e-4 < relative_error(half, exact) < relative_error(torchs, exact)
     assert len(np.unique(half)) > 20 * 256
 
@@ -138,7 +138,9 @@ def test_float32_is_what_an_overflow_gets(small: Tiny) -> None:
 
 def test_a_predictor_takes_the_engine_of_its_plan(small: Tiny) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    made, expected = (Predictor(small, plan("fp32", name), 64).predict([photo])[0] for name in ("openvino", "torch"))
+    made, expected = (
+        build_predictor(small, plan("fp32", name), 64).predict([photo])[0] for name in ("openvino", "torch")
+    )
     assert made.depth.shape == (50, 70)
     assert not np.array_equal(made.depth, expected.depth)  # or torch made both
     assert np.linalg.norm(made.depth - expected.depth) <= 1e-4 * np.linalg.norm(expected.depth)
@@ -402,7 +404,7 @@ def test_its_makers_are_told_nothing(tmp_path: Path) -> None:
     code = (
         "import threading; from dacli.inference.engines.openvino_engine import *; "
         "from dacli.models import tiny; from dacli.inference import device; "
-        "OpenVINOEngine(tiny.load(), device.resolve('cpu', engine='openvino')); "
+        "OpenVINOEngine(tiny.load_tiny(), device.resolve_plan('cpu', engine='openvino')); "
         "print(sys.modules['openvino_telemetry'], threading.active_count())"
     )
     home = {name: str(tmp_path / "home") for name in ("HOME", "USERPROFILE")}
@@ -416,7 +418,7 @@ def test_an_installation_that_does_not_load_is_one_line(small: Tiny, monkeypatch
     monkeypatch.delitem(sys.modules, "dacli.inference.engines.openvino_engine")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(DacliError, match="OpenVINO cannot be loaded") as caught:
-        Predictor(small, plan())
+        build_predictor(small, plan())
     assert "--engine torch" in caught.value.hint
 
 

@@ -21,7 +21,7 @@ from dacli.inference import device
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.engines import openvino_engine, quantization
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
-from dacli.inference.predictor import Predictor
+from dacli.inference.loading import build_predictor
 from dacli.models import tiny
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
@@ -32,12 +32,12 @@ from tests.support.commands import SMALL, Run, photo
 INT8 = ExecutionPlan("cpu", "openvino", "int8", half_weights=False, reason="")
 FP32 = ExecutionPlan("cpu", "openvino", "fp32", half_weights=False, reason="")
 BITS8 = {"i8", "u8"}
-QUANTISE = """
+QUANTIZE = """
 import sys
 from dacli.models import tiny
-from dacli.inference.device import resolve
+from dacli.inference.device import resolve_plan
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
-OpenVINOEngine(tiny.load(), resolve("cpu", "int8"), say=lambda line: print(line, file=sys.stderr))
+OpenVINOEngine(tiny.load_tiny(), resolve_plan("cpu", "int8"), say=lambda line: print(line, file=sys.stderr))
 print("nncf" in sys.modules, sys.modules["openvino_telemetry"])
 """
 
@@ -55,7 +55,7 @@ class Filled:
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
     cache, home = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("home") / "none"
     its = {"DACLI_CACHE": str(cache), "HOME": str(home), "USERPROFILE": str(home), "FORCE_COLOR": "1"}
-    command = [sys.executable, "-W", "error", "-c", QUANTISE]
+    command = [sys.executable, "-W", "error", "-c", QUANTIZE]
     runs = [
         subprocess.run(command, capture_output=True, text=True, timeout=600, check=True, env=os.environ | its)
         for _ in range(2)
@@ -108,7 +108,9 @@ def test_tiny_in_int8_orders_points_as_float32_does(
 ) -> None:
     monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
     data = scoring.rendered_scenes(8, 90210, "affine")
-    of = [scoring.evaluate_predictor(Predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)]
+    of = [
+        scoring.evaluate_predictor(build_predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)
+    ]
     assert of[0]["ordinal"] > 0.8
     assert abs(of[1]["ordinal"] - of[0]["ordinal"]) <= 0.005
     assert of[1]["ordinal"] != of[0]["ordinal"]  # or float32 was judged twice
@@ -179,7 +181,7 @@ def test_a_quantised_network_and_the_float_one_are_kept_side_by_side(
 ) -> None:
     told: list[str] = []
     for plan in (INT8, FP32, INT8, FP32):
-        Predictor(copy.deepcopy(small), plan, say=told.append)
+        build_predictor(copy.deepcopy(small), plan, log=told.append)
     assert len(quantised) == len(told) == 1
     assert ["_int8-" in name for name in kept(cache)] == [False, True]
 
@@ -285,9 +287,14 @@ def test_bench_compares_int8_on_openvino_with_others_on_both_engines() -> None:
     ],
 )
 def test_what_int8_needs_is_one_line(
-    dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], lacking: list[str],
-    how: tuple[str, ...], line: str,
-) -> None:  # fmt: skip
+    dacli: Run,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    lacking: list[str],
+    how: tuple[str, ...],
+    line: str,
+) -> None:
     photo(home / "a.jpg")
     for name in lacking:
         monkeypatch.setattr(device, name, lambda: False)

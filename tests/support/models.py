@@ -1,0 +1,36 @@
+"""Small networks that tests give to engines and predictors."""
+
+from torch import nn
+
+from dacli.models.spec import DepthModel, ModelSpec
+
+
+class SmallModel(DepthModel):
+    """A network of no encoder, with a specification that tests can rely on."""
+
+    def __init__(self, max_depth: float | None = None) -> None:
+        super().__init__()
+        self.max_depth = max_depth
+        self.out = nn.Linear(1, 1)
+
+    @property
+    def spec(self) -> ModelSpec:
+        return ModelSpec(
+            family="test",
+            name="small",
+            quantity="inverse depth" if self.max_depth is None else "metres",
+            max_depth=self.max_depth,
+            native_size=28,
+            multiple=14,
+            largest_pass=56,
+            align_corners=True,
+            precise_layers="out",
+            heads=2,
+            bytes_per_pixel=100,
+        )
+
+    def feature_encoder(self) -> nn.Module:
+        return self
+
+    def token_layer(self) -> nn.Module:
+        return self.out
