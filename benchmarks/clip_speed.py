@@ -17,7 +17,7 @@ from dacli.batch.opening import OpenRun
 from dacli.batch.settings import RunSettings
 from dacli.bench.measure import peak_memory, time_in_turns
 from dacli.callbacks import ignore_log, ignore_progress
-from dacli.inference import device
+from dacli.inference import planning
 from dacli.inference.engines.table import start_engine
 from dacli.inference.loading import build_predictor
 from dacli.models.depth_anything import DepthAnything
@@ -77,7 +77,7 @@ def steadying(_: Path) -> list[str]:
 
 def speed(folder: Path) -> list[str]:
     """Frames per second of the whole run, beside those of the bare network over the same tensors, in turns."""
-    plan, network = device.resolve_plan("cpu"), DepthAnything("vits")
+    plan, network = planning.resolve_plan("cpu"), DepthAnything("vits")
     single = start_engine(copy.deepcopy(network), plan, 1, ignore_log)
     ready = build_predictor(network, plan, 518, pictures=FRAMES)
     settings = RunSettings(

@@ -24,7 +24,7 @@ from dacli.batch.outcomes import Failed
 from dacli.batch.pictures import PictureRun, run_pictures
 from dacli.batch.settings import RunSettings
 from dacli.bench.measure import make_photos, peak_memory, time_in_turns
-from dacli.inference import device
+from dacli.inference import device, planning
 from dacli.inference.engines.table import start_engine
 from dacli.inference.engines.torch_engine import TorchEngine
 from dacli.inference.loading import build_predictor
@@ -42,7 +42,7 @@ def main() -> None:
     """Print all figures, one line each."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        plain = (start_up, one_pass, memory, streaming, planning, rerun, folder_memory, tiles, tile_memory)
+        plain = (start_up, one_pass, memory, streaming, folder_planning, rerun, folder_memory, tiles, tile_memory)
         for measure in plain:
             for line in measure(folder):
                 sys.stdout.write(line + "\n")
@@ -73,7 +73,7 @@ def one_pass(_: Path) -> list[str]:
     picture = torch.rand(1, 3, 518, 686)
     plain = DepthAnything("vits").eval()
     for precision in ("fp32", "bf16"):
-        engine = TorchEngine(DepthAnything("vits"), device.resolve_plan("cpu", precision, "torch"))
+        engine = TorchEngine(DepthAnything("vits"), planning.resolve_plan("cpu", precision, "torch"))
         run, loop = time_in_turns(lambda: engine.forward(picture), lambda: forward(plain, picture))  # noqa: B023 - runs at once
         ratio = statistics.median(a / b for a, b in zip(run, loop, strict=True))
         lines.append(
@@ -105,7 +105,7 @@ def streaming(folder: Path) -> list[str]:
     The bare network takes one picture at a time with all cores, and then as many at a time as the run does.
     """
     sources = make_photos(folder / "stream", STREAMED)
-    lines, plan = [], device.resolve_plan("cpu")
+    lines, plan = [], planning.resolve_plan("cpu")
     for name, network in (("tiny", tiny.load_tiny(tiny.BUNDLED_WEIGHTS)), ("vits", DepthAnything("vits"))):
         single = start_engine(copy.deepcopy(network), plan, 1, lambda _: None)
         ready = build_predictor(network, plan, 518, tile="off", pictures=STREAMED)
@@ -146,7 +146,7 @@ def whole(planned: Sequence[Job], run: PictureRun) -> None:
         raise SystemExit("a picture failed")
 
 
-def planning(folder: Path) -> list[str]:
+def folder_planning(folder: Path) -> list[str]:
     """Seconds to find and plan a hundred thousand files."""
     for number in range(1000):
         (folder / "many" / str(number)).mkdir(parents=True)
@@ -192,10 +192,10 @@ def tiles(_: Path) -> list[str]:
     The one pass is torch's: OpenVINO holds all pairs of tokens, and at these sizes has no memory for them.
     """
     picture = np.random.default_rng(0).integers(0, 255, (306, 408, 3), np.uint8).repeat(10, 0).repeat(10, 1)
-    lines, plan = [], device.resolve_plan("cpu")
+    lines, plan = [], planning.resolve_plan("cpu")
     for size, count in ((1600, 3), (2400, 1)):
         small = build_predictor(DepthAnything("vits"), plan, size, tile="on")
-        large = build_predictor(DepthAnything("vits"), device.resolve_plan("cpu", engine="torch"), size, tile="off")
+        large = build_predictor(DepthAnything("vits"), planning.resolve_plan("cpu", engine="torch"), size, tile="off")
         cut, one = time_in_turns(partial(tiled, small, picture), partial(in_one, large, picture), count=count)
         ratio = statistics.median(a / b for a, b in zip(cut, one, strict=True))
         lines.append(

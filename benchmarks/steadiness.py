@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dacli.evaluation import temporal
-from dacli.inference import device
+from dacli.inference import planning
 from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Predictor
 from dacli.io.records import to_tones
@@ -213,7 +213,7 @@ def speed(network: tuple[int, int] = (518, 924), size: tuple[int, int] = (1080, 
 
 def main() -> None:
     """Print the table and the lines below it."""
-    predictor = build_predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
+    predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan("cpu", "fp32"))
 
     def report(number: int) -> None:
         sys.stderr.write(f"\r{number} of {CLIPS} clips")

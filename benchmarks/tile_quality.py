@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dacli import types
 from dacli.evaluation import metrics
-from dacli.inference import device, tiling
+from dacli.inference import device, planning, tiling
 from dacli.inference.engines.torch_engine import TorchEngine
 from dacli.inference.preprocess import MEAN, STD, network_size, normalize_image, resize_to_source
 from dacli.models import tiny
@@ -180,7 +180,7 @@ def ways(subject: Subject, rendering: layouts.Rendering) -> Iterator[tuple[str, 
 
 
 def subjects() -> list[Subject]:
-    small = TorchEngine(tiny.load_tiny(), device.resolve_plan("cpu", "fp32")).forward
+    small = TorchEngine(tiny.load_tiny(), planning.resolve_plan("cpu", "fp32")).forward
     own = tiny.NATIVE_SIZE
     return [
         Subject("simulated", Simulated(518), encoded, 518, 14, (518, SIZE), (SIZE,)),

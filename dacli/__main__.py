@@ -1,3 +1,5 @@
+"""python -m dacli."""
+
 from dacli.cli.main import main
 
 main()

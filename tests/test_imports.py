@@ -31,7 +31,7 @@ ROWS = (
     "cli",
     "__main__",
 )
-ROW = {"": len(ROWS)} | {name: number for number, row in enumerate(ROWS) for name in row.split()}
+ROW = {"": -1} | {name: number for number, row in enumerate(ROWS) for name in row.split()}
 HEAVY = ("torch", "cv2", "numpy", "matplotlib", "PIL", "safetensors", "openvino", "nncf", "rich.progress", "rich.table")
 
 
@@ -44,16 +44,27 @@ def sources() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield every module of dacli that a file imports, wherever in the file, without `dacli.`."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def nodes(tree: ast.AST, *, typing_too: bool) -> Iterator[ast.AST]:
+    """Yield all nodes; those that only type checkers see if they are asked for."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if typing_too or not (isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING"):
+            yield from nodes(child, typing_too=typing_too)
+
+
+def imports(path: Path, *, typing_too: bool = True) -> Iterator[str]:
+    """Yield every module of dacli that a file imports, wherever in the file, without `dacli.`.
+
+    The package itself imports its interface only when one of its names is asked for.
+    """
+    for node in nodes(ast.parse(path.read_text("utf-8")), typing_too=typing_too):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}:{node.lineno} imports relatively"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for name in names:
-            if name.partition(".")[0] == "dacli":
+            if name.partition(".")[0] == "dacli" and path != PACKAGE / "__init__.py":
                 yield module_of(name.removeprefix("dacli").removeprefix("."))
 
 
@@ -76,15 +87,55 @@ def test_a_module_imports_only_from_its_own_room_and_lower_rows(name: str) -> No
 
 
 def test_no_module_of_a_room_imports_in_a_circle() -> None:
-    graph = {name: {other for other in imports(path) if other != name} for name, path in modules().items()}
+    graph = {name: set(imports(path, typing_too=False)) - {name} for name, path in modules().items()}
     done: set[str] = set()
     while ready := {name for name, others in graph.items() if name not in done and others <= done}:
         done |= ready
     assert done == set(graph), f"imports go in a circle among {', '.join(sorted(set(graph) - done))}"
 
 
+def top_level_names(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def test_a_public_top_level_name_exists_once_in_the_package() -> None:
+    places: dict[str, list[str]] = {}
+    for module, path in modules().items():
+        for name in set(top_level_names(path)):
+            if not name.startswith("_"):
+                places.setdefault(name, []).append(module)
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    assert not twice
+
+
+@pytest.mark.parametrize("name", sorted(name for name in modules() if room_of(name) not in ("cli", "__main__")))
+def test_only_the_command_line_prints_and_knows_typer_and_rich(name: str) -> None:
+    tree = ast.parse(modules()[name].read_text("utf-8"))
+    used = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not {"print", "input"} & used
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    found |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {"typer", "click", "rich"} & {module.partition(".")[0] for module in found}
+
+
+def test_every_module_says_in_its_first_line_what_lives_there() -> None:
+    silent = [name for name, path in modules().items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    assert not silent
+
+
 @pytest.mark.parametrize(
-    "statement", ["import dacli.cli.main", "from dacli.cli.main import app; import typer.main as t; t.get_command(app)"]
+    "statement",
+    [
+        "import dacli",
+        "import dacli.cli.main",
+        "from dacli.cli.main import app; import typer.main as t; t.get_command(app)",
+    ],
 )
 def test_the_command_line_starts_without_what_only_work_needs(statement: str) -> None:
     code = f"{statement}; import json, sys; print(json.dumps(sorted(sys.modules)))"

@@ -26,9 +26,9 @@ libc.malloc_stats()
 """
 FREED = """
 import time
-from dacli.memory import Heaps
+from dacli.memory import HeapTrimmer
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096
-heaps = Heaps()
+heaps = HeapTrimmer()
 arrays = [bytearray(b"x") * 100_000 for _ in range(2000)]
 del arrays[:-1]  # what is left lies at the end, so that nothing below it goes back by itself
 before = resident()
@@ -45,7 +45,7 @@ def told(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not GLIBC, reason="heaps are glibc's")
-@pytest.mark.parametrize(("first", "low", "high"), [("memory.few_heaps()", 1, 2), ("", 3, 7)])
+@pytest.mark.parametrize(("first", "low", "high"), [("memory.limit_heaps()", 1, 2), ("", 3, 7)])
 def test_threads_share_few_heaps(first: str, low: int, high: int) -> None:
     assert low <= told(THREADS.format(first=first)).stderr.count("Arena ") <= high
 

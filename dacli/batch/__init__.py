@@ -1,0 +1,1 @@
+"""Inputs, plan, journal, the one stage runner and the run over pictures."""

@@ -19,7 +19,7 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.stages import infer_group
 from dacli.callbacks import Log, TileProgress, ignore_progress
 from dacli.errors import DacliError
-from dacli.inference import device
+from dacli.inference import planning
 from dacli.inference.predictor import Predictor
 from dacli.models import registry
 
@@ -116,7 +116,7 @@ def plan_folder(jobs: Sequence[Job], out: Path, options: RunOptions, log: Log, d
     """Return what a run would do, measured by the time that a few pictures take; nothing is written."""
     plan = FolderPlan(jobs, sum(max(0, stamp_file(job.source).size) for job in jobs))
     choice = registry.choose_model(options.encoder, options.model, options.weights)
-    place = device.resolve_plan(options.devices[0], options.precision, options.engine)
+    place = planning.resolve_plan(options.devices[0], options.precision, options.engine)
     if not registry.has_weights(choice, half=place.half_weights):
         return plan
     predictor, settings = open_run(replace(options, batch=1), 1, log, download)

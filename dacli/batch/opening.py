@@ -9,7 +9,7 @@ from dacli.batch.options import RunOptions
 from dacli.batch.settings import RunSettings
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import UsageError
-from dacli.inference import device
+from dacli.inference import planning
 from dacli.inference.loading import load_predictor
 from dacli.inference.predictor import Predictor
 from dacli.models import registry
@@ -66,7 +66,7 @@ def check_options(options: RunOptions) -> None:
     make_style(options)
     registry.choose_model(options.encoder, options.model, options.weights)
     for one in options.devices:
-        device.resolve_plan(one, options.precision, options.engine)
+        planning.resolve_plan(one, options.precision, options.engine)
 
 
 def make_style(options: RunOptions) -> DepthStyle:

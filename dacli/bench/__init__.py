@@ -1,0 +1,1 @@
+"""What `dacli bench` measures, and its sheet."""

@@ -25,7 +25,7 @@ from dacli.bench.subjects import MeasuredModel, open_measured_model
 from dacli.callbacks import Reporter
 from dacli.errors import DacliError
 from dacli.evaluation import tables
-from dacli.inference import device, loading
+from dacli.inference import loading, planning
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.predictor import Predictor
 from dacli.io import images
@@ -66,9 +66,9 @@ def bench_setups(
     Raises UsageError for names that do not exist, DacliError for what this machine does not have.
     """
     choices = [registry.choose_model(name, "v2", None) for name in encoders or DEFAULT_ENCODERS]
-    usual = device.resolve_plan(place, "int8" if "int8" in precisions and not engines else "auto")
+    usual = planning.resolve_plan(place, "int8" if "int8" in precisions and not engines else "auto")
     pairs = product(engines or ["torch", usual.engine], precisions or ["fp32", usual.precision])
-    plans = [device.resolve_plan(place, each, by) for by, each in pairs if engines or (by, each) != ("torch", "int8")]
+    plans = [planning.resolve_plan(place, each, by) for by, each in pairs if engines or (by, each) != ("torch", "int8")]
     distinct = {(plan.engine, plan.precision): plan for plan in plans}
     return [
         BenchSetup(str(choice.encoder), size, plan) for choice, size, plan in product(choices, sizes, distinct.values())
@@ -122,7 +122,7 @@ class BenchGroup:
                 self.given.network, rgb, seen.tensor[None], self.size, files, self.folder, plans[0].device
             )
             runners += rivals.rival_runners(same, voice.insist)
-        exact = self.predictor(device.resolve_plan(plans[0].device, "fp32", "torch")).predict([rgb])[0].depth
+        exact = self.predictor(planning.resolve_plan(plans[0].device, "fp32", "torch")).predict([rgb])[0].depth
         told = [{"relative_error": relative_error(one.predict([rgb])[0].depth, exact)} for one in ready]
         setup = {"encoder": self.given.encoder, "weights": self.given.weights, "size": self.size}
         seconds = time_runners(runners, min(self.turns, FEWER_TURNS) if count else self.turns)

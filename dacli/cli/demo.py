@@ -7,7 +7,7 @@ import numpy as np
 
 from dacli import types
 from dacli.evaluation.scoring import HELD_OUT, Scores, score_prediction
-from dacli.inference import device
+from dacli.inference import planning
 from dacli.inference.loading import build_predictor
 from dacli.io import files, png
 from dacli.models import tiny
@@ -33,7 +33,7 @@ def run(folder: Path, index: int) -> Demonstration:
     """Write scene number `index`, its predicted and its true depth into the folder; raises DacliError if it cannot."""
     picture = render_layouts([make_scene(HELD_OUT, index)], HEIGHT, WIDTH)
     rgb, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
-    predictor = build_predictor(tiny.load_tiny(), device.resolve_plan())
+    predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan())
     (found,) = predictor.predict([rgb])
     shown = {"scene": rgb, "depth": coloured(found.depth), "truth": coloured(truth)}
     shown["side"] = np.concatenate(list(shown.values()), 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from dacli import __version__, paths
 from dacli.bench.machine import installed_version
 from dacli.errors import DacliError
-from dacli.inference import device
+from dacli.inference import device, planning
 from dacli.weights import checkpoints
 
 PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "typer", "rich")
@@ -65,7 +65,7 @@ def memory() -> str:
 
 
 def compute() -> list[tuple[str, str]]:
-    plan = device.resolve_plan()
+    plan = planning.resolve_plan()
     return [
         ("device", plan.device),
         ("engine", plan.engine),

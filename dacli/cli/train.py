@@ -269,10 +269,10 @@ def go(
     strong: bool = False,
 ) -> None:
     """Train in this process, or as one of those that torchrun started, and print the file of weights."""
-    from dacli.inference import device
+    from dacli.inference import planning
     from dacli.training import parallel, run
 
-    with parallel.join_world(device.choose_device(device_)[0]) as world:
+    with parallel.join_world(planning.choose_device(device_)[0]) as world:
         told = voice if world.leads else Voice(quiet=True)
         try:
             with reporting(told) as report:

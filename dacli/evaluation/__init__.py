@@ -1,0 +1,1 @@
+"""Metrics, data sets with depth, sweeps, comparison and temporal measures."""

@@ -9,7 +9,7 @@ from dacli.callbacks import Reporter
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
 from dacli.evaluation.scoring import EvaluationData, EvaluationResult
-from dacli.inference import device, loading
+from dacli.inference import loading, planning
 from dacli.inference.loading import LoadedPredictor
 from dacli.io import depth_files, files
 from dacli.io.depth_files import DepthUnit
@@ -46,7 +46,7 @@ def evaluation_setups(
     """Every network at every size in every precision; raises UsageError for a device or a precision that is none."""
     machines = [(place, precision, engine) for precision in precisions or ["auto"]]
     for machine in machines:
-        device.resolve_plan(*machine)
+        planning.resolve_plan(*machine)
     return [EvaluationSetup(*each) for each in product(choices, sizes, machines)]
 
 

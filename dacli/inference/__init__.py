@@ -1,0 +1,1 @@
+"""Hardware choice, preprocessing, tiles, engines and the predictor."""

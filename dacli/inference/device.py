@@ -1,4 +1,4 @@
-"""Which device, engine and precision a run uses, decided once, each with the reason that is printed."""
+"""What this machine has: cores, threads, fast instructions, packages and free memory; and the plan of where to run."""
 
 import importlib.util
 import os
@@ -7,13 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dacli.errors import DacliError, UsageError
-from dacli.inference.engines.table import ENGINES, EngineTarget, choose_engine
-
 if TYPE_CHECKING:
     import torch
 
-PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of CPU per microseconds, or "max"
 MEMORY_INFO = Path("/proc/meminfo")
 CONTAINER_FOLDER = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max", memory.current and memory.stat
@@ -38,28 +34,6 @@ class ExecutionPlan:
         return types[("bf16" if has_fast_bf16() else "fp32") if self.precision == "int8" else self.precision]
 
 
-def resolve_plan(device: str = "auto", precision: str = "auto", engine: str = "auto") -> ExecutionPlan:
-    """The plan for this machine. Raises UsageError for unknown names, DacliError for a device that is not there."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
-    if engine not in ("auto", *ENGINES):
-        raise UsageError(f"unknown engine {engine!r}", f"choose one of auto, {', '.join(ENGINES)}")
-    place, why_device = choose_device("cpu" if (device, engine) == ("auto", "openvino") else device)
-    kind = place.partition(":")[0]
-    arithmetic, why_precision = {"cpu": cpu_precision, "cuda": cuda_precision, "mps": mps_precision}[kind](precision)
-    target = EngineTarget(kind, arithmetic, bool(has_fast_bf16()), is_installed)
-    chosen, why_engine = choose_engine(engine, target)
-    reason = "; ".join(part for part in (why_device, why_engine, why_precision) if part)
-    return ExecutionPlan(
-        place, chosen, arithmetic, precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"), reason
-    )
-
-
-def is_installed(package: str) -> bool:
-    """Return whether a package is installed; it is not loaded."""
-    return {"openvino": has_openvino, "nncf": has_nncf}[package]()
-
-
 def has_openvino() -> bool:
     """Whether OpenVINO is installed; it is not loaded."""
     return importlib.util.find_spec("openvino") is not None
@@ -70,53 +44,6 @@ def has_nncf() -> bool:
     return importlib.util.find_spec("nncf") is not None
 
 
-def choose_device(wanted: str) -> tuple[str, str]:
-    """Device name and why."""
-    import torch
-
-    if wanted not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]{1,3}", wanted):
-        raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
-    if wanted == "cpu":
-        return "cpu", ""
-    if wanted.startswith("cuda"):
-        return check_cuda_device(wanted), ""
-    if wanted == "auto" and torch.cuda.is_available():
-        return "cuda", torch.cuda.get_device_name()
-    if torch.backends.mps.is_available():
-        return "mps", "" if wanted == "mps" else "an Apple GPU is there"
-    if wanted == "mps":
-        raise DacliError("this machine has no MPS device", "use --device cpu")
-    return "cpu", "no GPU that torch can use"
-
-
-def check_cuda_device(wanted: str) -> str:
-    import torch
-
-    count, number = torch.cuda.device_count(), wanted.partition(":")[2]
-    if int(number or 0) >= count:
-        raise DacliError(f"torch sees no {wanted} here ({count} CUDA devices)", "use --device cpu")
-    return f"cuda:{int(number)}" if number else wanted
-
-
-def cuda_precision(wanted: str) -> tuple[str, str]:
-    return ("fp16", "half precision is the GPU's fast path") if wanted == "auto" else (wanted, "")
-
-
-def mps_precision(wanted: str) -> tuple[str, str]:
-    return ("fp32", "half precision is not proven equal on MPS") if wanted == "auto" else (wanted, "")
-
-
-def cpu_precision(wanted: str) -> tuple[str, str]:
-    """float16 arithmetic is some 15 times slower than float32 on a CPU, so fp16 only asks for half-size weights."""
-    fast = has_fast_bf16()
-    if wanted == "auto":
-        return ("bf16", f"this CPU has {fast}") if fast else ("fp32", "this CPU has no fast bf16")
-    if wanted == "fp16":
-        chosen = "bf16" if fast else "fp32"
-        return chosen, f"on a CPU fp16 means half-size weights, computed in {chosen}"
-    return wanted, "" if wanted != "bf16" or fast else "this CPU emulates bf16, which is slow"
-
-
 def has_fast_bf16() -> str:
     """The CPU's instructions for bf16 products by name, or "" where it has none."""
     import torch
@@ -124,11 +51,6 @@ def has_fast_bf16() -> str:
     if torch.cpu._is_amx_tile_supported():
         return "AMX"
     return "AVX-512 BF16" if torch.cpu._is_avx512_bf16_supported() else ""
-
-
-def stream_count(plan: ExecutionPlan, pictures: int) -> int:
-    """How many of so many pictures go through the network at the same time, each on its share of the cores."""
-    return max(1, min(pictures, compute_threads())) if ENGINES[plan.engine].several_streams else 1
 
 
 def compute_threads() -> int:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from dacli.callbacks import DownloadProgress, Log, ignore_log
-from dacli.inference import device
+from dacli.inference import planning
 from dacli.inference.batching import measure_batch_size
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.engine_pool import EnginePool
@@ -48,7 +48,7 @@ def load_predictor(
     `size` None is the network's own. `batch` None is measured where a batch can pay. Raises DacliError for weights or a
     device that cannot be had, UsageError for names that do not exist.
     """
-    plans = [device.resolve_plan(name, precision, engine) for name in devices]
+    plans = [planning.resolve_plan(name, precision, engine) for name in devices]
     opened: list[OpenModel] = []
     engines = []
     for plan in plans:
@@ -93,9 +93,9 @@ def engine_streams(
     Where all streams work on the tiles of one picture, two pictures share them.
     """
     seen = size or spec.native_size
-    streams = device.stream_count(plan, pictures)
+    streams = planning.stream_count(plan, pictures)
     if uses_tiles(tile, seen, spec.largest_pass) and seen > spec.native_size:
-        return device.stream_count(plan, TILE_STREAMS), min(SHARED_BY, streams)
+        return planning.stream_count(plan, TILE_STREAMS), min(SHARED_BY, streams)
     return streams, streams
 
 

@@ -1,0 +1,1 @@
+"""Files written whole, pictures in, PNG, depth files, and the record that outputs carry."""

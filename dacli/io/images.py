@@ -1,3 +1,5 @@
+"""Pictures in: files decoded to RGB, with limits checked from their headers before they are decoded."""
+
 import io
 import struct
 import warnings

@@ -1,3 +1,5 @@
+"""PNG out, and the text chunks of PNG files in."""
+
 import struct
 import zlib
 from collections.abc import Iterator, Mapping

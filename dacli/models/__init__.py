@@ -1,0 +1,1 @@
+"""What a network is, the registry, one file for each network, and reading of checkpoints."""

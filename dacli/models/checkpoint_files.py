@@ -1,3 +1,5 @@
+"""Checkpoint files of Depth Anything: read without running code, recognised by their shapes, and loaded."""
+
 import pickle
 import re
 import stat

@@ -1,3 +1,5 @@
+"""The DINOv2 vision transformer (Oquab et al. 2023) as the encoder of Depth Anything."""
+
 from collections.abc import Sequence
 
 import torch

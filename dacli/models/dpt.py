@@ -1,3 +1,5 @@
+"""The DPT decoder (Ranftl et al. 2021) as Depth Anything uses it."""
+
 from collections.abc import Sequence
 
 import torch.nn.functional as F

@@ -1,0 +1,1 @@
+"""One row for each kind of output, and what draws it."""

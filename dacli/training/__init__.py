@@ -1,0 +1,1 @@
+"""Training of networks as Depth Anything V2 was trained."""

@@ -1,0 +1,1 @@
+"""Clips: probe, decode, stabilise, encode, mux."""

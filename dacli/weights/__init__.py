@@ -1,0 +1,1 @@
+"""weights.toml, the cache of checkpoints, and downloads."""

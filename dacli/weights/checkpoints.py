@@ -1,3 +1,5 @@
+"""The published checkpoints of weights.toml: where they are on this machine, and how they are obtained and verified."""
+
 import contextlib
 import difflib
 import functools

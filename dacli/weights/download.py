@@ -1,3 +1,5 @@
+"""A file from a hub: resumed, checked by its hash, and put in its place as a whole."""
+
 import contextlib
 import errno
 import hashlib

@@ -204,7 +204,7 @@ def test_a_journal_on_a_full_disk_stops_the_run(tmp_path: Path, monkeypatch: pyt
 def test_a_file_system_without_locks_gets_a_new_file_for_every_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "lock", lambda _: None)
+    monkeypatch.setattr(journal, "lock_file", lambda _: None)
     for count in (1, 2):
         with Journal(tmp_path) as log:
             log.add(Entry(str(count), error="x"))

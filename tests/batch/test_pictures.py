@@ -41,7 +41,7 @@ CPU = ExecutionPlan("cpu", "torch", "fp32", half_weights=False, reason="")
 
 @pytest.fixture(autouse=True)
 def three_threads_read_and_three_write(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "cores", lambda: 6)
+    monkeypatch.setattr(stages, "usable_cores", lambda: 6)
 
 
 @dataclass

@@ -21,7 +21,7 @@ from dacli.bench.rivals import RivalInput, Runner
 from dacli.bench.subjects import MeasuredModel
 from dacli.cli.console import Voice
 from dacli.errors import DacliError
-from dacli.inference import device
+from dacli.inference import device, planning
 from dacli.models import checkpoint_files
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
@@ -35,7 +35,7 @@ MADE = ("--engine", "torch", "--precision", "fp32")
 def little(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the fixture works by its name
     """A folder to be timed has two small pictures."""
     monkeypatch.setattr(table, "FOLDER_PICTURES", 2)
-    monkeypatch.setattr(table, "photos", partial(measure.make_photos, width=48, height=36))
+    monkeypatch.setattr(table, "make_photos", partial(measure.make_photos, width=48, height=36))
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_memory_is_the_commands_own(home: Path) -> None:
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert len(ballast) == 500 << 20
     assert 200 < int(told) / (1 << 10 if sys.platform != "darwin" else 1 << 20) < 300
-    plan = device.resolve_plan("cpu", "fp32", "torch")
+    plan = planning.resolve_plan("cpu", "fp32", "torch")
     given = MeasuredModel(Tiny(), "tiny", "tiny", ("--encoder", "tiny"))
     (source,) = measure.make_photos(home, 1, width=48, height=36)
     assert 0.1 < table.image_peak_memory(given, plan, 32, source, home) < 0.45

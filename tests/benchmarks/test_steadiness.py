@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from benchmarks import steadiness
 from benchmarks.steadiness import METHODS, Take, as_it_is, averaged_range, each_alone, measured, output, recovery, take
 from dacli.evaluation import temporal
-from dacli.inference import device
+from dacli.inference import planning
 from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Predictor
 from dacli.models import tiny
@@ -105,7 +105,7 @@ def test_jitter_of_the_gauge_is_gone(motion: str) -> None:
 
 
 def test_the_bundled_network_flickers_less_than_a_quarter_at_the_same_delta1() -> None:
-    network = build_predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
+    network = build_predictor(tiny.load_tiny(), planning.resolve_plan("cpu", "fp32"))
     rows: dict[str, list[list[float]]] = {name: [] for name in METHODS}
     for motion in ("pan", "hand-held"):
         taken = rendered(motion, 10, network=network)

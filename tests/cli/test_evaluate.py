@@ -14,7 +14,8 @@ import torch
 from dacli.batch import session
 from dacli.cli.main import main
 from dacli.evaluation import scoring, sweeps
-from dacli.inference import device
+from dacli.inference import planning
+from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import images, png
 from dacli.models import tiny
@@ -106,7 +107,7 @@ def test_models_in_metres_are_judged_without_a_fit_on_what_metres_are_learned_wi
     run = dacli("eval", "--model", model, *options, "--json")
     (found,) = run.objects
     assert (run.code, found["align"], found["pictures"]) == (0, "none", 2)
-    predictor = build_predictor(tiny.load_tiny(home / "own.safetensors"), device.resolve_plan("cpu", "fp32"), 32)
+    predictor = build_predictor(tiny.load_tiny(home / "own.safetensors"), planning.resolve_plan("cpu", "fp32"), 32)
     expected = []
     for index, size in enumerate(scoring.SCENE_FORMATS):
         drawn = render_layouts([metric_places.METRIC_PLACES[model](9, index)], *size)
@@ -122,7 +123,7 @@ class Red(Predictor):
 
     def __init__(self) -> None:
         self.quantity, self.size = "inverse depth", 32
-        self.engine: Any = type("Engine", (), {"plan": device.resolve_plan("cpu", "fp32")})()
+        self.engine: Any = type("Engine", (), {"plan": planning.resolve_plan("cpu", "fp32")})()
 
     def predict(self, pictures: Any) -> list[Prediction]:
         return [Prediction(pictures[0][..., 0].astype(np.float32), (1, 1), 0, "fp32")]

@@ -21,7 +21,8 @@ from dacli.evaluation.scoring import (
     rendered_scenes,
     score_prediction,
 )
-from dacli.inference import device
+from dacli.inference import device, planning
+from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import png
 from dacli.models import tiny
@@ -124,7 +125,7 @@ def test_what_lies_beyond_the_reach_counts_for_nothing() -> None:
 
 
 def test_the_bundled_model_sees_more_than_that_below_is_near() -> None:
-    predictor = build_predictor(tiny.load_tiny(), device.resolve_plan("cpu", "fp32"))
+    predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan("cpu", "fp32"))
     found = []
     for index in range(12):
         picture = layouts.render_layouts([layouts.make_scene(HELD_OUT, index)], 256, 256)

@@ -71,7 +71,7 @@ class Timed:
 
     costs: Any
     most: int = 1000
-    plan: Plan = field(default_factory=lambda: replace(CPU, device="cuda"))
+    plan: ExecutionPlan = field(default_factory=lambda: replace(CPU, device="cuda"))
     now: float = 0.0
     counts: list[int] = field(default_factory=list)
 

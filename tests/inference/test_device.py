@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from dacli.errors import DacliError, UsageError
-from dacli.inference import device
-from dacli.inference.device import ExecutionPlan, resolve_plan, usable_cores
+from dacli.inference import device, planning
+from dacli.inference.device import ExecutionPlan, usable_cores
+from dacli.inference.planning import resolve_plan
 
 
 @dataclass
@@ -210,7 +211,7 @@ def test_streams_are_no_more_than_pictures_and_threads(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
     plan = ExecutionPlan("cpu", engine, "fp32", half_weights=False, reason="")
-    assert device.stream_count(plan, pictures) == expected
+    assert planning.stream_count(plan, pictures) == expected
 
 
 @pytest.mark.parametrize(("said", "expected"), [("3", 3), ("", 7), ("0", 7), ("many", 7), ("2,1", 7), (None, 7)])

@@ -435,7 +435,7 @@ def test_nothing_but_our_line_reaches_stderr(tmp_path: Path) -> None:
         [
             "import sys; from pathlib import Path; from dacli import errors; from dacli.io import images",
             "for name in sys.argv[1:]:",
-            "    try: images.read(Path(name))",
+            "    try: images.read_image(Path(name))",
             "    except errors.DacliError: pass",
         ]
     )

@@ -64,7 +64,7 @@ def golden_error(weights: dict[str, Tensor], name: str) -> float:
     height, width = rgb.shape[:2]
     images = normalize_image(rgb, network_size(height, width, int(golden["input_size"])))[None]
     with torch.inference_mode():
-        made = resize_to_source(network(images)[0], height, width, network.align_corners)
+        made = resize_to_source(network(images)[0], height, width, network.spec.align_corners)
     return relative_error(made, golden["depth"])
 
 
@@ -129,12 +129,12 @@ def test_keys_and_shapes_are_those_of_the_checkpoints(encoder: str) -> None:
     assert [(key, list(value.shape)) for key, value in state.items()] == list(SHAPES[encoder].items())
 
 
-def test_attributes_that_the_predictor_reads() -> None:
+def test_the_specification_says_what_the_network_predicts() -> None:
     with torch.device("meta"):
         v2, v1, metric = DepthAnything("vits"), DepthAnything("vits", "v1"), DepthAnything("vits", max_depth=80.0)
-    assert (v2.patch, v2.native_size, v2.max_depth, v2.align_corners) == (14, 518, None, True)
-    assert not v1.align_corners
-    assert metric.max_depth == 80
+    assert (v2.spec.multiple, v2.spec.native_size, v2.spec.max_depth, v2.spec.align_corners) == (14, 518, None, True)
+    assert not v1.spec.align_corners
+    assert (metric.spec.quantity, metric.spec.max_depth) == ("metres", 80)
 
 
 @pytest.mark.parametrize(("encoder", "version"), [("vith", "v2"), ("tiny", "v2"), ("vits", "v3"), ("vitg", "v1")])
@@ -217,7 +217,7 @@ def test_other_dtypes_agree_with_float32(
     network: DepthAnything, vits: dict[str, Tensor], images: Tensor, dtype: torch.dtype, tolerance: float
 ) -> None:
     other = build({key: value.to(dtype) for key, value in vits.items()}, "vits")
-    other.get_submodule(other.last_layers).float()
+    other.get_submodule(other.spec.precise_layers).float()
     with torch.inference_mode():
         made = other(images.to(dtype))
         assert made.dtype == torch.float32

@@ -56,7 +56,7 @@ def no_download(file: str) -> Iterator[DownloadProgress]:  # noqa: ARG001
 
 def opened(choice: ModelChoice, *, half: bool = False) -> OpenModel:
     said: list[str] = []
-    return open_model(choice, half=half, say=said.append, progress=no_download)
+    return open_model(choice, half=half, log=said.append, progress=no_download)
 
 
 def refusal(choice: ModelChoice) -> str:
@@ -144,7 +144,7 @@ def test_own_v1_weights_are_tapped_where_v1_is(files: Path) -> None:
     network = opened(choose_model(None, "v1", files / "own.pth")).network
     assert isinstance(network, DepthAnything)
     assert network.pretrained.taps == (8, 9, 10, 11)
-    assert not network.align_corners
+    assert not network.spec.align_corners
 
 
 def test_an_encoder_that_does_not_fit_the_file_is_named(files: Path) -> None:

@@ -82,9 +82,9 @@ def test_places_are_coded_by_their_share_of_height_and_width() -> None:
 
 
 def test_an_engine_finds_what_it_needs() -> None:
-    assert network().patch == 32
+    assert network().spec.multiple == 32
     assert network().max_depth is None
-    assert isinstance(network().get_submodule(Tiny.last_layers), nn.Sequential)
+    assert isinstance(network().get_submodule(network().spec.precise_layers), nn.Sequential)
     assert sum(p.numel() for p in network().parameters()) < 10_000_000
 
 

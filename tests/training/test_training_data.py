@@ -105,7 +105,7 @@ def test_new_scenes_come_in_and_old_ones_are_seen_again(monkeypatch: pytest.Monk
         asked.append(index)
         return few(0, 0)
 
-    monkeypatch.setattr(data, "augment", lambda rgb, *_: rgb)
+    monkeypatch.setattr(data, "augment_photometric", lambda rgb, *_: rgb)
     batch = BatchStream(BatchSettings(STAGE, SceneSource(5, noted), 5), 0, 0, 40).batch
     for number in range(40):
         before = len(asked)
@@ -129,7 +129,7 @@ def test_views_are_of_scenes_of_the_own_lane_and_of_recent_ones(monkeypatch: pyt
 
 def test_the_kept_scenes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "KEPT_SCENES", 16)
-    monkeypatch.setattr(data, "augment", lambda rgb, *_: rgb)
+    monkeypatch.setattr(data, "augment_photometric", lambda rgb, *_: rgb)
     monkeypatch.setattr(SceneSource, "canvas", lambda *_: (torch.zeros(3, 64, 64), torch.ones(64, 64)))
     filled = stream(last=60)
     made(filled)
@@ -165,7 +165,7 @@ def test_a_list_from_the_middle_goes_on_the_same(tmp_path: Path) -> None:
 
 
 def test_pictures_and_depth_of_a_list_stay_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "augment", lambda rgb, *_: rgb)
+    monkeypatch.setattr(data, "augment_photometric", lambda rgb, *_: rgb)
     for picture, truth in made(BatchStream(listed(pairs(tmp_path, 9)), 0, 0, 3)):
         gray = ((picture * STD + MEAN) * 255).mean((1, 2, 3))
         np.testing.assert_allclose(gray / 10, truth[:, 0, 0, 0] - 1, atol=1e-2)
@@ -212,7 +212,7 @@ def test_rendered_pictures_that_metres_are_learned_from_are_whole_in_every_forma
         assert zoom == 0
         return torch.zeros(3, height, width), torch.ones(height, width)
 
-    monkeypatch.setattr(data, "view", noted)
+    monkeypatch.setattr(data, "random_crop", noted)
     lesson = BatchSettings(TrainingStage(9, 64, 4, 2, 96), SceneSource(5, plain, whole=True), 5, metric=True)
     for number, (picture, _) in enumerate(made(BatchStream(lesson, 0, 0, 12))):
         height, width = {0: (64, 64), 1: (64, 96), 2: (64, 128), 3: (96, 64)}[number % 4]

@@ -57,7 +57,7 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         reads.append(path)
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
-    monkeypatch.setattr(read_manifest, "sha256_of", counted)
+    monkeypatch.setattr(checkpoints, "sha256_of", counted)
     return reads
 
 
@@ -237,7 +237,7 @@ def test_unreadable_file_is_passed_over(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(read_manifest, "sha256_of", refuse)
+    monkeypatch.setattr(checkpoints, "sha256_of", refuse)
     monkeypatch.setenv("DACLI_WEIGHTS_DIR", str(tmp_path))
     put(tmp_path / "depth_anything_v2_vits.pth")
     assert find_checkpoint(of_data(), said.append) is None

@@ -1,0 +1,84 @@
+"""Which device, engine and precision a run uses: decided once, each with the reason that is printed."""
+
+import re
+
+import torch
+
+from dacli.errors import DacliError, UsageError
+from dacli.inference import device
+from dacli.inference.device import ExecutionPlan
+from dacli.inference.engines.table import ENGINES, EngineTarget, choose_engine
+
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
+
+
+def resolve_plan(device_name: str = "auto", precision: str = "auto", engine: str = "auto") -> ExecutionPlan:
+    """The plan for this machine. Raises UsageError for unknown names, DacliError for a device that is not there."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
+    if engine not in ("auto", *ENGINES):
+        raise UsageError(f"unknown engine {engine!r}", f"choose one of auto, {', '.join(ENGINES)}")
+    place, why_device = choose_device("cpu" if (device_name, engine) == ("auto", "openvino") else device_name)
+    kind = place.partition(":")[0]
+    arithmetic, why_precision = {"cpu": cpu_precision, "cuda": cuda_precision, "mps": mps_precision}[kind](precision)
+    target = EngineTarget(kind, arithmetic, bool(device.has_fast_bf16()), is_installed)
+    chosen, why_engine = choose_engine(engine, target)
+    reason = "; ".join(part for part in (why_device, why_engine, why_precision) if part)
+    return ExecutionPlan(
+        place, chosen, arithmetic, precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"), reason
+    )
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package is installed; it is not loaded."""
+    return {"openvino": device.has_openvino, "nncf": device.has_nncf}[package]()
+
+
+def choose_device(wanted: str) -> tuple[str, str]:
+    """Device name and why."""
+
+    if wanted not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]{1,3}", wanted):
+        raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
+    if wanted == "cpu":
+        return "cpu", ""
+    if wanted.startswith("cuda"):
+        return check_cuda_device(wanted), ""
+    if wanted == "auto" and torch.cuda.is_available():
+        return "cuda", torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return "mps", "" if wanted == "mps" else "an Apple GPU is there"
+    if wanted == "mps":
+        raise DacliError("this machine has no MPS device", "use --device cpu")
+    return "cpu", "no GPU that torch can use"
+
+
+def check_cuda_device(wanted: str) -> str:
+
+    count, number = torch.cuda.device_count(), wanted.partition(":")[2]
+    if int(number or 0) >= count:
+        raise DacliError(f"torch sees no {wanted} here ({count} CUDA devices)", "use --device cpu")
+    return f"cuda:{int(number)}" if number else wanted
+
+
+def cuda_precision(wanted: str) -> tuple[str, str]:
+    return ("fp16", "half precision is the GPU's fast path") if wanted == "auto" else (wanted, "")
+
+
+def mps_precision(wanted: str) -> tuple[str, str]:
+    return ("fp32", "half precision is not proven equal on MPS") if wanted == "auto" else (wanted, "")
+
+
+def cpu_precision(wanted: str) -> tuple[str, str]:
+    """float16 arithmetic is some 15 times slower than float32 on a CPU, so fp16 only asks for half-size weights."""
+    fast = device.has_fast_bf16()
+    if wanted == "auto":
+        return ("bf16", f"this CPU has {fast}") if fast else ("fp32", "this CPU has no fast bf16")
+    if wanted == "fp16":
+        chosen = "bf16" if fast else "fp32"
+        return chosen, f"on a CPU fp16 means half-size weights, computed in {chosen}"
+    return wanted, "" if wanted != "bf16" or fast else "this CPU emulates bf16, which is slow"
+
+
+def stream_count(plan: ExecutionPlan, pictures: int) -> int:
+    """How many of so many pictures go through the network at the same time, each on its share of the cores."""
+    return max(1, min(pictures, device.compute_threads())) if ENGINES[plan.engine].several_streams else 1
