@@ -21,14 +21,15 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, run_stages
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import Log, TileProgress, ignore_download, ignore_log, ignore_progress
+from dacli.choices import Near, Quantity, SteadyMode, TileMode
 from dacli.errors import DacliError
 from dacli.inference.predictor import Prediction
 from dacli.io import files, images
 from dacli.outputs.drawing import draw_color, draw_gray
 from dacli.outputs.formats import FORMATS, choose_formats
 from dacli.outputs.style import depth_limits
-from dacli.types import DepthArray, Gray8, Image8, ImageArray, Near, Quantity, TileMode
-from dacli.video.options import ClipOptions, Steadiness
+from dacli.types import DepthArray, Gray8, Image8, ImageArray
+from dacli.video.options import ClipOptions
 from dacli.video.process import open_clip, process_clip
 from dacli.weights import checkpoints
 
@@ -338,7 +339,7 @@ def process_video(
     *,
     model: str | Path = "vits",
     save: Sequence[str] = ("color",),
-    steady: Steadiness = "on",
+    steady: SteadyMode = "on",
     start: float | None = None,
     end: float | None = None,
     max_fps: float | None = None,

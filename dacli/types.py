@@ -1,13 +1,8 @@
 """The array types and literals that the whole package shares."""
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
-Quantity = Literal["inverse depth", "metres"]
-Near = Literal["white", "black"]
-TileMode = Literal["auto", "on", "off"]
 DepthArray = npt.NDArray[np.float32]  # [H, W], in the unit of its quantity
 FloatArray = npt.NDArray[np.floating]
 ImageArray = npt.NDArray[np.uint8 | np.uint16]  # RGB [H, W, 3]

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "dacli"
 # Lowest first: a package imports only from its own row's package and from rows before it.
 ROWS = (
     "errors",
-    "types callbacks paths",
+    "choices paths",
+    "types callbacks",
     "memory",
     "prefetch",
     "io",

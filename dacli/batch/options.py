@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dacli.types import TileMode
+    from dacli.choices import TileMode
 
 
 @dataclass(frozen=True)

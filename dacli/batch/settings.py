@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from dacli import __version__
+from dacli.choices import Quantity
 from dacli.inference.device import ExecutionPlan
 from dacli.outputs.style import DepthStyle
-from dacli.types import Quantity
 
 
 @dataclass(frozen=True, kw_only=True)

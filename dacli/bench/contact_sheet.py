@@ -37,20 +37,20 @@ class SheetCell:
 
 
 def measure_cells(
-    todo: Sequence[BenchSetup], photo: Path, rgb: ImageArray, count: int, voice: Reporter
+    todo: Sequence[BenchSetup], photo: Path, rgb: ImageArray, count: int, reporter: Reporter
 ) -> Iterator[SheetCell | None]:
     """What each setup makes of a photo, timed in `count` turns; None for what failed, which is told."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         for encoder in dict.fromkeys(setup.encoder for setup in todo):
-            with open_measured_model(encoder, Path(name), voice) as given:
+            with open_measured_model(encoder, Path(name), reporter) as given:
                 for setup in (setup for setup in todo if setup.encoder == encoder):
                     group = BenchGroup(given, setup.size or given.network.spec.native_size, [photo], Path(name), count)
-                    voice.note(f"{encoder} at {group.size} px, {setup.plan.engine} {setup.plan.precision}")
+                    reporter.note(f"{encoder} at {group.size} px, {setup.plan.engine} {setup.plan.precision}")
                     made: SheetCell | None = None
                     try:
                         made = measure_cell(group, setup.plan, rgb)
                     except DacliError as error:
-                        voice.fault(error)
+                        reporter.error(error)
                     yield made
 
 

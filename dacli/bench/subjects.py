@@ -29,17 +29,19 @@ class MeasuredModel:
 
 
 @contextmanager
-def open_measured_model(encoder: str, folder: Path, voice: Reporter) -> Iterator[MeasuredModel]:
+def open_measured_model(encoder: str, folder: Path, reporter: Reporter) -> Iterator[MeasuredModel]:
     """The network with its weights if they are here, else with seeded random ones, which take the same time.
 
     What engines make of random weights goes into `folder` and not into the user's cache.
     """
     choice = ModelChoice(encoder, "v2")
     if registry.has_weights(choice, half=False):
-        opened = registry.open_model(choice, half=False, log=voice.note, progress=voice.download)
+        opened = registry.open_model(choice, half=False, log=reporter.note, progress=reporter.download)
         yield MeasuredModel(opened.network, encoder, opened.weights.rsplit(" ", 2)[0], ("--encoder", encoder))
         return
-    voice.insist(f"the weights of {encoder} are not here (dacli weights get {encoder}): random ones take the same time")
+    reporter.warn(
+        f"the weights of {encoder} are not here (dacli weights get {encoder}): random ones take the same time"
+    )
     network = fill_with_random_weights(DepthAnything(encoder).eval())
     path = folder / f"{encoder}.pth"
     torch.save(network.state_dict(), path)

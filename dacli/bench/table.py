@@ -76,7 +76,7 @@ def bench_setups(
 
 
 def measure_setups(
-    todo: Sequence[BenchSetup], count: int, voice: Reporter, *, against: bool
+    todo: Sequence[BenchSetup], count: int, reporter: Reporter, *, against: bool
 ) -> Iterator[list[BenchRecord]]:
     """The records of each network at each size, those of one list timed in `count` turns.
 
@@ -85,16 +85,16 @@ def measure_setups(
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         sources = make_photos(Path(name) / "photos", FOLDER_PICTURES)
         for encoder in dict.fromkeys(setup.encoder for setup in todo):
-            with open_measured_model(encoder, Path(name), voice) as given:
+            with open_measured_model(encoder, Path(name), reporter) as given:
                 mine = [setup for setup in todo if setup.encoder == encoder]
                 for size in dict.fromkeys(setup.size for setup in mine):
                     plans = [setup.plan for setup in mine if setup.size == size]
                     group = BenchGroup(given, size or given.network.spec.native_size, sources, Path(name), count)
                     found: list[BenchRecord] = []
                     try:
-                        found = group.measure(plans, voice, against=against)
+                        found = group.measure(plans, reporter, against=against)
                     except DacliError as error:
-                        voice.fault(error)
+                        reporter.error(error)
                     yield found
 
 
@@ -108,9 +108,9 @@ class BenchGroup:
     folder: Path
     turns: int
 
-    def measure(self, plans: Sequence[ExecutionPlan], voice: Reporter, *, against: bool) -> list[BenchRecord]:
+    def measure(self, plans: Sequence[ExecutionPlan], reporter: Reporter, *, against: bool) -> list[BenchRecord]:
         """The records of the plans, then those of what runs against them where one pass sees the picture."""
-        voice.note(f"measuring {self.given.encoder} at {self.size} px")
+        reporter.note(f"measuring {self.given.encoder} at {self.size} px")
         rgb = images.read_image(self.sources[0])
         ready = [self.predictor(plan) for plan in plans]
         seen = ready[0].prepare(rgb)
@@ -121,7 +121,7 @@ class BenchGroup:
             same = RivalInput(
                 self.given.network, rgb, seen.tensor[None], self.size, files, self.folder, plans[0].device
             )
-            runners += rivals.rival_runners(same, voice.insist)
+            runners += rivals.rival_runners(same, reporter.warn)
         exact = self.predictor(planning.resolve_plan(plans[0].device, "fp32", "torch")).predict([rgb])[0].depth
         told = [{"relative_error": relative_error(one.predict([rgb])[0].depth, exact)} for one in ready]
         setup = {"encoder": self.given.encoder, "weights": self.given.weights, "size": self.size}

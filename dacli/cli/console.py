@@ -1,4 +1,4 @@
-"""How a command talks: results on stdout, the rest on stderr."""
+"""How a command prints: results on stdout, notes, errors and progress on stderr."""
 
 import json
 import sys
@@ -15,48 +15,48 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 Count = Callable[[float, int, float, str], None]
-EVERY = 30.0  # seconds between two lines where there is no terminal
+LINE_INTERVAL = 30.0  # seconds between two lines where there is no terminal
 
 
 @dataclass(frozen=True)
-class Voice:
-    """What the user wants to hear: JSON instead of paths, no notes and bars."""
+class Console:
+    """How a command prints: results on stdout, the rest on stderr; JSON instead of paths, no notes when quiet."""
 
     json: bool = False
     quiet: bool = False
 
     def note(self, text: str) -> None:
-        """Say a line, unless quiet."""
+        """Print a line on stderr, unless quiet."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def fault(self, error: Exception) -> None:
-        """Say a line that nobody can switch off."""
+    def error(self, error: Exception) -> None:
+        """Print an error on stderr, also when quiet."""
         print(f"error: {error}", file=sys.stderr, flush=True)
 
-    def insist(self, text: str) -> None:
-        """Say a line that is no error and that nobody can switch off."""
+    def warn(self, text: str) -> None:
+        """Print a line on stderr, also when quiet."""
         print(text, file=sys.stderr, flush=True)
 
     def result(self, text: str) -> None:
-        """Say a line of the command's result."""
+        """Print a line of the result on stdout."""
         print(text, flush=True)
 
     def planned(self, source: str, outputs: dict[str, str]) -> None:
-        """Say what a run would make of an input."""
+        """Print what a run would make from an input."""
         told = json.dumps({"input": source, "outputs": outputs})
         self.result(told if self.json else f"{source} -> {', '.join(outputs.values())}")
 
     @contextmanager
-    def counting(self, total: int) -> "Iterator[Count]":
-        """Yield what shows how a batch stands: a bar on a terminal, else a line every half minute."""
+    def progress_of_batch(self, total: int) -> "Iterator[Count]":
+        """Yield what shows the progress of a batch: a bar on a terminal, else a line every half minute."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.table import Column
 
         name = TextColumn("{task.fields[file]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
         rate = TextColumn("{task.fields[rate]:.2f}/s, {task.fields[failed]} failed")
-        begun = told = time.monotonic()
-        with self.progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), name) as bar:
+        started = told = time.monotonic()
+        with self._progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), name) as bar:
             task = bar.add_task("", total=total, failed=0, rate=0.0, file="")
 
             def show(ended: float, failed: int, rate: float, file: str) -> None:
@@ -68,20 +68,20 @@ class Voice:
                     rate=rate,
                     file=display_path(Path(file)),
                 )
-                if bar.disable and time.monotonic() - told >= EVERY:
+                if bar.disable and time.monotonic() - told >= LINE_INTERVAL:
                     told = time.monotonic()
-                    left = (told - begun) / ended * (total - ended)
+                    left = (told - started) / ended * (total - ended)
                     stands = f"{int(ended)} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
                     self.note(f"{stands}, at {display_path(Path(file))}")
 
             yield show
 
     @contextmanager
-    def bar(self) -> "Iterator[Progress]":
+    def progress_bar(self) -> "Iterator[Progress]":
         """Yield a bar that counts, with the time left."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-        with self.progress(
+        with self._progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         ) as bar:
             yield bar
@@ -91,14 +91,14 @@ class Voice:
         """Yield what shows (bytes done, bytes in all) of one file; the bar appears with the first bytes."""
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-        with self.progress(
+        with self._progress(
             TextColumn(file), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
         ) as bar:
             shown = bar.add_task(file, visible=False)
             yield lambda done, total: bar.update(shown, completed=done, total=total, visible=True)
 
     @contextmanager
-    def progress(self, *columns: "ProgressColumn") -> "Iterator[Progress]":
+    def _progress(self, *columns: "ProgressColumn") -> "Iterator[Progress]":
         """Yield a bar on stderr, invisible when quiet or when stderr is no terminal."""
         from rich.console import Console
         from rich.progress import Progress

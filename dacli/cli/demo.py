@@ -1,48 +1,29 @@
-"""A rendered scene through the bundled model, beside its exact depth."""
+"""dacli demo: a rendered scene through the bundled model."""
 
-from dataclasses import asdict, dataclass
+import json
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
+import typer
 
-from dacli import types
-from dacli.evaluation.scoring import HELD_OUT, Scores, score_prediction
-from dacli.inference import planning
-from dacli.inference.loading import build_predictor
-from dacli.io import files, png
-from dacli.models import tiny
-from dacli.outputs import drawing, style
-from dacli.scenes.layouts import make_scene, render_layouts
-
-HEIGHT, WIDTH = 480, 720
+from dacli.cli.console import Console
+from dacli.cli.options import Json
 
 
-@dataclass(frozen=True)
-class Demonstration:
-    """The files written, by what they show, and the accuracy."""
+def demo(
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="DIR", help="Output folder.", rich_help_panel="Output")
+    ] = Path("dacli-demo"),
+    seed: Annotated[int, typer.Option(help="Which scene.", rich_help_panel="Input")] = 21,
+    json_: Json = False,
+) -> None:
+    """A rendered scene with known depth through the bundled model: pictures and accuracy, with no network."""
+    from dacli.evaluation import demonstration
 
-    outputs: dict[str, Path]
-    scores: Scores
-
-    def as_json(self) -> dict[str, object]:
-        """Plain values for one JSON object."""
-        return {"outputs": {what: str(path) for what, path in self.outputs.items()}, **asdict(self.scores)}
-
-
-def run(folder: Path, index: int) -> Demonstration:
-    """Write scene number `index`, its predicted and its true depth into the folder; raises DacliError if it cannot."""
-    picture = render_layouts([make_scene(HELD_OUT, index)], HEIGHT, WIDTH)
-    rgb, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
-    predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan())
-    (found,) = predictor.predict([rgb])
-    shown = {"scene": rgb, "depth": coloured(found.depth), "truth": coloured(truth)}
-    shown["side"] = np.concatenate(list(shown.values()), 1)
-    paths = {what: folder / f"demo_{what}.png" for what in shown}
-    for what, path in paths.items():
-        files.write_file(path, png.encode_png(shown[what]))
-    return Demonstration(paths, score_prediction(found.depth, truth, index))
-
-
-def coloured(inverse_depth: types.DepthArray) -> types.Image8:
-    low, high = style.depth_limits(inverse_depth, style.DepthRange(1, 99, percent=True))
-    return drawing.draw_color(inverse_depth, low, high, "inverse depth")
+    shown = demonstration.run_demonstration(out, seed)
+    if json_:
+        print(json.dumps(shown.as_json()))
+        return
+    for path in shown.outputs.values():
+        print(path)
+    Console().note(f"{shown.scores}")

@@ -14,20 +14,20 @@ from dacli.batch.pictures import PictureRun, run_pictures
 from dacli.batch.settings import RunSettings
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
-from dacli.cli.console import Voice
+from dacli.cli.console import Console
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.run import ClipJob, open_clip_job, run_clip
 
 
-def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Voice) -> int:
+def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
     """Make the outputs of single pictures; return the exit code."""
     opened = open_run(options, len(jobs), console.note, console.download)
     run = PictureRun(*opened)
     return int(report_all(lambda tile: run_pictures(jobs, run, tile), len(jobs), run.settings, console).failed > 0)
 
 
-def run_folder_command(folder: FolderOptions, options: RunOptions, console: Voice) -> int:
+def run_folder_command(folder: FolderOptions, options: RunOptions, console: Console) -> int:
     """Make the outputs of a folder's pictures and list what failed; return the exit code."""
     with FolderRun(folder, options, console.note, console.download) as run:
         if not run.jobs:
@@ -38,18 +38,18 @@ def run_folder_command(folder: FolderOptions, options: RunOptions, console: Voic
         failures = run.write_failures()
         if summary.failed:
             errors = run.errors()
-            console.insist(f"{len(errors)} failed:")
+            console.warn(f"{len(errors)} failed:")
             for error in errors:
-                console.insist(f"  {error}")
-            console.insist(f"listed in {failures}")
+                console.warn(f"  {error}")
+            console.warn(f"listed in {failures}")
         return int(summary.failed > 0)
 
 
-def show_folder_plan(jobs: Sequence[Job], out: Path, options: RunOptions, console: Voice) -> None:
+def show_folder_plan(jobs: Sequence[Job], out: Path, options: RunOptions, console: Console) -> None:
     """Print what a run would make from each input, how much that is, and how long it takes."""
     for job in jobs:
         console.planned(str(job.source), {kind: str(path) for kind, path in job.outputs.items()})
-    console.insist(describe_plan(plan_folder(jobs, out, options, console.note, console.download)))
+    console.warn(describe_plan(plan_folder(jobs, out, options, console.note, console.download)))
 
 
 def describe_plan(plan: FolderPlan) -> str:
@@ -72,14 +72,14 @@ def report_all(
     start: Callable[[TileProgress], Generator[Outcome, None, None]],
     total: int,
     settings: RunSettings,
-    console: Voice,
+    console: Console,
     *,
     has_journal: bool = False,
 ) -> RunSummary:
     """Run pictures and report each outcome, with a progress bar; an interrupt says how to go on."""
     summary = RunSummary(total)
     try:
-        with console.counting(total) as show:
+        with console.progress_of_batch(total) as show:
 
             def show_tile(done: int, count: int) -> None:
                 show(summary.ended + done / count, summary.failed, summary.rate, f"tile {done} of {count}")
@@ -90,12 +90,12 @@ def report_all(
                     report_outcome(outcome, settings, console, mention_skipped=not has_journal)
                     show(summary.ended, summary.failed, summary.rate, outcome.job.name)
     except KeyboardInterrupt:
-        console.insist(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
+        console.warn(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
         raise
     return summary
 
 
-def report_outcome(outcome: Outcome, settings: RunSettings, console: Voice, *, mention_skipped: bool) -> None:
+def report_outcome(outcome: Outcome, settings: RunSettings, console: Console, *, mention_skipped: bool) -> None:
     """Print one input's result: JSON or paths on stdout, its error or note on stderr."""
     report_note(outcome, console, mention_skipped=mention_skipped)
     if console.json:
@@ -105,18 +105,18 @@ def report_outcome(outcome: Outcome, settings: RunSettings, console: Voice, *, m
             console.result(str(path))
 
 
-def report_note(outcome: Outcome, console: Voice, *, mention_skipped: bool) -> None:
+def report_note(outcome: Outcome, console: Console, *, mention_skipped: bool) -> None:
     """Print what stderr says of one input."""
     name = display_path(outcome.job.source)
     if isinstance(outcome, Failed):
-        console.fault(outcome.error)
+        console.error(outcome.error)
     elif isinstance(outcome, Skipped) and mention_skipped:
         console.note(f"{name} is done already; --overwrite redoes it")
     elif isinstance(outcome, Done) and outcome.note:
         console.note(f"{name}: {outcome.note}")
 
 
-def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: ClipOptions, console: Voice) -> int:
+def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: ClipOptions, console: Console) -> int:
     """Make the outputs of clips; return the exit code: 1 if one failed."""
     check_options(options)
     opened = [open_clip_job(job, index, clip_options, options.max_pixels) for index, job in enumerate(jobs)]
@@ -132,11 +132,11 @@ def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: Cl
     return int(failed > 0)
 
 
-def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Voice) -> bool:
+def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Console) -> bool:
     """Make the outputs of one clip and report it; return whether that succeeded."""
     job, total, ended = clip_job.job, len(clip_job.clip.pts), 0
     try:
-        with console.counting(total) as show:
+        with console.progress_of_batch(total) as show:
 
             def progress(done: int, rate: float) -> None:
                 nonlocal ended
@@ -146,7 +146,7 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
             found = run_clip(clip_job, index, run, options, log=console.note, progress=progress)
     except KeyboardInterrupt:
         name = display_path(job.source)
-        console.insist(f"interrupted after {ended} of {total} frames of {name}; --resume goes on")
+        console.warn(f"interrupted after {ended} of {total} frames of {name}; --resume goes on")
         raise
     if isinstance(found.outcome, Failed):
         report_failed_clip(found.outcome, console)
@@ -160,8 +160,8 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
     return True
 
 
-def report_failed_clip(failed: Failed, console: Voice) -> None:
+def report_failed_clip(failed: Failed, console: Console) -> None:
     """Print why a clip failed."""
-    console.fault(failed.error)
+    console.error(failed.error)
     if console.json:
         console.result(json.dumps({"input": str(failed.job.source), "ok": False, "error": str(failed.error)}))

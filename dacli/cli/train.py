@@ -1,244 +1,235 @@
 """dacli train: the recipe of Depth Anything V2, a command for each of its steps."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dacli.batch import inputs, jobs
-from dacli.batch.options import RunOptions
-from dacli.cli.console import EVERY, Voice
+from dacli.choices import EncoderName, MetricModelName, TrainingPrecision
+from dacli.cli.console import LINE_INTERVAL, Console
+from dacli.cli.expand import expand_options
+from dacli.cli.folder import plan_folder_run
+from dacli.cli.help import GroupedCommand
 from dacli.cli.options import (
-    Batch,
-    DepthUnit,
-    Device,
-    Devices,
-    Encoder,
-    Exclude,
-    Half,
-    Include,
-    Json,
-    MaxPixels,
-    Model,
+    DepthUnitText,
+    DeviceName,
+    FolderSource,
+    FolderTarget,
+    LimitOptions,
+    MachineOptions,
+    NetworkOptions,
     Overwrite,
-    Precision,
     Quiet,
-    Retry,
-    Shard,
-    Size,
-    Source,
-    Target,
-    Weights,
-    check_size,
-    chosen_precision,
-    parse_batch,
-    parse_devices,
-    parse_shard,
+    ReportOptions,
+    SelectionOptions,
+    SharingOptions,
     pixel_limit,
+    run_options,
 )
-from dacli.errors import DacliError, UsageError
-from dacli.outputs import formats
+from dacli.errors import UsageError
 
 if TYPE_CHECKING:
-    from dacli.training.data import TrainingSource as Data
+    from dacli.training.data import TrainingSource
     from dacli.training.recipes import Objective
     from dacli.training.run import TrainingOptions
 
 train_app = typer.Typer(help="Train networks as Depth Anything V2 was trained.", no_args_is_help=True)
 
-Folder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="Checkpoint, log, pictures, weights; training goes on there.")
+TrainingFolder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", help="Checkpoint, log, pictures, weights; the same command goes on there."),
 ]
-Pairs = Annotated[
+PairsOption = Annotated[
     Path | None,
     typer.Option(
+        "--data",
         metavar="LIST|FOLDER",
         help="Lines of picture, tab, depth; or Hypersim, Virtual KITTI 2, dacli scenes. [default: rendered]",
+        rich_help_panel="Input",
     ),
 ]
-Labels = Annotated[Path, typer.Argument(metavar="LABELS", help="What dacli train label made of IN.")]
-Taught = Annotated[
-    str | None, typer.Option("--encoder", help="vits, vitb, vitl, vitg or tiny. [default: tiny, or that of --init]")
-]
-Init = Annotated[
-    Path | None, typer.Option("--init", metavar="FILE", help="Weights to start from; a DINOv2 file gives an encoder.")
-]
-Seed = Annotated[int, typer.Option(min=0, help="Of the weights, the scenes and the order of the pictures.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Steps in all. [default: the recipe's]")]
-BatchSize = Annotated[int | None, typer.Option("--batch", min=2, help="Pictures a step. [default: the recipe's]")]
-Side = Annotated[int | None, typer.Option("--size", min=32, help="Short side in pixels. [default: the recipe's]")]
-Rate = Annotated[float | None, typer.Option(min=0, help="Peak of the learning rate. [default: the recipe's]")]
-Arithmetic = Annotated[str, typer.Option("--precision", help="auto, bf16 or fp32.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that make the batches.")]
-Minutes = Annotated[float, typer.Option(min=0, help="Between two checkpoints.")]
 
 
-@train_app.command("teacher", epilog="Example: dacli train teacher runs/tiny --seed 1")
+@dataclass(frozen=True, kw_only=True)
+class TrainingCommandOptions:
+    """What is trained, how long, and where."""
+
+    encoder: Annotated[
+        EncoderName | None,
+        typer.Option("--encoder", help="[default: tiny, or that of --init]", rich_help_panel="Model"),
+    ] = None
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            "--init",
+            metavar="FILE",
+            help="Weights to start from; a DINOv2 file gives an encoder.",
+            rich_help_panel="Model",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Of the weights, the scenes and the order of the pictures.", rich_help_panel="Training"
+        ),
+    ] = 1
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps in all. [default: the recipe's]", rich_help_panel="Training")
+    ] = None
+    batch: Annotated[
+        int | None,
+        typer.Option("--batch", min=2, help="Pictures a step. [default: the recipe's]", rich_help_panel="Training"),
+    ] = None
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size", min=32, help="Short side in pixels. [default: the recipe's]", rich_help_panel="Training"
+        ),
+    ] = None
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Peak of the learning rate. [default: the recipe's]", rich_help_panel="Training"),
+    ] = None
+    precision: Annotated[
+        TrainingPrecision, typer.Option("--precision", help="Arithmetic.", rich_help_panel="Machine")
+    ] = "auto"
+    device: DeviceName = "auto"
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make the batches.", rich_help_panel="Machine")] = 2
+    minutes: Annotated[float, typer.Option(min=0, help="Between two checkpoints.", rich_help_panel="Run")] = 5
+    quiet: Quiet = False
+
+
+def training_options(folder: Path, options: TrainingCommandOptions, init: Path | None = None) -> "TrainingOptions":
+    """Return what a training is asked for; `init` replaces that of the options."""
+    from dacli.training.run import TrainingOptions
+
+    return TrainingOptions(
+        folder=folder,
+        encoder=options.encoder,
+        init=init or options.init,
+        seed=options.seed,
+        steps=options.steps,
+        batch=options.batch,
+        size=options.size,
+        rate=options.rate,
+        precision=options.precision,
+        workers=options.workers,
+        minutes=options.minutes,
+    )
+
+
+@train_app.command("teacher", cls=GroupedCommand, epilog="Example: dacli train teacher runs/tiny --seed 1")
+@expand_options
 def train_teacher(
-    folder: Folder,
-    data: Pairs = None,
-    unit: DepthUnit = None,
-    encoder: Taught = None,
-    init: Init = None,
-    seed: Seed = 1,
-    steps: Steps = None,
-    batch: BatchSize = None,
-    size: Side = None,
-    rate: Rate = None,
-    precision: Arithmetic = "auto",
-    device: Device = "auto",
-    workers: Workers = 2,
-    minutes: Minutes = 5,
-    quiet: Quiet = False,
+    folder: TrainingFolder,
+    options: TrainingCommandOptions,
+    data: PairsOption = None,
+    unit: DepthUnitText = None,
 ) -> None:
     """Train on exact depth: rendered scenes, or pictures with depth; the weights end up in DIR."""
     from dacli.scenes.layouts import make_scene
-    from dacli.training import recipes, run
+    from dacli.training import recipes
 
-    wanted = run.TrainingOptions(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = from_files(data, unit, seed) if data else rendered(seed, make_scene)
-    go(wanted, "teacher", recipes.TEACHER, given, device, Voice(quiet=quiet))
+    given = source_from_files(data, unit, options.seed) if data else rendered_source(options.seed, make_scene)
+    run_training_command(training_options(folder, options), "teacher", recipes.TEACHER, given, options)
 
 
-@train_app.command("label", epilog="Example: dacli train label ./pictures ./labels --encoder vitl")
-def label(
-    source: Source,
-    out: Target,
-    include: Include = None,
-    exclude: Exclude = None,
-    retry_failed: Retry = False,
-    shard: Shard = None,
-    encoder: Encoder = None,
-    model: Model = "v2",
-    weights: Weights = None,
-    size: Size = None,
-    precision: Precision = "auto",
-    fp16: Half = False,
-    device: Device = "auto",
-    devices: Devices = None,
-    batch: Batch = "auto",
-    max_pixels: MaxPixels = 200,
+@train_app.command("label", cls=GroupedCommand, epilog="Example: dacli train label ./pictures ./labels --encoder vitl")
+@expand_options
+def train_label(
+    source: FolderSource,
+    out: FolderTarget,
+    selection: SelectionOptions,
+    limits: LimitOptions,
+    network: NetworkOptions,
+    machine: MachineOptions,
+    sharing: SharingOptions,
+    report: ReportOptions,
     overwrite: Overwrite = False,
-    json_: Json = False,
-    quiet: Quiet = False,
 ) -> None:
-    """Pseudo-labels, float16 inverse depth, of every picture below IN; a rerun goes on where the last one ended."""
-    voice = Voice(json_, quiet)
-    chosen = RunOptions(
-        encoder,
-        model,
-        weights,
-        check_size(size),
-        chosen_precision(precision, half=fp16),
-        parse_devices(devices, device),
-        "auto",
-        "Spectral_r",
-        "white",
-        "auto",
-        pixel_limit(max_pixels),
-        overwrite,
-        parse_batch(batch),
-    )
-    index, count, why = parse_shard(shard, os.environ)
-    found = inputs.gather_inputs(source, out, include or (), exclude or ())
-    planned = jobs.plan_jobs(found.files, out, [formats.FORMATS["half"]], root=found.root)
-    if not planned:
-        raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
-    if why:
-        voice.note(why)
-    from dacli.batch.folder import FolderOptions
-    from dacli.cli import runs
+    """Pseudo-labels, float16 inverse depth, of every picture below IN; a second run goes on where it ended."""
+    from dacli.cli.runs import run_folder_command
+    from dacli.outputs import formats
 
-    refuse_metres(model, weights)
-    mine = jobs.select_shard(planned, index, count)
-    folder_ = FolderOptions(mine, [job.name for job in planned], out, only_failed=retry_failed)
-    raise typer.Exit(runs.run_folder_command(folder_, chosen, voice))
+    console = Console(json=report.json_, quiet=report.quiet)
+    options = run_options(network, machine, sharing, max_pixels=pixel_limit(limits.max_pixels), overwrite=overwrite)
+    planned = plan_folder_run(source, out, selection, [formats.FORMATS["half"]], console)
+    refuse_metres(network.model, network.weights)
+    raise typer.Exit(run_folder_command(planned, options, console))
 
 
 @train_app.command(
-    "student", epilog="Example: dacli train student runs/vits ./pictures ./labels --init dinov2_vits14.pth"
+    "student",
+    cls=GroupedCommand,
+    epilog="Example: dacli train student runs/vits ./pictures ./labels --init dinov2_vits14.pth",
 )
+@expand_options
 def train_student(
-    folder: Folder,
-    source: Source,
-    labels: Labels,
-    encoder: Taught = None,
-    init: Init = None,
-    strong: Annotated[bool, typer.Option("--strong", help="Perturb pictures strongly: colour, blur, CutMix.")] = False,
-    seed: Seed = 1,
-    steps: Steps = None,
-    batch: BatchSize = None,
-    size: Side = None,
-    rate: Rate = None,
-    precision: Arithmetic = "auto",
-    device: Device = "auto",
-    workers: Workers = 2,
-    minutes: Minutes = 5,
-    quiet: Quiet = False,
+    folder: TrainingFolder,
+    source: FolderSource,
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="What dacli train label wrote for IN.")],
+    options: TrainingCommandOptions,
+    strong: Annotated[
+        bool,
+        typer.Option("--strong", help="Perturb pictures strongly: colour, blur, CutMix.", rich_help_panel="Training"),
+    ] = False,
 ) -> None:
     """Train on pictures and their pseudo-labels; the weights end up in DIR."""
     from dacli.evaluation import datasets
-    from dacli.training import recipes, run
+    from dacli.training import recipes
     from dacli.training.data import PairSource
 
-    voice = Voice(quiet=quiet)
     found, without = datasets.find_labelled_pairs(source, labels)
     if without:
-        voice.note(f"{without} pictures have no label and are left out")
-    wanted = run.TrainingOptions(folder, encoder, init, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = PairSource(seed, found), datasets.digest_pairs(found, labels)
-    go(wanted, "student", recipes.STUDENT, given, device, voice, strong=strong)
+        Console(quiet=options.quiet).note(f"{without} pictures have no label and are left out")
+    given = PairSource(options.seed, found), datasets.digest_pairs(found, labels)
+    run_training_command(training_options(folder, options), "student", recipes.STUDENT, given, options, strong=strong)
 
 
-@train_app.command("metric", epilog="Example: dacli train metric runs/metres --encoder tiny --model indoor")
+@train_app.command(
+    "metric", cls=GroupedCommand, epilog="Example: dacli train metric runs/metres --encoder tiny --model indoor"
+)
+@expand_options
 def train_metric(
-    folder: Folder,
-    data: Pairs = None,
-    unit: DepthUnit = None,
-    encoder: Taught = None,
-    init: Init = None,
-    model: Annotated[str, typer.Option(help="indoor, to 20 m, or outdoor, to 80 m.")] = "indoor",
-    seed: Seed = 1,
-    steps: Steps = None,
-    batch: BatchSize = None,
-    size: Side = None,
-    rate: Rate = None,
-    precision: Arithmetic = "auto",
-    device: Device = "auto",
-    workers: Workers = 2,
-    minutes: Minutes = 5,
-    quiet: Quiet = False,
+    folder: TrainingFolder,
+    options: TrainingCommandOptions,
+    data: PairsOption = None,
+    unit: DepthUnitText = None,
+    model: Annotated[
+        MetricModelName, typer.Option(help="indoor, to 20 m, or outdoor, to 80 m.", rich_help_panel="Model")
+    ] = "indoor",
 ) -> None:
     """Train a relative network to give metres, on rendered rooms (streets outdoors) or pictures with depth."""
-    from dacli.models import registry, tiny
-    from dacli.scenes import metric_places
-    from dacli.training import recipes, run
+    from dacli.models import tiny
+    from dacli.scenes.metric_places import METRIC_PLACES
+    from dacli.training import recipes
 
-    if model not in registry.METRIC_RANGES:
-        raise UsageError(f"--model {model} is neither indoor nor outdoor", "indoor reaches to 20 m, outdoor to 80 m")
-    if init is None and encoder not in (None, "tiny"):
+    if options.init is None and options.encoder not in (None, "tiny"):
         raise UsageError("metres are learned from a relative checkpoint", "name one of this encoder with --init")
     if unit == "1/m":
-        raise UsageError("inverse depth of any scale tells no metres", "give depth in m, cm, mm or a number of metres")
-    first = init or tiny.BUNDLED_WEIGHTS
-    wanted = run.TrainingOptions(folder, encoder, first, seed, steps, batch, size, rate, precision, workers, minutes)
-    given = from_files(data, unit, seed) if data else rendered(seed, metric_places.METRIC_PLACES[model], whole=True)
-    go(wanted, "metric", recipes.metric_objective(model), given, device, Voice(quiet=quiet))
+        hint = "give depth in m, cm, mm or a number of metres"
+        raise UsageError("inverse depth of any scale does not tell metres", hint)
+    if data:
+        given = source_from_files(data, unit, options.seed)
+    else:
+        given = rendered_source(options.seed, METRIC_PLACES[model], whole=True)
+    wanted = training_options(folder, options, init=options.init or tiny.BUNDLED_WEIGHTS)
+    run_training_command(wanted, "metric", recipes.metric_objective(model), given, options)
 
 
-def rendered(seed: int, make: Callable[[int, int], Any], *, whole: bool = False) -> tuple["Data", str]:
-    """Scenes without end, and what tells them from other data."""
+def rendered_source(seed: int, make: Callable[[int, int], Any], *, whole: bool = False) -> tuple["TrainingSource", str]:
+    """Return scenes without end, and what tells them from other data."""
     from dacli.training.data import SceneSource
 
     return SceneSource(seed, make, whole), f"rendered {make.__name__}"
 
 
-def from_files(data: Path, unit: str | None, seed: int) -> tuple["Data", str]:
-    """Pictures with depth, and what tells them from other data."""
+def source_from_files(data: Path, unit: str | None, seed: int) -> tuple["TrainingSource", str]:
+    """Return pictures with depth, and what tells them from other data."""
     from dacli.evaluation import datasets
     from dacli.io import depth_files
     from dacli.training.data import PairSource
@@ -248,7 +239,7 @@ def from_files(data: Path, unit: str | None, seed: int) -> tuple["Data", str]:
 
 
 def refuse_metres(model: str, weights: Path | None) -> None:
-    """Raises UsageError for a network that gives metres: labels are inverse depth."""
+    """Raise UsageError for a network that predicts metres: labels are inverse depth."""
     from dacli.models import registry, tiny
 
     metric = registry.MODELS.get(registry.choose_model(None, model, weights).model)
@@ -258,13 +249,12 @@ def refuse_metres(model: str, weights: Path | None) -> None:
         raise UsageError("pseudo-labels are inverse depth, and this network gives metres", "choose a relative one")
 
 
-def go(
+def run_training_command(
     wanted: "TrainingOptions",
     command: str,
     objective: "Objective",
-    given: tuple["Data", str],
-    device_: str,
-    voice: Voice,
+    given: tuple["TrainingSource", str],
+    options: TrainingCommandOptions,
     *,
     strong: bool = False,
 ) -> None:
@@ -272,32 +262,33 @@ def go(
     from dacli.inference import planning
     from dacli.training import parallel, run
 
-    with parallel.join_world(planning.choose_device(device_)[0]) as world:
-        told = voice if world.leads else Voice(quiet=True)
+    console = Console(quiet=options.quiet)
+    with parallel.join_world(planning.choose_device(options.device)[0]) as world:
+        shown = console if world.leads else Console(quiet=True)
         try:
-            with reporting(told) as report:
+            with show_steps(shown) as report:
                 path = run.run_training(wanted, command, objective, *given, world, report, strong=strong)
         except KeyboardInterrupt:
-            voice.insist("interrupted; the same command goes on from the last checkpoint")
+            console.warn("interrupted; the same command goes on from the last checkpoint")
             raise
         if world.leads:
-            voice.result(str(path))
+            console.result(str(path))
 
 
 @contextmanager
-def reporting(voice: Voice) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield what shows a training's steps: a bar on a terminal, else a line every half minute."""
+def show_steps(console: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield what shows the steps of a training: a bar on a terminal, else a line every half minute."""
     last = time.monotonic()
-    with voice.bar() as bar:
+    with console.progress_bar() as bar:
         task = bar.add_task("training", total=None)
 
         def show(row: dict[str, Any]) -> None:
             nonlocal last
             text = f"{row['size']} px, loss {row['loss']:.3f}, {row.get('rate', 0):.2f} steps/s"
             bar.update(task, completed=row["step"], total=row["of"], description=text)
-            if bar.disable and time.monotonic() - last >= EVERY:
+            if bar.disable and time.monotonic() - last >= LINE_INTERVAL:
                 last = time.monotonic()
                 left = (row["of"] - row["step"]) / max(row.get("rate", 0), 1e-9)
-                voice.note(f"step {row['step']} of {row['of']}, {text}, {left:.0f} s left")
+                console.note(f"step {row['step']} of {row['of']}, {text}, {left:.0f} s left")
 
         yield show

@@ -72,7 +72,7 @@ def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationDa
     )
 
 
-def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, voice: Reporter) -> EvaluationData:
+def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, reporter: Reporter) -> EvaluationData:
     """What DATA names: DA-2K or pictures with depth; raises DacliError for neither.
 
     Raises UsageError if inverse depth of any scale is to judge metres.
@@ -82,7 +82,7 @@ def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, voice: R
         raise UsageError("--align none judges metres, and inverse depth of any scale tells none", hint)
     path = Path(text)
     if text.lower() in (PUBLISHED, "da-2k") and not path.exists():
-        return da2k.open_da2k(da2k.fetch_da2k(voice.note, voice.download))
+        return da2k.open_da2k(da2k.fetch_da2k(reporter.note, reporter.download))
     if not path.exists():
         hint = "give a folder, a list of pairs, DA-2K.zip, or da2k to fetch that"
         raise DacliError(f"{display_path(path)} does not exist", hint)
@@ -100,7 +100,7 @@ def evaluation_title(data: EvaluationData, align: str) -> str:
 
 
 def evaluate_setups(
-    todo: Sequence[EvaluationSetup], data: EvaluationData, align: str, voice: Reporter
+    todo: Sequence[EvaluationSetup], data: EvaluationData, align: str, reporter: Reporter
 ) -> Iterator[tuple[dict[str, object], bool]]:
     """The record of each network as it is ready, and whether all pictures could be judged; faults are told once."""
     told: set[str] = set()
@@ -112,14 +112,14 @@ def evaluate_setups(
             devices=[place],
             precision=precision,
             engine=engine,
-            log=voice.note,
-            download=voice.download,
+            log=reporter.note,
+            download=reporter.download,
         )
-        with voice.bar() as bar:
+        with reporter.progress_bar() as bar:
             task = bar.add_task(opened.encoder, total=len(data.names))
             found = scoring.evaluate_predictor(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
         for fault in (fault for name, fault in found.faults.items() if name not in told):
-            voice.fault(fault)
+            reporter.error(fault)
         told |= set(found.faults)
         if not found.pictures:
             raise DacliError(f"none of the {data.title} could be judged", "each is named above")

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from dacli.callbacks import DownloadProgress, Log, ignore_log
+from dacli.choices import TileMode
 from dacli.inference import planning
 from dacli.inference.batching import measure_batch_size
 from dacli.inference.device import ExecutionPlan
@@ -15,7 +16,6 @@ from dacli.inference.preprocess import network_size
 from dacli.inference.tiling import uses_tiles
 from dacli.models.registry import ModelChoice, OpenModel, open_model
 from dacli.models.spec import DepthModel, ModelSpec
-from dacli.types import TileMode
 
 TILE_STREAMS = 64  # tiles of one picture that may be under way at the same time
 SHARED_BY = 2  # pictures whose tiles share the streams of an engine: a second one fills the gaps

@@ -36,7 +36,6 @@ def is_installed(package: str) -> bool:
 
 def choose_device(wanted: str) -> tuple[str, str]:
     """Device name and why."""
-
     if wanted not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]{1,3}", wanted):
         raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
     if wanted == "cpu":

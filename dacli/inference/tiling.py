@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from dacli.callbacks import TileProgress, ignore_progress
+from dacli.choices import TileMode
 from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
 from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD
 from dacli.prefetch import Prefetch
-from dacli.types import DepthArray, ImageArray, TileMode
+from dacli.types import DepthArray, ImageArray
 
 TileForward = Callable[[Tensor], Tensor]
 Normalization = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation, RGB in 0 … 1

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from dacli.choices import Near, Quantity
 from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD
-from dacli.types import DepthArray, Gray16, Near, Quantity
+from dacli.types import DepthArray, Gray16
 
 _Level = TypeVar("_Level", np.uint8, np.uint16)
 TOP16 = 65535

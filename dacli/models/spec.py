@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from dacli.types import Quantity
+from dacli.choices import Quantity
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in 0 … 1
 IMAGENET_STD = (0.229, 0.224, 0.225)

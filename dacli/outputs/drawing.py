@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dacli.choices import Near, Quantity
 from dacli.errors import UsageError
 from dacli.io.records import TOP16, quantize_depth, scale_ends
-from dacli.types import DepthArray, Gray8, Image8, ImageArray, Near, Quantity
+from dacli.types import DepthArray, Gray8, Image8, ImageArray
 
 
 def draw_gray(depth: DepthArray, low: float, high: float, quantity: Quantity, near: Near = "white") -> Gray8:

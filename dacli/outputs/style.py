@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dacli.choices import Near
 from dacli.errors import UsageError
-from dacli.types import DepthArray, Near
+from dacli.types import DepthArray
 
 _LARGEST = float(np.finfo(np.float32).max)
 _RANGE_HINT = "--range takes auto, LO,HI or percentiles such as p2,p98"

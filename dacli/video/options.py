@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
+from dacli.choices import SteadyMode
 from dacli.video.probe import FOLDER_RATE
-
-Steadiness = Literal["on", "off", "two-pass"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +21,7 @@ class ClipOptions:
     end: float | None = None
     max_fps: float | None = None
     rate: Fraction = FOLDER_RATE
-    steady: Steadiness = "on"
+    steady: SteadyMode = "on"
     crf: int = 18
     as_frames: bool = False
     resume: bool = False

@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from dacli import choices
 from dacli import types
 from dacli.errors import DacliError
 from dacli.evaluation import comparison
@@ -24,7 +25,7 @@ def npy(path: Path, depth: NDArray[np.generic]) -> Path:
     return path
 
 
-def png16(path: Path, depth: Depth, quantity: types.Quantity = "inverse depth") -> Path:
+def png16(path: Path, depth: Depth, quantity: choices.Quantity = "inverse depth") -> Path:
     """As dacli writes it, with the record that leads back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     low, high = float(depth.min()), float(depth.max())

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from dacli.cli import demo, doctor
+from dacli.bench import diagnosis
+from dacli.evaluation import demonstration
 from dacli.cli.main import main
 from dacli.errors import DacliError
 from dacli.evaluation import scoring
@@ -158,8 +159,8 @@ def size_of(path: str) -> tuple[int, int]:
 def test_demo_writes_pictures_of_one_scene_and_tells_the_accuracy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "HEIGHT", 64)
-    monkeypatch.setattr(demo, "WIDTH", 96)
+    monkeypatch.setattr(demonstration, "DEMO_HEIGHT", 64)
+    monkeypatch.setattr(demonstration, "DEMO_WIDTH", 96)
     with pytest.raises(SystemExit) as end:
         main(["demo", "-o", str(tmp_path / "out"), "--json"])
     found = json.loads(capsys.readouterr().out)
@@ -192,22 +193,22 @@ def test_doctor_names_device_reason_ffmpeg_and_settings(
 
 
 def test_doctor_recommends_openvino_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dict(doctor.examine())["OpenVINO"] == version("openvino")
+    assert dict(diagnosis.diagnose_machine())["OpenVINO"] == version("openvino")
     monkeypatch.setattr(device, "has_openvino", lambda: False)
-    found = dict(doctor.examine())
+    found = dict(diagnosis.diagnose_machine())
     assert "pip install 'dacli[openvino]'" in found["OpenVINO"]
     assert found["engine"] == "torch"
 
 
 def test_doctor_tells_whether_int8_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dict(doctor.examine())["NNCF"] == version("nncf")
+    assert dict(diagnosis.diagnose_machine())["NNCF"] == version("nncf")
     monkeypatch.setattr(device, "has_nncf", lambda: False)
-    assert dict(doctor.examine())["NNCF"] == "missing: pip install 'dacli[int8]' for --precision int8"
+    assert dict(diagnosis.diagnose_machine())["NNCF"] == "missing: pip install 'dacli[int8]' for --precision int8"
 
 
 def test_doctor_tells_of_an_ffmpeg_that_does_not_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "none"))
-    assert doctor.ffmpeg().startswith("does not work (")
+    assert diagnosis.describe_ffmpeg().startswith("does not work (")
 
 
 def test_training_into_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

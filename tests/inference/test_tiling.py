@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from dacli import choices
 from dacli import types
 from dacli.inference import tiling
 from dacli.inference.preprocess import MEAN, STD, network_size, normalize_image, resize_to_source
@@ -138,7 +139,7 @@ def test_what_has_no_size_is_refused(arguments: tuple[int, int, int]) -> None:
         *(("on", 518, True), ("on", 1600, True), ("off", 1600, False), ("off", 9999, False)),
     ],
 )
-def test_who_is_made_of_tiles(*, mode: types.TileMode, size: int, expected: bool) -> None:
+def test_who_is_made_of_tiles(*, mode: choices.TileMode, size: int, expected: bool) -> None:
     assert tiling.uses_tiles(mode, size, 1036) is expected
 
 

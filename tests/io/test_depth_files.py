@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from dacli import choices
 from dacli import types
 from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
@@ -38,7 +39,7 @@ def write(path: Path, values: NDArray[np.floating | np.integer]) -> Path:
     return path
 
 
-def own_png(path: Path, values: NDArray[np.uint16], white: float, quantity: types.Quantity) -> Path:
+def own_png(path: Path, values: NDArray[np.uint16], white: float, quantity: choices.Quantity) -> Path:
     record = records.Record(0, white, "black", "steps", quantity, 0, 1, "e", "m", (1, 1), (1, 1), "0", "a.png", "")
     path.write_bytes(png.encode_png(values, record.text()))
     return path

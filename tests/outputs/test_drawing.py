@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from dacli import choices
 from dacli import types
 from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
 from dacli.io.records import DepthScale, Record
 from dacli.outputs import drawing, style
 from dacli.outputs.style import FULL_RANGE, DepthRange
-from dacli.types import DepthArray, Near, Quantity
+from dacli.types import DepthArray
+from dacli.choices import Near, Quantity
 
 RNG = np.random.default_rng(7)
 DEPTH: DepthArray = (RNG.random((30, 41), dtype=np.float32) * 9 + 0.5).astype(np.float32)
@@ -47,8 +49,8 @@ def depth16(
     depth: types.DepthArray,
     low: float,
     high: float,
-    quantity: types.Quantity,
-    near: types.Near = "white",
+    quantity: choices.Quantity,
+    near: choices.Near = "white",
     *,
     auto: bool = False,
 ) -> tuple[types.Gray16, records.DepthScale]:

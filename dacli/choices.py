@@ -1,0 +1,14 @@
+"""The words that options and results may hold, in types that load nothing."""
+
+from typing import Literal
+
+Quantity = Literal["inverse depth", "metres"]
+Near = Literal["white", "black"]
+TileMode = Literal["auto", "on", "off"]
+SteadyMode = Literal["on", "off", "two-pass"]
+EncoderName = Literal["vits", "vitb", "vitl", "vitg", "tiny"]
+ModelName = Literal["v2", "v1", "indoor", "outdoor", "hypersim", "vkitti"]
+MetricModelName = Literal["indoor", "outdoor"]
+PrecisionName = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+TrainingPrecision = Literal["auto", "bf16", "fp32"]
+AlignmentName = Literal["none", "median", "scale", "affine"]

@@ -1,0 +1,36 @@
+"""dacli decode: the floats back from 16-bit depth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dacli.cli.console import Console
+from dacli.cli.options import Overwrite
+from dacli.errors import DacliError
+from dacli.paths import display_path
+
+
+def decode(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A 16-bit PNG or clip that dacli wrote.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.npy", help="[default: FILE with .npy]", rich_help_panel="Output"),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """The floats back from a 16-bit depth PNG (H × W) or clip (N × H × W): inverse depth or metres, float32."""
+    from dacli.io import files, images, records
+    from dacli.video import depth_clips
+
+    target = out or file.parent / f"{file.stem}.npy"
+    if target.exists() and not overwrite:
+        raise DacliError(f"{display_path(target)} is there already", "--overwrite replaces it")
+    if file.suffix.lower() == ".mkv":
+        record, count, depths = depth_clips.decode_depth_clip(file)
+        files.write_file(target, images.encode_npy_stream(depths, count))
+    else:
+        depth, record = records.decode_depth(*images.read_depth16(file), display_path(file))
+        files.write_file(target, images.encode_npy(depth))
+    Console().note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {record.encoder} {record.model}")
+    print(target)

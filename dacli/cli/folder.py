@@ -1,0 +1,96 @@
+"""dacli folder: the depth of every picture below a folder."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dacli.cli.console import Console
+from dacli.cli.expand import expand_options
+from dacli.cli.options import (
+    EngineOptions,
+    FolderSource,
+    FolderTarget,
+    LimitOptions,
+    MachineOptions,
+    NetworkOptions,
+    Overwrite,
+    ReportOptions,
+    SelectionOptions,
+    SharingOptions,
+    ShowOptions,
+    TileOptions,
+    parse_shard,
+    pixel_limit,
+    run_options,
+    shown_as,
+)
+from dacli.errors import DacliError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dacli.batch.folder import FolderOptions
+    from dacli.outputs.formats import OutputFormat
+
+
+@expand_options
+def folder(
+    source: FolderSource,
+    out: FolderTarget,
+    selection: SelectionOptions,
+    limits: LimitOptions,
+    network: NetworkOptions,
+    tiles: TileOptions,
+    show: ShowOptions,
+    machine: MachineOptions,
+    engine: EngineOptions,
+    sharing: SharingOptions,
+    report: ReportOptions,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the plan, its size and time, and do nothing.", rich_help_panel="Run"),
+    ] = False,
+) -> None:
+    """Depth of every picture below IN, in the same tree below OUT; a second run goes on where the last one ended."""
+    from dacli.outputs import formats
+
+    console = Console(json=report.json_, quiet=report.quiet)
+    kinds = formats.parse_formats(show.save)
+    options = run_options(
+        network,
+        machine,
+        sharing,
+        tile=tiles.tile,
+        engine=engine.engine,
+        max_pixels=pixel_limit(limits.max_pixels),
+        overwrite=overwrite,
+        **shown_as(show),
+    )
+    planned = plan_folder_run(source, out, selection, kinds, console)
+    from dacli.cli import runs
+
+    if dry_run:
+        runs.show_folder_plan(planned.jobs, out, options, console)
+        raise typer.Exit
+    raise typer.Exit(runs.run_folder_command(planned, options, console))
+
+
+def plan_folder_run(
+    source: str, out: Path, selection: SelectionOptions, kinds: "Sequence[OutputFormat]", console: Console
+) -> "FolderOptions":
+    """Return the jobs of a folder, or of this machine's part of it; raise DacliError if there are none."""
+    from dacli.batch import inputs, jobs
+    from dacli.batch.folder import FolderOptions
+
+    index, count, why = parse_shard(selection.shard, os.environ)
+    found = inputs.gather_inputs(source, out, selection.include or (), selection.exclude or ())
+    planned = jobs.plan_jobs(found.files, out, kinds, root=found.root)
+    if not planned:
+        raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
+    if why:
+        console.note(why)
+    mine = jobs.select_shard(planned, index, count)
+    return FolderOptions(mine, [job.name for job in planned], out, only_failed=selection.retry_failed)

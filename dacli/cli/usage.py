@@ -1,0 +1,96 @@
+"""Wrong usage in one line like every other error, with the option that was meant."""
+
+import difflib
+import re
+from typing import Any
+
+import typer
+
+from dacli.errors import UsageError
+
+CLICK_USAGE_ERROR = typer.BadParameter.__mro__[1]  # of Click, or of the copy that Typer carries
+# Options of other tools that users type, and what dacli calls them.
+OTHER_TOOLS = {
+    "--input-size": "use --size",
+    "--input_size": "use --size",
+    "--resolution": "use --size",
+    "--img-size": "use --size",
+    "--outdir": "use -o",
+    "--output": "use -o",
+    "--output-dir": "use -o",
+    "--img-path": "name the files: dacli image PHOTO..., or dacli folder IN OUT",
+    "--img_path": "name the files: dacli image PHOTO..., or dacli folder IN OUT",
+    "--video-path": "name the clips: dacli video CLIP...",
+    "--pred-only": "--save color is the depth alone; --save side puts the picture beside it",
+    "--pred_only": "--save color is the depth alone; --save side puts the picture beside it",
+    "--grayscale": "use --save gray, or --save png16 for 16 bits",
+    "--checkpoint": "use --weights FILE",
+    "--ckpt": "use --weights FILE",
+    "--load-from": "use --weights FILE",
+    "--half": "use --fp16",
+    "--cpu": "use --device cpu",
+    "--gpu": "use --device cuda",
+}
+
+
+def describe_usage_error(error: Any) -> UsageError:
+    """Return Click's error about wrong usage as what, why and what to do, in one line."""
+    kind, context = type(error).__name__, getattr(error, "ctx", None)
+    if kind == "NoSuchOption":
+        return describe_unknown_option(error)
+    if kind == "MissingParameter":
+        name = parameter_name(error)
+        return UsageError(f"{name} is missing", f"{command_path(context)} --help lists what the command takes")
+    if value := re.search(r"'(.*)' is not one of (.*)", error.message, re.DOTALL):
+        name, choices = parameter_name(error).removeprefix("--"), re.findall(r"'([^']*)'", value[2])
+        return UsageError(f"unknown {name} {value[1]!r}", f"{suggest_name(value[1], choices)}choose {listed(choices)}")
+    if kind == "BadParameter":
+        return UsageError(f"{parameter_name(error)}: {sentence(error.message)}", f"see {command_path(context)} --help")
+    if command := re.match(r"No such command ['\"](.*?)['\"]", error.message, re.DOTALL):
+        known = list(getattr(getattr(context, "command", None), "commands", ()))
+        hint = f"{suggest_name(command[1], known)}{command_path(context)} --help lists the commands"
+        return UsageError(f"there is no command {command[1]!r}", hint)
+    return UsageError(sentence(error.message), f"see {command_path(context)} --help")
+
+
+def describe_unknown_option(error: Any) -> UsageError:
+    """Return the line about an option that a command does not have."""
+    name, context = str(error.option_name), getattr(error, "ctx", None)
+    if name in OTHER_TOOLS:
+        return UsageError(f"there is no option {name}", OTHER_TOOLS[name])
+    parameters = getattr(getattr(context, "command", None), "params", ())
+    known = [option for parameter in parameters for option in parameter.opts if option.startswith("--")]
+    hint = f"{suggest_name(name, known)}{command_path(context)} --help lists the options"
+    return UsageError(f"there is no option {name}", hint)
+
+
+def parameter_name(error: Any) -> str:
+    """Return the option or argument that an error is about, as users type it."""
+    parameter = getattr(error, "param", None)
+    if parameter is None:
+        return str(getattr(error, "param_hint", None) or "an argument")
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.human_readable_name)
+    return str(max(parameter.opts, key=len))
+
+
+def command_path(context: Any) -> str:
+    """Return the command that was typed, such as `dacli image`."""
+    return str(getattr(context, "command_path", "dacli"))
+
+
+def suggest_name(name: str, known: list[str]) -> str:
+    """Return "did you mean …? " with the nearest of some names, or nothing."""
+    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}? " if near else ""
+
+
+def listed(choices: list[str]) -> str:
+    """Return choices as "a, b or c"."""
+    return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
+
+
+def sentence(message: str) -> str:
+    """Return Click's message without its full stop, beginning in lower case."""
+    text = re.sub(r"^Value error, ", "", message.strip(), flags=re.IGNORECASE).rstrip(".")
+    return text[:1].lower() + text[1:]
