@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dacli import choices
-from dacli import types
 from dacli.errors import DacliError
 from dacli.evaluation import comparison
 from dacli.evaluation.comparison import compare_outputs, compare_picture, find_depth_outputs, pair_outputs

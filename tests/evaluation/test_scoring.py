@@ -9,10 +9,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from dacli.bench import diagnosis
-from dacli.evaluation import demonstration
 from dacli.cli.main import main
 from dacli.errors import DacliError
-from dacli.evaluation import scoring
+from dacli.evaluation import demonstration, scoring
 from dacli.evaluation.datasets import DepthPair
 from dacli.evaluation.scoring import (
     HELD_OUT,

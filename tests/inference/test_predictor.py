@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dacli.choices import TileMode
 from dacli.errors import DacliError
 from dacli.inference import loading
 from dacli.inference.device import ExecutionPlan
@@ -20,7 +21,6 @@ from dacli.inference.predictor import Predictor, pass_bytes
 from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
-from dacli.choices import TileMode
 from tests.models.test_depth_anything import build, weights_of
 from tests.support.models import SmallModel
 

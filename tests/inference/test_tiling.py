@@ -16,7 +16,6 @@ from scipy import ndimage
 from torch import Tensor
 
 from dacli import choices
-from dacli import types
 from dacli.inference import tiling
 from dacli.inference.preprocess import MEAN, STD, network_size, normalize_image, resize_to_source
 from dacli.inference.tiling import plan_tiles, refine_with_tiles

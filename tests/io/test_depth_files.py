@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dacli import choices
-from dacli import types
 from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
 from dacli.io.depth_files import parse_depth_unit, read_depth_file

@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dacli import choices
-from dacli import types
+from dacli import choices, types
+from dacli.choices import Near, Quantity
 from dacli.errors import DacliError, UsageError
 from dacli.io import png, records
 from dacli.io.records import DepthScale, Record
 from dacli.outputs import drawing, style
 from dacli.outputs.style import FULL_RANGE, DepthRange
 from dacli.types import DepthArray
-from dacli.choices import Near, Quantity
 
 RNG = np.random.default_rng(7)
 DEPTH: DepthArray = (RNG.random((30, 41), dtype=np.float32) * 9 + 0.5).astype(np.float32)

@@ -1,0 +1,45 @@
+"""A network of another family is a class and a row."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import dacli
+from dacli.models import registry
+from dacli.models.registry import ModelFamily, OpenModel
+from tests.support.commands import photo
+from tests.support.models import SmallModel
+
+
+class Brightness(SmallModel):
+    """Brighter is nearer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(1) + 5
+
+
+def test_a_new_family_is_one_class_and_one_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = ModelFamily(
+        names=("brightness",),
+        recognizes=lambda path: path.suffix == ".pth" and path.read_bytes() == b"bright",
+        open_file=lambda path, _: OpenModel(Brightness(), "brightness", "v2", path.name),
+        build=lambda _, max_depth: Brightness(max_depth),
+    )
+    monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, row))
+    (home / "mine.pth").write_bytes(b"bright")
+    found = dacli.load(home / "mine.pth", device="cpu", engine="torch")(photo(home / "a.png", shape=(28, 42)))
+    rgb = torch.from_numpy(np.asarray(found.image).copy()).float() / 255
+    expected = ((rgb - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])).mean(2) + 5
+    np.testing.assert_allclose(found.depth, expected, atol=1e-5)
+    assert registry.model_names()[-1] == "brightness"
+
+
+def test_the_command_line_offers_the_names_of_the_registry() -> None:
+    from typing import get_args
+
+    from dacli.choices import EncoderName
+
+    assert get_args(EncoderName) == registry.model_names()
