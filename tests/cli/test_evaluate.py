@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from dacli.batch import session
 from dacli.cli.main import main
 from dacli.evaluation import scoring, sweeps
-from dacli.inference import planning
-from dacli.inference.loading import build_predictor
-from dacli.inference.predictor import Prediction, Predictor
+from dacli.inference import loading, planning
+from dacli.inference.device import ExecutionPlan
+from dacli.inference.loading import LoadedPredictor, build_predictor
+from dacli.inference.predictor import Prediction
 from dacli.io import images, png
 from dacli.models import tiny
-from dacli.models.registry import ModelChoice, OpenModel
+from dacli.models.registry import ModelChoice
 from dacli.models.tiny import Tiny
 from dacli.scenes import metric_places
 from dacli.scenes.layouts import render_layouts
@@ -118,12 +118,14 @@ def test_models_in_metres_are_judged_without_a_fit_on_what_metres_are_learned_wi
     assert title in dacli("eval", "--model", alias, *options).out
 
 
-class Red(Predictor):
-    """Sees in a pixel's red how near it is."""
+class Red:
+    """A predictor that sees in a pixel's red how near it is."""
 
-    def __init__(self) -> None:
-        self.quantity, self.size = "inverse depth", 32
-        self.engine: Any = type("Engine", (), {"plan": planning.resolve_plan("cpu", "fp32")})()
+    spec, size = Tiny().spec, 32
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        return planning.resolve_plan("cpu", "fp32")
 
     def predict(self, pictures: Any) -> list[Prediction]:
         return [Prediction(pictures[0][..., 0].astype(np.float32), (1, 1), 0, "fp32")]
@@ -144,10 +146,11 @@ def da2k(folder: Path, *closer: str) -> Path:
 
 
 def test_da2k_has_a_column_for_each_scene(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(choice: ModelChoice, *_: object) -> tuple[Predictor, OpenModel]:
-        return Red(), OpenModel(Tiny(), str(choice.encoder), "v2", "red 1 2")
+    def opened(choice: ModelChoice, **_: object) -> LoadedPredictor:
+        red: Any = Red()
+        return LoadedPredictor(red, str(choice.encoder), "v2", "red 1 2")
 
-    monkeypatch.setattr(session, "open_one", opened)
+    monkeypatch.setattr(loading, "load_predictor", opened)
     da2k(home / "da", "point1", "point2", "point1")
     run = dacli("eval", "da", "--encoder", "tiny,vits", "--json", "-q", "-o", "out")
     for row, name in zip(run.objects, ("tiny", "vits"), strict=True):

@@ -14,9 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dacli.batch import pipeline
 from dacli.cli.main import main
-from dacli.errors import DacliError
 from dacli.models import registry, tiny
 from dacli.models.tiny import Tiny
 from dacli.scenes.layouts import make_scene, render_layouts
@@ -122,14 +120,6 @@ def test_labels_equal_the_depth_of_dacli_folder(dacli: Run, photos: Path, capsys
     for name in ("a", "b", "deep/c"):
         exact = np.load(f"out/{name}_depth.npy")
         np.testing.assert_array_equal(np.load(f"labels/{name}_depth.npy"), exact.astype(np.float16))
-
-
-def test_depth_beyond_float16_is_named() -> None:
-    kept = pipeline.half(np.array([[0, 1 / 3, 65504]], np.float32))
-    assert kept.dtype == np.float16
-    np.testing.assert_allclose(kept, [[0, 1 / 3, 65504]], rtol=1e-3)
-    with pytest.raises(DacliError, match="reaches 70000, beyond float16"):
-        pipeline.half(np.array([[1, 70000]], np.float32))
 
 
 def test_a_shard_labels_its_part(dacli: Run, photos: Path) -> None:

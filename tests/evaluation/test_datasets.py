@@ -137,7 +137,7 @@ def test_a_training_takes_folders_as_they_are(tmp_path: Path) -> None:
 
 
 def labels_of(folder: Path, out: Path, names: list[str]) -> None:
-    for job in jobs.plan([folder / n for n in names], out, ("half",), root=folder, suffixes=formats.LABELS):
+    for job in jobs.plan_jobs([folder / n for n in names], out, [formats.FORMATS["half"]], root=folder):
         depth(job.outputs["half"])
 
 

@@ -175,7 +175,12 @@ def test_a_result_that_overflows_in_half_precision_is_redone_in_float32_with_a_n
 def test_the_float32_engine_is_made_once_and_leaves_the_fast_one_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[TorchEngine] = []
     original = TorchEngine.in_float32
-    monkeypatch.setattr(TorchEngine, "in_float32", lambda self: made.append(original(self)) or made[-1])
+
+    def in_float32(engine: TorchEngine) -> TorchEngine:
+        made.append(original(engine))
+        return made[-1]
+
+    monkeypatch.setattr(TorchEngine, "in_float32", in_float32)
     network = Stub(factor=250.0)
     machine = predictor(network, "fp16")
     bright = np.full((28, 28, 3), 255, np.uint8)

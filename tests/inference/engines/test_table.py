@@ -38,7 +38,7 @@ def test_a_new_engine_is_one_row(home: Path, monkeypatch: pytest.MonkeyPatch) ->
         reason_for_auto=lambda _: "",
         start=lambda _model, plan, _streams, _log: RampEngine(plan),
     )
-    monkeypatch.setitem(ENGINES, "ramp", row)  # type: ignore[arg-type]
+    monkeypatch.setitem(ENGINES, "ramp", row)
     depth = dacli.load("tiny", device="cpu", engine="ramp", size=32)
     found = depth(photo(home / "a.png", shape=(32, 64)))
     np.testing.assert_allclose(found.depth[5], np.linspace(2, 1, 64), atol=1e-6)
