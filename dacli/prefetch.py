@@ -20,8 +20,8 @@ interrupt_event = threading.Event()  # a signal asked for the end
 class Prefetch(Generic[SourceItem, MadeItem]):
     """What `make` makes of each item, in the order of the items, made ahead by threads.
 
-    At most `limit` bytes, as `weigh` tells them, wait to be taken (or one thing alone; with several threads besides the
-    next one), and each thread has one in its hands. An exception on either side ends both: that of the items or of
+    At most `limit` bytes, as `weigh` counts them, wait to be taken (or one result alone; with several threads, besides
+    the next one), and each thread works on one more. An exception on either side ends both: that of the items or of
     `make` is raised when what came before it is taken. Threads start when the first thing is asked for; close() ends
     them.
     """
@@ -122,7 +122,7 @@ class Prefetch(Generic[SourceItem, MadeItem]):
             self.changed.notify_all()
 
     def stop(self) -> None:
-        """Ask the threads and whoever waits for the next thing to leave, without waiting for them."""
+        """Ask the threads and the thread that waits for the next thing to leave, without waiting for them."""
         with self.changed:
             self.closed = True
             self.waiting.clear()
@@ -151,7 +151,7 @@ def close_stages(stages: list[Prefetch[Any, Any]], patience: float = CLOSE_SECON
 
 
 def take_and_close(stages: list[Prefetch[Any, Any]], last: Iterator[MadeItem]) -> Generator[MadeItem, None, None]:
-    """What comes out at the end of stages; however it ends, all of them are closed."""
+    """Yield what comes out at the end of stages; however it ends, all of them are closed."""
     heaps = HeapTrimmer()
     try:
         for made in last:
@@ -162,7 +162,7 @@ def take_and_close(stages: list[Prefetch[Any, Any]], last: Iterator[MadeItem]) -
 
 
 def on_interrupt(*_: object) -> NoReturn:
-    """What a signal calls; heed() raises it again, for Python drops what is raised while it deletes something."""
+    """Handle a signal: raise_if_interrupted() raises it again, because Python drops what is raised in a destructor."""
     interrupt_event.set()
     raise KeyboardInterrupt
 
@@ -174,5 +174,5 @@ def raise_if_interrupted() -> None:
 
 
 def any_stage_alive() -> bool:
-    """Whether a thread of any stage is still alive."""
+    """Return whether a thread of any stage is still alive."""
     return any(thread.name == _NAME for thread in threading.enumerate())

@@ -27,7 +27,7 @@ SHOWN_VARIABLES = (
 
 
 def diagnose_machine() -> list[tuple[str, str]]:
-    """Names and findings, one line each, in the order to print."""
+    """Return names and findings, one line each, in the order to print."""
     return [
         ("dacli", f"{__version__} at {Path(__file__).parents[1]}"),
         ("python", f"{sys.version.split()[0]} on {platform.platform()}"),
@@ -78,14 +78,14 @@ def describe_compute() -> list[tuple[str, str]]:
 
 
 def describe_openvino() -> str:
-    """The version of OpenVINO, or how to get it."""
+    """Return the version of OpenVINO, or how to get it."""
     if device.has_openvino():
         return installed_version("openvino")
     return "missing: pip install 'dacli[openvino]', the faster engine on a CPU"
 
 
 def describe_ffmpeg() -> str:
-    """The ffmpeg that comes with imageio-ffmpeg, and whether it starts."""
+    """Return the ffmpeg that comes with imageio-ffmpeg, and whether it starts."""
     try:
         import imageio_ffmpeg
 
@@ -97,7 +97,7 @@ def describe_ffmpeg() -> str:
 
 
 def checkpoints_here() -> list[str]:
-    """The names of the checkpoints that are on this machine."""
+    """Return the names of the checkpoints that are on this machine."""
     try:
         states = [(row.name, checkpoints.checkpoint_state(row).state) for row in checkpoints.read_manifest()]
     except DacliError as error:

@@ -27,7 +27,7 @@ class ExecutionPlan:
 
     @property
     def dtype(self) -> "torch.dtype":
-        """The torch type of the arithmetic; with int8, of what is not quantised."""
+        """Return the torch type of the arithmetic; with int8, of what is not quantised."""
         import torch
 
         types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -35,17 +35,17 @@ class ExecutionPlan:
 
 
 def has_openvino() -> bool:
-    """Whether OpenVINO is installed; it is not loaded."""
+    """Return whether OpenVINO is installed; it is not loaded."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def has_nncf() -> bool:
-    """Whether NNCF, which quantises for OpenVINO, is installed; it is not loaded."""
+    """Return whether NNCF, which quantises for OpenVINO, is installed; it is not loaded."""
     return importlib.util.find_spec("nncf") is not None
 
 
 def has_fast_bf16() -> str:
-    """The CPU's instructions for bf16 products by name, or "" where it has none."""
+    """Return the CPU's instructions for bf16 products by name, or "" where it has none."""
     import torch
 
     if torch.cpu._is_amx_tile_supported():
@@ -54,13 +54,13 @@ def has_fast_bf16() -> str:
 
 
 def compute_threads() -> int:
-    """How many threads compute: as many as OMP_NUM_THREADS says, or else as there are cores for them."""
+    """Return how many threads compute: as many as OMP_NUM_THREADS says, or else as there are cores for them."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdecimal() and int(wanted) else usable_cores()
 
 
 def usable_cores() -> int:
-    """The cores that this process may really use (affinity and container quota), not those of the machine."""
+    """Return the cores that this process may really use (affinity and container quota), not those of the machine."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = CPU_QUOTA.read_text("ascii").split()
@@ -70,7 +70,7 @@ def usable_cores() -> int:
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes that an allocation on the device may take now, by the container's limit too; None if nobody says."""
+    """Return bytes that an allocation on the device may take now, by the container's limit too; None if nobody says."""
     import torch
 
     if device.startswith("cuda"):
@@ -92,7 +92,7 @@ def machine_free_memory() -> int | None:
 
 
 def container_free_memory() -> int | None:
-    """What is left to the container; its cache of files makes room when memory is asked for."""
+    """Return what is left to the container; its cache of files makes room when memory is asked for."""
     try:
         limit, used = (int((CONTAINER_FOLDER / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
         cached = re.findall(

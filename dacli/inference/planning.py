@@ -13,7 +13,10 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 
 
 def resolve_plan(device_name: str = "auto", precision: str = "auto", engine: str = "auto") -> ExecutionPlan:
-    """The plan for this machine. Raises UsageError for unknown names, DacliError for a device that is not there."""
+    """Return the plan for this machine.
+
+    Raises UsageError for unknown names, DacliError for a device that is not there.
+    """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
     if engine not in ("auto", *ENGINES):
@@ -35,7 +38,7 @@ def is_installed(package: str) -> bool:
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
-    """Device name and why."""
+    """Return device name and why."""
     if wanted not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]{1,3}", wanted):
         raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
     if wanted == "cpu":
@@ -68,7 +71,10 @@ def mps_precision(wanted: str) -> tuple[str, str]:
 
 
 def cpu_precision(wanted: str) -> tuple[str, str]:
-    """float16 arithmetic is some 15 times slower than float32 on a CPU, so fp16 only asks for half-size weights."""
+    """Return the precision on a CPU, and why.
+
+    float16 arithmetic is some 15 times slower than float32 there, so fp16 only asks for half-size weights.
+    """
     fast = device.has_fast_bf16()
     if wanted == "auto":
         return ("bf16", f"this CPU has {fast}") if fast else ("fp32", "this CPU has no fast bf16")
@@ -79,5 +85,5 @@ def cpu_precision(wanted: str) -> tuple[str, str]:
 
 
 def stream_count(plan: ExecutionPlan, pictures: int) -> int:
-    """How many of so many pictures go through the network at the same time, each on its share of the cores."""
+    """Return how many of so many pictures go through the network at the same time, each on its share of the cores."""
     return max(1, min(pictures, device.compute_threads())) if ENGINES[plan.engine].several_streams else 1

@@ -36,12 +36,12 @@ class PreparedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(h, w) in pixels of all that the network sees, in one pass or in tiles."""
+        """Return (h, w) in pixels of all that the network sees, in one pass or in tiles."""
         return self.tiling.canvas if self.tiling else (self.tensor.shape[1], self.tensor.shape[2])
 
     @property
     def nbytes(self) -> int:
-        """What it holds in memory."""
+        """Return what it holds in memory."""
         return self.tensor.nbytes + (0 if self.rgb is None else self.rgb.nbytes)
 
 
@@ -57,7 +57,7 @@ class RawDepth:
 
     @property
     def nbytes(self) -> int:
-        """What it holds in memory, and will when it has the source's size."""
+        """Return what it holds in memory, and will when it has the source's size."""
         return self.tensor.nbytes + 4 * self.source[0] * self.source[1]
 
 

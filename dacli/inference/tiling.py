@@ -51,7 +51,7 @@ class Tiling:
 
     @property
     def count(self) -> int:
-        """How many tiles there are; the base comes on top."""
+        """Return how many tiles there are; the base comes on top."""
         return len(self.rows) * len(self.columns)
 
 
@@ -70,12 +70,12 @@ class RefinedDepth:
 
 
 def uses_tiles(mode: TileMode, size: int, largest_pass: int) -> bool:
-    """Whether a picture is made of tiles that is to be seen at `size`, one pass being better up to `largest_pass`."""
+    """Return whether a picture is made of tiles at `size`, where one pass is better up to `largest_pass`."""
     return mode == "on" or (mode == "auto" and size > largest_pass)
 
 
 def plan_tiles(height: int, width: int, size: int, native: int, patch: int) -> Tiling:
-    """The tiles for a picture of height × width on a canvas whose short side is `size`, by the rule of network_size.
+    """Return the tiles of a picture of height × width on a canvas whose short side is `size`.
 
     Tiles cover the canvas, overlap by OVERLAP of their side or more, and are multiples of `patch`: `native` or, where
     the overlap allows, down to LEAST of it, which costs less time. Raises ValueError unless all are positive.
@@ -86,7 +86,7 @@ def plan_tiles(height: int, width: int, size: int, native: int, patch: int) -> T
 
 
 def cut_axis(length: int, native: int, patch: int) -> tuple[int, tuple[int, ...]]:
-    """The side of the tiles along an axis of the canvas, and where each begins; the last ends with the axis."""
+    """Return the side of the tiles along an axis of the canvas, and where each begins; the last ends with the axis."""
     if length <= native:
         return length, (0,)
     count = max(2, math.ceil((length / native - TILE_OVERLAP) / (1 - TILE_OVERLAP)))
@@ -108,7 +108,9 @@ def refine_with_tiles(
     report: TileProgress = ignore_progress,
     normalize: Normalization = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> RefinedDepth:
-    """Depth of a shrunk() RGB picture from its base and its tiles; `seen` is what the base sees of it, [3, h, w].
+    """Return depth of a shrunk() RGB picture from its base and its tiles.
+
+    `seen` is what the base sees of it, [3, h, w].
 
     `forward` gives depth [B, h, w] of normalised pictures [B, 3, h, w]: metres, or else inverse depth; it is called
     with the base, then with at most `batch` tiles at a time, by so many threads as there are `streams`.
@@ -121,7 +123,7 @@ def refine_with_tiles(
 def assemble_tiles(
     passes: Iterator[Tensor], tiling: Tiling, *, metres: bool, align_corners: bool, report: TileProgress
 ) -> RefinedDepth:
-    """Depth from what the network gives of the base, which comes first, and of each tile."""
+    """Return depth from what the network gives of the base, which comes first, and of each tile."""
     raw = next(passes)
     base = resize_to_source(to_comparable(fill_nonfinite(raw, metres), metres), *tiling.canvas, align_corners)
     result, used, unsound = np.zeros_like(base), 0, int(not raw.isfinite().all())
@@ -142,7 +144,10 @@ def assemble_tiles(
 
 
 def shrink_to_canvas(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
-    """The picture averaged down to `size` (H, W) where it is larger: a cubic without antialias would miss fine bars."""
+    """Return the picture averaged down to `size` (H, W) where it is larger.
+
+    A cubic without antialias would miss fine bars.
+    """
     height, width = min(rgb.shape[0], size[0]), min(rgb.shape[1], size[1])
     if (height, width) == rgb.shape[:2]:
         return rgb
@@ -158,7 +163,7 @@ def predict_tiles(
     streams: int,
     normalize: Normalization,
 ) -> Generator[Tensor, None, None]:
-    """Depth [h, w] as the network gives it, of the base and then of each tile, those of several streams ahead."""
+    """Yield depth [h, w] as the network gives it, of the base and then of each tile, those of several streams ahead."""
 
     def one(some: list[tuple[int, int]]) -> Tensor:
         mean, std = normalize
@@ -176,18 +181,21 @@ def predict_tiles(
 
 
 def tile_indices(tiling: Tiling) -> Iterator[tuple[int, int]]:
-    """Each tile's row and column among the tiles."""
+    """Return each tile's row and column among the tiles."""
     return product(range(len(tiling.rows)), range(len(tiling.columns)))
 
 
 def tile_window(tiling: Tiling, i: int, j: int) -> tuple[slice, slice]:
-    """The rows and columns of the canvas that tile (i, j) covers."""
+    """Return the rows and columns of the canvas that tile (i, j) covers."""
     (tall, wide), top, left = tiling.tile, tiling.rows[i], tiling.columns[j]
     return slice(top, top + tall), slice(left, left + wide)
 
 
 def comparison_cells(tiling: Tiling) -> tuple[int, int]:
-    """How many cells down and across a tile is compared with the base in: no more than the base has pixels there."""
+    """Return how many cells down and across a tile is compared with the base in.
+
+    No more than the base has pixels there.
+    """
     tall, wide = (
         max(1, min(COMPARISON_GRID, side * small // large))
         for side, small, large in zip(tiling.tile, tiling.base, tiling.canvas, strict=True)
@@ -196,7 +204,9 @@ def comparison_cells(tiling: Tiling) -> tuple[int, int]:
 
 
 def align_tile(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> DepthArray | None:
-    """The tile [h, w] with the contrast of the base there and its slow variation; None if it is flat or contradicts it.
+    """Return the tile [h, w] with the contrast of the base there and its slow variation.
+
+    None if it is flat or contradicts it.
 
     The offset is the difference of both, averaged with a Gaussian: any scale, shift or slow error of a tile vanishes.
     The contrast is matched by the standard deviation, not by least squares, which takes from it what the tile knows
@@ -217,7 +227,7 @@ def align_tile(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> Dep
 
 
 def blend_weights(starts: Sequence[int], side: int) -> DepthArray:
-    """Weights [n, side] of n tiles along an axis, raised cosines where two overlap, that add to one everywhere."""
+    """Return weights [n, side] of n tiles along an axis that add to one: raised cosines where two overlap."""
     weights = np.ones((len(starts), side))
     for i, (here, there) in enumerate(pairwise(starts)):
         shared = here + side - there
@@ -232,7 +242,7 @@ def to_comparable(depth: Tensor, metres: bool) -> Tensor:
 
 
 def fill_nonfinite(depth: Tensor, metres: bool) -> Tensor:
-    """Depth with infinity set to its largest finite value and NaN to its farthest, or all 0 if none is finite."""
+    """Return depth with infinity set to the largest finite value and NaN to the farthest; all 0 if none is finite."""
     known = depth[depth.isfinite()]
     low, high = (known.min().item(), known.max().item()) if known.numel() else (0.0, 0.0)
     return depth.nan_to_num(nan=high if metres else low, posinf=high, neginf=low)

@@ -62,7 +62,7 @@ def load_checkpoint(
 ) -> DepthAnything:
     """Return the network of a checkpoint file on the CPU, in `dtype`, for inference.
 
-    The file may be a .pth or .safetensors (told apart by content), in the official or the transformers layout, of any
+    The file may be a .pth or .safetensors (recognised by content), in the official or the transformers layout, of any
     float type, bare or wrapped as training scripts save it. The encoder is recognised from the shapes; `encoder` only
     says which one is expected. The keys of relative and metric (metres up to `max_depth`) and of V1 and V2 checkpoints
     are the same, so the caller says which it is. Weights stay memory-mapped where their dtype allows it: do not write
@@ -117,7 +117,7 @@ def _head(path: Path) -> bytes:
 
 
 def _stranger(name: str, head: bytes) -> DacliError:
-    """Return what to tell the user about a file that is no checkpoint."""
+    """Return what to tell the user about a file that is not a checkpoint."""
     if not head:
         return DacliError(f"{name} is empty", DOWNLOAD_AGAIN)
     if head.startswith(b"version https://git-lfs"):
@@ -201,7 +201,7 @@ def _official_key(key: str) -> str:
 
 
 def _recognise(weights: Mapping[str, Tensor], name: str) -> str:
-    """Return the name of the encoder, told by its width."""
+    """Return the name of the encoder, recognised by its width."""
     hint = "give a checkpoint of Depth Anything V1 or V2 (vits, vitb, vitl or vitg)"
     width = next((value.shape[-1] for key, value in weights.items() if re.match(r"pretrained\..*norm", key)), None)
     if width is None:

@@ -85,7 +85,8 @@ def choose_model(encoder: str | None, model: str, weights: Path | None) -> Model
         raise UsageError(f"unknown encoder {encoder!r}", f"{suggest(encoder, names)}choose one of {', '.join(names)}")
     if encoder == "tiny" and model != "v2":
         raise UsageError(
-            f"tiny has no {model} model, it gives relative depth only", "leave --model out, or choose --encoder vits"
+            f"there is no {model} model of tiny, which predicts relative depth",
+            "leave --model out, or choose --encoder vits",
         )
     return ModelChoice(encoder, model, weights)
 
@@ -144,7 +145,7 @@ def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
 def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:
     published = next((row for row in checkpoints.read_manifest() if row.file == path.name), None)
     if published is not None and published.model != choice.model:
-        # All models have the same keys: only the name tells them apart, and metres read as relative depth look right.
+        # All models have the same keys: only the name distinguishes them, and metres read as relative depth look right.
         hint = f"use --model {published.model}, or rename the file if it is your own"
         raise DacliError(f"{path.name} is the name of a published {published.model} checkpoint", hint)
     network = load_depth_anything(path, choice)
@@ -167,7 +168,7 @@ def is_tiny_file(path: Path) -> bool:
 
 
 def identify_file(path: Path) -> str:
-    """Return what tells a user's own file of weights from others: name, size, time of change."""
+    """Return what identifies a user's own file of weights: name, size, time of change."""
     info = path.stat()
     return f"{path.name} {info.st_size} {info.st_mtime_ns}"
 

@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if inp == out and stride == 1 else projection(inp, out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C', H/stride, W/stride]."""
+        """Return [B, C, H, W] to [B, C', H/stride, W/stride]."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
@@ -54,7 +54,7 @@ class TokenAttention(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, N, D] to [B, N, D]."""
+        """Return [B, N, D] to [B, N, D]."""
         b, n, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
@@ -122,7 +122,7 @@ class Tiny(DepthModel):
         return F.softplus(full) if self.max_depth is None else full.sigmoid() * self.max_depth
 
     def look_around(self, x: Tensor) -> Tensor:
-        """The coarsest map [B, C, h, w] after attention among all its places."""
+        """Return the coarsest map [B, C, h, w] after attention among all its places."""
         tokens = x.flatten(2).transpose(1, 2) + position_code(x)
         for layer in self.attention:
             tokens = layer(tokens)
@@ -135,7 +135,7 @@ def encoder_stage(inp: int, out: int, depth: int) -> nn.Sequential:
 
 
 def position_code(x: Tensor) -> Tensor:
-    """Sines and cosines [1, h·w, C] of each place's share of height and width, for maps [B, C, h, w] of any size."""
+    """Return sines and cosines [1, h·w, C] of each position in maps [B, C, h, w] of any size."""
     c, h, w = x.shape[1:]
     rows, columns = (torch.linspace(-1, 1, n, device=x.device) for n in (h, w))
     y, x_ = torch.meshgrid(rows, columns, indexing="ij")
@@ -145,10 +145,10 @@ def position_code(x: Tensor) -> Tensor:
 
 
 def load_tiny(path: Path = BUNDLED_WEIGHTS) -> Tiny:
-    """The network of a file that dacli train wrote, float32; raises DacliError for any other file."""
+    """Return the network of a file that dacli train wrote, float32; raise DacliError for any other file."""
     try:
         with safe_open(path, "pt") as file:
-            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - it is no mapping
+            state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - it is not a mapping
             max_depth = (file.metadata() or {}).get("max_depth")
     except (OSError, SafetensorError) as error:
         raise DacliError(
@@ -163,7 +163,9 @@ def load_tiny(path: Path = BUNDLED_WEIGHTS) -> Tiny:
 
 
 def encode_weights(network: nn.Module, metadata: dict[str, str]) -> bytes:
-    """The safetensors file of a trained network, with what made it: weights in float16, batch statistics in float32.
+    """Return the safetensors file of a trained network, with what made it.
+
+    Weights in float16, batch statistics in float32.
 
     Variances of deep layers exceed 65504, where float16 ends; an infinite one would silence its channel.
     """

@@ -224,7 +224,7 @@ def test_an_output_alone_is_refused(dacli: Run, home: Path) -> None:
     photo(home / "a.jpg")
     dacli("image", "a.jpg", *SMALL)
     run = dacli("image", "a_color.png", *SMALL)
-    told = ["error: a_color.png is an output of dacli: name what it was made of"]
+    told = ["error: a_color.png is an output of dacli: name what it was made from"]
     assert (run.code, run.out, run.err) == (1, "", told)
 
 
@@ -707,7 +707,7 @@ def test_a_fault_of_its_own_is_one_line_too(dacli: Run, monkeypatch: pytest.Monk
     run = dacli("image", "a.jpg")
     assert run.code == 1
     assert run.err == [
-        "error: ZeroDivisionError: a fault in two lines: this is a fault of dacli's; DACLI_DEBUG=1 shows where"
+        "error: ZeroDivisionError: a fault in two lines: this is a fault of dacli: DACLI_DEBUG=1 shows where"
     ]
 
 

@@ -178,7 +178,7 @@ def test_metres_of_rendered_rooms_are_metres_to_every_command(
     code, _, err = dacli("label", "photos", "labels", "--weights", out[0])
     assert (code, err) == (
         2,
-        ["error: pseudo-labels are inverse depth, and this network gives metres: choose a relative one"],
+        ["error: pseudo-labels are inverse depth, and this network predicts metres: choose a relative one"],
     )
 
 
@@ -193,7 +193,7 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
     ("arguments", "code", "fault"),
     [
         (("teacher", "run", "--data", "list.txt"), 2, "needs the unit of its depth"),
-        (("teacher", "run", "--data", "list.txt", "--unit", "miles"), 2, "--unit miles is no unit of depth"),
+        (("teacher", "run", "--data", "list.txt", "--unit", "miles"), 2, "--unit miles is not a unit of depth"),
         (("teacher", "run", "--data", "none.txt", "--unit", "m"), 1, "none.txt does not exist"),
         (("teacher", "run", "--data", "photos"), 1, "no pictures with depth in photos"),
         (("teacher", "run", "--encoder", "vitx"), 2, "unknown encoder 'vitx'"),
@@ -204,7 +204,7 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
         (("teacher", "list.txt", *SHORT), 1, "cannot write list.txt"),
         (("label", "none", "labels"), 1, "none does not exist"),
         (("label", "empty", "labels"), 1, "no pictures in empty"),
-        (("label", "photos", "labels", "--model", "indoor"), 2, "this network gives metres"),
+        (("label", "photos", "labels", "--model", "indoor"), 2, "this network predicts metres"),
         (("student", "run", "photos", "labels"), 1, "labels of 0 of the 3 pictures"),
         (("metric", "run", "--model", "moon"), 2, "neither indoor nor outdoor"),
         (("metric", "run", "--encoder", "vits"), 2, "from a relative checkpoint"),

@@ -325,7 +325,10 @@ def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home
     assert [each["input"] for each in frames.objects] == ["a.mp4"]
     assert "a_color is left out: it is an output of dacli" in frames.err
     refused = dacli("video", "a_color.mp4", *SMALL)
-    assert (refused.code, refused.errors) == (1, ["error: a_color.mp4 is an output of dacli: name what it was made of"])
+    assert (refused.code, refused.errors) == (
+        1,
+        ["error: a_color.mp4 is an output of dacli: name what it was made from"],
+    )
 
 
 def test_a_clip_from_a_pipe(home: Path, weights: Path) -> None:

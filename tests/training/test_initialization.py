@@ -113,9 +113,9 @@ def test_metric_weights_say_so_themselves_and_are_gone_on_from(tmp_path: Path) -
     loaded = tiny.load_tiny(path)
     assert loaded.max_depth == 20
     assert torch.equal(network(picture(64)), loaded(picture(64)))
-    with pytest.raises(DacliError, match=r"metres\.safetensors gives metres"):
+    with pytest.raises(DacliError, match=r"metres\.safetensors predicts metres"):
         network_from_file(path, None, None)
-    with pytest.raises(DacliError, match=r"metres\.safetensors gives metres"):
+    with pytest.raises(DacliError, match=r"metres\.safetensors predicts metres"):
         network_from_file(path, None, 80.0)
 
 

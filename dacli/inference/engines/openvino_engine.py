@@ -29,7 +29,7 @@ from dacli.inference.engines.torch_engine import name_memory_errors
 from dacli.io import files
 from dacli.models.spec import DepthModel
 
-# When it is imported, OpenVINO tells its makers so over the network, unless the package for that is missing.
+# When it is imported, OpenVINO reports that over the network, unless the package for that is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 from openvino.frontend import FrontEndManager  # noqa: E402
@@ -52,7 +52,7 @@ PRECISE_MARK = '<rt_info><attribute name="precise" version="0" /></rt_info>'
 class OpenVINOEngine:
     """A network compiled for a plan, which `streams` threads may use at a time, each on its share of the cores.
 
-    What comes out does not depend on the number of streams. `say` is told what takes long.
+    What comes out does not depend on the number of streams. `say` gets a line about what takes long.
     """
 
     def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, say: Log = lambda _: None) -> None:
@@ -68,7 +68,7 @@ class OpenVINOEngine:
         self.one_at_a_time = threading.Lock()
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Depth [B, H, W] in float32 of normalised pictures [B, 3, H, W].
+        """Return depth [B, H, W] in float32 of normalised pictures [B, 3, H, W].
 
         Raises MemoryShortError if memory does not suffice.
         """
@@ -94,12 +94,12 @@ class OpenVINOEngine:
             self.idle.put(request)
 
     def in_float32(self) -> "OpenVINOEngine":
-        """The same network computing in float32: for what overflowed."""
+        """Return the same network computing in float32: for what overflowed."""
         return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
 
 
 def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.float32]]:
-    """What the converted network takes: pictures [B, 3, H, W], and a position embedding of their size."""
+    """Return what the converted network takes: pictures [B, 3, H, W], and a position embedding of their size."""
     inputs = [pictures.float()]
     inputs += network.export_inputs(*pictures.shape[2:])
     return [each.contiguous().numpy() for each in inputs]
@@ -108,11 +108,11 @@ def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.flo
 def compile_network(
     network: DepthModel, how: OpenVINOProperties, say: Log, *, quantised: bool
 ) -> openvino.CompiledModel:
-    """The network compiled with OpenVINO's properties `how`.
+    """Return the network compiled with OpenVINO's properties `how`.
 
     It comes from dacli's cache, where one file serves all sizes, precisions (but int8, which has its own) and streams,
-    or is put there; a damaged file is replaced. `say` is told of a quantisation. Raises DacliError if a temporary file
-    cannot be written.
+    or is put there; a damaged file is replaced. `say` gets a line about a quantisation. Raises DacliError if a
+    temporary file cannot be written.
     """
     core = openvino.Core()
     path = cache_path(network, core, quantised=quantised)
@@ -131,7 +131,7 @@ def compile_network(
 
 
 def read_checked(path: Path) -> bytes:
-    """What keep() wrote; raises OSError or ValueError if it is not there or not whole."""
+    """Return what keep() wrote; raise OSError or ValueError if it is not there or not whole."""
     content = path.read_bytes()
     if crc32_bytes(memoryview(content)[:-4]) != content[-4:]:
         raise ValueError(f"{path} is damaged")
@@ -152,7 +152,7 @@ def crc32_bytes(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
 
 
 def cache_path(network: DepthModel, core: openvino.Core, *, quantised: bool = False) -> Path:
-    """Where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
+    """Return where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
     weights = hashlib.sha256(f"{network.spec.version} {network.spec.max_depth}".encode())
     for name, value in network.state_dict().items():
         content = crc32_bytes(value.contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -170,7 +170,7 @@ def cache_path(network: DepthModel, core: openvino.Core, *, quantised: bool = Fa
 
 
 def convert_network(network: DepthModel) -> openvino.Model:
-    """The network as OpenVINO reads it, for pictures of any number and size.
+    """Return the network as OpenVINO reads it, for pictures of any number and size.
 
     A position embedding is an input, so that its resize is torch's. openvino.convert_model would take four times as
     long.
@@ -191,7 +191,10 @@ def convert_network(network: DepthModel) -> openvino.Model:
 
 
 def mark_residuals_precise(model: openvino.Model, core: openvino.Core) -> openvino.Model:
-    """The same model with its residual stream marked as float32, which only the text of a saved model can say."""
+    """Return the same model with its residual stream marked as float32.
+
+    It only the text of a saved model can say.
+    """
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
             text, weights = Path(name, "model.xml"), Path(name, "model.bin")

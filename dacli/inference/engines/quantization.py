@@ -25,7 +25,7 @@ UNQUANTIZED = ".*depth_head.*"
 
 
 def calibration_pictures(network: DepthModel) -> "Iterator[Tensor]":
-    """Rendered scenes as the network sees them at its own size, normalised [1, 3, h, w], in several formats."""
+    """Yield rendered scenes as the network sees them at its own size, normalised [1, 3, h, w], in several formats."""
     from dacli.scenes.layouts import make_scene, render_layouts
 
     for index in range(CALIBRATION_SCENES):
@@ -37,7 +37,7 @@ def calibration_pictures(network: DepthModel) -> "Iterator[Tensor]":
 
 
 def quantize_model(model: "openvino.Model", inputs: Sequence[list[NDArray[np.float32]]]) -> "openvino.Model":
-    """The model with its convolutions and products of matrices in 8 bits, in ranges that the inputs show.
+    """Return the model with its convolutions and products of matrices in 8 bits, in ranges that the inputs show.
 
     Raises DacliError if NNCF cannot be loaded.
     """

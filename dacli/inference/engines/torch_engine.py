@@ -34,7 +34,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> Tensor:
-        """Depth [B, H, W] in float32 on the CPU of normalised pictures [B, 3, H, W].
+        """Return depth [B, H, W] in float32 on the CPU of normalised pictures [B, 3, H, W].
 
         Raises MemoryShortError if the device's memory does not suffice.
         """
@@ -48,7 +48,10 @@ class TorchEngine:
             torch.cuda.empty_cache()
 
     def in_float32(self) -> "TorchEngine":
-        """A copy of this engine, with the same rounded weights, that computes in float32: for what overflowed."""
+        """Return a copy of this engine, with the same rounded weights, that computes in float32.
+
+        For what overflowed.
+        """
         return TorchEngine(copy.deepcopy(self.network), replace(self.plan, precision="fp32"))
 
 
