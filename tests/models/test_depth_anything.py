@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli.errors import UsageError
-from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
+from dacli.inference.preprocess import normalize_image, resize_to_source
 from dacli.models.depth_anything import DepthAnything
+from dacli.models.spec import network_size
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHAPES: dict[str, dict[str, list[int]]] = json.loads((GOLDEN / "state_dict_shapes.json").read_text())
@@ -62,7 +63,7 @@ def golden_error(weights: dict[str, Tensor], name: str) -> float:
     network = build(weights, encoder, "v1" if kind == "v1" else "v2", depth)
     rgb = golden["image_bgr"][..., ::-1]
     height, width = rgb.shape[:2]
-    images = normalize_image(rgb, network_size(height, width, int(golden["input_size"])))[None]
+    images = normalize_image(rgb, network_size(height, width, int(golden["input_size"]), 14))[None]
     with torch.inference_mode():
         made = resize_to_source(network(images)[0], height, width, network.spec.align_corners)
     return relative_error(made, golden["depth"])

@@ -38,7 +38,7 @@ import sys
 from dacli.models import tiny
 from dacli.inference.device import resolve_plan
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
-OpenVINOEngine(tiny.load_tiny(), resolve_plan("cpu", "int8"), say=lambda line: print(line, file=sys.stderr))
+OpenVINOEngine(tiny.load_tiny(), resolve_plan("cpu", "int8"), log=lambda line: print(line, file=sys.stderr))
 print("nncf" in sys.modules, sys.modules["openvino_telemetry"])
 """
 
@@ -279,10 +279,10 @@ def test_bench_compares_int8_on_openvino_with_others_on_both_engines() -> None:
 @pytest.mark.parametrize(
     ("lacking", "how", "line"),
     [
-        (["has_nncf"], (), "int8 needs NNCF, not installed here: pip install 'dacli[int8]'"),
-        (["has_openvino"], (), "int8 needs OpenVINO, not installed here: pip install 'dacli[int8]'"),
+        (["nncf"], (), "int8 needs NNCF, not installed here: pip install 'dacli[int8]'"),
+        (["openvino"], (), "int8 needs OpenVINO, not installed here: pip install 'dacli[int8]'"),
         (
-            ["has_openvino", "has_nncf"],
+            ["openvino", "nncf"],
             (),
             "int8 needs OpenVINO and NNCF, not installed here: pip install 'dacli[int8]'",
         ),
@@ -303,8 +303,7 @@ def test_what_int8_needs_is_one_line(
     line: str,
 ) -> None:
     photo(home / "a.jpg")
-    for name in lacking:
-        monkeypatch.setattr(device, name, lambda: False)
+    monkeypatch.setattr(device, "is_installed", lambda package: package not in lacking)
     run = dacli(*command, *SMALL, "--precision", "int8", "--device", "cpu", *how)
     assert (run.code, run.out, run.err) == (1, "", [f"error: {line}"])
     assert [path.name for path in home.iterdir()] == ["a.jpg"]
@@ -314,7 +313,7 @@ def test_what_int8_needs_is_one_line(
 def test_an_nncf_that_does_not_load_is_one_line(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo(home / "a.jpg")
     monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)
-    monkeypatch.setattr(device, "has_nncf", lambda: True)
+    monkeypatch.setattr(device, "is_installed", lambda _: True)
     monkeypatch.setitem(sys.modules, "nncf", None)
     run = dacli("image", "a.jpg", *SMALL, "--precision", "int8", "--device", "cpu", "-q")
     assert (run.code, run.out) == (1, "")
