@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def footage(folder: Path, frames: int) -> Path:
-    """A clip of 1920 × 1080 that moves."""
+    """Return a clip of 1920 × 1080 that moves."""
     path = folder / f"{frames}.mp4"
     fault = run_ffmpeg(
         [
@@ -64,7 +64,7 @@ def footage(folder: Path, frames: int) -> Path:
 
 
 def steadying(_: Path) -> list[str]:
-    """Milliseconds of one core for a frame of 518 × 924, the depth of 1080p."""
+    """Return milliseconds of one core for a frame of 518 × 924, the depth of 1080p."""
     random, threads = np.random.default_rng(0), cv2.getNumThreads()
     depth = random.random((518, 924), np.float32)
     rgb = random.integers(0, 255, (518, 924, 3), np.uint8)
@@ -76,7 +76,7 @@ def steadying(_: Path) -> list[str]:
 
 
 def speed(folder: Path) -> list[str]:
-    """Frames per second of the whole run, beside those of the bare network over the same tensors, in turns."""
+    """Return frames per second of the whole run, beside those of the bare network over the same tensors, in turns."""
     plan, network = planning.resolve_plan("cpu"), DepthAnything("vits")
     single = start_engine(copy.deepcopy(network), plan, 1, ignore_log)
     ready = build_predictor(network, plan, 518, pictures=FRAMES)
@@ -112,7 +112,7 @@ def speed(folder: Path) -> list[str]:
 
 
 def memory(folder: Path) -> list[str]:
-    """Peak resident memory of the command on a short and on a long clip."""
+    """Return peak resident memory of the command on a short and on a long clip."""
     lines = []
     for frames in (FEW, MANY):
         clip = footage(folder, frames)

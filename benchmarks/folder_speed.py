@@ -68,7 +68,7 @@ def python(*arguments: str) -> Callable[[], object]:
 
 
 def one_pass(_: Path) -> list[str]:
-    """Vits at 518 × 686 through the engine, beside the plainest torch loop over the same network."""
+    """Return vits at 518 × 686 through the engine, beside the plainest torch loop over the same network."""
     lines = []
     picture = torch.rand(1, 3, 518, 686)
     plain = DepthAnything("vits").eval()
@@ -90,7 +90,7 @@ def forward(network: DepthAnything, picture: torch.Tensor) -> torch.Tensor:
 
 
 def memory(folder: Path) -> list[str]:
-    """Peak resident memory of the command on a photo of 24 megapixels with vits at 518."""
+    """Return peak resident memory of the command on a photo of 24 megapixels with vits at 518."""
     photo, weights = folder / "large.jpg", folder / "vits.pth"
     torch.save(DepthAnything("vits").state_dict(), weights)
     random = np.random.default_rng(0).integers(0, 255, (400, 600, 3), np.uint8)
@@ -100,7 +100,7 @@ def memory(folder: Path) -> list[str]:
 
 
 def streaming(folder: Path) -> list[str]:
-    """Pictures per second of the whole run beside those of the bare network over the same tensors, in turns.
+    """Return pictures per second of the whole run beside those of the bare network over the same tensors, in turns.
 
     The bare network takes one picture at a time with all cores, and then as many at a time as the run does.
     """
@@ -147,7 +147,7 @@ def whole(planned: Sequence[Job], run: PictureRun) -> None:
 
 
 def folder_planning(folder: Path) -> list[str]:
-    """Seconds to find and plan a hundred thousand files."""
+    """Return seconds to find and plan a hundred thousand files."""
     for number in range(1000):
         (folder / "many" / str(number)).mkdir(parents=True)
         for each in range(100):
@@ -162,7 +162,7 @@ def folder_planning(folder: Path) -> list[str]:
 
 
 def rerun(folder: Path) -> list[str]:
-    """Seconds of the command over ten thousand pictures that are complete, Python's start included."""
+    """Return seconds of the command over ten thousand pictures that are complete, Python's start included."""
     make_photos(folder / "done", 10_000, width=48, height=36)
     command = ["-m", "dacli", "folder", str(folder / "done"), str(folder / "made"), "--encoder", "tiny", "-q"]
     first = python(*command, "--size", "32")
@@ -172,7 +172,7 @@ def rerun(folder: Path) -> list[str]:
 
 
 def folder_memory(folder: Path) -> list[str]:
-    """Peak resident memory of the command on few and on many pictures of 2 megapixels."""
+    """Return peak resident memory of the command on few and on many pictures of 2 megapixels."""
     weights = folder / "vits.pth"
     torch.save(DepthAnything("vits").state_dict(), weights)
     make_photos(folder / "memory", MANY)
@@ -187,7 +187,7 @@ def folder_memory(folder: Path) -> list[str]:
 
 
 def tiles(_: Path) -> list[str]:
-    """Tiles with vits beside one pass at the same size, in turns, on a 4:3 picture of 12 megapixels.
+    """Return tiles with vits beside one pass at the same size, in turns, on a 4:3 picture of 12 megapixels.
 
     The one pass is torch's: OpenVINO holds all pairs of tokens, and at these sizes has no memory for them.
     """
@@ -216,7 +216,7 @@ def in_one(ready: Predictor, picture: NDArray[np.uint8]) -> None:
 
 
 def tile_memory(folder: Path) -> list[str]:
-    """Peak resident memory of the command with vits in tiles, on small and large photos."""
+    """Return peak resident memory of the command with vits in tiles, on small and large photos."""
     weights = folder / "vits.pth"
     torch.save(DepthAnything("vits").state_dict(), weights)
     (small,) = make_photos(folder / "2", 1)

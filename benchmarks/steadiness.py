@@ -54,7 +54,10 @@ def take(frames: Sequence[RenderedFrame], raw: Depths) -> Take:
 
 
 def predicted(predictor: Predictor, number: int) -> Take:
-    """Clip `number`: the motions by turns; every second round has a hard cut half-way. All have noise of 2 in 255."""
+    """Return clip `number`: the motions by turns.
+
+    Every second round has a hard cut half-way. All have noise of 2 in 255.
+    """
     layouts = [make_scene(STREAM, number), make_scene(STREAM, number + CLIPS)][: 1 + number // len(KINDS) % 2]
     motion = MOTIONS[KINDS[number % len(KINDS)]]
     frames = list(render_clip(layouts, motion, FRAMES, SIZE, noise=2, seed=number))
@@ -62,7 +65,7 @@ def predicted(predictor: Predictor, number: int) -> Take:
 
 
 def simulated(rng: np.random.Generator) -> Take:
-    """A long clip by a shaking camera: exact depth in a gauge that jitters (1.5 % a frame), wobbles and wanders.
+    """Return a long clip by a shaking camera: exact depth in a gauge that jitters (1.5 % a frame), wobbles and wanders.
 
     Added is slow noise, smooth over a quarter of the picture, of 2 % of the range.
     """
@@ -81,7 +84,7 @@ def simulated(rng: np.random.Generator) -> Take:
 
 
 def each_alone(low: float, high: float) -> Method:
-    """Every frame by its own percentiles."""
+    """Yield every frame by its own percentiles."""
 
     def gauges(taken: Take) -> Iterator[ScaleShift]:
         for depth, shot in zip(taken.raw, taken.shots, strict=True):
@@ -92,14 +95,14 @@ def each_alone(low: float, high: float) -> Method:
 
 
 def as_it_is(taken: Take) -> Iterator[ScaleShift]:
-    """What the network gives, shown by the 2nd and 98th percentile of the whole shot."""
+    """Yield what the network gives, shown by the 2nd and 98th percentile of the whole shot."""
     for shot in range(taken.shots[-1] + 1):
         below, above = np.percentile(taken.raw[np.equal(taken.shots, shot)], (2, 98))
         yield from [between(below, above, shot)] * taken.shots.count(shot)
 
 
 def averaged_range(taken: Take) -> Iterator[ScaleShift]:
-    """Every frame by the running average, weight 0.9, of the 2nd and 98th percentiles of its shot."""
+    """Yield every frame by the running average, weight 0.9, of the 2nd and 98th percentiles of its shot."""
     last, ends = -1, np.zeros(2)
     for depth, shot in zip(taken.raw, taken.shots, strict=True):
         own = np.percentile(depth, (2, 98))
@@ -136,13 +139,16 @@ METHODS: dict[str, Method] = {
 
 
 def output(taken: Take, method: Method) -> Depths:
-    """The clip [T, H, W] as a method shows it, before tones are bent at the ends."""
+    """Return the clip [T, H, W] as a method shows it, before tones are bent at the ends."""
     gauges = method(taken)
     return np.stack([g.scale * depth + g.shift for g, depth in zip(gauges, taken.raw, strict=True)])
 
 
 def table(predictor: Predictor, count: int, report: Callable[[int], None]) -> list[str]:
-    """Rows of Markdown: mean measures of every method over the shots of rendered clips, and how the cuts went."""
+    """Return rows of Markdown: mean measures of every method over the shots of rendered clips.
+
+    How the cuts went.
+    """
     rows: dict[str, list[list[float]]] = {name: [] for name in METHODS}
     cuts = []
     for number in range(count):
@@ -157,7 +163,7 @@ def table(predictor: Predictor, count: int, report: Callable[[int], None]) -> li
 
 
 def measured(taken: Take, depth: Depths, *, bent: bool) -> list[list[float]]:
-    """Jerk, TGE, δ1 and the share of 16-bit values at either end, of every shot: each has a gauge of its own."""
+    """Return jerk, TGE, δ1 and the share of 16-bit values at either end, of every shot: each has a gauge of its own."""
     found = []
     for shot in range(taken.shots[-1] + 1):
         part = slice(taken.shots.index(shot), taken.shots.index(shot) + taken.shots.count(shot))
@@ -173,14 +179,14 @@ def row(means: NDArray[np.float64]) -> str:
 
 
 def recovery(taken: Take) -> float:
-    """Largest difference after the first cut between the output and that of a start at the cut."""
+    """Return largest difference after the first cut between the output and that of a start at the cut."""
     cut = taken.shots.index(1)
     rest = Take(taken.rgb[cut:], taken.raw[cut:], taken.truth[cut:], taken.seconds[cut:], taken.shots[cut:], [])
     return float(np.abs(output(taken, one_pass)[cut:] - output(rest, one_pass)).max())
 
 
 def long_run(taken: Take) -> list[str]:
-    """Lines about a long clip: jerk, drift and the range that frames take of the output's."""
+    """Return lines about a long clip: jerk, drift and the range that frames take of the output's."""
     lines = []
     for name in ("2nd and 98th percentile of each frame", "steady, one pass", "steady, two passes"):
         depth = output(taken, METHODS[name])
@@ -197,7 +203,7 @@ def long_run(taken: Take) -> list[str]:
 
 
 def speed(network: tuple[int, int] = (518, 924), size: tuple[int, int] = (1080, 1920), turns: int = 100) -> float:
-    """Median milliseconds of one core's time for a step with depth and pictures of these sizes."""
+    """Return median milliseconds of one core's time for a step with depth and pictures of these sizes."""
     cv2.setNumThreads(1)
     frames = list(render_clip([make_scene(STREAM, 0)], MOTIONS["hand-held"], 8, (90, 160)))
     depths = [cv2.resize(frame.inverse_depth, network[::-1]) for frame in frames]
@@ -205,9 +211,9 @@ def speed(network: tuple[int, int] = (518, 924), size: tuple[int, int] = (1080, 
     steadier, taken = Stabilizer(), []
     for turn in range(turns):
         depth, rgb = np.asarray(depths[turn % 8], np.float32), pictures[turn % 8]
-        begun = time.process_time()
+        started = time.process_time()
         steadier.step(depth, rgb, turn / 30)
-        taken.append(time.process_time() - begun)
+        taken.append(time.process_time() - started)
     return 1000 * statistics.median(taken)
 
 

@@ -73,11 +73,11 @@ class Simulated:
     native: int
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Inverse depth [B, H, W] of encoded pictures [B, 3, H, W]."""
+        """Return inverse depth [B, H, W] of encoded pictures [B, 3, H, W]."""
         return torch.stack([self.one(picture.double().numpy()) for picture in pictures])
 
     def one(self, picture: NDArray[np.float64]) -> Tensor:
-        """Inverse depth [H, W] of one picture [3, H, W]."""
+        """Return inverse depth [H, W] of one picture [3, H, W]."""
         rng = np.random.default_rng(zlib.crc32(np.float32(picture).tobytes()))
         truth, gray = ((picture[c] * STD[c] + MEAN[c]).astype(np.float32) for c in (0, 1))
         seen = cv2.GaussianBlur(cv2.medianBlur(truth, 3), (0, 0), 0.6)
@@ -91,7 +91,7 @@ class Simulated:
 
 
 def misplacement(rng: np.random.Generator, depth: types.FloatArray, native: int) -> types.FloatArray:
-    """Random offsets [H, W], smooth over the picture and over depth (0 to 1), larger in pictures beyond `native`."""
+    """Return smooth random offsets [H, W] for depth in 0 … 1, larger in pictures beyond `native`."""
     height, width = depth.shape
     beyond = max(0.0, min(height, width) / native - 1)
     nodes = [int(np.ceil(2 * side / native)) + 1 for side in (height, width)]
@@ -113,7 +113,10 @@ def relief(gray: types.FloatArray) -> types.FloatArray:
 
 
 def encoded(rendering: layouts.Rendering) -> NDArray[np.uint16]:
-    """What a simulated network is shown: inverse depth in the first channel, NEAREST at full scale, and gray twice."""
+    """Return what a simulated network is shown.
+
+    Inverse depth in the first channel, NEAREST at full scale, and gray twice.
+    """
     inverse = (rendering.inverse_depth[0].numpy() * NEAREST).clip(0, 1)
     gray = cv2.cvtColor(colours(rendering), cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257
     return np.stack([np.rint(inverse * 65535).astype(np.uint16), gray, gray], -1)
@@ -124,7 +127,7 @@ def colours(rendering: layouts.Rendering) -> NDArray[np.uint8]:
 
 
 def layout(index: int) -> layouts.Layout:
-    """Scene number `index`: a room, a street or a landscape with a railing and three people in it."""
+    """Return scene number `index`: a room, a street or a landscape with a railing and three people in it."""
     rng = np.random.default_rng([SEED, index])
     made = (layouts.make_room, layouts.make_street, layouts.make_landscape)[index % 3](rng)
     parts = Parts(rng)
@@ -136,14 +139,14 @@ def layout(index: int) -> layouts.Layout:
 
 
 def drawn(index: int, size: int) -> layouts.Rendering:
-    """Scene number `index` with a short side of `size`, in three formats by turns of three."""
+    """Return scene number `index` with a short side of `size`, in three formats by turns of three."""
     tall, wide = FORMATS[index // 3 % len(FORMATS)]
     short = min(tall, wide)
     return layouts.render_layouts([layout(index)], size * tall // short, size * wide // short)
 
 
 def measured(prediction: types.FloatArray, truth: types.FloatArray, plan: tiling.Tiling) -> Figures:
-    """The measures of inverse depth [H, W], as it is; `plan` tells where seams would be."""
+    """Return the measures of inverse depth [H, W], as it is; `plan` tells where seams would be."""
     rows, columns = (
         [round(border * side / length) for start in starts for border in (start, start + tile) if 0 < border < length]
         for starts, tile, length, side in zip(
@@ -162,7 +165,7 @@ def measured(prediction: types.FloatArray, truth: types.FloatArray, plan: tiling
 
 
 def ways(subject: Subject, rendering: layouts.Rendering) -> Iterator[tuple[str, Figures]]:
-    """The measures of every pass and of all tiles on one scene."""
+    """Yield the measures of every pass and of all tiles on one scene."""
     picture, truth = subject.show(rendering), rendering.inverse_depth[0].numpy().astype(np.float64)
     height, width = truth.shape
     plans = {size: tiling.plan_tiles(height, width, size, subject.native, subject.patch) for size in subject.tiles}
@@ -190,13 +193,13 @@ def subjects() -> list[Subject]:
 
 
 def on_scene(index: int) -> dict[tuple[str, str], Figures]:
-    """The measures of all subjects on one scene, by their name and the way that was gone."""
+    """Return the measures of all subjects on one scene, by their name and the way that was gone."""
     rendering = drawn(index, SIZE)
     return {(each.name, way): figures for each in subjects() for way, figures in ways(each, rendering)}
 
 
 def table(found: list[dict[tuple[str, str], Figures]]) -> Iterator[str]:
-    """The rows of a Markdown table: mean measures of each subject and way over the scenes."""
+    """Yield the rows of a Markdown table: mean measures of each subject and way over the scenes."""
     names = [f.name for f in fields(Figures)]
     yield "| network | input | δ1 | AbsRel | ordinal | D3R | boundary F1 | thin contrast | seam index |"
     yield "|---|---|" + "---|" * len(names)

@@ -33,18 +33,18 @@ def main() -> None:
 
 
 def course(stage: TrainingStage) -> TrainingPlan:
-    """Rendered scenes for tiny, in the arithmetic that this CPU is best at."""
+    """Return rendered scenes for tiny, in the arithmetic that this CPU is best at."""
     dtype = torch.bfloat16 if device.has_fast_bf16() else torch.float32
     return TrainingPlan(Schedule(((1e-3, (stage,)),)), TEACHER, SceneSource(1, make_scene), 1, dtype=dtype)
 
 
 def stages() -> list[TrainingStage]:
-    """All stages of tiny's own recipe."""
+    """Return all stages of tiny's own recipe."""
     return [stage for _, stages in SCHEDULES["tiny", "scratch"].cycles for stage in stages]
 
 
 def canned(stage: TrainingStage) -> TrainingSample:
-    """A batch of noise: how long a step takes does not depend on what is seen."""
+    """Return a batch of noise: how long a step takes does not depend on what is seen."""
     random = torch.Generator().manual_seed(1)
     shape = (stage.batch, stage.size, stage.size)
     picture = torch.randn(stage.batch, 3, *shape[1:], generator=random)
@@ -52,7 +52,7 @@ def canned(stage: TrainingStage) -> TrainingSample:
 
 
 def one_step() -> list[str]:
-    """A step of tiny beside the plainest forward, backward and update on the same batch, in turns."""
+    """Return a step of tiny beside the plainest forward, backward and update on the same batch, in turns."""
     lines = []
     for stage in (stages()[0], stages()[-1]):
         plan, batch = course(stage), canned(stage)
@@ -73,10 +73,10 @@ def one_step() -> list[str]:
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Seconds of work, of all threads together: what else the machine does counts for nothing."""
-    begun = time.process_time()
+    """Return seconds of work, of all threads together: what else the machine does counts for nothing."""
+    started = time.process_time()
     run()
-    return time.process_time() - begun
+    return time.process_time() - started
 
 
 def plain(run: TrainingState, batch: TrainingSample, dtype: torch.dtype) -> None:
@@ -92,7 +92,10 @@ def plain(run: TrainingState, batch: TrainingSample, dtype: torch.dtype) -> None
 
 
 def supply() -> list[str]:
-    """Pictures a second that one core makes, and that the others learn from if they lose nothing by being many."""
+    """Return pictures a second that one core makes.
+
+    That the others learn from if they lose nothing by being many.
+    """
     lines, others, threads = [], max(1, device.usable_cores() - 1), torch.get_num_threads()
     torch.set_num_threads(1)
     for stage in stages()[:-1]:
@@ -110,14 +113,14 @@ def supply() -> list[str]:
 
 
 def each_batch(stage: TrainingStage) -> Iterator[float]:
-    """Seconds of each of the first batches."""
+    """Yield seconds of each of the first batches."""
     stream = BatchStream(course(stage).lesson(stage), 0, 0, BATCHES)
     for number in range(BATCHES):
         yield seconds(lambda: stream.batch(number))  # noqa: B023 - runs at once
 
 
 def memory() -> list[str]:
-    """Resident memory of a training after a tenth of many steps, and after all of them."""
+    """Return resident memory of a training after a tenth of many steps, and after all of them."""
     stage = TrainingStage(LONG, 32, 2, 1, 32)
     run, found = start_training(Tiny()), []
 
@@ -131,7 +134,7 @@ def memory() -> list[str]:
 
 
 def resident() -> float:
-    """Resident memory of this process in MiB, now; Linux."""
+    """Return resident memory of this process in MiB, now; Linux."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * 4096 / 2**20
 

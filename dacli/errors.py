@@ -1,4 +1,4 @@
-"""What goes wrong, as its user is told."""
+"""The errors that dacli raises, each in one line for its user."""
 
 import os
 
@@ -21,13 +21,11 @@ class StopError(DacliError):
 
 
 def unexpected_error(error: Exception, name: str = "") -> DacliError:
-    """What an error that nobody foresaw is to the user; with DACLI_DEBUG=1 it is raised as it is."""
+    """Return the error that a fault of dacli becomes for its user; with DACLI_DEBUG=1 it is raised as it is."""
     if os.environ.get("DACLI_DEBUG") == "1":
         raise error
     about = f"{name}: " if name else ""
-    return DacliError(
-        f"{about}{type(error).__name__}: {error}", "this is a fault of dacli's; DACLI_DEBUG=1 shows where"
-    )
+    return DacliError(f"{about}{type(error).__name__}: {error}", "this is a fault of dacli: DACLI_DEBUG=1 shows where")
 
 
 class MemoryShortError(DacliError):

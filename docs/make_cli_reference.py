@@ -29,7 +29,8 @@ def walk_commands(prefix: str, group: Any) -> Iterator[tuple[str, Callable[..., 
 
 def describe_command(name: str, command: Callable[..., None]) -> str:
     """Return the section of one command."""
-    arguments, options = [], []
+    arguments: list[tuple[inspect.Parameter, Any, Any]] = []
+    options: list[tuple[inspect.Parameter, Any, Any]] = []
     for parameter in inspect.signature(command, eval_str=True).parameters.values():
         kind, info = split_annotation(parameter.annotation)
         is_option = info is not None and type(info).__name__ == "OptionInfo"

@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_list_of_checkpoints() -> None:
     assert (ROOT / "weights.toml").is_file()
 
 
-@pytest.mark.parametrize("name", ["py.typed", "assets/tiny.safetensors", "train/__init__.py"])
+@pytest.mark.parametrize("name", ["py.typed", "assets/tiny.safetensors", "training/__init__.py"])
 def test_the_wheel_holds_every_file_of_the_package(name: str) -> None:
     """Hatchling takes all files below a package except what .gitignore names."""
     assert (ROOT / "dacli" / name).is_file()

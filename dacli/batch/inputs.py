@@ -68,7 +68,7 @@ def exclude_own_outputs(paths: Sequence[Path], own: Callable[[str], bool]) -> tu
         return list(paths), ""
     kept, first = [path for path in paths if path not in left], display_path(min(left))
     if not kept:
-        raise DacliError(f"{first} is an output of dacli", "name what it was made of")
+        raise DacliError(f"{first} is an output of dacli", "name the picture that it was made from")
     many = f"{len(left)} outputs of dacli are left out, as {first}"
     return kept, many if len(left) > 1 else f"{first} is left out: it is an output of dacli"
 
@@ -132,7 +132,7 @@ def walk_pictures(root: str, own: str | None) -> Iterator[str]:
 
 
 def is_file(entry: "os.DirEntry[str]") -> bool:
-    """Whether it is a file, or a link that leads nowhere, which is to fail by name."""
+    """Return whether it is a file, or a link that leads nowhere, which is to fail by name."""
     try:
         return stat.S_ISREG(entry.stat().st_mode) if entry.is_symlink() else entry.is_file()
     except OSError as error:
@@ -140,7 +140,10 @@ def is_file(entry: "os.DirEntry[str]") -> bool:
 
 
 def is_picture(path: str) -> bool:
-    """Whether a file is a picture by its extension, or without one by its first bytes, and not of dacli's making."""
+    """Return whether a file is a picture by its extension, or without one by its first bytes.
+
+    Not of dacli's making.
+    """
     suffix = os.path.splitext(path)[1].lower()
     if suffix:
         return suffix in PICTURE_SUFFIXES and not is_own_picture(path)
@@ -163,7 +166,10 @@ def read_start(path: str, size: int) -> bytes:
 
 
 def read_path_list(text: str) -> list[Path]:
-    """The paths in `@FILE` or on stdin (`-`): one a line, or with NUL between them as `find -print0` writes them."""
+    """Return the paths in `@FILE` or on stdin (`-`).
+
+    One a line, or with NUL between them as `find -print0` writes them.
+    """
     if text == "-":
         data = sys.stdin.buffer.read()
     else:
@@ -180,7 +186,7 @@ def read_path_list(text: str) -> list[Path]:
 
 
 def inputs_of_list(paths: Sequence[Path], wanted: PathFilter) -> Inputs:
-    """Paths as a list has them; the root is the current folder, or the one they share if one lies outside it."""
+    """Return paths as a list has them; the root is the current folder, or the one they share if one lies outside it."""
     places = {path.parent for path in paths}
     real = [os.path.realpath(place) for place in places]
     here = os.path.realpath(os.curdir)
@@ -193,7 +199,7 @@ def inputs_of_list(paths: Sequence[Path], wanted: PathFilter) -> Inputs:
 
 
 def inputs_of_pattern(text: str, out: Path, wanted: PathFilter) -> Inputs:
-    """The pictures that match a pattern; the root is the folder before its first wildcard."""
+    """Return the pictures that match a pattern; the root is the folder before its first wildcard."""
     parts = Path(text).parts
     fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     root, own = Path(*parts[:fixed]), os.path.join(os.path.realpath(out), "")

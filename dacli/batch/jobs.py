@@ -107,7 +107,7 @@ def _distinct(sources: Sequence[Path]) -> dict[tuple[str, str], Path]:
 
 
 def _stems(keys: Sequence[tuple[str, str]], homes: Mapping[str, str], suffixes: Sequence[str]) -> list[str]:
-    """Two outputs of different kinds never meet, for no suffix of a kind ends in another: stems are enough."""
+    """Return two outputs of different kinds never meet, for no suffix of a kind ends in another: stems are enough."""
     taken = {_folded(f"{parent}{os.sep}{name}") for parent, name in keys}
     ends = tuple(suffix for suffix in suffixes if any(name.endswith(suffix) for name in taken))
     heads = {parent: _folded(home + os.sep) for parent, home in homes.items()}

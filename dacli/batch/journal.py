@@ -71,7 +71,7 @@ class Journal:
 
     @property
     def mark(self) -> str:
-        """What the names of this process's temporary files start with."""
+        """Return what the names of this process's temporary files start with."""
         return self.marks[0]
 
     def sweep(self, folders: Iterable[Path]) -> None:
@@ -99,7 +99,7 @@ class Journal:
             raise files.write_error(Path(self.file.name), error) from error
 
     def write_failures(self, names: Iterable[str]) -> Path | None:
-        """Write failures.jsonl anew: which of `names` failed last, whoever tried; None if there are none."""
+        """Write failures.jsonl again: which of `names` failed last, in any run; None if there are none."""
         known, path = read_journals(self.out) | self.entries, self.out / FAILURES_FILE
         rows = [known[name] for name in names if name in known and known[name].error]
         if not rows:
@@ -111,7 +111,7 @@ class Journal:
 
 
 def read_journals(out: Path) -> dict[str, Entry]:
-    """The last entry of every input in all journals below `out`; lines that a kill cut short are left out."""
+    """Return the last entry of every input in all journals below `out`; lines that a kill cut short are left out."""
     entries: dict[str, Entry] = {}
     for path in sorted((out / JOURNAL_FOLDER).glob(f"{_FILE}*.jsonl")):
         for entry in _read_entries(path):
@@ -141,7 +141,7 @@ def _parse_entry(row: dict[str, Any]) -> Entry:
 
 
 def _lock_free_journals(folder: Path) -> Iterator[IO[bytes]]:
-    """The journals that no living process holds, locked."""
+    """Yield the journals that no living process holds, locked."""
     for path in sorted(folder.glob(f"{_FILE}*.jsonl")):
         file = path.open("ab", buffering=0)
         if lock_file(file):

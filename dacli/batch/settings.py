@@ -14,7 +14,7 @@ from dacli.outputs.style import DepthStyle
 class RunSettings:
     """What all inputs of a run have in common: the network, where it runs, and how depth is shown.
 
-    `weights` tells one file of weights from another, by name and SHA-256, or by size and time; `size` is the network's
+    `weights` identifies the file of weights, by name and SHA-256, or by size and time; `size` is the network's
     short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. `overwrite` makes
     outputs again that are there.
     """

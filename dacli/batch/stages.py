@@ -142,7 +142,7 @@ def infer_group(
     """Return what the network makes of a group; if the group fails, of each input by itself."""
     if not isinstance(group[0], Loaded):
         return list(group)
-    begun = time.perf_counter()
+    started = time.perf_counter()
     try:
         raws = predictor.infer([loaded.prepared for loaded in group], progress)
     except Exception as error:
@@ -151,7 +151,7 @@ def infer_group(
         if len(group) == 1:
             return [fail(group[0], error)]
         return [result for loaded in group for result in infer_group([loaded], predictor, fail, progress)]
-    share = (time.perf_counter() - begun) / len(group)
+    share = (time.perf_counter() - started) / len(group)
     return [
         Predicted(loaded.about, raw, loaded.image, loaded.seconds._replace(network=share))
         for loaded, raw in zip(group, raws, strict=True)
@@ -159,12 +159,12 @@ def infer_group(
 
 
 def timed_read(item: StageItem, read: Callable[[StageItem], Any]) -> Any:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     value = read(item)
-    return replace(value, seconds=value.seconds._replace(reading=time.perf_counter() - begun))
+    return replace(value, seconds=value.seconds._replace(reading=time.perf_counter() - started))
 
 
 def timed_write(value: Predicted[About], write: Callable[[Predicted[About]], Any]) -> Any:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     result = write(value)
-    return replace(result, seconds=value.seconds._replace(writing=time.perf_counter() - begun))
+    return replace(result, seconds=value.seconds._replace(writing=time.perf_counter() - started))

@@ -39,7 +39,7 @@ class SheetCell:
 def measure_cells(
     todo: Sequence[BenchSetup], photo: Path, rgb: ImageArray, count: int, reporter: Reporter
 ) -> Iterator[SheetCell | None]:
-    """What each setup makes of a photo, timed in `count` turns; None for what failed, which is told."""
+    """Yield what each setup makes of a photo, timed in `count` turns; None for what failed, which is reported."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         for encoder in dict.fromkeys(setup.encoder for setup in todo):
             with open_measured_model(encoder, Path(name), reporter) as given:
@@ -55,7 +55,7 @@ def measure_cells(
 
 
 def measure_cell(group: BenchGroup, plan: ExecutionPlan, rgb: ImageArray) -> SheetCell:
-    """What a plan makes of a picture; raises DacliError."""
+    """Return what a plan makes of a picture; raise DacliError."""
     ready = group.predictor(plan)
     (seconds,) = time_in_turns(lambda: ready.predict([rgb]), count=group.turns)
     (found,) = ready.predict([rgb])
@@ -68,13 +68,13 @@ def measure_cell(group: BenchGroup, plan: ExecutionPlan, rgb: ImageArray) -> She
 
 
 def shrink_map(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The map [h, WIDTH] of the sheet."""
+    """Return the map [h, WIDTH] of the sheet."""
     size = (MAP_WIDTH, max(1, round(picture.shape[0] * MAP_WIDTH / picture.shape[1])))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def draw_sheet(made: Sequence[SheetCell], title: str) -> bytes:
-    """The PNG of a sheet: a row for each network and precision, a column for each size, no map where none was made."""
+    """Return the PNG of a sheet: a row for each network and precision, a column for each size."""
     from matplotlib.figure import Figure
 
     rows, columns = list(dict.fromkeys(each.row for each in made)), sorted({each.size for each in made})
@@ -99,5 +99,5 @@ def draw_sheet(made: Sequence[SheetCell], title: str) -> bytes:
 
 
 def cell_position(row: int, column: int, tall: int) -> tuple[int, int]:
-    """Where the map of a row and a column begins: pixels from the left and from the top."""
+    """Return where the map of a row and a column begins: pixels from the left and from the top."""
     return SIDE + column * (MAP_WIDTH + GAP), HEAD + row * tall

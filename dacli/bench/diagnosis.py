@@ -27,7 +27,7 @@ SHOWN_VARIABLES = (
 
 
 def diagnose_machine() -> list[tuple[str, str]]:
-    """Names and findings, one line each, in the order to print."""
+    """Return names and findings, one line each, in the order to print."""
     return [
         ("dacli", f"{__version__} at {Path(__file__).parents[1]}"),
         ("python", f"{sys.version.split()[0]} on {platform.platform()}"),
@@ -85,7 +85,7 @@ def describe_openvino() -> str:
 
 
 def describe_ffmpeg() -> str:
-    """The ffmpeg that comes with imageio-ffmpeg, and whether it starts."""
+    """Return the ffmpeg that comes with imageio-ffmpeg, and whether it starts."""
     try:
         import imageio_ffmpeg
 
@@ -97,7 +97,7 @@ def describe_ffmpeg() -> str:
 
 
 def checkpoints_here() -> list[str]:
-    """The names of the checkpoints that are on this machine."""
+    """Return the names of the checkpoints that are on this machine."""
     try:
         states = [(row.name, checkpoints.checkpoint_state(row).state) for row in checkpoints.read_manifest()]
     except DacliError as error:

@@ -13,7 +13,7 @@ MEASURED_PACKAGES = ("dacli", "torch", "openvino", "transformers", "onnxruntime"
 
 
 def examine_machine() -> dict[str, object]:
-    """What the figures are of: processor, threads, GPU, system and versions."""
+    """Return what the figures are of: processor, threads, GPU, system and versions."""
     found: dict[str, object] = {
         "cpu": processor_name(),
         "bf16": device.has_fast_bf16(),
@@ -25,7 +25,7 @@ def examine_machine() -> dict[str, object]:
 
 
 def processor_name() -> str:
-    """The processor's name as the system tells it."""
+    """Return the processor's name as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -34,7 +34,7 @@ def processor_name() -> str:
 
 
 def describe_machine(found: Mapping[str, object]) -> str:
-    """The machine in one line."""
+    """Return the machine in one line."""
     bf16, gpu = (f" with {found['bf16']}" if found["bf16"] else ""), (f", {found['gpu']}" if found["gpu"] else "")
     versions = ", ".join(f"{name} {found[name]}" for name in ("python", *MEASURED_PACKAGES) if found[name] != "missing")
     return f"{found['cpu']}{bf16}, {found['threads']} threads{gpu}; {versions}"

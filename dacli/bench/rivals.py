@@ -62,13 +62,13 @@ class RivalInput:
 
     @property
     def inputs(self) -> list[NDArray[np.float32]]:
-        """What the network takes: the picture, and the position embedding of its size."""
+        """Return what the network takes: the picture, and the position embedding of its size."""
         height, width = (side // self.network.spec.multiple for side in self.seen.shape[2:])
         return [self.seen.numpy(), self.network.pretrained.position_embedding(height, width).detach().numpy()]
 
 
 def missing_packages() -> dict[str, str]:
-    """Those that cannot run here, and what to install for them."""
+    """Return those that cannot run here, and what to install for them."""
     wanted = {name: [each for each in packages if not has_package(each)] for name, packages in RIVAL_PACKAGES.items()}
     return {name: f"pip install {' '.join(packages)}" for name, packages in wanted.items() if packages}
 
@@ -78,7 +78,10 @@ def has_package(package: str) -> bool:
 
 
 def rival_runners(given: RivalInput, say: Callable[[str], None]) -> list[Runner]:
-    """All that can run here, ready to be timed, in the order of PACKAGES; why another cannot is said in a line."""
+    """Return all that can run here, ready to be timed, in the order of PACKAGES.
+
+    Why another cannot is said in a line.
+    """
     fixed: Callable[[RivalInput], Runner] = partial(openvino_runner, fixed=True)
     absent, found = missing_packages(), []
     for name, make in zip(RIVAL_PACKAGES, (pipeline_runner, onnx_runner, openvino_runner, fixed), strict=True):
@@ -93,7 +96,10 @@ def rival_runners(given: RivalInput, say: Callable[[str], None]) -> list[Runner]
 
 
 def pipeline_runner(given: RivalInput) -> Runner:
-    """The depth-estimation pipeline of Transformers in float32, weights drawn at random: it is timed, not judged."""
+    """Return the depth-estimation pipeline of Transformers in float32, weights drawn at random.
+
+    It is timed, not judged.
+    """
     transformers: Any = importlib.import_module("transformers")
     settings = {
         "image_processor_type": "DPTImageProcessor",
@@ -122,7 +128,7 @@ def pipeline_runner(given: RivalInput) -> Runner:
 
 
 def transformers_configuration(encoder: str) -> Any:
-    """The published configuration of Depth Anything V2 with an encoder, as Transformers has it."""
+    """Return the published configuration of Depth Anything V2 with an encoder, as Transformers has it."""
     transformers: Any = importlib.import_module("transformers")
     row = ENCODERS[encoder]
     backbone = transformers.Dinov2Config(
@@ -150,7 +156,7 @@ def process_in_order(run: Callable[[str], dict[str, Image.Image]], sources: Sequ
 
 
 def onnx_runner(given: RivalInput) -> Runner:
-    """ONNX Runtime in float32, over the network exported for the one size."""
+    """Return ONNX Runtime in float32, over the network exported for the one size."""
     onnxruntime: Any = importlib.import_module("onnxruntime")
     path, inputs = given.folder / "network.onnx", given.inputs
     with warnings.catch_warnings(), torch.inference_mode():
@@ -165,7 +171,10 @@ def onnx_runner(given: RivalInput) -> Runner:
 
 
 def openvino_runner(given: RivalInput, *, fixed: bool = False) -> Runner:
-    """OpenVINO as it comes: its own precision and layout for one picture at a time; `fixed`: compiled for one size."""
+    """Return OpenVINO as it comes: its own precision and layout for one picture at a time.
+
+    `fixed`: compiled for one size.
+    """
     from dacli.inference.engines.openvino_engine import (
         convert_network,  # before openvino, which it keeps from telling its makers
     )

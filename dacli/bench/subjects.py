@@ -30,7 +30,7 @@ class MeasuredModel:
 
 @contextmanager
 def open_measured_model(encoder: str, folder: Path, reporter: Reporter) -> Iterator[MeasuredModel]:
-    """The network with its weights if they are here, else with seeded random ones, which take the same time.
+    """Yield the network with its weights if they are here, else with seeded random ones, which take the same time.
 
     What engines make of random weights goes into `folder` and not into the user's cache.
     """
@@ -50,7 +50,7 @@ def open_measured_model(encoder: str, folder: Path, reporter: Reporter) -> Itera
 
 
 def fill_with_random_weights(network: DepthAnything) -> DepthAnything:
-    """The network with random weights, the same each time, that keep values as large as trained ones do.
+    """Return the network with random weights, the same each time, that keep values as large as trained ones do.
 
     With the first weights of a training its depth would be 0 everywhere, and tell nothing of precision.
     """
@@ -70,7 +70,7 @@ def fill_with_random_weights(network: DepthAnything) -> DepthAnything:
 
 @contextmanager
 def temporary_variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable as it is meanwhile."""
+    """Yield an environment variable as it is meanwhile."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

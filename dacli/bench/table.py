@@ -61,7 +61,9 @@ def bench_setups(
     place: str,
     sizes: Sequence[int | None],
 ) -> list[BenchSetup]:
-    """Every network at every size, by every engine in every precision; without a list, all that suit this machine.
+    """Return every network at every size, by every engine in every precision.
+
+    Without a list, all that suit this machine.
 
     Raises UsageError for names that do not exist, DacliError for what this machine does not have.
     """
@@ -78,9 +80,9 @@ def bench_setups(
 def measure_setups(
     todo: Sequence[BenchSetup], count: int, reporter: Reporter, *, against: bool
 ) -> Iterator[list[BenchRecord]]:
-    """The records of each network at each size, those of one list timed in `count` turns.
+    """Yield the records of each network at each size, those of one list timed in `count` turns.
 
-    What could not be measured is told, and its list is empty.
+    What could not be measured is reported, and its list is empty.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         sources = make_photos(Path(name) / "photos", FOLDER_PICTURES)
@@ -109,7 +111,7 @@ class BenchGroup:
     turns: int
 
     def measure(self, plans: Sequence[ExecutionPlan], reporter: Reporter, *, against: bool) -> list[BenchRecord]:
-        """The records of the plans, then those of what runs against them where one pass sees the picture."""
+        """Return the records of the plans, then those of what runs against them where one pass sees the picture."""
         reporter.note(f"measuring {self.given.encoder} at {self.size} px")
         rgb = images.read_image(self.sources[0])
         ready = [self.predictor(plan) for plan in plans]
@@ -123,23 +125,23 @@ class BenchGroup:
             )
             runners += rivals.rival_runners(same, reporter.warn)
         exact = self.predictor(planning.resolve_plan(plans[0].device, "fp32", "torch")).predict([rgb])[0].depth
-        told = [{"relative_error": relative_error(one.predict([rgb])[0].depth, exact)} for one in ready]
+        found_rows = [{"relative_error": relative_error(one.predict([rgb])[0].depth, exact)} for one in ready]
         setup = {"encoder": self.given.encoder, "weights": self.given.weights, "size": self.size}
         seconds = time_runners(runners, min(self.turns, FEWER_TURNS) if count else self.turns)
-        for one, record in zip(ready, told, strict=True):
+        for one, record in zip(ready, found_rows, strict=True):
             record["peak_gib"] = image_peak_memory(self.given, one.plan, self.size, self.sources[0], self.folder)
         times = summarize_turns(runners, seconds, len(files))
-        told += [{"relative_error": math.nan, "peak_gib": math.nan}] * (len(runners) - len(told))
+        found_rows += [{"relative_error": math.nan, "peak_gib": math.nan}] * (len(runners) - len(found_rows))
         return [
             {**setup, "engine": each.engine, "precision": each.precision, "tiles": count, **time, **more}
-            for each, time, more in zip(runners, times, told, strict=True)
+            for each, time, more in zip(runners, times, found_rows, strict=True)
         ]
 
     def predictor(self, plan: ExecutionPlan, pictures: int = 1) -> Predictor:
         return loading.build_predictor(copy.deepcopy(self.given.network), plan, self.size, pictures=pictures)
 
     def runner(self, ready: Predictor, rgb: NDArray[np.uint8 | np.uint16], files: Sequence[Path]) -> Runner:
-        """What of dacli itself is timed with the plan of a predictor."""
+        """Return what of dacli itself is timed with the plan of a predictor."""
         plan, seen = ready.plan, ready.prepare(rgb)
         planned = plan_jobs(files, self.folder / "out", [FORMATS["gray"]])
         network = copy.deepcopy(self.given.network)
@@ -171,12 +173,12 @@ def process_folder_once(planned: Sequence[Job], run: PictureRun) -> None:
 
 
 def relative_error(depth: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
-    """‖depth − exact‖ / ‖exact‖."""
+    """Return ‖depth − exact‖ / ‖exact‖."""
     return float(np.linalg.norm(depth - exact) / np.linalg.norm(exact))
 
 
 def time_runners(runners: Sequence[Runner], count: int) -> dict[str, TurnTimes]:
-    """Seconds of each turn of each runner, by what is timed; nothing where it does not do that."""
+    """Return seconds of each turn of each runner, by what is timed; nothing where it does not do that."""
     found: dict[str, TurnTimes] = {}
     for kind, often in (("whole", count), ("network", count), ("folder", min(count, FEWER_TURNS))):
         doing = [measure_setups for runner in runners if (measure_setups := getattr(runner, kind)) is not None]
@@ -186,7 +188,10 @@ def time_runners(runners: Sequence[Runner], count: int) -> dict[str, TurnTimes]:
 
 
 def summarize_turns(runners: Sequence[Runner], seconds: Mapping[str, TurnTimes], files: int) -> list[BenchRecord]:
-    """The medians of each runner, and how many times as fast it is as a rival: the median of the turns' ratios."""
+    """Return the medians of each runner, and how many times as fast it is as a rival.
+
+    The median of the turns' ratios.
+    """
     names = [runner.engine for runner in runners]
 
     def times(kind: str, rival: str, mine: list[float]) -> float:
@@ -209,12 +214,12 @@ def summarize_turns(runners: Sequence[Runner], seconds: Mapping[str, TurnTimes],
 
 
 def median_or_nan(values: Sequence[float]) -> float:
-    """The median, NaN of nothing."""
+    """Return the median, NaN of nothing."""
     return statistics.median(values) if values else math.nan
 
 
 def image_peak_memory(given: MeasuredModel, plan: ExecutionPlan, size: int, photo: Path, folder: Path) -> float:
-    """Peak resident memory in GiB of `dacli image` on a photo, as bench.peak."""
+    """Return peak resident memory in GiB of `dacli image` on a photo, as bench.peak."""
     how = ["--device", plan.device, "--engine", plan.engine, "--precision", plan.precision, "--size", str(size)]
     return peak_memory("image", str(photo), "-o", str(folder / "peak"), "--overwrite", "-q", *how, *given.options)
 
@@ -227,7 +232,7 @@ def known_scores(records: Sequence[BenchRecord]) -> list[str]:
 
 
 def format_bench_score(score: str, value: float) -> str:
-    """A number of the table."""
+    """Return a number of the table."""
     if math.isnan(value):
         return "-"
     shown = {"relative_error": ".1e", "peak_gib": ".2f"}.get(score, ".2f" if score.startswith("times") else ".3g")
@@ -235,7 +240,7 @@ def format_bench_score(score: str, value: float) -> str:
 
 
 def bench_title(records: Sequence[BenchRecord]) -> str:
-    """What the table shows of, as far as it is the same in all its rows."""
+    """Return what the table shows of, as far as it is the same in all its rows."""
     same = [
         key for key in ("weights", "size", "engine", "precision") if len({str(record[key]) for record in records}) == 1
     ]
@@ -244,7 +249,7 @@ def bench_title(records: Sequence[BenchRecord]) -> str:
 
 
 def bench_json(found: Mapping[str, object], records: Sequence[BenchRecord]) -> str:
-    """All in one line of JSON: the machine, and the results, in which what is no number is null."""
+    """Return all in one line of JSON: the machine, and the results, in which missing numbers are null."""
     results = [
         {key: None if tables.is_missing_number(each) else each for key, each in record.items()} for record in records
     ]

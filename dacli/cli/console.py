@@ -44,8 +44,8 @@ class Console:
 
     def planned(self, source: str, outputs: dict[str, str]) -> None:
         """Print what a run would make from an input."""
-        told = json.dumps({"input": source, "outputs": outputs})
-        self.result(told if self.json else f"{source} -> {', '.join(outputs.values())}")
+        last_line = json.dumps({"input": source, "outputs": outputs})
+        self.result(last_line if self.json else f"{source} -> {', '.join(outputs.values())}")
 
     @contextmanager
     def progress_of_batch(self, total: int) -> "Iterator[Count]":
@@ -55,12 +55,12 @@ class Console:
 
         name = TextColumn("{task.fields[file]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
         rate = TextColumn("{task.fields[rate]:.2f}/s, {task.fields[failed]} failed")
-        started = told = time.monotonic()
+        started = last_line = time.monotonic()
         with self._progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), name) as bar:
             task = bar.add_task("", total=total, failed=0, rate=0.0, file="")
 
             def show(ended: float, failed: int, rate: float, file: str) -> None:
-                nonlocal told
+                nonlocal last_line
                 bar.update(
                     task,
                     completed=max(ended, bar.tasks[0].completed),
@@ -68,9 +68,9 @@ class Console:
                     rate=rate,
                     file=display_path(Path(file)),
                 )
-                if bar.disable and time.monotonic() - told >= LINE_INTERVAL:
-                    told = time.monotonic()
-                    left = (told - started) / ended * (total - ended)
+                if bar.disable and time.monotonic() - last_line >= LINE_INTERVAL:
+                    last_line = time.monotonic()
+                    left = (last_line - started) / ended * (total - ended)
                     stands = f"{int(ended)} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
                     self.note(f"{stands}, at {display_path(Path(file))}")
 
@@ -99,7 +99,7 @@ class Console:
 
     @contextmanager
     def _progress(self, *columns: "ProgressColumn") -> "Iterator[Progress]":
-        """Yield a bar on stderr, invisible when quiet or when stderr is no terminal."""
+        """Yield a bar on stderr, invisible when quiet or when stderr is not a terminal."""
         from rich.console import Console
         from rich.progress import Progress
 

@@ -222,14 +222,14 @@ def train_metric(
 
 
 def rendered_source(seed: int, make: Callable[[int, int], Any], *, whole: bool = False) -> tuple["TrainingSource", str]:
-    """Return scenes without end, and what tells them from other data."""
+    """Return scenes without end, and what identifies them."""
     from dacli.training.data import SceneSource
 
     return SceneSource(seed, make, whole), f"rendered {make.__name__}"
 
 
 def source_from_files(data: Path, unit: str | None, seed: int) -> tuple["TrainingSource", str]:
-    """Return pictures with depth, and what tells them from other data."""
+    """Return pictures with depth, and what identifies them."""
     from dacli.evaluation import datasets
     from dacli.io import depth_files
     from dacli.training.data import PairSource
@@ -246,7 +246,7 @@ def refuse_metres(model: str, weights: Path | None) -> None:
     if weights is not None and registry.is_tiny_file(weights):
         metric = tiny.load_tiny(weights).max_depth
     if metric is not None:
-        raise UsageError("pseudo-labels are inverse depth, and this network gives metres", "choose a relative one")
+        raise UsageError("pseudo-labels are inverse depth, and this network predicts metres", "choose a relative one")
 
 
 def run_training_command(

@@ -14,14 +14,17 @@ from dacli.types import FloatArray
 
 
 def median_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """The scale that makes the medians over finite true depth equal, and no shift; scale 0 if that takes a negative."""
+    """Return the scale that makes the medians over finite true depth equal, and no shift.
+
+    Scale 0 if that takes a negative.
+    """
     seen = truth > 0
     middle = float(np.median(prediction[seen])) if seen.any() else 0.0
     return (float(np.median(truth[seen])) / middle if middle > 0 else 0.0), 0.0
 
 
 def scale_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """The least-squares scale, and no shift; 0 for a prediction of zeros."""
+    """Return the least-squares scale, and no shift; 0 for a prediction of zeros."""
     p, t = prediction.astype(np.float64), truth.astype(np.float64)
     square = float((p * p).sum())
     return (float((p * t).sum()) / square if square > 0 else 0.0), 0.0
@@ -36,31 +39,31 @@ ALIGNMENTS: Mapping[str, Alignment | None] = {
 
 
 def align_prediction(prediction: FloatArray, truth: FloatArray, how: str) -> FloatArray:
-    """The prediction as it is (`none`), or after one of FITS, then no farther than the farthest finite truth."""
+    """Return the prediction as it is (`none`), or after one of FITS, then no farther than the farthest finite truth."""
     fit = ALIGNMENTS[how]
     return prediction if fit is None else align_affine(prediction, truth, fit)
 
 
 def rmse(prediction: FloatArray, truth: FloatArray) -> float:
-    """Root of the mean squared difference of depth, in metres where the truth is in 1 / metres."""
+    """Return root of the mean squared difference of depth, in metres where the truth is in 1 / metres."""
     p, t = valid_pairs(prediction, truth)
     return float(np.sqrt(np.mean((1 / p - 1 / t) ** 2))) if t.size and (p > 0).all() else no_pixels(t)
 
 
 def log10(prediction: FloatArray, truth: FloatArray) -> float:
-    """Mean difference of the decimal logarithms of depth, without its sign."""
+    """Return mean difference of the decimal logarithms of depth, without its sign."""
     p, t = valid_pairs(prediction, truth)
     return float(np.abs(np.log10(p) - np.log10(t)).mean()) if t.size and (p > 0).all() else no_pixels(t)
 
 
 def silog(prediction: FloatArray, truth: FloatArray) -> float:
-    """100 times the standard deviation of the logarithm of predicted over true depth, as the KITTI benchmark has it."""
+    """Return SILog of KITTI: 100 times the standard deviation of the logarithm of predicted over true depth."""
     p, t = valid_pairs(prediction, truth)
     return float(100 * np.std(np.log(p) - np.log(t))) if t.size and (p > 0).all() else no_pixels(t)
 
 
 def valid_pairs(prediction: FloatArray, truth: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both maps [n] in float64 where the true depth is known and finite."""
+    """Return both maps [n] in float64 where the true depth is known and finite."""
     finite = truth > 0
     return prediction[finite].astype(np.float64), truth[finite].astype(np.float64)
 

@@ -50,9 +50,9 @@ class Difference:
 
 
 def find_depth_outputs(folder: Path) -> dict[str, Path]:
-    """The file of depth of each picture below a folder, by the path and stem of its outputs.
+    """Return the file of depth of each picture below a folder, by the path and stem of its outputs.
 
-    Raises DacliError for what is no folder or holds none.
+    Raises DacliError for a path that is not a folder or holds none.
     """
     if not folder.is_dir():
         raise DacliError(f"{display_path(folder)} is not a folder", "name two output folders of dacli")
@@ -66,7 +66,7 @@ def find_depth_outputs(folder: Path) -> dict[str, Path]:
 
 
 def read_compared_depth(path: Path) -> ComparedDepth:
-    """Inverse depth [H, W]; metres are turned into it. An NPY without a PNG of dacli's beside it is taken for that."""
+    """Return inverse depth [H, W]; metres are converted. An NPY without a PNG beside it is read as inverse depth."""
     if path.name.endswith(FORMATS["npy"].suffix):
         depth, quantity = read_npy_output(path), quantity_beside(path)
     else:
@@ -82,7 +82,9 @@ def read_npy_output(path: Path) -> ComparedDepth:
     try:
         depth: ComparedDepth = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False).astype(np.float64)
     except (ValueError, EOFError, TypeError) as error:
-        raise DacliError(f"{display_path(path)} is no NPY of numbers ({error})", "make it again with dacli") from None
+        raise DacliError(
+            f"{display_path(path)} is not an NPY of numbers ({error})", "make it again with dacli"
+        ) from None
     if depth.ndim != 2:
         raise DacliError(f"{display_path(path)} holds an array of {depth.shape}", "compare takes what dacli wrote")
     return depth
@@ -100,25 +102,25 @@ def quantity_beside(path: Path) -> str:
 
 
 def fit_to_first(b: FloatArray, a: FloatArray, how: str) -> ComparedDepth:
-    """B after the fit to A, [H, W]."""
+    """Return B after the fit to A, [H, W]."""
     fit = accuracy.ALIGNMENTS[how]
     scale, shift = (1.0, 0.0) if fit is None else fit(b, a)
     return scale * b.astype(np.float64) + shift
 
 
 def value_range(a: FloatArray) -> float:
-    """A's range from the 2nd to the 98th percentile, or all of it where that is 0."""
+    """Return a's range from the 2nd to the 98th percentile, or all of it where that is 0."""
     low, high = np.percentile(a, (2, 98))
     return float(high - low) or float(a.max() - a.min())
 
 
 def relative_difference(a: ComparedDepth, b: ComparedDepth, how: str) -> ComparedDepth:
-    """How far B is from A after its fit, [H, W], in shares of A's range, or of B's where A is flat, or as it is."""
+    """Return |A − B| [H, W] after the fit, in shares of A's range, or of B's where A is flat."""
     return np.abs(fit_to_first(b, a, how) - a) / (value_range(a) or value_range(b) or 1.0)
 
 
 def compare_picture(name: str, first: Path, second: Path, how: str) -> Difference:
-    """How the depths of one picture differ; raises DacliError if one cannot be read or their sizes differ."""
+    """Return how the depths of one picture differ; raise DacliError if one cannot be read or their sizes differ."""
     a, b = read_compared_depth(first), read_compared_depth(second)
     if a.shape != b.shape:
         mine, other = (f"{shape[1]} × {shape[0]}" for shape in (a.shape, b.shape))
@@ -139,7 +141,7 @@ def compare_picture(name: str, first: Path, second: Path, how: str) -> Differenc
 
 
 def worst_part(off: ComparedDepth) -> tuple[int, int]:
-    """The middle, in pixels, of the part that differs most."""
+    """Return the middle, in pixels, of the part that differs most."""
     rows, columns = (np.array_split(np.arange(side), min(BLOCKS, side)) for side in off.shape)
     means = np.array([[off[np.ix_(r, c)].mean() for c in columns] for r in rows])
     y, x = np.unravel_index(int(means.argmax()), means.shape)
@@ -155,7 +157,10 @@ def order_agreement(a: ComparedDepth, b: ComparedDepth) -> float:
 
 
 def pair_outputs(a: dict[str, Path], b: dict[str, Path]) -> tuple[list[str], list[str]]:
-    """The names that both folders have, and a line for each folder that lacks some; raises DacliError if none meet."""
+    """Return the names that both folders have, and a line for each folder that lacks some.
+
+    Raise DacliError if none meet.
+    """
     both = [name for name in a if name in b]
     if not both:
         raise DacliError("A and B have no picture in common", "name two output folders of the same pictures")
@@ -170,7 +175,10 @@ def pair_outputs(a: dict[str, Path], b: dict[str, Path]) -> tuple[list[str], lis
 def compare_outputs(
     names: Sequence[str], a: dict[str, Path], b: dict[str, Path], how: str
 ) -> tuple[list[Difference], list[DacliError]]:
-    """The differences of all pictures that can be read, the largest mean first, and what is wrong with the others."""
+    """Return the differences of all pictures that can be read, the largest mean first.
+
+    What is wrong with the others.
+    """
     found, faults = [], []
     for name in names:
         try:
@@ -181,7 +189,7 @@ def compare_outputs(
 
 
 def total_record(found: Sequence[Difference]) -> dict[str, object]:
-    """One record of all pictures: means, but the largest difference of all, and how many are the same."""
+    """Return one record of all pictures: means, but the largest difference of all, and how many are the same."""
     values = {name: np.array([getattr(each, name) for each in found], np.float64) for name in COMPARISON_SCORES}
     known = values["order"][~np.isnan(values["order"])]
     return {
@@ -195,12 +203,12 @@ def total_record(found: Sequence[Difference]) -> dict[str, object]:
 
 
 def score_records(found: Sequence[Difference]) -> list[dict[str, object]]:
-    """The total and after it one record for each picture."""
+    """Return the total and after it one record for each picture."""
     return [total_record(found), *(asdict(each) for each in found)]
 
 
 def comparison_rows(found: Sequence[Difference]) -> list[dict[str, object]]:
-    """The total and the pictures that differ most, as the table shows them."""
+    """Return the total and the pictures that differ most, as the table shows them."""
     everything = total_record(found)
     shown_ones = [
         {"picture": each.picture, "same": "yes" if each.same else "no", "most at": f"{each.row}, {each.column}"}
@@ -211,12 +219,12 @@ def comparison_rows(found: Sequence[Difference]) -> list[dict[str, object]]:
 
 
 def format_difference(score: str, value: float) -> str:
-    """A number of the table, in percent."""
+    """Return a number of the table, in percent."""
     return "-" if np.isnan(value) else f"{100 * value:{'.2f' if score == 'order' else '.3g'}} %"
 
 
 def comparison_title(how: str) -> str:
-    """What the numbers mean."""
+    """Return what the numbers mean."""
     fit = "" if how == "none" else f" after the fit of B to A ({how}, in inverse depth)"
     return f"|A − B| in shares of A's range{fit}; order: point pairs that both order alike"
 
@@ -225,16 +233,16 @@ def save_comparison(
     out: Path, found: Sequence[Difference], a: dict[str, Path], b: dict[str, Path], how: str
 ) -> list[Path]:
     """Write CSV, JSON lines and the sheet into a folder; their paths."""
-    told = score_records(found)
-    lines = "".join(tables.record_json(record) + "\n" for record in told)
-    made = {"csv": tables.records_csv(told), "json": lines.encode(), "png": draw_comparison(found, a, b, how)}
+    reported = score_records(found)
+    lines = "".join(tables.record_json(record) + "\n" for record in reported)
+    made = {"csv": tables.records_csv(reported), "json": lines.encode(), "png": draw_comparison(found, a, b, how)}
     for kind, data in made.items():
         files.write_file(out / COMPARISON_FILES[kind], data)
     return [out / name for name in COMPARISON_FILES.values()]
 
 
 def draw_comparison(found: Sequence[Difference], a: dict[str, Path], b: dict[str, Path], how: str) -> bytes:
-    """A PNG of the pictures that differ most, one in each row: A, B after its fit, and their difference."""
+    """Return a PNG of the pictures that differ most, one in each row: A, B after its fit, and their difference."""
     from matplotlib.figure import Figure
 
     worst = found[:ROWS]
@@ -256,7 +264,7 @@ def draw_comparison(found: Sequence[Difference], a: dict[str, Path], b: dict[str
 
 
 def shrink_depth(depth: ComparedDepth) -> NDArray[np.float32]:
-    """The map at the sheet's width, if it is wider."""
+    """Return the map at the sheet's width, if it is wider."""
     height, width = depth.shape
     shrunk = depth.astype(np.float32)
     if width <= SHEET_WIDTH:

@@ -48,7 +48,7 @@ class AnnotatedPlace:
 
 
 def fetch_da2k(say: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]) -> Path:
-    """The published archive, downloaded and checked if it is not here; raises DacliError if it cannot be had."""
+    """Return the published archive, downloaded and checked if it is not here; raise DacliError if it cannot be had."""
     try:
         with progress(ARCHIVE.file) as shown_progress:
             return checkpoints.obtain_checkpoint(ARCHIVE, say, shown_progress)
@@ -58,7 +58,7 @@ def fetch_da2k(say: Log, progress: Callable[[str], AbstractContextManager[Downlo
 
 
 def is_da2k(path: Path) -> bool:
-    """Whether a path leads to what may be DA-2K: an archive, or a folder with annotations."""
+    """Return whether a path leads to what may be DA-2K: an archive, or a folder with annotations."""
     return path.suffix.lower() == ".zip" or any(map(Path.is_file, annotations_below(path)))
 
 
@@ -67,7 +67,7 @@ def annotations_below(folder: Path) -> list[Path]:
 
 
 def open_da2k(path: Path) -> EvaluationData:
-    """The pictures of a folder or an archive with their points; raises DacliError for what is no DA-2K."""
+    """Return the pictures of a folder or an archive with their points; raise DacliError for anything else."""
     place = da2k_in_archive(path) if path.is_file() else da2k_in_folder(path)
     orders = read_annotations(place)
     names = list(orders)
@@ -88,13 +88,16 @@ def da2k_in_folder(path: Path) -> AnnotatedPlace:
 
 
 def da2k_in_archive(path: Path) -> AnnotatedPlace:
-    """The archive, of which single entries are read and nothing is unpacked; raises DacliError for what is no ZIP."""
+    """Return the archive, of which single entries are read and nothing is unpacked.
+
+    Raise DacliError for a file that is not a ZIP.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {info.filename: info for info in archive.infolist()}
     except (OSError, zipfile.BadZipFile) as error:
         raise DacliError(
-            f"{display_path(path)} is no whole ZIP archive ({files.os_reason(error)})", "fetch it again"
+            f"{display_path(path)} is not a complete ZIP archive ({files.os_reason(error)})", "fetch it again"
         ) from None
     top = f"{TOP}/" if f"{TOP}/{ANNOTATIONS}" in entries else ""
     return AnnotatedPlace(path, lambda name: read_archive_entry(path, entries.get(top + name), top + name))
@@ -113,12 +116,15 @@ def read_archive_entry(path: Path, info: zipfile.ZipInfo | None, name: str) -> b
 
 
 def read_annotations(place: AnnotatedPlace) -> dict[str, tuple[PairOrder, ...]]:
-    """The pairs of points by the picture's name, `images/SCENE/FILE`; raises DacliError that names the faulty one."""
+    """Return the pairs of points by the picture's name, `images/SCENE/FILE`.
+
+    Raise DacliError that names the faulty one.
+    """
     name = f"{ANNOTATIONS} in {display_path(place.path)}"
     try:
         found = json.loads(place.read(ANNOTATIONS))
     except (ValueError, RecursionError) as error:
-        raise DacliError(f"{name} is no JSON ({error})", "fetch it again") from None
+        raise DacliError(f"{name} is not JSON ({error})", "fetch it again") from None
     if not isinstance(found, dict) or not found:
         raise DacliError(f"{name} names no pictures", "fetch it again")
     return {picture: picture_orders(picture, pairs, name) for picture, pairs in found.items()}
@@ -152,7 +158,7 @@ def annotated_point(found: Any) -> Point:
 
 
 def check_pairs(pairs: tuple[PairOrder, ...], size: tuple[int, int], name: str) -> None:
-    """Raises DacliError for a point outside a picture of `size` = (H, W) pixels."""
+    """Raise DacliError for a point outside a picture of `size` = (H, W) pixels."""
     for row, column in (point for pair in pairs for point in pair):
         if not (0 <= row < size[0] and 0 <= column < size[1]):
             fault = f"the point [{row}, {column}] lies outside {name}, which has {size[0]} rows and {size[1]} columns"
@@ -164,7 +170,7 @@ def scene_of(name: str) -> str:
 
 
 def score_pairs(scene: str, pairs: tuple[PairOrder, ...], inverse_depth: FloatArray) -> ScoreParts:
-    """How many pairs are in the right order, of how many, for the scene and in all; equal depths count half."""
+    """Return how many pairs are in the right order, of how many, for the scene and in all; equal depths count half."""
     near, far = (np.array([inverse_depth[point] for point in points]) for points in zip(*pairs, strict=True))
     right = float((1 + np.sign(near - far)).sum() / 2)
     return {"all": (right, len(pairs)), scene: (right, len(pairs))}

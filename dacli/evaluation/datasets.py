@@ -32,7 +32,7 @@ class DepthPair:
 
 
 def find_pairs(source: Path, unit: DepthUnit | None = None) -> tuple[DepthPair, ...]:
-    """The pairs of a list, or of a folder of Hypersim, Virtual KITTI 2 or dacli scenes, in a stable order.
+    """Return the pairs of a list, or of a folder of Hypersim, Virtual KITTI 2 or dacli scenes, in a stable order.
 
     The first two of these have a unit of their own. Raises DacliError if there are no pairs, or if files of them are
     missing: it names them, up to ten.
@@ -51,7 +51,7 @@ def find_pairs(source: Path, unit: DepthUnit | None = None) -> tuple[DepthPair, 
 
 
 def find_training_pairs(source: Path, unit: DepthUnit | None) -> tuple[DepthPair, ...]:
-    """What find() gives, for a training: it demands the unit of a list, and two pairs at least.
+    """Return what find_pairs() returns, for a training: it demands the unit of a list, and two pairs at least.
 
     Raises UsageError without the unit, for depth that is taken for another is not noticed in a training.
     """
@@ -64,7 +64,7 @@ def find_training_pairs(source: Path, unit: DepthUnit | None) -> tuple[DepthPair
 
 
 def find_labelled_pairs(source: str, labels: Path) -> tuple[tuple[DepthPair, ...], int]:
-    """The pictures that IN names with the labels that dacli train label made of them, and how many have none.
+    """Return the pictures that IN names with the labels that dacli train label made of them, and how many have none.
 
     Raises DacliError if hardly any has.
     """
@@ -78,14 +78,14 @@ def find_labelled_pairs(source: str, labels: Path) -> tuple[tuple[DepthPair, ...
 
 
 def read_pair_list(path: Path, unit: DepthUnit | None) -> Iterator[DepthPair]:
-    """The pairs of a list: a picture and its depth in each line, with a tab, a comma or spaces between.
+    """Yield the pairs of a list: a picture and its depth in each line, with a tab, a comma or spaces between.
 
     Paths start from the list's folder; empty lines and those that begin with # are passed over.
     """
     try:
         lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise DacliError(f"{display_path(path)} is no list of pairs", "give a text file or a folder") from None
+        raise DacliError(f"{display_path(path)} is not a list of pairs", "give a text file or a folder") from None
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):
             between = next((mark for mark in "\t," if mark in line), None)
@@ -101,7 +101,7 @@ def pairs_in_folder(root: Path, unit: DepthUnit | None) -> tuple[DepthPair, ...]
 
 
 def hypersim_pairs(root: Path) -> Iterator[DepthPair]:
-    """Tone-mapped pictures and distances of ROOT/ai_001_001/images/scene_cam_00_final_preview and _geometry_hdf5."""
+    """Yield pictures and distances of ROOT/ai_001_001/images/scene_cam_00_final_preview and _geometry_hdf5."""
     for depth in sorted(root.glob("**/images/scene_cam_*_geometry_hdf5/frame.*.depth_meters.hdf5")):
         folder = depth.parent.name.replace("_geometry_hdf5", "_final_preview")
         name = depth.name.replace("depth_meters.hdf5", "tonemap.jpg")
@@ -109,14 +109,14 @@ def hypersim_pairs(root: Path) -> Iterator[DepthPair]:
 
 
 def virtual_kitti_pairs(root: Path) -> Iterator[DepthPair]:
-    """Pictures and depth of ROOT/Scene01/clone/frames/rgb/Camera_0 and depth/Camera_0."""
+    """Yield pictures and depth of ROOT/Scene01/clone/frames/rgb/Camera_0 and depth/Camera_0."""
     for depth in sorted(root.glob("**/frames/depth/Camera_*/depth_*.png")):
         name = re.sub(r"^depth_(\d+)\.png$", r"rgb_\1.jpg", depth.name)
         yield DepthPair(depth.parents[2] / "rgb" / depth.parent.name / name, depth, UNITS["cm"])
 
 
 def described_pairs(folder: Path, unit: DepthUnit | None) -> Iterator[DepthPair]:
-    """The pairs that JSON files below a folder name by `picture` and `depth`, a file or several of the same depth."""
+    """Yield the pairs that JSON files below a folder name by `picture` and `depth`."""
     for path in sorted(folder.rglob("*.json")):
         found = read_scene_description(path)
         if isinstance(found, dict) and isinstance(found.get("picture"), str) and "depth" in found:
@@ -131,11 +131,14 @@ def read_scene_description(path: Path) -> Any:
     try:
         return json.loads(files.read_bytes(path))
     except (ValueError, RecursionError) as error:
-        raise DacliError(f"{display_path(path)} is no JSON ({error})", "make it again, or move it away") from None
+        raise DacliError(f"{display_path(path)} is not JSON ({error})", "make it again, or move it away") from None
 
 
 def read_pair(pair: DepthPair) -> tuple[types.ImageArray, DepthArray]:
-    """The picture [H, W, 3] and its inverse depth [H, W]; raises DacliError if one is bad or their sizes differ."""
+    """Return the picture [H, W, 3] and its inverse depth [H, W].
+
+    Raise DacliError if one is bad or their sizes differ.
+    """
     rgb, depth = images.read_image(pair.picture), depth_files.read_depth_file(pair.depth, pair.unit)
     if rgb.shape[:2] != depth.shape:
         mine, other = (f"{shape[1]} × {shape[0]}" for shape in (rgb.shape, depth.shape))
@@ -145,6 +148,6 @@ def read_pair(pair: DepthPair) -> tuple[types.ImageArray, DepthArray]:
 
 
 def digest_pairs(pairs: Sequence[DepthPair], root: Path) -> str:
-    """What tells these pairs from others: how many there are, and a hash of their names below the root."""
+    """Return what identifies these pairs: how many there are, and a hash of their names below the root."""
     text = "\n".join(f"{os.path.relpath(p.picture, root)}\t{os.path.relpath(p.depth, root)}\t{p.unit}" for p in pairs)
     return f"{len(pairs)} pairs {hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"

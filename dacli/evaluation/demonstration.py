@@ -25,12 +25,12 @@ class Demonstration:
     scores: Scores
 
     def as_json(self) -> dict[str, object]:
-        """Plain values for one JSON object."""
+        """Return plain values for one JSON object."""
         return {"outputs": {what: str(path) for what, path in self.outputs.items()}, **asdict(self.scores)}
 
 
 def run_demonstration(folder: Path, index: int) -> Demonstration:
-    """Write scene number `index`, its predicted and its true depth into the folder; raises DacliError if it cannot."""
+    """Write scene number `index`, its predicted and its true depth into the folder; raise DacliError if it cannot."""
     picture = render_layouts([make_scene(HELD_OUT, index)], DEMO_HEIGHT, DEMO_WIDTH)
     rgb, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
     predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan())

@@ -15,7 +15,10 @@ Alignment = Callable[[FloatArray, FloatArray], tuple[float, float]]
 
 
 def affine_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """Least-squares scale and shift that carry the prediction onto the truth; scale 0 for a constant prediction."""
+    """Return least-squares scale and shift that carry the prediction onto the truth.
+
+    Scale 0 for a constant prediction.
+    """
     p, t = prediction.astype(np.float64).ravel(), truth.astype(np.float64).ravel()
     if p.min() == p.max():
         return 0.0, float(t.mean())
@@ -25,7 +28,7 @@ def affine_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]
 
 
 def align_affine(prediction: FloatArray, truth: FloatArray, fit: Alignment = affine_fit) -> FloatArray:
-    """The prediction after a fit to the known truth, no farther than the farthest finite truth."""
+    """Return the prediction after a fit to the known truth, no farther than the farthest finite truth."""
     known = ~np.isnan(truth)
     scale, shift = fit(prediction[known], truth[known])
     floor = truth[truth > 0].min() if (truth > 0).any() else 1e-6
@@ -43,7 +46,7 @@ def delta1(prediction: FloatArray, truth: FloatArray, limit: float = 1.25) -> fl
 
 
 def abs_rel(prediction: FloatArray, truth: FloatArray) -> float:
-    """Mean |D̂ − D| / D over pixels of finite depth, D = 1 / inverse depth (Eigen et al. 2014); NaN if none.
+    """Return mean |D̂ − D| / D over pixels of finite depth, D = 1 / inverse depth (Eigen et al. 2014); NaN if none.
 
     The prediction is of finite depth there too, as that of aligned(); where it is not, the result is infinite.
     """
@@ -68,7 +71,9 @@ def ordinal(
 
 
 def d3r(prediction: FloatArray, truth: FloatArray, points: int = 5000) -> float:
-    """Depth discontinuity disagreement ratio: mean |ord(t) − ord(p)| over neighbours with a depth ratio over 1.1.
+    """Return depth discontinuity disagreement ratio.
+
+    Mean |ord(t) − ord(p)| over neighbours with a depth ratio over 1.1.
 
     ord is 1, −1 or 0 as the first of two points is over 1 % nearer, farther, or neither: from 0 (best) over 1 for a
     flat map to 2 for an inverted one (Miangoleh et al. 2021). Neighbours are those of a square grid of about `points`
@@ -81,13 +86,18 @@ def d3r(prediction: FloatArray, truth: FloatArray, points: int = 5000) -> float:
 
 
 def pair_relation(d: FloatArray, tolerance: float) -> NDArray[np.int8]:
-    """Which of all upright and level neighbours is nearer by a ratio over 1 + tolerance: 1 the first, −1 the second."""
+    """Return which of all upright and level neighbours is nearer by a ratio over 1 + tolerance.
+
+    1 the first, −1 the second.
+    """
     a, b = (np.concatenate([u.ravel(), v.ravel()]) for u, v in ((d[:, :-1], d[:-1]), (d[:, 1:], d[1:])))
     return (a > (1 + tolerance) * b).astype(np.int8) - (b > (1 + tolerance) * a).astype(np.int8)
 
 
 def boundary_f1(prediction: FloatArray, truth: FloatArray) -> float:
-    """F1 of occluding edges, d(p+1)/d(p) > t in four directions, weighted over t = 1.05 … 1.25 (Depth Pro, eq. 3–4).
+    """Return F1 of occluding edges, d(p+1)/d(p) > t in four directions, weighted over t = 1.05 … 1.25.
+
+    Depth Pro (Bochkovskii et al. 2024), eq. 3 and 4.
 
     Maps are cut off at 5 % of the largest truth. As in the published code a direction without edges counts as 0: the
     truth itself scores 1 only if it has edges over 1.25 in all four directions.
@@ -101,7 +111,7 @@ def boundary_f1(prediction: FloatArray, truth: FloatArray) -> float:
 
 
 def edge_f1(prediction: Sequence[FloatArray], truth: Sequence[FloatArray], threshold: float) -> float:
-    """F1 of the steps() over one threshold, precision and recall being means over the four directions."""
+    """Return F1 of the depth_steps() over one threshold, precision and recall being means over the four directions."""
     precision, recall = [], []
     for mine, theirs in zip(prediction, truth, strict=True):
         found, real = mine > threshold, theirs > threshold
@@ -113,13 +123,15 @@ def edge_f1(prediction: Sequence[FloatArray], truth: Sequence[FloatArray], thres
 
 
 def depth_steps(d: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Ratios of neighbours in four directions: the left, the right, the upper and the lower one farther."""
+    """Return ratios of neighbours in four directions: the left, the right, the upper and the lower one farther."""
     across, down = d[:, 1:] / d[:, :-1], d[1:] / d[:-1]
     return across, 1 / across, down, 1 / down
 
 
 def thin_contrast(prediction: FloatArray, truth: FloatArray, width: int) -> float:
-    """Median contrast of thin near structures with what lies beside them, as a share of the true one; NaN if none.
+    """Return median contrast of thin near structures with what lies beside them, as a share of the true one.
+
+    NaN if none.
 
     Thin is what stands out by a depth ratio over 1.1 from the grey opening of the truth with a disc `width` pixels
     across (Serra 1982). The contrast at such a pixel is the mean over thin pixels less the mean over those that the
@@ -140,7 +152,10 @@ def thin_contrast(prediction: FloatArray, truth: FloatArray, width: int) -> floa
 def window_difference(
     d: FloatArray, one: NDArray[np.bool_], other: NDArray[np.bool_], window: tuple[int, int]
 ) -> FloatArray:
-    """Mean of d over the pixels `one` less that over the pixels `other`, in a window about every pixel; or NaN."""
+    """Return mean of d over the pixels `one` less that over the pixels `other`, in a window about every pixel.
+
+    Or NaN.
+    """
     means = []
     for some in (one, other):
         total, count = (cv2.boxFilter(v, cv2.CV_64F, window, normalize=False) for v in (d * some, some * 1.0))
@@ -149,7 +164,9 @@ def window_difference(
 
 
 def seam_index(prediction: FloatArray, truth: FloatArray, rows: Sequence[int], columns: Sequence[int]) -> float:
-    """Mean step of the error across tile borders over that 4 to 8 pixels beside them: 1 is invisible; NaN if no border.
+    """Return mean step of the error across tile borders over that 4 to 8 pixels beside them: 1 is invisible.
+
+    NaN if no border.
 
     A border stands before the pixel that it is named by. Pixels where the truth itself steps by over 1 % of its
     largest value are left out.

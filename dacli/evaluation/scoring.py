@@ -80,7 +80,7 @@ class EvaluationResult:
 
 
 def score_prediction(prediction: types.FloatArray, truth: types.FloatArray, seed: int, align: str = "affine") -> Scores:
-    """The scores of one map of inverse depth [H, W]; all but the ordinal ones after the alignment to the truth.
+    """Return the scores of one map of inverse depth [H, W]; all but the ordinal ones after the alignment to the truth.
 
     The seed decides the point pairs.
     """
@@ -103,7 +103,10 @@ def score_prediction(prediction: types.FloatArray, truth: types.FloatArray, seed
 def rendered_scenes(
     count: int, seed: int, align: str, what: str = "scenes", make: SceneMaker = make_scene, reach: float = np.inf
 ) -> EvaluationData:
-    """The first scenes of the stream `seed`, in four formats by turns; what lies beyond `reach` metres is unknown."""
+    """Return the first scenes of the stream `seed`, in four formats by turns.
+
+    What lies beyond `reach` metres is unknown.
+    """
     names = [f"scene {index}" for index in range(count)]
     seeds = np.random.default_rng(seed).integers(1 << 32, size=count)
 
@@ -119,7 +122,7 @@ def rendered_scenes(
 
 
 def data_of_pairs(title: str, pairs: Sequence[DepthPair], align: str) -> EvaluationData:
-    """Pictures with depth in files."""
+    """Return pictures with depth in files."""
 
     def read(index: int) -> EvaluationSample:
         rgb, inverse = datasets.read_pair(pairs[index])
@@ -129,14 +132,14 @@ def data_of_pairs(title: str, pairs: Sequence[DepthPair], align: str) -> Evaluat
 
 
 def score_parts(truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray) -> ScoreParts:
-    """The scores of a prediction, each weighing 1; those that are NaN are left out."""
+    """Return the scores of a prediction, each weighing 1; those that are NaN are left out."""
     scores = score_prediction(prediction, truth, seed, align)
     values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
     return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
 
 
 def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Callable[[int], None]) -> EvaluationResult:
-    """What the network reaches on all pictures that can be judged; `report` is told how many are done."""
+    """Return what the network reaches on all pictures that can be judged; `report` gets how many are done."""
     reached: dict[str, list[tuple[float, float]]] = {}
     faults: dict[str, DacliError] = {}
     seconds = []
@@ -154,10 +157,10 @@ def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Calla
 
 
 def evaluate_sample(predictor: Predictor, sample: EvaluationSample) -> tuple[ScoreParts, float]:
-    """The marks of one picture and the seconds that the network took."""
-    begun = time.perf_counter()
+    """Return the marks of one picture and the seconds that the network took."""
+    started = time.perf_counter()
     (prediction,) = predictor.predict([sample.rgb])
-    taken = time.perf_counter() - begun
+    taken = time.perf_counter() - started
     depth = prediction.depth
     return sample.judge(
         depth if predictor.spec.quantity == "inverse depth" else 1 / np.maximum(depth, SMALLEST_DEPTH)

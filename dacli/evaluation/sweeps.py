@@ -32,10 +32,15 @@ class EvaluationSetup:
 
 
 def choose_networks(encoders: Sequence[str], model: str, weights: Sequence[Path]) -> list[ModelChoice]:
-    """The networks that the options name; raises UsageError for names that do not exist or contradict each other."""
+    """Return the networks that the options name.
+
+    Raise UsageError for names that do not exist or contradict each other.
+    """
     named: Sequence[str | None] = encoders or [None]
     if weights and len(named) > 1:
-        raise UsageError("several encoders and --weights contradict each other", "a file tells its encoder itself")
+        raise UsageError(
+            "several encoders and --weights contradict each other", "the encoder is recognised from the file"
+        )
     files_of: Sequence[Path | None] = weights or [None]
     return [registry.choose_model(name, model, file) for name, file in product(named, files_of)]
 
@@ -43,7 +48,10 @@ def choose_networks(encoders: Sequence[str], model: str, weights: Sequence[Path]
 def evaluation_setups(
     choices: Sequence[ModelChoice], sizes: Sequence[int | None], precisions: Sequence[str], place: str, engine: str
 ) -> list[EvaluationSetup]:
-    """Every network at every size in every precision; raises UsageError for a device or a precision that is none."""
+    """Return every network at every size in every precision.
+
+    Raise UsageError for a device or a precision that is none.
+    """
     machines = [(place, precision, engine) for precision in precisions or ["auto"]]
     for machine in machines:
         planning.resolve_plan(*machine)
@@ -51,12 +59,15 @@ def evaluation_setups(
 
 
 def choose_alignment(how: str | None, model: str) -> str:
-    """The alignment asked for, or what suits the model; raises UsageError for one that does not exist or cannot be."""
+    """Return the alignment asked for, or what suits the model.
+
+    Raise UsageError for one that does not exist or cannot be.
+    """
     metres = registry.MODELS[model] is not None
     if how is None:
         return "none" if metres else "affine"
     if how not in accuracy.ALIGNMENTS:
-        raise UsageError(f"--align {how} is no alignment", f"choose one of {', '.join(accuracy.ALIGNMENTS)}")
+        raise UsageError(f"--align {how} is not an alignment", f"choose one of {', '.join(accuracy.ALIGNMENTS)}")
     if how == "none" and not metres:
         hint = "choose median, scale or affine, or a model in metres: indoor, outdoor"
         raise UsageError("--align none judges metres, and relative depth has no scale", hint)
@@ -64,7 +75,7 @@ def choose_alignment(how: str | None, model: str) -> str:
 
 
 def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationData:
-    """Rendered scenes; for a model in metres those that metres are learned with, as far as it reaches."""
+    """Return rendered scenes; for a model in metres those that metres are learned with, as far as it reaches."""
     if model not in metric_places.METRIC_PLACES:
         return scoring.rendered_scenes(count, seed, align)
     return scoring.rendered_scenes(
@@ -73,13 +84,13 @@ def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationDa
 
 
 def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, reporter: Reporter) -> EvaluationData:
-    """What DATA names: DA-2K or pictures with depth; raises DacliError for neither.
+    """Return what DATA names: DA-2K or pictures with depth; raise DacliError for neither.
 
     Raises UsageError if inverse depth of any scale is to judge metres.
     """
     if unit == depth_files.INVERSE and align == "none":
         hint = "choose --align median, scale or affine"
-        raise UsageError("--align none judges metres, and inverse depth of any scale tells none", hint)
+        raise UsageError("--align none judges metres, and inverse depth of any scale has none", hint)
     path = Path(text)
     if text.lower() in (PUBLISHED, "da-2k") and not path.exists():
         return da2k.open_da2k(da2k.fetch_da2k(reporter.note, reporter.download))
@@ -92,7 +103,7 @@ def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, reporter
 
 
 def evaluation_title(data: EvaluationData, align: str) -> str:
-    """What was judged, and how depth was brought to the truth's scale; points of DA-2K need none of that."""
+    """Return what was judged, and how depth was brought to the truth's scale; points of DA-2K need none of that."""
     if data.points:
         return f"{data.title}: pairs in the right order"
     how = "without an alignment" if align == "none" else f"after a fit of inverse depth ({align})"
@@ -102,8 +113,11 @@ def evaluation_title(data: EvaluationData, align: str) -> str:
 def evaluate_setups(
     todo: Sequence[EvaluationSetup], data: EvaluationData, align: str, reporter: Reporter
 ) -> Iterator[tuple[dict[str, object], bool]]:
-    """The record of each network as it is ready, and whether all pictures could be judged; faults are told once."""
-    told: set[str] = set()
+    """Yield the record of each network as it is ready, and whether all pictures could be judged.
+
+    Each fault is reported once.
+    """
+    reported: set[str] = set()
     for setup in todo:
         place, precision, engine = setup.machine
         opened = loading.load_predictor(
@@ -118,16 +132,16 @@ def evaluate_setups(
         with reporter.progress_bar() as bar:
             task = bar.add_task(opened.encoder, total=len(data.names))
             found = scoring.evaluate_predictor(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
-        for fault in (fault for name, fault in found.faults.items() if name not in told):
+        for fault in (fault for name, fault in found.faults.items() if name not in reported):
             reporter.error(fault)
-        told |= set(found.faults)
+        reported |= set(found.faults)
         if not found.pictures:
             raise DacliError(f"none of the {data.title} could be judged", "each is named above")
         yield evaluation_record(opened, align, found), not found.faults
 
 
 def evaluation_record(opened: LoadedPredictor, align: str, found: EvaluationResult) -> dict[str, object]:
-    """What was judged, how it ran, and after `seconds` its scores."""
+    """Return what was judged, how it ran, and after `seconds` its scores."""
     plan = opened.predictor.plan
     return {
         "encoder": opened.encoder,
@@ -146,19 +160,19 @@ def evaluation_record(opened: LoadedPredictor, align: str, found: EvaluationResu
 
 
 def score_names(records: Sequence[tables.ScoreRecord]) -> list[str]:
-    """The names of the scores: what stands after the seconds."""
+    """Return the names of the scores: what stands after the seconds."""
     keys = list(dict.fromkeys(key for record in records for key in record))
     return keys[keys.index("seconds") + 1 :]
 
 
 def record_labels(records: Sequence[tables.ScoreRecord]) -> list[str]:
-    """A name for each record: its encoder, and of the rest that in which the records differ."""
-    told = [key for key in ("model", "weights", "size", "precision") if len({str(r[key]) for r in records}) > 1]
-    return [" ".join(str(record[key]) for key in ("encoder", *told)) for record in records]
+    """Return a name for each record: its encoder, and of the rest that in which the records differ."""
+    reported = [key for key in ("model", "weights", "size", "precision") if len({str(r[key]) for r in records}) > 1]
+    return [" ".join(str(record[key]) for key in ("encoder", *reported)) for record in records]
 
 
 def check_not_there(out: Path | None, names: Sequence[str], *, overwrite: bool) -> None:
-    """Raises DacliError if a file that is to be written is there already."""
+    """Raise DacliError if a file that is to be written is there already."""
     for name in names if out is not None and not overwrite else ():
         if out is not None and (out / name).exists():
             raise DacliError(f"{display_path(out / name)} is there already", "--overwrite replaces it")

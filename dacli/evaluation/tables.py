@@ -34,12 +34,12 @@ PLAIN_SCORES = frozenset({"abs_rel", "rmse", "log10", "silog", "boundary_f1"})  
 
 
 def score_title(score: str) -> str:
-    """What people call a score; the names of scenes are their own."""
+    """Return what people call a score; the names of scenes are their own."""
     return SCORE_TITLES.get(score, score.replace("_", " "))
 
 
 def format_score(score: str, value: float) -> str:
-    """A score as people read it: a share in percent, another with three digits after the point."""
+    """Return a score as people read it: a share in percent, another with three digits after the point."""
     if math.isnan(value):
         return "-"
     return f"{value:.3f}" if score in PLAIN_SCORES else f"{100 * value:.1f} %"
@@ -56,7 +56,7 @@ def score_value(found: object) -> float:
 
 
 def records_csv(records: Sequence[ScoreRecord]) -> bytes:
-    """The records as a CSV file, in full precision, with the names of all their fields in the first line."""
+    """Return the records as a CSV file, in full precision, with the names of all their fields in the first line."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)), lineterminator="\n")
     writer.writeheader()
@@ -65,7 +65,7 @@ def records_csv(records: Sequence[ScoreRecord]) -> bytes:
 
 
 def record_json(record: ScoreRecord) -> str:
-    """The record in one line of JSON; what is no finite number is null."""
+    """Return the record in one line of JSON; numbers that are not finite are null."""
     return json.dumps(
         {key: None if is_missing_number(found) else found for key, found in record.items()}, allow_nan=False
     )
@@ -76,7 +76,7 @@ def is_missing_number(found: object) -> bool:
 
 
 def draw_score_bars(records: Sequence[ScoreRecord], scores: Sequence[str], labels: Sequence[str], title: str) -> bytes:
-    """A PNG of bars: one panel for all shares, below it one for each other score, a colour for each record."""
+    """Return a PNG of bars: one panel for all shares, below it one for each other score, a colour for each record."""
     from matplotlib.figure import Figure
 
     shares, others = (
@@ -111,12 +111,12 @@ def draw_score_panel(axes: "Axes", records: Sequence[ScoreRecord], scores: Seque
 
 
 def plain_text(text: str) -> str:
-    """The text such that Matplotlib sees no formula in it."""
+    """Return the text such that Matplotlib sees no formula in it."""
     return text.replace("$", r"\$")
 
 
 def figure_png(figure: "Figure") -> bytes:
-    """The PNG file of a figure; characters that Matplotlib's font lacks are boxes, without a word about it."""
+    """Return the PNG file of a figure; characters that Matplotlib's font lacks are boxes, without a word about it."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")

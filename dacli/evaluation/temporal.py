@@ -31,7 +31,10 @@ class TemporalScores:
 
 
 def measure_flicker(depth: FloatArray, truth: FloatArray, matches: Sequence[FrameMatch | None]) -> TemporalScores:
-    """Flicker of a clip [T, H, W]; matches[t] tells where frame t was in frame t − 1, None at the first and at cuts."""
+    """Return flicker of a clip [T, H, W].
+
+    Matches[t] tells where frame t was in frame t − 1, None at the first and at cuts.
+    """
     scale, shift = affine_fit(depth, truth)
     low, high = np.percentile(truth, (2, 98))
     medians, sizes = np.full(len(depth), np.nan), np.full(len(depth), np.nan)
@@ -48,13 +51,15 @@ def measure_flicker(depth: FloatArray, truth: FloatArray, matches: Sequence[Fram
 
 
 def motion_residuals(depth: FloatArray, truth: FloatArray, match: FrameMatch) -> Residuals:
-    """By how much more than the truth each seen point [n] changed from the first map to the second of [2, H, W]."""
+    """Return by how much more than the truth each point [n] changed between two maps [2, H, W]."""
     change = [pair[1] - sample_bilinear(pair[0], match.x, match.y) for pair in (depth, truth)]
     return np.asarray((change[0] - change[1])[match.seen], np.float64)
 
 
 def scale_drift(depth: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """Standard deviation over frames of log s, and the rise over the clip of the line through it; of clips [T, H, W].
+    """Return standard deviation over frames of log s, and the rise over the clip of the line through it.
+
+    Of clips [T, H, W].
 
     s is the least-squares scale of the truth to the frame: what a change of depth counts in the output. Frames in which
     it is not above 0 do not count.
@@ -68,6 +73,6 @@ def scale_drift(depth: FloatArray, truth: FloatArray) -> tuple[float, float]:
 
 
 def standard_spread(values: Residuals) -> float:
-    """Standard deviation of the values that are numbers, NaN if there is none."""
+    """Return standard deviation of the values that are numbers, NaN if there is none."""
     known = values[np.isfinite(values)]
     return float(known.std()) if known.size else float("nan")

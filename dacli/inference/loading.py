@@ -21,7 +21,7 @@ SHARED_BY = 2  # pictures whose tiles share the streams of an engine: a second o
 
 
 class LoadedPredictor(NamedTuple):
-    """A predictor, and the names that outputs carry; `weights` tells one file of weights from another."""
+    """A predictor, and the names that outputs carry; `weights` identifies the file of weights."""
 
     predictor: Predictor
     encoder: str

@@ -52,7 +52,7 @@ class Tiling:
 
     @property
     def count(self) -> int:
-        """How many tiles there are; the base comes on top."""
+        """Return how many tiles there are; the base comes on top."""
         return len(self.rows) * len(self.columns)
 
 

@@ -26,7 +26,7 @@ HYPERSIM_ANGLE = np.pi / 3  # of the camera, across the width
 
 
 def parse_depth_unit(text: str | None) -> DepthUnit | None:
-    """The unit that `--unit` names; raises UsageError for what is neither one nor a number of metres above 0."""
+    """Return the unit that `--unit` names; raise UsageError for what is neither one nor a number of metres above 0."""
     if text is None or text == INVERSE:
         return text
     try:
@@ -34,12 +34,12 @@ def parse_depth_unit(text: str | None) -> DepthUnit | None:
     except ValueError:
         unit = 0.0
     if not 0 < unit < 1e6:
-        raise UsageError(f"--unit {text} is no unit of depth", f"give {UNIT_CHOICES}")
+        raise UsageError(f"--unit {text} is not a unit of depth", f"give {UNIT_CHOICES}")
     return unit
 
 
 def read_depth_file(path: Path, unit: DepthUnit | None = None) -> DepthArray:
-    """The inverse depth [H, W] of a gray PNG with 16 bits, NPY, PFM, EXR or HDF5 file, by its extension.
+    """Return the inverse depth [H, W] of a gray PNG with 16 bits, NPY, PFM, EXR or HDF5 file, by its extension.
 
     `unit` is that of the numbers; without one they are metres, and a PNG says what it holds. Depth that is 0, negative
     or NaN is not known, infinite depth and 65535 in a PNG are far. Raises DacliError, with the reason, for a file that
@@ -51,7 +51,7 @@ def read_depth_file(path: Path, unit: DepthUnit | None = None) -> DepthArray:
     elif kind in DEPTH_PARSERS:
         found = to_inverse_depth(read_values(path, DEPTH_PARSERS[kind]), 1.0 if unit is None else unit)
     else:
-        raise DacliError(f"{name} is no depth file", f"depth is read from .png, {', '.join(DEPTH_PARSERS)}")
+        raise DacliError(f"{name} is not a depth file", f"depth is read from .png, {', '.join(DEPTH_PARSERS)}")
     known = np.isfinite(found)
     if not known.any() or (unit != LABEL and not found[known].any()):
         fault = f"{name} holds no depth: all of it is 0, infinite or not a number"
@@ -60,7 +60,7 @@ def read_depth_file(path: Path, unit: DepthUnit | None = None) -> DepthArray:
 
 
 def to_inverse_depth(values: DepthArray, unit: DepthUnit) -> DepthArray:
-    """Inverse depth of numbers [H, W] in a unit."""
+    """Return inverse depth of numbers [H, W] in a unit."""
     if unit == HYPERSIM:
         depth = distance_to_depth(values)
     elif isinstance(unit, str):
@@ -73,7 +73,7 @@ def to_inverse_depth(values: DepthArray, unit: DepthUnit) -> DepthArray:
 
 
 def distance_to_depth(distance: DepthArray) -> DepthArray:
-    """Depth along the optical axis from Hypersim's distance to the camera's centre, both [H, W] in metres."""
+    """Return depth along the optical axis from Hypersim's distance to the camera's centre, both [H, W] in metres."""
     height, width = distance.shape
     focal = width / 2 / np.tan(HYPERSIM_ANGLE / 2)
     y, x = np.mgrid[:height, :width]
@@ -100,7 +100,7 @@ def recorded_scale(text: dict[str, str], name: str) -> records.DepthScale:
 
 
 def read_values(path: Path, reader: "DepthParser") -> DepthArray:
-    """The numbers [H, W] of a file as they are; raises DacliError if it is damaged or holds something else."""
+    """Return the numbers [H, W] of a file as they are; raise DacliError if it is damaged or holds something else."""
     name = display_path(path)
     try:
         values = reader(read_bytes(path), name)
@@ -110,7 +110,7 @@ def read_values(path: Path, reader: "DepthParser") -> DepthArray:
         raise DacliError(f"{name} cannot be read as depth ({os_reason(error)})", "export it again") from error
     flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if flat.ndim != 2 or flat.dtype.kind not in "fiu":
-        raise DacliError(f"{name} is no depth but {values.dtype} {list(values.shape)}", "give one number a pixel")
+        raise DacliError(f"{name} is not depth but {values.dtype} {list(values.shape)}", "give one number a pixel")
     with np.errstate(over="ignore"):
         return flat.astype(np.float32)
 
@@ -121,17 +121,20 @@ def parse_npy(data: bytes, _: str) -> NDArray[Any]:
 
 
 def parse_pfm(data: bytes, name: str) -> NDArray[Any]:
-    """A portable float map: three lines of header, then rows from the bottom up; a negative scale is little-endian."""
+    """Return a portable float map: three lines of header, then rows from the bottom up.
+
+    A negative scale is little-endian.
+    """
     kind, size, scale, pixels = data.split(b"\n", 3)
     if kind.strip() != b"Pf":
-        raise DacliError(f"{name} is no gray PFM", "depth has one number a pixel")
+        raise DacliError(f"{name} is not a gray PFM", "depth has one number a pixel")
     width, height = (int(number) for number in size.split())
     order = "<f4" if float(scale) < 0 else ">f4"
     return np.frombuffer(pixels[: 4 * width * height], order).reshape(height, width)[::-1]
 
 
 def parse_exr(data: bytes, name: str) -> NDArray[Any]:
-    """The channel Z, Y, R or the only one of an OpenEXR file."""
+    """Return the channel Z, Y, R or the only one of an OpenEXR file."""
     try:
         import OpenEXR
     except ImportError:

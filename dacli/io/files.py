@@ -32,7 +32,7 @@ _WRITE_FAULTS = {
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a regular file; raises DacliError with the reason for anything else."""
+    """Return the bytes of a regular file; raise DacliError with the reason for anything else."""
     name = display_path(path)
     try:
         info = path.stat()
@@ -101,7 +101,7 @@ def os_reason(error: Exception) -> str:
 
 
 def write_error(path: Path, error: OSError) -> DacliError:
-    """What an error of writing means to the user; StopError if nothing else can be written there either."""
+    """Return what an error of writing means to the user; StopError if nothing else can be written there either."""
     fault, hint = _WRITE_FAULTS.get(error.errno or 0, (os_reason(error), "check the disk"))
     kind = StopError if error.errno in _STOPPING else DacliError
     return kind(f"cannot write {display_path(path)} ({fault})", hint)

@@ -66,7 +66,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """Return a picture file as RGB [H, W, 3], upright, 16-bit where the file is and else 8-bit.
 
     Transparency is laid over white, of an animation the first frame is taken, floats must lie in 0 to 1 and become
-    16-bit. Raises DacliError for what is no whole picture of at most `max_pixels`.
+    16-bit. Raises DacliError for a file that is not a complete picture of at most `max_pixels`.
     """
     return decode_image(read_bytes(path), path, max_pixels)
 
@@ -91,7 +91,7 @@ def decode_image(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> Image
 
 
 def read_depth16(path: Path) -> tuple[npt.NDArray[np.uint16], dict[str, str]]:
-    """Return the values [H, W] and the text of a 16-bit gray PNG; raises DacliError for any other file."""
+    """Return the values [H, W] and the text of a 16-bit gray PNG; raise DacliError for any other file."""
     data, name = read_bytes(path), display_path(path)
     text = png.read_png_text(data, name)
     width, height, bits, kind = struct.unpack_from(">IIBB", data.ljust(26, b"\0"), 16)
@@ -143,7 +143,7 @@ def _enable_heic(name: str) -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise DacliError(f"{name} is a HEIC picture", "install what reads them: pip install 'dacli[heic]'") from None
+        raise DacliError(f"{name} is a HEIC picture", "install what reads it: pip install 'dacli[heic]'") from None
     pillow_heif.register_heif_opener()
 
 
@@ -281,7 +281,7 @@ def _unknown(data: bytes, name: str) -> DacliError:
         )
     if head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
         return DacliError(f"{name} holds text, not a picture", _READABLE)
-    return DacliError(f"{name} is no picture of a known kind", _READABLE)
+    return DacliError(f"{name} is not a picture of a known kind", _READABLE)
 
 
 def _fault(data: bytes, name: str, error: Exception) -> DacliError:
@@ -289,4 +289,4 @@ def _fault(data: bytes, name: str, error: Exception) -> DacliError:
     riff_cut = data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
     if riff_cut or isinstance(error, EOFError) or any(word in cause.lower() for word in _CUT_WORDS):
         return DacliError(f"{name} is truncated ({len(data)} bytes)", "copy it again")
-    return DacliError(f"{name} cannot be decoded ({cause})", "copy it again, or save it anew with another program")
+    return DacliError(f"{name} cannot be decoded ({cause})", "copy it again, or save it again with another program")

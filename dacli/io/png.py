@@ -29,7 +29,7 @@ def encode_png(array: npt.NDArray[np.uint8 | np.uint16], text: Mapping[str, str]
 
 
 def _filtered(array: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uint8]:
-    """Rows of bytes, each less the one above it (PNG 3rd ed., 9.2, filter 2), which suits smooth depth."""
+    """Return rows of bytes, each less the one above it (PNG 3rd ed., 9.2, filter 2), which suits smooth depth."""
     rows = array.astype(array.dtype.newbyteorder(">"), order="C", copy=False).view(np.uint8).reshape(len(array), -1)
     filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = 2
@@ -39,7 +39,10 @@ def _filtered(array: npt.NDArray[np.uint8 | np.uint16]) -> npt.NDArray[np.uint8]
 
 
 def read_png_text(data: bytes, name: str) -> dict[str, str]:
-    """Return the text of a PNG file by keyword; raises DacliError for what is no whole PNG or has damaged text."""
+    """Return the text of a PNG file by keyword.
+
+    Raise DacliError for a file that is not a complete PNG or has damaged text.
+    """
     if not data.startswith(PNG_SIGNATURE):
         raise DacliError(f"{name} is not a PNG", "name a 16-bit PNG that dacli wrote")
     try:

@@ -72,7 +72,7 @@ class Record:
 
     @property
     def scale(self) -> DepthScale:
-        """The way back from 16-bit values to depth."""
+        """Return the way back from 16-bit values to depth."""
         return DepthScale(self.black, self.white, self.near, self.unit)
 
     def floats(self, values: Gray16) -> DepthArray:
@@ -147,7 +147,7 @@ def decode_depth(values: Gray16, text: Mapping[str, str], name: str) -> tuple[De
 
 
 def parse_record(text: str, name: str) -> Record:
-    """Return the record that a JSON text holds; raises DacliError, with the file's name, for a damaged one."""
+    """Return the record that a JSON text holds; raise DacliError, with the file's name, for a damaged one."""
     try:
         found = json.loads(text)
         return _checked({field.name: found[field.name] for field in fields(Record)})

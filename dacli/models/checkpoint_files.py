@@ -59,7 +59,7 @@ def load_checkpoint(
 ) -> DepthAnything:
     """Return the network of a checkpoint file on the CPU, in `dtype`, for inference.
 
-    The file may be a .pth or .safetensors (told apart by content), in the official or the transformers layout, of any
+    The file may be a .pth or .safetensors (recognised by content), in the official or the transformers layout, of any
     float type, bare or wrapped as training scripts save it. The encoder is recognised from the shapes; `encoder` only
     says which one is expected. The keys of relative and metric (metres up to `max_depth`) and of V1 and V2 checkpoints
     are the same, so the caller says which it is. Weights stay memory-mapped where their dtype allows it: do not write

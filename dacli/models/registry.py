@@ -145,7 +145,7 @@ def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
 def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:
     published = next((row for row in checkpoints.read_manifest() if row.file == path.name), None)
     if published is not None and published.model != choice.model:
-        # All models have the same keys: only the name tells them apart, and metres read as relative depth look right.
+        # All models have the same keys: only the name distinguishes them, and metres read as relative depth look right.
         hint = f"use --model {published.model}, or rename the file if it is your own"
         raise DacliError(f"{path.name} is the name of a published {published.model} checkpoint", hint)
     network = load_depth_anything(path, choice)

@@ -30,7 +30,7 @@ def draw_color(depth: DepthArray, low: float, high: float, quantity: Quantity, c
 
 @lru_cache(maxsize=32)
 def colormap_table(colormap: str) -> npt.NDArray[np.uint8]:
-    """Return the 256 colors of a Matplotlib colormap as [3, 256]; raises UsageError for a name it does not have."""
+    """Return the 256 colors of a Matplotlib colormap as [3, 256]; raise UsageError for a name it does not have."""
     import matplotlib
 
     if colormap not in matplotlib.colormaps:

@@ -31,12 +31,12 @@ class RoomWall:
         parts.add(BOX, centre, half, np.stack([self.along, upwards(1), self.inward], 1), wear)
 
     def place(self, rng: np.random.Generator, width: float) -> float:
-        """Somewhere along the wall where a thing of that width ends before the corners; else the middle."""
+        """Return somewhere along the wall where a thing of that width ends before the corners; else the middle."""
         return float(rng.uniform(-0.5, 0.5)) * max(0.0, self.length - width)
 
 
 def make_dwelling(rng: np.random.Generator) -> Layout:
-    """A furnished room of usual size and height, seen by who stands near its back wall."""
+    """Return a furnished room of usual size and height, seen by who stands near its back wall."""
     parts = Parts(rng)
     width, depth, height = rng.uniform(2.6, 6.5), rng.uniform(3.2, 9), 2.4 + min(0.8, rng.exponential(0.15))
     half = np.array([width, height, depth]) / 2
@@ -63,7 +63,7 @@ def add_room_shell(parts: Parts, middle: Array, half: Array, turned: Array) -> N
 
 
 def room_walls(middle: Array, half: Array, turned: Array) -> list[RoomWall]:
-    """The four walls of a room."""
+    """Return the four walls of a room."""
     found = []
     for out in WALL_DIRECTIONS:
         along = np.array([out[2], 0, -out[0]])

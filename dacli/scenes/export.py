@@ -34,7 +34,7 @@ class SceneOrder:
     fps: float = 30.0
 
     def made_of(self, index: int, frame: int) -> dict[str, object]:
-        """All that decides a picture's files."""
+        """Return all that decides a picture's files."""
         made: dict[str, object] = {"seed": self.seed, "scene": index, "version": __version__}
         return (
             made
@@ -44,7 +44,7 @@ class SceneOrder:
 
 
 def check_scene_order(order: SceneOrder) -> None:
-    """Raises UsageError for what cannot be rendered."""
+    """Raise UsageError for what cannot be rendered."""
     if not all(16 <= side <= LARGEST_SIDE for side in order.size):
         height, width = order.size
         raise UsageError(f"{width} × {height} pixels cannot be rendered", f"choose sides from 16 to {LARGEST_SIDE}")
@@ -55,7 +55,7 @@ def check_scene_order(order: SceneOrder) -> None:
     if order.motion is not None and order.motion not in moving.MOTIONS:
         raise UsageError(f"there is no motion {order.motion!r}", f"choose one of {', '.join(moving.MOTIONS)}")
     if not 0 < order.fps <= 1000:
-        raise UsageError(f"--fps {order.fps:g} is no rate", "give frames per second, as 30")
+        raise UsageError(f"--fps {order.fps:g} is not a rate", "give frames per second, as 30")
 
 
 def write_scene(folder: Path, order: SceneOrder, index: int, *, overwrite: bool) -> Iterator[Path]:
@@ -77,7 +77,7 @@ def write_scene(folder: Path, order: SceneOrder, index: int, *, overwrite: bool)
 
 
 def render_frames(order: SceneOrder, index: int) -> Iterator[RenderedFrame]:
-    """The one frame of a still scene, or those of a clip."""
+    """Yield the one frame of a still scene, or those of a clip."""
     layout = make_scene(order.seed, index)
     if order.motion is not None:
         motion = moving.MOTIONS[order.motion]
@@ -109,7 +109,9 @@ def scene_file_name(stem: Path, kind: str) -> Path:
 def describe_frame(
     stem: Path, frame: RenderedFrame, kinds: Sequence[str], made_of: dict[str, object]
 ) -> dict[str, object]:
-    """What a picture's JSON says: files, intrinsics in pixels (the first pixel's centre is 0, 0), and the camera.
+    """Return what a picture's JSON says.
+
+    Files, intrinsics in pixels (the first pixel's centre is 0, 0), and the camera.
 
     `camera_to_world` [4, 4] is in metres, its columns right, down and forward, as OpenCV has them, and the place; the
     world's y axis, which points up where scenes are made, points down in it, so that it is a rotation.
@@ -129,7 +131,7 @@ def describe_frame(
 
 
 def is_scene_written(stem: Path, order: SceneOrder, made_of: dict[str, object]) -> bool:
-    """Whether all files of a picture are there; raises DacliError if they are of another order."""
+    """Return whether all files of a picture are there; raise DacliError if they are of another order."""
     path = stem.with_name(f"{stem.name}.json")
     if not path.exists():
         return False
@@ -146,7 +148,10 @@ def is_scene_written(stem: Path, order: SceneOrder, made_of: dict[str, object]) 
 
 
 def encode_depth16(depth: types.DepthArray, source: str) -> bytes:
-    """The 16-bit PNG of depth [H, W] in metres, in the finest of STEPS that reaches the farthest; 65535 is the sky."""
+    """Return the 16-bit PNG of depth [H, W] in metres, in the finest of STEPS that reaches the farthest.
+
+    65535 is the sky.
+    """
     known = depth[np.isfinite(depth)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     step = next((step for step in DEPTH_STEPS if high < (records.TOP16 - 1) * step), DEPTH_STEPS[-1])

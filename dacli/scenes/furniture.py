@@ -281,7 +281,7 @@ def add_figurine(parts: Parts, at: Array, size: float) -> None:
 
 
 def on_the_ground(make: ObjectMaker, size: float) -> ObjectMaker:
-    """A maker of things of that size, whatever limit it is called with."""
+    """Return a maker of things of that size, whatever limit it is called with."""
     return lambda parts, at, _limit: make(parts, at, size)
 
 

@@ -37,12 +37,12 @@ class Rendering:
 
     @property
     def inverse_depth(self) -> Tensor:
-        """1 / depth, 0 in the sky, [B, H, W]."""
+        """Return 1 / depth, 0 in the sky, [B, H, W]."""
         return self.depth.reciprocal()
 
 
 def render_layouts(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str = "cpu") -> Rendering:
-    """Pictures and exact depth of the layouts; the field of view spans the shorter side."""
+    """Return pictures and exact depth of the layouts; the field of view spans the shorter side."""
     count = [len(v.solids["kind"]) for v in layouts]
     rows = {name: stack_arrays([v.solids[name] for v in layouts]) for name in layouts[0].solids}
     solids = Solids(scene=stack_arrays([np.repeat(np.arange(len(layouts)), count)]), **rows).to(device)
@@ -60,7 +60,7 @@ def render_layouts(layouts: Sequence[Layout], height: int, width: int, device: t
 
 
 def stack_arrays(arrays: Sequence[Array]) -> Tensor:
-    """The rows of all arrays in one tensor: whole numbers as int64, all else as float32."""
+    """Return the rows of all arrays in one tensor: whole numbers as int64, all else as float32."""
     joined = torch.from_numpy(np.concatenate(arrays))
     return joined.float() if joined.is_floating_point() else joined.long()
 
@@ -68,7 +68,7 @@ def stack_arrays(arrays: Sequence[Array]) -> Tensor:
 def layout_cameras(
     layouts: Sequence[Layout], height: int, width: int, device: torch.device | str
 ) -> tuple[Camera, Tensor]:
-    """The layouts' cameras for pictures of that size, and their focal lengths [B] in pixels."""
+    """Return the layouts' cameras for pictures of that size, and their focal lengths [B] in pixels."""
     half = np.tan([v.field_of_view / 2 for v in layouts])
     focal = stack_arrays([min(height, width) / (2 * half)]).to(device)
     position = stack_arrays([v.position[None] for v in layouts]).to(device)
@@ -77,19 +77,19 @@ def layout_cameras(
 
 
 def make_scene(seed: int, index: int) -> Layout:
-    """Scene number `index` of the endless stream `seed`; the same numbers give the same scene."""
+    """Return scene number `index` of the endless stream `seed`; the same numbers give the same scene."""
     rng = np.random.default_rng([seed, index])
     kinds = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
     return kinds[rng.choice(len(kinds), p=(0.36, 0.16, 0.18, 0.18, 0.12))](rng)
 
 
 def random_count(rng: np.random.Generator, low: int, high: int) -> int:
-    """A number from low to high - 1; in half of all scenes a third of that, for few things show most plainly."""
+    """Return a number from low to high - 1; in half of all scenes a third of that, for few things show most plainly."""
     return max(1, int(rng.integers(low, high)) // int(rng.choice([1, 3])))
 
 
 def random_camera(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.06) -> tuple[Array, Array]:
-    """Camera position and rotation (columns: right, down, forward; y is up), pitch in radians, up positive."""
+    """Return camera position and rotation (columns: right, down, forward; y is up), pitch in radians, up positive."""
     angle = rng.normal(0, roll)
     forward = np.array([0, np.sin(pitch), np.cos(pitch)])
     right, down = np.array([1.0, 0, 0]), np.array([0, -np.cos(pitch), np.sin(pitch)])
@@ -100,7 +100,7 @@ def random_camera(rng: np.random.Generator, height: float, pitch: float, roll: f
 def finish_layout(
     rng: np.random.Generator, parts: Parts, lights: dict[str, Array], camera: tuple[Array, Array]
 ) -> Layout:
-    """The layout of the parts, without those that the camera is in or too close to, with a random lens and exposure."""
+    """Return the layout of the parts with a random lens and exposure, without parts too close to the camera."""
     position, rotation = camera
     solids = parts.solids()
     local = (solids["to_local"][:, :, :3] @ position) + solids["to_local"][:, :, 3]
@@ -120,7 +120,7 @@ def finish_layout(
 def random_lights(
     rng: np.random.Generator, centre: Array, extent: float, lamp: Array, *, indoor: bool = False
 ) -> dict[str, Array]:
-    """Sun, lamp, fog and sky; indoors the sun is weak and the lamp strong."""
+    """Return sun, lamp, fog and sky; indoors the sun is weak and the lamp strong."""
     elevation, azimuth = rng.uniform(0.25, 1.4), rng.uniform(0, 2 * np.pi)
     flat = np.cos(elevation)
     sun = np.array([flat * np.cos(azimuth), np.sin(elevation), flat * np.sin(azimuth)])
@@ -148,7 +148,7 @@ def random_lights(
 
 
 def make_room(rng: np.random.Generator) -> Layout:
-    """A furnished room, seen from somewhere near its back wall."""
+    """Return a furnished room, seen from somewhere near its back wall."""
     width, depth, height = rng.uniform(2.5, 9), rng.uniform(3, 14), rng.uniform(2.2, 4.5)
     parts = Parts(rng)
     eye = rng.uniform(0.5, min(2.2, height - 0.3))
@@ -223,13 +223,13 @@ def add_near_things(rng: np.random.Generator, parts: Parts, eye: float) -> None:
 
 
 def spread_places(rng: np.random.Generator, count: int, near: float, far: float, wide: float = 0.9) -> Array:
-    """Places on the ground [count, 3], evenly by the logarithm of their distance."""
+    """Return places on the ground [count, 3], evenly by the logarithm of their distance."""
     z = np.exp(rng.uniform(np.log(near), np.log(far), count))
     return np.stack([rng.uniform(-wide, wide, count) * z, np.zeros(count), z], 1)
 
 
 def make_street(rng: np.random.Generator) -> Layout:
-    """House fronts on both sides of a road, with what stands on pavements."""
+    """Return house fronts on both sides of a road, with what stands on pavements."""
     parts = Parts(rng)
     eye, side = rng.uniform(1.0, 3.5), rng.uniform(2.5, 12)
     add_ground(rng, parts, 0.0)
@@ -267,7 +267,7 @@ def make_landscape(rng: np.random.Generator) -> Layout:
 
 
 def make_close_up(rng: np.random.Generator) -> Layout:
-    """Few things seen from close by, on a table or against something far behind."""
+    """Return few things seen from close by, on a table or against something far behind."""
     parts = Parts(rng)
     eye = rng.uniform(0.15, 0.9)
     add_ground(rng, parts, 0.0)
@@ -287,7 +287,7 @@ def make_close_up(rng: np.random.Generator) -> Layout:
 
 
 def make_view_from_above(rng: np.random.Generator) -> Layout:
-    """Things on the ground seen steeply downwards, from a table's height to a drone's."""
+    """Return things on the ground seen steeply downwards, from a table's height to a drone's."""
     parts = Parts(rng)
     add_ground(rng, parts, 0.0)
     eye = float(np.exp(rng.uniform(np.log(0.8), np.log(40))))

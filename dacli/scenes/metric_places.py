@@ -13,18 +13,18 @@ METRIC_FIELD_OF_VIEW = np.pi / 3  # field of view of the one camera that metres 
 
 
 def metric_room(seed: int, index: int) -> Layout:
-    """Room number `index` of the stream `seed`, through one lens at one height, which tell what a metre is."""
+    """Return room number `index` of the stream `seed`, through one lens at one height, which tell what a metre is."""
     return fix_camera(make_dwelling(np.random.default_rng([seed, index])))
 
 
 def metric_outdoor_place(seed: int, index: int) -> Layout:
-    """Street or landscape number `index` of the stream `seed`, through one lens at one height."""
+    """Return street or landscape number `index` of the stream `seed`, through one lens at one height."""
     rng = np.random.default_rng([seed, index])
     return fix_camera((make_street, make_landscape)[rng.integers(2)](rng))
 
 
 def fix_camera(layout: Layout) -> Layout:
-    """The same place through the one lens at the one height, without what would be on the lens."""
+    """Return the same place through the one lens at the one height, without what would be on the lens."""
     position: Array = np.array([layout.position[0], EYE_HEIGHT, layout.position[2]])
     solids = layout.solids
     local = solids["to_local"][:, :, :3] @ position + solids["to_local"][:, :, 3]

@@ -62,7 +62,7 @@ class RenderedFrame:
 
     @property
     def inverse_depth(self) -> NDArray[np.float32]:
-        """1 / depth, 0 in the sky, [H, W]."""
+        """Return 1 / depth, 0 in the sky, [H, W]."""
         return np.asarray(1 / self.depth, np.float32)
 
 
@@ -76,7 +76,7 @@ def render_clip(
     noise: float = 0.0,
     seed: int = 0,
 ) -> Iterator[RenderedFrame]:
-    """The frames of a clip of `size` = (H, W): the layouts one after the other, with a hard cut between them.
+    """Yield the frames of a clip of `size` = (H, W): the layouts one after the other, with a hard cut between them.
 
     `noise` is the standard deviation, in steps of 255, of gray noise that is new in every frame.
     """
@@ -93,7 +93,7 @@ def render_clip(
 def camera_views(
     layout: Layout, motion: CameraMotion, times: NDArray[np.float64], rng: np.random.Generator
 ) -> Iterator[tuple[float, Layout]]:
-    """The layout as it is at each time, with the camera where it is then."""
+    """Yield the layout as it is at each time, with the camera where it is then."""
     poses = list(camera_path(layout, motion, times, rng))
     clear = unobstructed(layout, np.array([position for position, _ in poses]))
     walk = add_passer(layout, rng) if motion.passer else keep_still
@@ -104,7 +104,10 @@ def camera_views(
 def camera_path(
     layout: Layout, motion: CameraMotion, seconds: NDArray[np.float64], rng: np.random.Generator
 ) -> Iterator[tuple[Array, Array]]:
-    """Position [3] and rotation [3, 3] of the camera at each time; at 0 s, but for the shake, it is the layout's."""
+    """Yield position [3] and rotation [3, 3] of the camera at each time.
+
+    At 0 s, but for the shake, it is the layout's.
+    """
     typical = typical_depth(layout)
     phases = rng.uniform(0, 2 * np.pi, (6, len(TREMOR)))
     for t in seconds:
@@ -116,14 +119,14 @@ def camera_path(
 
 
 def typical_depth(layout: Layout) -> float:
-    """Median depth, in metres, of what is not sky; 1 where all is."""
+    """Return median depth, in metres, of what is not sky; 1 where all is."""
     depth = render_layouts([layout], 24, 32).depth.numpy()
     known = depth[np.isfinite(depth)]
     return float(np.median(known)) if known.size else 1.0
 
 
 def rotation_matrices(angles: Array) -> Array:
-    """The rotation [3, 3] by angles [3] in radians about the camera's right, down and forward axes, in this order."""
+    """Return the rotation [3, 3] by angles [3] in radians about the camera's right, down and forward axes."""
     product = np.eye(3)
     for axis, angle in enumerate(angles):
         i, j = (axis + 1) % 3, (axis + 2) % 3
@@ -135,12 +138,12 @@ def rotation_matrices(angles: Array) -> Array:
 
 
 def keep_still(solids: SolidRows, _seconds: float) -> SolidRows:
-    """The solids as they are."""
+    """Return the solids as they are."""
     return solids
 
 
 def add_passer(layout: Layout, rng: np.random.Generator) -> SolidMotion:
-    """What adds to a layout's solids, at a time, a person as tall as the picture who crosses it twice in 8 s."""
+    """Return what adds to a layout's solids, at a time, a person as tall as the picture who crosses it twice in 8 s."""
     parts = Parts(rng)
     add_person(parts, np.zeros(3), 0.0)
     near = 0.45 * typical_depth(layout)
@@ -159,7 +162,7 @@ def add_passer(layout: Layout, rng: np.random.Generator) -> SolidMotion:
 
 
 def unobstructed(layout: Layout, positions: Array) -> Layout:
-    """The layout without the solids that the camera would go through or come too close to at positions [n, 3]."""
+    """Return the layout without the solids that the camera would touch at positions [n, 3]."""
     solids = layout.solids
     local = np.einsum("nij,pj->npi", solids["to_local"][..., :3], positions) + solids["to_local"][:, None, :, 3]
     reach = solids["half"].max(1) * (np.abs(local).max(2) - 1).min(1)
@@ -168,7 +171,7 @@ def unobstructed(layout: Layout, positions: Array) -> Layout:
 
 
 def add_noise(rgb: NDArray[np.uint8], noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture [H, W, 3] with gray noise of that standard deviation."""
+    """Return the picture [H, W, 3] with gray noise of that standard deviation."""
     if not noise:
         return rgb
     grain = rng.normal(0, noise, (*rgb.shape[:2], 1))
@@ -185,7 +188,7 @@ class FrameMatch:
 
 
 def match_frames(now: RenderedFrame, before: RenderedFrame) -> FrameMatch:
-    """Where the pixels of a frame were in the one before, from its depth and both cameras, for a scene that stands.
+    """Return where the pixels of a frame were in the one before, by its depth and both cameras, in a still scene.
 
     Seen are those that project inside and there on an inverse depth within 2 % of their own.
     """
@@ -204,7 +207,7 @@ def match_frames(now: RenderedFrame, before: RenderedFrame) -> FrameMatch:
 
 
 def sample_bilinear(values: FloatArray, x: FloatArray, y: FloatArray) -> SampledValues:
-    """The map's values [H, W] at x, y in pixels, bilinear; beyond the border those of the border."""
+    """Return the map's values [H, W] at x, y in pixels, bilinear; beyond the border those of the border."""
     height, width = values.shape
     x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
     left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)

@@ -15,13 +15,13 @@ EARTH_COLOURS = np.array([[0.1, 0.22, 0.05], [0.3, 0.24, 0.14], [0.35, 0.34, 0.3
 
 
 def rotation_about_y(yaw: float) -> Array:
-    """The rotation [3, 3] by yaw radians about the vertical."""
+    """Return the rotation [3, 3] by yaw radians about the vertical."""
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def upwards(height: float) -> Array:
-    """The way [3] straight up by height metres."""
+    """Return the way [3] straight up by height metres."""
     return np.array([0, height, 0])
 
 
@@ -34,11 +34,11 @@ class Parts:
         self.last: Material = {}
 
     def tumble(self, count: int = 1) -> Array:
-        """Random orthonormal frames [count, 3, 3], mirrored ones among them."""
+        """Return random orthonormal frames [count, 3, 3], mirrored ones among them."""
         return np.asarray(np.linalg.qr(self.rng.normal(size=(count, 3, 3)))[0])
 
     def colour(self, natural: bool) -> Array:
-        """A random colour [3], near one of leaves, earth or stone if it is to be natural."""
+        """Return a random colour [3], near one of leaves, earth or stone if it is to be natural."""
         rng = self.rng
         if natural and rng.random() < 0.75:
             return np.asarray(EARTH_COLOURS[rng.integers(5)] * np.exp(rng.normal(0, 0.25, 3)))
@@ -46,7 +46,7 @@ class Parts:
         return np.asarray(value * (1 - rng.beta(1, 1.6) * rng.random(3)))
 
     def material(self, natural: bool = False, large: bool = False, glow: float = 0.0) -> Material:
-        """A random surface; the next solids wear it unless told otherwise."""
+        """Return a random surface; the next solids have it unless another is given."""
         rng = self.rng
         first = self.colour(natural)
         contrast = rng.beta(1, 2)
@@ -106,5 +106,5 @@ class Parts:
         self.add(BOX if square else FRUSTUM, (start + end) / 2, np.stack([wide, length / 2, wide], 1), rotation, wear)
 
     def solids(self) -> dict[str, Array]:
-        """All solids as arrays, one row each."""
+        """Return all solids as arrays, one row each."""
         return {name: np.concatenate([r[name] for r in self.rows]) for name in self.rows[0]}

@@ -33,11 +33,11 @@ class Solids:
     glow: Tensor  # [N] light of its own
 
     def to(self, device: torch.device | str) -> Self:
-        """The same solids on another device."""
+        """Return the same solids on another device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def rows(self, index: Tensor) -> Self:
-        """Those solids that index [n] names."""
+        """Return those solids that index [n] names."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
@@ -52,7 +52,10 @@ class Camera:
 
 
 def perspective_camera(position: Tensor, rotation: Tensor, focal: Tensor, height: int, width: int) -> Camera:
-    """Pinhole cameras at position [B, 3], rotation [B, 3, 3] (columns: right, down, forward), focal [B] in pixels."""
+    """Return pinhole cameras at position [B, 3], rotation [B, 3, 3] (columns.
+
+    Right, down, forward), focal [B] in pixels.
+    """
     zero = torch.zeros_like(position)
     right, down, forward = rotation.unbind(-1)
     f = focal[:, None]
@@ -71,7 +74,7 @@ def perspective_camera(position: Tensor, rotation: Tensor, focal: Tensor, height
 
 
 def orthographic_camera(centre: Tensor, towards: Tensor, extent: Tensor, texels: int) -> Camera:
-    """Parallel rays that come from `towards` [B, 3] onto a square of half width extent [B] around centre [B, 3]."""
+    """Return parallel rays from `towards` [B, 3] onto a square of half width extent [B] around centre [B, 3]."""
     forward = -towards
     helper = centre.new_tensor([0.31, 0.11, 0.94]).expand_as(forward)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, helper), dim=-1)
@@ -92,7 +95,7 @@ def orthographic_camera(centre: Tensor, towards: Tensor, extent: Tensor, texels:
 
 
 def cast_rays(solids: Solids, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Depth [B, H, W] (infinite where nothing is hit) and index of the solid hit [B, H, W] (-1: none)."""
+    """Return depth [B, H, W] (infinite where nothing is hit) and index of the solid hit [B, H, W] (-1: none)."""
     batch = len(camera.origin)
     depth = torch.full((batch * height * width,), torch.inf, device=camera.origin.device)
     rays = local_rays(solids, camera)
@@ -106,7 +109,7 @@ def cast_rays(solids: Solids, camera: Camera, height: int, width: int) -> tuple[
 
 
 def local_rays(solids: Solids, camera: Camera) -> Tensor:
-    """Each solid's camera in its own coordinates, [6, 3, N]: three rows of origin, three of direction."""
+    """Return each solid's camera in its own coordinates, [6, 3, N]: three rows of origin, three of direction."""
     linear, offset = solids.to_local[..., :3], solids.to_local[..., 3]
     rows = torch.cat([camera.origin, camera.direction], 1)[solids.scene] @ linear.transpose(1, 2)
     rows[:, 0] += offset
@@ -114,7 +117,10 @@ def local_rays(solids: Solids, camera: Camera) -> Tensor:
 
 
 def screen_bounds(solids: Solids, camera: Camera, height: int, width: int) -> Tensor:
-    """Pixel rectangles [N, 4] (x, y, width, height) that surely hold each solid; a width of 0 is out of sight."""
+    """Return pixel rectangles [N, 4] (x, y, width, height) that surely hold each solid.
+
+    A width of 0 is out of sight.
+    """
     signs = torch.cartesian_prod(*[solids.half.new_tensor([-1.0, 1.0])] * 3)
     to_world = torch.linalg.inv(solids.to_local[..., :3])
     corners = (signs - solids.to_local[:, None, :, 3]) @ to_world.transpose(1, 2)
@@ -134,7 +140,7 @@ def screen_bounds(solids: Solids, camera: Camera, height: int, width: int) -> Te
 def hits_of_kind(
     kind: int, solids: Solids, rays: Tensor, camera: Camera, height: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Flat pixel, solid and t of every hit of one kind of solid."""
+    """Return flat pixel, solid and t of every hit of one kind of solid."""
     rows = torch.nonzero(solids.kind == kind)[:, 0]
     some = solids.rows(rows)
     box = screen_bounds(some, camera, height, width)
@@ -153,13 +159,16 @@ def hits_of_kind(
 
 
 def gather_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Columns `index` [n] of a table [..., N], as [..., n]; row by row, which is faster than indexing columns."""
+    """Return columns `index` [n] of a table [..., N], as [..., n].
+
+    Row by row, which is faster than indexing columns.
+    """
     rows = [row.take(index) for row in table.flatten(0, -2)]
     return torch.stack(rows).view(*table.shape[:-1], len(index))
 
 
 def point_along_ray(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Origin and direction [3, n] of the rays `index` [n] of [6, 3, N] at pixels x, y [n]."""
+    """Return origin and direction [3, n] of the rays `index` [n] of [6, 3, N] at pixels x, y [n]."""
     x, y = x.to(rays.dtype), y.to(rays.dtype)
     ends = []
     for start in (0, 3):
@@ -171,26 +180,29 @@ def point_along_ray(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[
 
 
 def slab_distances(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays [3, n] enter and leave the cube −1 … 1, [n] each (Kay and Kajiya 1986); not enter < leave: a miss."""
+    """Return where rays [3, n] enter and leave the cube −1 … 1, [n] each (Kay and Kajiya 1986).
+
+    Not enter < leave: a miss.
+    """
     inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
     a, b = (-1 - o) * inverse, (1 - o) * inverse
     return torch.minimum(a, b).amax(0), torch.maximum(a, b).amin(0)
 
 
 def box_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
-    """Where rays [3, n] enter the cube, t [n], infinite for those that miss it or start inside."""
+    """Return where rays [3, n] enter the cube, t [n], infinite for those that miss it or start inside."""
     enter, leave = slab_distances(o, d)
     return torch.where((enter < leave) & (enter > NEAR_PLANE), enter, torch.inf)
 
 
 def room_exit(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
-    """Where rays [3, n] leave the cube, t [n]: its far walls, seen from inside or through the near ones."""
+    """Return where rays [3, n] leave the cube, t [n]: its far walls, seen from inside or through the near ones."""
     enter, leave = slab_distances(o, d)
     return torch.where((enter < leave) & (leave > NEAR_PLANE), leave, torch.inf)
 
 
 def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
-    """The smaller root t [n] of |o + t·d|² = 1, infinite for rays that miss the unit ball or start beyond its front."""
+    """Return the smaller root t [n] of |o + t·d|² = 1; infinite for rays that miss or start inside."""
     a, b, c = (d * d).sum(0), (o * d).sum(0), (o * o).sum(0) - 1
     root = b * b - a * c
     t = (-b - root.clamp_min(0).sqrt()) / a
@@ -198,7 +210,7 @@ def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
 
 
 def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
-    """The first t [n] on a frustum about the y axis, radius 1 at y = −1 and 1 − taper at y = 1, or on its two ends."""
+    """Return the first t [n] on a frustum about the y axis, radius 1 at y = −1, 1 − taper at y = 1, or on its ends."""
     q = -taper / 2
     radius = 1 + q + q * o[1]
     a = d[0] * d[0] + d[2] * d[2] - (q * d[1]) ** 2

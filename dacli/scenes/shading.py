@@ -40,7 +40,7 @@ class Lights:
     extent: Tensor  # [B] half width of it
 
     def to(self, device: torch.device | str) -> Self:
-        """The same lights on another device."""
+        """Return the same lights on another device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
@@ -56,7 +56,7 @@ class SurfacePoints:
 
 
 def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Linear RGB [B, 3, H, W] and depth along the optical axis [B, H, W] in metres, infinite in the sky."""
+    """Return linear RGB [B, 3, H, W] and depth along the optical axis [B, H, W] in metres, infinite in the sky."""
     depth, index = cast_rays(solids, camera, height, width)
     places = [torch.arange(n, device=depth.device) for n in depth.shape]
     scene, y, x = (v.reshape(-1) for v in torch.meshgrid(*places, indexing="ij"))
@@ -73,7 +73,10 @@ def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, w
 
 
 def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
-    """Colour [3, n] of the sky along directions [3, n]: from horizon to zenith, with clouds on a plane overhead."""
+    """Return colour [3, n] of the sky along directions [3, n].
+
+    From horizon to zenith, with clouds on a plane overhead.
+    """
     up = (direction[1] / direction.square().sum(0).sqrt()).clamp(0, 1)
     zenith, horizon = lights.sky[scene].permute(1, 2, 0).unbind()
     colour = horizon + (zenith - horizon) * up.sqrt()
@@ -84,7 +87,10 @@ def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
 
 
 def surface_colour(solids: Solids, lights: Lights, points: SurfacePoints) -> Tensor:
-    """Lit colour [3, n] of the points: ambient, sun and lamp on their textures, a highlight, light of their own."""
+    """Return lit colour [3, n] of the points.
+
+    Ambient, sun and lamp on their textures, a highlight, light of their own.
+    """
     index = points.solid
     to_local = gather_rows(solids.to_local.permute(1, 2, 0), index)
     local = (to_local[:, :3] * points.world).sum(1) + to_local[:, 3]
@@ -100,7 +106,7 @@ def surface_colour(solids: Solids, lights: Lights, points: SurfacePoints) -> Ten
 
 
 def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor, footprint: Tensor) -> Tensor:
-    """Colour [3, n] of two textures laid on the solid along its most facing axis, filtered to the pixel's footprint."""
+    """Return colour [3, n] of two textures projected along the most facing axis, filtered to the pixel's footprint."""
     half = gather_rows(solids.half.T, index)
     metres = local * half
     x, y, z = (normal / half).abs()
@@ -117,7 +123,10 @@ def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor,
 
 
 def sunlight(lights: Lights, solids: Solids, points: SurfacePoints, normal: Tensor) -> tuple[Tensor, Tensor]:
-    """Diffuse light and highlight (Blinn 1977) [3, n] of the sun; what lies behind in its depth map is in shadow."""
+    """Return diffuse light and highlight (Blinn 1977) [3, n] of the sun.
+
+    What lies behind in its depth map is in shadow.
+    """
     towards = lights.sun[points.scene].T
     cosine = (normal * towards).sum(0)
     camera = orthographic_camera(lights.centre, lights.sun, lights.extent, SHADOW_TEXELS)
@@ -147,7 +156,7 @@ def sun_visibility(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) 
 
 
 def lamplight(lights: Lights, points: SurfacePoints, normal: Tensor) -> Tensor:
-    """Diffuse light [3, n] of the lamp, halved at its reach and falling with the square of the distance far beyond."""
+    """Return diffuse light [3, n] of the lamp, halved at its reach, by the inverse square far beyond."""
     way = lights.lamp[points.scene].T - points.world
     distance = way.square().sum(0).sqrt().clamp_min(1e-3)
     cosine = ((way * normal).sum(0) / distance).clamp_min(0)
@@ -155,7 +164,7 @@ def lamplight(lights: Lights, points: SurfacePoints, normal: Tensor) -> Tensor:
 
 
 def local_normal(kind: Tensor, p: Tensor, taper: Tensor) -> Tensor:
-    """Outward normal [3, n] in the unit shape's coordinates at p [3, n]."""
+    """Return outward normal [3, n] in the unit shape's coordinates at p [3, n]."""
     size = p.abs()
     face = (size == size.amax(0)) * p.sign()
     cap = size[1] > 0.9995

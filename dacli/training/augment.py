@@ -26,7 +26,7 @@ JPEG_QUANTIZATION = (
 def random_crop(
     rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Generator, zoom: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """A random part of one canvas [3, h, w] and its inverse depth [h, w], at height × width, mirrored half the time.
+    """Return a random part of a canvas [3, h, w] and its inverse depth, at height × width, mirrored half the time.
 
     The part is the largest that fits, or smaller, down to 1 - `zoom` of it.
     """
@@ -45,7 +45,7 @@ def random_crop(
 
 
 def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
-    """Pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
+    """Return pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
     rgb = apply_at_random(0.2, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
     rgb = jitter_colour(rgb, random)
     rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_share(random)) * 1.2 + 0.4), random)
@@ -58,7 +58,7 @@ def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -
 
 
 def strong_augmentation(rgb: Tensor, random: Generator) -> Tensor:
-    """Pictures with colour jitter and, half of them, Gaussian blur, as Depth Anything (section 3.2) has it."""
+    """Return pictures with colour jitter and, half of them, Gaussian blur, as Depth Anything (section 3.2) has it."""
     turned = rotate_hue(rgb, uniform_like(rgb, random, -0.25, 0.25))
     gray = turned.mean(1, keepdim=True)
     rgb = gray + uniform_like(rgb, random, 0.5, 1.5) * (turned - gray)
@@ -70,7 +70,7 @@ def strong_augmentation(rgb: Tensor, random: Generator) -> Tensor:
 
 
 def rotate_hue(rgb: Tensor, turns: Tensor) -> Tensor:
-    """Colours turned about the gray axis by turns [B, 1, 1, 1] of a whole circle (Rodrigues' formula)."""
+    """Return colours turned about the gray axis by turns [B, 1, 1, 1] of a whole circle (Rodrigues' formula)."""
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     gray = rgb.mean(1, keepdim=True)
     crossed = (rgb.roll(1, 1) - rgb.roll(-1, 1)) / math.sqrt(3)
@@ -78,7 +78,7 @@ def rotate_hue(rgb: Tensor, turns: Tensor) -> Tensor:
 
 
 def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random: Generator) -> tuple[Tensor, Tensor]:
-    """The first picture with a rectangle of the second one, and what is known of each, [3, H, W] and [2, H, W].
+    """Return the first picture with a rectangle of the second one, and what is known of each, [3, H, W] and [2, H, W].
 
     Both are a picture [3, H, W] and its inverse depth [H, W]; the size of the rectangle is that of CutMix with α = 1
     (Yun et al. 2019, section 3.1), cut off at the borders.
@@ -93,30 +93,33 @@ def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random:
 
 
 def random_span(size: int, share: float, random: Generator) -> slice:
-    """A share of 0 … size about a random middle."""
+    """Return a share of 0 … size about a random middle."""
     middle, half = float(random_share(random)) * size, share * size / 2
     return slice(max(0, round(middle - half)), min(size, round(middle + half)))
 
 
 def random_share(random: Generator) -> Tensor:
-    """One number, even in 0…1."""
+    """Return one number, even in 0…1."""
     return torch.rand((), generator=random, device=random.device)
 
 
 def apply_at_random(share: float, plain: Tensor, change: Callable[[], Tensor], random: Generator) -> Tensor:
-    """Each sample either changed, by that chance, or plain; nothing is computed for none."""
+    """Return each sample either changed, by that chance, or plain; nothing is computed for none."""
     chosen = uniform_like(plain, random, 0, 1) < share
     return torch.where(chosen, change(), plain) if chosen.any() else plain
 
 
 def uniform_like(like: Tensor, random: Generator, low: float, high: float, channels: int = 1) -> Tensor:
-    """Numbers [B, channels, 1, 1] even in low … high, for the samples `like` [B, ...] and on their device."""
+    """Return numbers [B, channels, 1, 1] even in low … high, for the samples `like` [B, ...] and on their device."""
     value = torch.rand(len(like), channels, 1, 1, generator=random, device=random.device)
     return low + (high - low) * value.to(like.device)
 
 
 def jitter_colour(rgb: Tensor, random: Generator) -> Tensor:
-    """Gain and offset per channel, contrast, saturation (down to gray), gamma, and swapped channels now and then."""
+    """Return gain and offset per channel, contrast, saturation (down to gray), gamma.
+
+    Swapped channels now and then.
+    """
     order = torch.randperm(3, generator=random, device=random.device).to(rgb.device)
     rgb = apply_at_random(0.1, rgb, lambda: rgb[:, order], random)
     gray = (rgb * rgb.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -130,19 +133,22 @@ def jitter_colour(rgb: Tensor, random: Generator) -> Tensor:
 
 
 def gaussian_blur(rgb: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur by sigma pixels, as two products with matrices; weights beyond the border go to those inside."""
+    """Return gaussian blur by sigma pixels, as two products with matrices.
+
+    Weights beyond the border go to those inside.
+    """
     rows, columns = (gaussian_kernel(n, sigma, rgb.device) for n in rgb.shape[2:])
     return rows @ rgb @ columns.T
 
 
 def gaussian_kernel(size: int, sigma: float, device: torch.device) -> Tensor:
-    """Matrix [size, size] whose rows average their neighbourhood with Gaussian weights."""
+    """Return matrix [size, size] whose rows average their neighbourhood with Gaussian weights."""
     x = torch.arange(size, device=device, dtype=torch.float32)
     return torch.softmax(-((x[:, None] - x) ** 2) / (2 * sigma**2), 1)
 
 
 def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
-    """Blur that grows with the distance, in inverse depth, from a random place in focus (a thin lens)."""
+    """Return blur that grows with the distance, in inverse depth, from a random place in focus (a thin lens)."""
     d = inverse_depth[:, None]
     pick = torch.randint(d[0].numel(), (len(d),), generator=random, device=random.device).to(d.device)
     focus = d.flatten(1).gather(1, pick[:, None])[:, :, None, None]
@@ -154,7 +160,7 @@ def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tenso
 
 @cache
 def cosine_basis(device: torch.device) -> Tensor:
-    """The orthonormal 8-point DCT-II [8, 8], a row for each frequency (ITU-T T.81, A.3.3)."""
+    """Return the orthonormal 8-point DCT-II [8, 8], a row for each frequency (ITU-T T.81, A.3.3)."""
     k = torch.arange(8, device=device, dtype=torch.float32)
     basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
     basis[0] /= math.sqrt(2)
@@ -162,7 +168,7 @@ def cosine_basis(device: torch.device) -> Tensor:
 
 
 def jpeg_artefacts(rgb: Tensor, coarseness: Tensor) -> Tensor:
-    """What remains after 8×8 cosine coefficients are rounded to coarseness [B, 1, 1, 1] times the standard table."""
+    """Return pictures after 8×8 cosine coefficients are rounded to coarseness [B, 1, 1, 1] times the table."""
     b, c, h, w = rgb.shape
     basis = cosine_basis(rgb.device)
     padded = F.pad(rgb * 255 - 128, [0, -w % 8, 0, -h % 8], mode="replicate")

@@ -1,4 +1,4 @@
-"""The batches of a training: an endless sequence in which number n is always the same, whoever makes it."""
+"""The batches of a training: an endless sequence in which number n is always the same, whichever process makes it."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -63,7 +63,7 @@ class SceneSource:
     whole: bool = False
 
     def pick(self, stage: TrainingStage, past: int, number: int, slot: int, random: Generator) -> int:
-        """Which scene fills a slot of batch `number`, the stage having `past` batches before it."""
+        """Return which scene fills a slot of batch `number`, the stage having `past` batches before it."""
         reach = min(past // BATCH_LANES, KEPT_SCENES // (BATCH_LANES * stage.fresh))
         back = int(torch.randint(reach + 1, (), generator=random)) if slot >= stage.fresh else 0
         first = (
@@ -72,7 +72,7 @@ class SceneSource:
         return (number - BATCH_LANES * back) * 1000 + (slot if first else slot % stage.fresh)
 
     def canvas(self, item: int, stage: TrainingStage) -> TrainingSample:
-        """RGB [3, h, w] uint8 and inverse depth [h, w] float16 of a scene."""
+        """Return RGB [3, h, w] uint8 and inverse depth [h, w] float16 of a scene."""
         rows, columns = self.format(item // 1000)
         picture = render_layouts(
             [self.make(self.seed, item)], round(rows * stage.canvas), round(columns * stage.canvas)
@@ -80,11 +80,11 @@ class SceneSource:
         return picture.rgb[0], picture.inverse_depth[0].half()
 
     def format(self, number: int) -> AspectRatio:
-        """Of the canvases of batch `number`, the shorter side 1."""
+        """Return of the canvases of batch `number`, the shorter side 1."""
         return WHOLE_ASPECT_RATIOS[number % BATCH_LANES] if self.whole else WHOLE_ASPECT_RATIOS[0]
 
     def watched(self) -> list[tuple["SceneSource", int]]:
-        """Scenes that are held out, of another stream."""
+        """Return scenes that are held out, of another stream."""
         return [(replace(self, seed=self.seed + 1_000_000), index) for index in range(VALIDATION_SAMPLES)]
 
 
@@ -97,27 +97,27 @@ class PairSource:
 
     @property
     def held(self) -> int:
-        """How many pairs at the end of the list are held out."""
+        """Return how many pairs at the end of the list are held out."""
         return min(VALIDATION_SAMPLES, max(1, len(self.pairs) // 50))
 
     def pick(self, stage: TrainingStage, _past: int, number: int, slot: int, random: Generator) -> int:  # noqa: ARG002
-        """Which pair fills a slot of batch `number`."""
+        """Return which pair fills a slot of batch `number`."""
         count = len(self.pairs) - self.held
         epoch, place = divmod(number * stage.batch + slot, count)
         return int(epoch_order(self.seed, epoch, count)[place])
 
     def canvas(self, item: int, _stage: TrainingStage) -> TrainingSample:
-        """RGB [3, h, w] uint8 and inverse depth [h, w] float32, NaN where it is not known."""
+        """Return RGB [3, h, w] uint8 and inverse depth [h, w] float32, NaN where it is not known."""
         rgb, depth = datasets.read_pair(self.pairs[item])
         eight = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
         return torch.from_numpy(eight).permute(2, 0, 1), torch.from_numpy(depth)
 
     def format(self, _number: int) -> AspectRatio:
-        """The square, which holds all of the shorter side of a picture of any format."""
+        """Return the square, which holds all of the shorter side of a picture of any format."""
         return WHOLE_ASPECT_RATIOS[0]
 
     def watched(self) -> list[tuple["PairSource", int]]:
-        """The pairs that are held out."""
+        """Return the pairs that are held out."""
         return [(self, len(self.pairs) - 1 - index) for index in range(self.held)]
 
 
@@ -126,12 +126,12 @@ TrainingSource = SceneSource | PairSource
 
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
-    """The numbers below `count` in the order of an epoch."""
+    """Return the numbers below `count` in the order of an epoch."""
     return torch.randperm(count, generator=seeded_generator(seed, epoch))
 
 
 def seeded_generator(*numbers: int) -> Generator:
-    """A generator that depends on all of the numbers, which are not negative, and on how many there are."""
+    """Return a generator that depends on all of the numbers, which are not negative, and on how many there are."""
     state = np.random.SeedSequence([len(numbers), *numbers]).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0] >> 1))
 
@@ -140,7 +140,7 @@ def seeded_generator(*numbers: int) -> Generator:
 class BatchSettings:
     """What a stage is taught with: sides are multiples of `patch`; `strong`: perturbed as students are (augment).
 
-    `metric`: the shorter side stays whole, for the lens tells what a metre is, and pictures are no more than mirrored,
+    `metric`: the shorter side stays whole, because the lens defines what a metre is, and pictures are only mirrored,
     as Depth Anything V2 fine-tunes.
     """
 
@@ -152,13 +152,13 @@ class BatchSettings:
     metric: bool = False
 
     def picture_size(self, number: int) -> tuple[int, int]:
-        """Height and width of the pictures of batch `number`."""
+        """Return height and width of the pictures of batch `number`."""
         if self.metric:
             return whole_picture_size(self.stage.size, self.source.format(number), self.patch)
         return random_picture_size(self.stage.size, seeded_generator(self.seed, number), self.patch)
 
     def view(self, canvas: TrainingSample, height: int, width: int, random: Generator) -> TrainingSample:
-        """A random view of a canvas."""
+        """Return a random view of a canvas."""
         return random_crop(*canvas, height, width, random, zoom=0 if self.metric else LARGEST_ZOOM)
 
 
@@ -167,7 +167,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
     """Batches first … last of a lesson whose first one is `begin`; a process of several makes the slots of its rank.
 
     Batch number n depends on the lesson and n alone, so a training that was broken off goes on as if nothing had been.
-    Each of W workers makes every W-th batch. A fault in a file is given instead of the batch: it is told elsewhere.
+    Each of W workers makes every W-th batch. A fault in a file is given instead of the batch: it is reported elsewhere.
     """
 
     lesson: BatchSettings
@@ -179,7 +179,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
     canvases: OrderedDict[int, TrainingSample] = field(default_factory=OrderedDict)
 
     def __iter__(self) -> Iterator[TrainingSample | DacliError]:
-        """Normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W], NaN where not known, R regions a sample."""
+        """Yield normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W]; NaN is unknown, R regions a sample."""
         worker = get_worker_info()
         if worker:
             torch.set_num_threads(1)
@@ -191,7 +191,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
                 yield error
 
     def batch(self, number: int) -> TrainingSample:
-        """Batch `number`, or the part of it that falls to the rank."""
+        """Return batch `number`, or the part of it that falls to the rank."""
         lesson = self.lesson
         height, width = lesson.picture_size(number)
         slots = range(self.rank, lesson.stage.batch, self.ranks)
@@ -199,7 +199,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
         return normalize_picture(torch.stack(rgb)), torch.stack(truth)
 
     def sample(self, number: int, slot: int, height: int, width: int) -> TrainingSample:
-        """RGB [3, h, w] in 0…1 and inverse depth [R, h, w] of one slot."""
+        """Return RGB [3, h, w] in 0…1 and inverse depth [R, h, w] of one slot."""
         lesson, past = self.lesson, number - self.begin
         random = seeded_generator(lesson.seed, number, slot)
         rgb, truth = self.seen(number, past, slot, height, width, random)
@@ -215,12 +215,12 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
         return rgb, torch.stack([truth, torch.full_like(truth, torch.nan)])
 
     def seen(self, number: int, past: int, slot: int, height: int, width: int, random: Generator) -> TrainingSample:
-        """A random view of what fills the slot."""
+        """Return a random view of what fills the slot."""
         item = self.lesson.source.pick(self.lesson.stage, past, number, slot, random)
         return self.lesson.view(self.canvas(item), height, width, random)
 
     def canvas(self, item: int) -> TrainingSample:
-        """What is to be seen, kept for later views if it had to be rendered."""
+        """Return what is to be seen, kept for later views if it had to be rendered."""
         source, stage = self.lesson.source, self.lesson.stage
         if isinstance(source, PairSource):
             return source.canvas(item, stage)
@@ -232,13 +232,13 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
 
 
 def normalize_picture(rgb: Tensor) -> Tensor:
-    """Pictures [B, 3, H, W] in 0…1 as networks see them."""
+    """Return pictures [B, 3, H, W] in 0…1 as networks see them."""
     mean, std = (torch.tensor(v).float().view(1, 3, 1, 1) for v in (MEAN, STD))
     return (rgb - mean) / std
 
 
 def validation_samples(lesson: BatchSettings) -> TrainingSample:
-    """Held-out samples, square and plain: normalised pictures [B, 3, S, S] and inverse depth [B, 1, S, S]."""
+    """Return held-out samples, square and plain: normalised pictures [B, 3, S, S] and inverse depth [B, 1, S, S]."""
     height, width = whole_picture_size(lesson.stage.size, WHOLE_ASPECT_RATIOS[0], lesson.patch)
     samples = [
         lesson.view(source.canvas(item, lesson.stage), height, width, seeded_generator(0, item))
@@ -249,13 +249,13 @@ def validation_samples(lesson: BatchSettings) -> TrainingSample:
 
 
 def random_picture_size(size: int, random: Generator, patch: int = SIZE_STEP) -> tuple[int, int]:
-    """A random format about as large as size × size, with sides that are multiples of the patch."""
+    """Return a random format about as large as size × size, with sides that are multiples of the patch."""
     rows, columns = ASPECT_RATIOS[int(torch.randint(0, len(ASPECT_RATIOS), (), generator=random))]
     return whole_picture_size(size / (rows * columns) ** 0.5, (rows, columns), patch)
 
 
 def whole_picture_size(size: float, shape: AspectRatio, patch: int = SIZE_STEP) -> tuple[int, int]:
-    """Height and width of a format whose side of 1 is as long as `size`, in multiples of the patch."""
+    """Return height and width of a format whose side of 1 is as long as `size`, in multiples of the patch."""
     height, width = (max(1, round(side * size / patch)) * patch for side in shape)
     return height, width
 
@@ -276,7 +276,10 @@ def end_with_parent(_worker: int) -> None:
 
 
 def make_batches(stream: BatchStream, workers: int) -> Iterator[TrainingSample]:
-    """The stream's batches, made by `workers` processes ahead of need (0: in this process); raises their DacliError."""
+    """Yield the stream's batches, made by `workers` processes ahead of need (0: in this process).
+
+    Raises their DacliError.
+    """
     ahead: dict[str, Any] = {}
     if workers:
         ahead = {"prefetch_factor": 6, "multiprocessing_context": "forkserver", "worker_init_fn": end_with_parent}

@@ -21,7 +21,7 @@ def untrained_network(encoder: str, max_depth: float | None) -> DepthModel:
 
 
 def network_from_file(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel:
-    """The network of a checkpoint, or a random decoder on the encoder of a DINOv2 file.
+    """Return the network of a checkpoint, or a random decoder on the encoder of a DINOv2 file.
 
     A relative checkpoint that is to give metres starts with its order of depths: the last convolution is negated, as
     near was large. Raises DacliError for other files, and if the file holds another encoder.
@@ -46,7 +46,7 @@ def network_on_dinov2(path: Path, encoder: str | None, max_depth: float | None) 
     except (RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise DacliError(
-            f"{path.name} is no DINOv2 encoder without registers ({reason})", "give another file"
+            f"{path.name} is not a DINOv2 encoder without registers ({reason})", "give another file"
         ) from error
     return network
 
@@ -56,7 +56,7 @@ def network_from_checkpoint(path: Path, encoder: str | None, max_depth: float | 
     if network.spec.max_depth == max_depth:
         return network
     if network.spec.max_depth is not None:
-        raise DacliError(f"{path.name} gives metres", "start from a relative checkpoint")
+        raise DacliError(f"{path.name} predicts metres", "start from a relative checkpoint")
     network.max_depth = max_depth
     last = last_convolution(network)
     with torch.no_grad():
@@ -66,13 +66,13 @@ def network_from_checkpoint(path: Path, encoder: str | None, max_depth: float | 
 
 
 def last_convolution(network: DepthModel) -> nn.Conv2d:
-    """The convolution that the depth comes out of."""
+    """Return the convolution that the depth comes out of."""
     found = network.get_submodule(network.spec.precise_layers)
     return [module for module in found.modules() if isinstance(module, nn.Conv2d)][-1]
 
 
 def is_encoder_parameter(name: str) -> bool:
-    """Whether a parameter belongs to the encoder."""
+    """Return whether a parameter belongs to the encoder."""
     return name.startswith(("pretrained.", "stem.", "stages.", "attention."))
 
 

@@ -54,7 +54,7 @@ class TrainingPlan:
     dtype: torch.dtype = torch.bfloat16
 
     def lesson(self, stage: TrainingStage) -> BatchSettings:
-        """What a stage is taught with."""
+        """Return what a stage is taught with."""
         metric = self.objective.max_depth is not None
         return BatchSettings(stage, self.source, self.seed, self.patch, self.strong, metric)
 
@@ -73,7 +73,7 @@ class TrainingState:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint whole, or leave the old one; raises DacliError if it cannot be written."""
+        """Write the checkpoint whole, or leave the old one; raise DacliError if it cannot be written."""
         state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
         file = io.BytesIO()
         torch.save(state | {"done": self.done, "settings": dict(self.settings)}, file)
@@ -90,22 +90,23 @@ class TrainingState:
         except UNREADABLE_CHECKPOINT as error:
             reason = str(error).partition("\n")[0]
             raise DacliError(
-                f"{display_path(path)} is no checkpoint of this training ({reason})",
-                "remove it to start anew, or give another folder",
+                f"{display_path(path)} is not a checkpoint of this training ({reason})",
+                "remove it to start again, or give another folder",
             ) from error
 
     def compare(self, made: Mapping[str, str], path: Path) -> None:
-        """Raises DacliError that names every setting in which the checkpoint differs."""
+        """Raise DacliError that names every setting in which the checkpoint differs."""
         different = [key for key in {**made, **self.settings} if made.get(key) != self.settings.get(key)]
         if different:
-            told = ", ".join(f"{key} {made.get(key)} instead of {self.settings.get(key)}" for key in different)
+            reported = ", ".join(f"{key} {made.get(key)} instead of {self.settings.get(key)}" for key in different)
             raise DacliError(
-                f"{display_path(path)} was made with other settings: {told}", "give those, or train in another folder"
+                f"{display_path(path)} was made with other settings: {reported}",
+                "give those, or train in another folder",
             )
 
 
 def start_training(model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | None = None) -> TrainingState:
-    """A run at step 0: AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
+    """Return a run at step 0: AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
 
     The encoder learns at `encoder` times the rate.
     """
@@ -133,14 +134,14 @@ class FeatureAlignment:
         self.kept, self.found = TokenRecorder(self.frozen.get_submodule(name)), TokenRecorder(layer)
 
     def loss(self, picture: Tensor) -> Tensor:
-        """The loss [B] of the features that the model has just found in the pictures [B, 3, H, W]."""
+        """Return the loss [B] of the features that the model has just found in the pictures [B, 3, H, W]."""
         with torch.no_grad():
             self.frozen(picture)
         return feature_alignment_loss(self.found.tokens, self.kept.tokens)
 
 
 def learning_rate_at(step: int, total: int, peak: float) -> float:
-    """The learning rate: linear warm-up, then half a cosine (Loshchilov and Hutter 2017) to a hundredth of the peak."""
+    """Return the learning rate: linear warm-up, then half a cosine (Loshchilov 2017) to a hundredth of the peak."""
     warm = max(1, min(WARM_UP_STEPS, total // 6))
     if step < warm:
         return peak * (step + 1) / warm
@@ -150,7 +151,7 @@ def learning_rate_at(step: int, total: int, peak: float) -> float:
 def batch_loss(
     run: TrainingState, course: TrainingPlan, picture: Tensor, truth: Tensor, alignment: FeatureAlignment | None
 ) -> Tensor:
-    """The loss of a batch of normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W] on the model's device."""
+    """Return the loss of normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W] on the model's device."""
     with torch.autocast(picture.device.type, course.dtype, enabled=course.dtype != torch.float32):
         prediction = run.model(picture)
         extra = alignment.loss(picture) if alignment else torch.zeros((), device=picture.device)
@@ -166,20 +167,20 @@ def training_step(
     world: TrainingWorld,
     alignment: FeatureAlignment | None = None,
 ) -> float:
-    """The loss of a batch, pictures and inverse depth as in measure(), before one update by all processes' parts."""
+    """Return the loss of a batch, as batch_loss() has it, before one update by all processes."""
     for group in run.optimiser.param_groups:
         group["lr"] = learning_rate * group["share"]
     picture = batch[0].to(world.device, memory_format=torch.channels_last, non_blocking=True)
     loss = batch_loss(run, course, picture, batch[1].to(world.device, non_blocking=True), alignment)
     run.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    told = loss.detach()
-    average_over_world([told, *(p.grad for p in run.model.parameters() if p.grad is not None)], world)
+    reported = loss.detach()
+    average_over_world([reported, *(p.grad for p in run.model.parameters() if p.grad is not None)], world)
     nn.utils.clip_grad_norm_(run.model.parameters(), GRADIENT_LIMIT)
     run.optimiser.step()
     update_average(run)
     run.done += 1
-    return told.item()
+    return reported.item()
 
 
 @torch.no_grad()
@@ -190,7 +191,7 @@ def update_average(run: TrainingState) -> None:
 
 
 def floating_buffers(network: nn.Module) -> list[Tensor]:
-    """All weights and statistics, which share their memory with the network."""
+    """Return all weights and statistics, which share their memory with the network."""
     return [value for value in network.state_dict().values() if value.is_floating_point()]
 
 
@@ -209,15 +210,15 @@ def train_network(
     One cycle of the learning rate spans the stages of a peak. `report` gets a row for every step. Raises DacliError if
     the loss is not finite, a file of the data is faulty or a checkpoint cannot be written; the last one stays.
     """
-    saved, begun = time.monotonic(), 0
+    saved, started = time.monotonic(), 0
     run.model.train()
     for peak, stages in course.schedule.cycles:
-        cycle, length = begun, sum(stage.steps for stage in stages)
+        cycle, length = started, sum(stage.steps for stage in stages)
         for stage in stages:
-            first, begun = begun, begun + stage.steps
-            if run.done >= begun:
+            first, started = started, started + stage.steps
+            if run.done >= started:
                 continue
-            stream = BatchStream(course.lesson(stage), first, max(run.done, first), begun, world.rank, world.count)
+            stream = BatchStream(course.lesson(stage), first, max(run.done, first), started, world.rank, world.count)
             for batch in make_batches(stream, workers):
                 loss = training_step(
                     run, course, batch, learning_rate_at(run.done - cycle, length, peak), world, alignment

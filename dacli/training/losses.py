@@ -17,12 +17,18 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 def masked_mean(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean [B] of each sample's values over what is counted, 0 where nothing is; values are finite throughout."""
+    """Return the mean [B] of each sample's values over what is counted, 0 where nothing is.
+
+    Values are finite throughout.
+    """
     return (values * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp_min(1)
 
 
 def normalize_depth(inverse_depth: Tensor, known: Tensor) -> Tensor:
-    """Median removed, mean absolute deviation 1, per sample (Ranftl et al., MiDaS, TPAMI 2022, eq. 5); 0 if unknown."""
+    """Return median removed, mean absolute deviation 1, per sample (Ranftl et al., MiDaS, TPAMI 2022, eq. 5).
+
+    0 if unknown.
+    """
     values = torch.where(known, inverse_depth, torch.nan).flatten(1)
     shift = values.detach().nanmedian(1).indices[:, None]
     centred = torch.where(known, inverse_depth - inverse_depth.flatten(1).gather(1, shift)[..., None], 0)
@@ -30,7 +36,7 @@ def normalize_depth(inverse_depth: Tensor, known: Tensor) -> Tensor:
 
 
 def relative_depth_loss(prediction: Tensor, truth: Tensor, trimmed: float = 0) -> Tensor:
-    """Scale-and-shift-invariant and gradient-matching loss [B], weighted 1:2 (Depth Anything V2, section 4).
+    """Return scale-and-shift-invariant and gradient-matching loss [B], weighted 1:2 (Depth Anything V2, section 4).
 
     Of each sample the share `trimmed` of its known pixels, those with the largest error, is left out of both.
     """
@@ -43,7 +49,7 @@ def relative_depth_loss(prediction: Tensor, truth: Tensor, trimmed: float = 0) -
 
 
 def trimming_limit(error: Tensor, known: Tensor, trimmed: float) -> Tensor:
-    """The largest error [B] that is left of each sample's known ones without the worst share, rounded down."""
+    """Return the largest error [B] that is left of each sample's known ones without the worst share, rounded down."""
     ordered = torch.where(known, error, torch.inf).flatten(1).sort(1).values  # quantile() takes 16 million numbers
     count = known.flatten(1).sum(1)
     last = count - (count.double() * trimmed).long() - 1
@@ -51,25 +57,25 @@ def trimming_limit(error: Tensor, known: Tensor, trimmed: float) -> Tensor:
 
 
 def pseudo_label_loss(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The loss [B] of relative depth against pseudo-labels, the worst tenth of each sample left out."""
+    """Return the loss [B] of relative depth against pseudo-labels, the worst tenth of each sample left out."""
     return relative_depth_loss(prediction, truth, TRIMMED_SHARE)
 
 
 def gradient_matching_loss(difference: Tensor, known: Tensor, scales: int = 4) -> Tensor:
-    """Mean absolute gradient [B] of a difference of normalised maps over halved resolutions (MiDaS eq. 11)."""
+    """Return mean absolute gradient [B] of a difference of normalised maps over halved resolutions (MiDaS eq. 11)."""
     levels = [(difference[:, :: 2**k, :: 2**k], known[:, :: 2**k, :: 2**k]) for k in range(scales)]
     return torch.stack([gradient_magnitude(d, k, axis) for d, k in levels for axis in (1, 2)]).sum(0) / scales
 
 
 def gradient_magnitude(values: Tensor, known: Tensor, axis: int) -> Tensor:
-    """Mean [B] of absolute steps between neighbours along an axis, both known."""
+    """Return mean [B] of absolute steps between neighbours along an axis, both known."""
     size = values.shape[axis] - 1
     both = known.narrow(axis, 0, size) & known.narrow(axis, 1, size)
     return masked_mean(values.diff(dim=axis).abs(), both)
 
 
 def scale_invariant_log_loss(prediction: Tensor, truth: Tensor) -> Tensor:
-    """SILog [B], √(mean e² − λ (mean e)²) of e = log D̂ − log D in metres (Eigen et al. 2014, eq. 4, λ = 0.5)."""
+    """Return SILog [B], √(mean e² − λ (mean e)²) of e = log D̂ − log D in metres (Eigen et al. 2014, eq. 4, λ = 0.5)."""
     known = truth.isfinite()
     error = prediction.clamp_min(1e-3).log() - torch.where(known, truth, 1).log()
     variance = masked_mean(error.square(), known) - SILOG_LAMBDA * masked_mean(error, known).square()
@@ -77,7 +83,7 @@ def scale_invariant_log_loss(prediction: Tensor, truth: Tensor) -> Tensor:
 
 
 def loss_by_region(loss: LossFunction, prediction: Tensor, truth: Tensor) -> Tensor:
-    """The loss [B] of predictions [B, H, W] whose samples have R regions, each with its truth [B, R, H, W].
+    """Return the loss [B] of predictions [B, H, W] whose samples have R regions, each with its truth [B, R, H, W].
 
     A region is what its truth knows; it counts by its size (Depth Anything, section 3.2, eq. 3).
     """
@@ -88,6 +94,6 @@ def loss_by_region(loss: LossFunction, prediction: Tensor, truth: Tensor) -> Ten
 
 
 def feature_alignment_loss(tokens: Tensor, frozen: Tensor) -> Tensor:
-    """Mean [B] of 1 − cosine of tokens [B, N, D] to those of a frozen encoder, where it is under the margin (eq. 5)."""
+    """Return the mean [B] of 1 − cosine of tokens [B, N, D] to frozen ones, where it is under the margin (eq. 5)."""
     cosine = F.cosine_similarity(tokens.float(), frozen.float(), dim=-1)
     return masked_mean(1 - cosine, cosine < ALIGNMENT_MARGIN)

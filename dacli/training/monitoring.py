@@ -24,7 +24,10 @@ LogRow = dict[str, Any]
 
 
 def resume_log(folder: Path, done: int) -> list[LogRow]:
-    """The rows of a folder's log up to the step that its training goes on from; the others leave the file too."""
+    """Return the rows of a folder's log up to the step that its training goes on from.
+
+    The others leave the file too.
+    """
     path = folder / LOG
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     rows = [row for line in lines if (row := parse_log_line(line)) and row["step"] <= done]
@@ -33,7 +36,7 @@ def resume_log(folder: Path, done: int) -> list[LogRow]:
 
 
 def parse_log_line(line: str) -> LogRow | None:
-    """A row of the log; None for what a process that was killed left of one."""
+    """Return a row of the log; None for what a process that was killed left of one."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -53,7 +56,9 @@ def append_log_row(folder: Path, row: LogRow) -> None:
 
 @torch.no_grad()
 def validate_network(model: nn.Module, objective: Objective, samples: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
-    """The mean loss over held-out samples, pictures [N, 3, S, S] and inverse depth [N, 1, S, S]; predictions [N, S, S].
+    """Return the mean loss over held-out samples, pictures [N, 3, S, S] and inverse depth [N, 1, S, S].
+
+    Predictions [N, S, S].
 
     A training's model is in the state that training needs; this takes the running average, which is not trained.
     """
@@ -64,7 +69,7 @@ def validate_network(model: nn.Module, objective: Objective, samples: tuple[Tens
 
 
 def draw_loss_curve(rows: list[LogRow]) -> bytes:
-    """A PNG of the losses of a log by step: training, smoothed, and validation."""
+    """Return a PNG of the losses of a log by step: training, smoothed, and validation."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     taught = [(row["step"], row["loss"]) for row in rows if "loss" in row]
@@ -81,7 +86,7 @@ def draw_loss_curve(rows: list[LogRow]) -> bytes:
 
 
 def smooth_curve(values: tuple[float, ...]) -> NDArray[np.float64]:
-    """The mean of each value and those before it, so many that it is steady."""
+    """Return the mean of each value and those before it, so many that it is steady."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - SMOOTHED)
@@ -90,7 +95,7 @@ def smooth_curve(values: tuple[float, ...]) -> NDArray[np.float64]:
 
 
 def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], found: Tensor) -> bytes:
-    """A PNG with a row for each of the first samples: picture, truth, prediction, each of its own range."""
+    """Return a PNG with a row for each of the first samples: picture, truth, prediction, each of its own range."""
     count = min(SHOWN_SAMPLES, len(found))
     figure = Figure(figsize=(6, 2 * count), layout="constrained")
     axes = figure.subplots(count, 3, squeeze=False)
@@ -107,7 +112,7 @@ def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], foun
 
 
 def objective_colormap(objective: Objective) -> str:
-    """Near is red, whether it is large or small."""
+    """Return the colormap in which near is red, whether it is large or small."""
     return "Spectral_r" if objective.max_depth is None else "Spectral"
 
 

@@ -23,13 +23,13 @@ class TrainingWorld:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes and talks."""
+        """Return whether this is the process that writes and talks."""
         return self.rank == 0
 
 
 @contextmanager
 def join_world(device: str) -> Iterator[TrainingWorld]:
-    """The world that torchrun's environment names, nccl on CUDA devices and else gloo; one process without it."""
+    """Yield the world that torchrun's environment names, nccl on CUDA devices and else gloo; one process without it."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield TrainingWorld(device)
@@ -45,7 +45,7 @@ def join_world(device: str) -> Iterator[TrainingWorld]:
 
 
 def share_gradients(batch: int, world: TrainingWorld) -> None:
-    """Raises DacliError if the processes cannot have equal parts of a batch."""
+    """Raise DacliError if the processes cannot have equal parts of a batch."""
     if batch % world.count:
         raise DacliError(
             f"a batch of {batch} has no equal parts for {world.count} processes", "give another --batch or number"
@@ -84,7 +84,7 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation by the statistics of all processes' parts; torch has it for GPUs only."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to the same; in training the running statistics move as in BatchNorm2d."""
+        """Return [B, C, H, W] to the same; in training the running statistics move as in BatchNorm2d."""
         if not self.training:
             return super().forward(x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -108,7 +108,7 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
 
 
 def sum_over_world(values: Tensor) -> Tensor:
-    """The sum over all processes, which gradients go back through."""
+    """Return the sum over all processes, which gradients go back through."""
     found: Tensor = SumOverWorld.apply(values)  # type: ignore[no-untyped-call]
     return found
 

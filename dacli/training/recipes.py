@@ -25,24 +25,27 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        """All steps of all stages."""
+        """Return all steps of all stages."""
         return sum(stage.steps for _, stages in self.cycles for stage in stages)
 
     def changed(self, steps: int | None, batch: int | None, size: int | None, rate: float | None) -> "Schedule":
-        """The schedule with so many steps in all, each stage its share, and with another batch, size or peak rate."""
-        total, cycles, begun, given = self.steps, [], 0, 0
+        """Return the schedule with so many steps in all, each stage its share.
+
+        With another batch, size or peak rate.
+        """
+        total, cycles, started, given = self.steps, [], 0, 0
         for peak, stages in self.cycles:
             row = []
             for stage in stages:
-                begun += stage.steps
-                length = round(begun * (steps or total) / total) - given
+                started += stage.steps
+                length = round(started * (steps or total) / total) - given
                 given += length
                 row.append(resize_stage(replace(stage, steps=length, batch=batch or stage.batch), size))
             cycles.append((rate or peak, tuple(row)))
         return Schedule(tuple(cycles), self.encoder)
 
     def settings(self) -> dict[str, str]:
-        """All numbers of the schedule, by what they are."""
+        """Return all numbers of the schedule, by what they are."""
         stages = [stage for _, stages in self.cycles for stage in stages]
         columns = {name: " ".join(str(vars(stage)[name]) for stage in stages) for name in vars(stages[0])}
         return columns | {
@@ -51,7 +54,7 @@ class Schedule:
         }
 
     def plain(self) -> list[list[object]]:
-        """The cycles as JSON takes them."""
+        """Return the cycles as JSON takes them."""
         return [[peak, [vars(stage) for stage in stages]] for peak, stages in self.cycles]
 
 
@@ -112,7 +115,10 @@ class Objective:
     max_depth: float | None = None
 
     def target(self, truth: Tensor) -> Tensor:
-        """What the prediction is compared with, of inverse depth: itself, or metres up to the largest there are."""
+        """Return what the prediction is compared with, of inverse depth.
+
+        Itself, or metres up to the largest there are.
+        """
         if self.max_depth is None:
             return truth
         depth = truth.reciprocal()
@@ -124,5 +130,5 @@ STUDENT = Objective(pseudo_label_loss, aligned=True)
 
 
 def metric_objective(model: str) -> Objective:
-    """Metres up to the model's largest depth."""
+    """Return metres up to the model's largest depth."""
     return Objective(scale_invariant_log_loss, max_depth=METRIC_RANGES[model])

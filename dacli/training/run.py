@@ -53,7 +53,7 @@ class TrainingOptions:
     minutes: float = 5
 
     def schedule(self, encoder: str) -> Schedule:
-        """The row of the recipes for this start, changed as wanted."""
+        """Return the row of the recipes for this start, with the changes that were asked for."""
         family = "tiny" if encoder == "tiny" else "vit"
         row = SCHEDULES[family, "pretrained" if self.init else "scratch"]
         return row.changed(self.steps, self.batch, self.size, self.rate)
@@ -72,7 +72,7 @@ def run_training(
 ) -> Path:
     """Train, or go on where the folder's checkpoint left off; the file of weights, which is the running average.
 
-    `data` tells these pictures from others; `report` gets a row for every step. Raises DacliError if the folder cannot
+    `data` identifies these pictures; `report` gets a row for every step. Raises DacliError if the folder cannot
     be written, its checkpoint is another training's, or the data is faulty.
     """
     network, encoder = initial_network(wanted, objective)
@@ -105,7 +105,7 @@ def run_training(
 
 
 def initial_network(wanted: TrainingOptions, objective: Objective) -> tuple[DepthModel, str]:
-    """The network to train, and the name of its encoder."""
+    """Return the network to train, and the name of its encoder."""
     torch.manual_seed(wanted.seed)
     if wanted.encoder not in (None, *registry.model_names()):
         registry.choose_model(wanted.encoder, "v2", None)
@@ -121,7 +121,7 @@ def describe_data(path: Path | None) -> str:
 
 
 def training_dtype(precision: str, place: str) -> torch.dtype:
-    """The type of the products: bfloat16 where the device has it, the rest is float32 anyway."""
+    """Return the type of the products: bfloat16 where the device has it, the rest is float32 anyway."""
     if precision not in ("auto", *TRAINING_PRECISIONS):
         raise UsageError(f"cannot train in precision {precision!r}", f"choose auto, {' or '.join(TRAINING_PRECISIONS)}")
     if precision != "auto":
@@ -133,7 +133,7 @@ def training_dtype(precision: str, place: str) -> torch.dtype:
 def resume_training(
     network: DepthModel, course: TrainingPlan, settings: dict[str, str], world: TrainingWorld, *, aligned: bool
 ) -> tuple[TrainingState, FeatureAlignment | None]:
-    """The run at its first step, and what its features are aligned with, if they are."""
+    """Return the run at its first step, and what its features are aligned with, if they are."""
     if world.count > 1:
         synchronize_batch_norms(network)
     run = start_training(network, course.schedule.encoder, settings)
@@ -147,11 +147,11 @@ class TrainingMonitor:
         self.run, self.course, self.folder, self.report = run, course, folder, report
         self.rows = monitoring.resume_log(folder, run.done)
         self.samples = validation_samples(course.lesson(course.schedule.cycles[-1][1][-1]))
-        self.begun, self.first = time.monotonic(), run.done
+        self.started, self.first = time.monotonic(), run.done
 
     def __call__(self, row: dict[str, Any]) -> None:
         """Take a step's row: tell it with the rate, and write every tenth down."""
-        rate = (row["step"] - self.first) / max(1e-9, time.monotonic() - self.begun)
+        rate = (row["step"] - self.first) / max(1e-9, time.monotonic() - self.started)
         self.report({**row, "rate": rate})
         last = row["step"] == row["of"]
         if row["step"] % LOG_EVERY == 0 or last:

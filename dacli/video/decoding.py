@@ -19,7 +19,7 @@ from dacli.video import ffmpeg, probe, timing
 from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG, Clip
 
 _STRICT = ("-xerror",)
-_DAMAGE = r"\[(?:in#0|vist#0|dec:|gif @|ffv1 @)"  # who tells of damage; the decoders named go on nevertheless
+_DAMAGE = r"\[(?:in#0|vist#0|dec:|gif @|ffv1 @)"  # what reports damage; the decoders named here go on nevertheless
 _CONCEALED = r"\[(?!rawvideo @)"  # all who do when damage is put up with; the muxer only finds equal times
 _TONE_MAP = (  # through 4:4:4, because zscale takes no odd sizes in 4:2:0
     "format=yuv444p16le,zscale=tin={}:pin=bt2020:min=bt2020nc:t=linear:npl=100,format=gbrpf32le,"
@@ -111,7 +111,7 @@ def _plain(text: str) -> str:
 def _whole(
     clip: Clip, decoded: Generator[tuple[int, Any], None, None], got: int, tell: Callable[[str], None] | None
 ) -> Generator[tuple[int, Any], None, None]:
-    """The decoded frames; in the end, if some are missing, an error, or a note if there is someone to tell it."""
+    """Yield the decoded frames; in the end, if some are missing, an error, or a note if there is someone to tell it."""
     damage = None
     try:
         with contextlib.closing(decoded):
@@ -190,7 +190,7 @@ def _raw(process: ffmpeg.FFmpegProcess, like: NDArray[Any]) -> Iterator[NDArray[
 
 
 def _times(path: Path) -> Iterator[int]:
-    """The times that ffmpeg writes down: that of a frame before the frame itself."""
+    """Yield the times that ffmpeg writes down: that of a frame before the frame itself."""
     with path.open() as lines:
         yield from map(int, lines)
 

@@ -79,7 +79,7 @@ def encoder_time_base(clip: Clip) -> int:
 
 
 def encode_error(path: Path, fault: str) -> DacliError:
-    """The error of an output that ffmpeg could not write."""
+    """Return the error of an output that ffmpeg could not write."""
     if "No space left" in fault:
         return DacliError(f"cannot write {display_path(path)} (the disk is full)", "make room or choose another folder")
     return DacliError(
@@ -103,7 +103,7 @@ def _nanoseconds(time: int, clip: Clip) -> int:
 
 
 def _head(like: NDArray[Any], rate: Fraction) -> bytes:
-    """What a stream of uncompressed Matroska (RFC 9559) begins with; one of its ticks is a nanosecond."""
+    """Return what a stream of uncompressed Matroska (RFC 9559) begins with; one of its ticks is a nanosecond."""
     ebml = _element(0x1A45DFA3, _element(0x4282, b"matroska") + _number(0x4287, 4) + _number(0x4285, 2))
     segment = bytes.fromhex("18538067 01FFFFFFFFFFFFFF")  # of unknown size
     info = _element(0x1549A966, _number(0x2AD7B1, 1) + _element(0x4D80, b"dacli") + _element(0x5741, b"dacli"))
@@ -115,7 +115,7 @@ def _head(like: NDArray[Any], rate: Fraction) -> bytes:
 
 
 def _cluster(begin: int, duration: int, size: int) -> bytes:
-    """What stands before the `size` bytes of one frame: a cluster that holds it alone, so that any time fits."""
+    """Return what stands before the `size` bytes of one frame: a cluster that holds it alone, so that any time fits."""
     block = b"\x81\0\0\0"  # track 1, no offset to the cluster's time, no lacing
     group = _number(0x9B, duration) + _start(0xA1, len(block) + size) + block
     body = _number(0xE7, begin) + _start(0xA0, len(group) + size) + group

@@ -100,7 +100,7 @@ class FFmpegProcess:
 
     @contextlib.contextmanager
     def patience(self) -> Iterator[None]:
-        """Kill ffmpeg if what is done in this context takes longer than PATIENCE."""
+        """Yield kill ffmpeg if what is done in this context takes longer than PATIENCE."""
         timer = threading.Timer(FFMPEG_SECONDS, self.give_up)
         timer.daemon = True
         timer.start()
@@ -121,7 +121,7 @@ class FFmpegProcess:
             return got == len(buffer)
 
     def text(self) -> Iterator[str]:
-        """The lines of ffmpeg's output."""
+        """Yield the lines of ffmpeg's output."""
         rest = b""
         while True:
             with self.patience():
@@ -150,12 +150,12 @@ class FFmpegProcess:
             return self.popen.wait()
 
     def said(self) -> str:
-        """What ffmpeg, which has ended, wrote to its log; no more than the first megabyte."""
+        """Return what ffmpeg, which has ended, wrote to its log; no more than the first megabyte."""
         self.log.seek(0)
         return self.log.read(_LOG_BYTES).decode("utf-8", "replace")
 
     def fault(self, pattern: str = "") -> str:
-        """Why ffmpeg, which has ended, failed: the first error in its log whose origin matches the pattern."""
+        """Return why ffmpeg, which has ended, failed: the first error in its log whose origin matches the pattern."""
         if self.stalled:
             return f"ffmpeg stalled for {FFMPEG_SECONDS:g} s"
         status = self.popen.returncode
@@ -179,7 +179,7 @@ def run_ffmpeg(arguments: Sequence[str]) -> str:
 
 
 def ffmpeg_executable() -> str:
-    """The path of the ffmpeg to run; raises DacliError if there is none."""
+    """Return the path of the ffmpeg to run; raise DacliError if there is none."""
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError:
@@ -198,7 +198,7 @@ def _filters(_: str) -> frozenset[str]:
 
 
 def find_complaint(log: str, pattern: str = "") -> str:
-    """The first error in a log, without its origin, or nothing; only of origins that match the pattern."""
+    """Return the first error in a log, without its origin, or nothing; only of origins that match the pattern."""
     for origin, text in _COMPLAINT.findall(log):
         if re.search(pattern, origin):
             return str(text).strip()
@@ -206,12 +206,12 @@ def find_complaint(log: str, pattern: str = "") -> str:
 
 
 def file_url(path: Path) -> str:
-    """A path as an argument: whatever its name begins with or holds, it is a file's."""
+    """Return a path as an argument: whatever its name begins with or holds, it is a file's."""
     return f"file:{path}"
 
 
 def list_media(arguments: Sequence[str]) -> tuple[MediaListing | None, str]:
-    """What framecrc says of the one video stream that the arguments read, or None and why there is nothing."""
+    """Return what framecrc says of the one video stream that the arguments read, or None and why there is nothing."""
     head: dict[str, str] = {}
     packets: list[tuple[int, int, int]] = []
     with FFmpegProcess([*arguments, "-f", "framecrc", "pipe:1"], "info") as process:

@@ -35,7 +35,7 @@ class FrameLink:
     """A frame's raw depth x from that of the frame before, p: x ≈ scale·p + shift; and its percentiles.
 
     `bottom`, `low`, `middle`, `high` and `top` are the 0.5th, 2nd, 50th, 98th and 99.5th. At a `cut`, as at the first
-    frame, nothing is told: scale 1, shift 0.
+    frame, nothing is known: scale 1, shift 0.
     """
 
     scale: float
@@ -56,7 +56,7 @@ class FrameMatcher:
         self.luma: LumaGrid | None = None
 
     def link(self, depth: DepthArray, rgb: FramePicture) -> FrameLink:
-        """The link of the next frame: raw depth [h, w] and its picture [H, W, 3], which may have another size.
+        """Return the link of the next frame: raw depth [h, w] and its picture [H, W, 3], which may have another size.
 
         Raises ValueError for depth that is not finite.
         """
@@ -72,7 +72,7 @@ class FrameMatcher:
         return FrameLink(scale, shift, found is None, *(float(v) for v in np.percentile(x, QUANTILES)))
 
     def state(self) -> dict[str, Any]:
-        """All that the next link depends on, as plain values for JSON: some 50 kB of text."""
+        """Return all that the next link depends on, as plain values for JSON: some 50 kB of text."""
         return {"depth": pack_array(self.depth), "luma": pack_array(self.luma)}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ class FrameMatcher:
 
 
 def pack_array(values: NDArray[Any] | None) -> dict[str, Any] | None:
-    """An array as plain values for JSON: its type, its shape and its bytes in base64."""
+    """Return an array as plain values for JSON: its type, its shape and its bytes in base64."""
     if values is None:
         return None
     kind = values.dtype.newbyteorder("<")
@@ -90,7 +90,7 @@ def pack_array(values: NDArray[Any] | None) -> dict[str, Any] | None:
 
 
 def unpack_array(plain: dict[str, Any] | None) -> NDArray[Any] | None:
-    """The array that packed() made plain values of."""
+    """Return the array that packed() made plain values of."""
     if plain is None:
         return None
     kind = np.dtype(plain["type"])
@@ -99,7 +99,7 @@ def unpack_array(plain: dict[str, Any] | None) -> NDArray[Any] | None:
 
 
 def luma_grid(rgb: FramePicture, size: tuple[int, ...]) -> LumaGrid:
-    """Luma (BT.601), 8 bits, averaged to [h, w] = size, of a picture [H, W, 3] of 8 or 16 bits.
+    """Return luma (BT.601), 8 bits, averaged to [h, w] = size, of a picture [H, W, 3] of 8 or 16 bits.
 
     Of a picture of 960 pixels and more only every second row and column count, of 1440 every third, and so on.
     """
@@ -112,12 +112,15 @@ def luma_grid(rgb: FramePicture, size: tuple[int, ...]) -> LumaGrid:
 
 
 def resize_grid(grid: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
-    """A map [h, w] at another size."""
+    """Return a map [h, w] at another size."""
     return grid if grid.shape == size else np.asarray(cv2.resize(grid, size[::-1], interpolation=cv2.INTER_AREA))
 
 
 def average_cells(values: NDArray[Any]) -> NDArray[Any]:
-    """Means over squares of a map [H, W] to a long side of about 96; of whole pixels, five times as fast as others."""
+    """Return means over squares of a map [H, W] to a long side of about 96.
+
+    Of whole pixels, five times as fast as others.
+    """
     rows, columns = values.shape
     side = max(1, min(round(max(rows, columns) / GRID_SIDE), rows, columns))
     rows, columns = rows // side, columns // side
@@ -126,7 +129,7 @@ def average_cells(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def compare_grids(p: DepthArray, before: LumaGrid, x: DepthArray, now: LumaGrid) -> tuple[float, float] | None:
-    """Scale and shift from depth p to x, both [h, w], by the pixels whose luma stayed; None at a cut.
+    """Return scale and shift from depth p to x, both [h, w], by the pixels whose luma stayed; None at a cut.
 
     Where the picture as a whole moved, p is moved along, if more stays then.
     """
@@ -144,7 +147,7 @@ def compare_grids(p: DepthArray, before: LumaGrid, x: DepthArray, now: LumaGrid)
 
 
 def optical_motion(before: DepthArray, now: DepthArray) -> tuple[float, float]:
-    """How far, in pixels down and to the right, points [h, w] went from one luma to the next (Lucas and Kanade 1981).
+    """Return how many pixels down and right points [h, w] moved between two lumas (Lucas and Kanade 1981).
 
     Two rounds for the picture as a whole, in which pixels that are far off, moving things, count little. 0 if that
     leads farther than a quarter of the shorter side, or if the picture is too small to tell.
@@ -164,12 +167,12 @@ def optical_motion(before: DepthArray, now: DepthArray) -> tuple[float, float]:
 
 
 def warp_halfway(before: DepthArray, now: DepthArray, way: tuple[float, float]) -> tuple[DepthArray, DepthArray]:
-    """Both maps [h, w] as seen from half the way between them, bilinear, without the borders that one of them lacks."""
+    """Return both maps [h, w] as seen from half the way between them, bilinear, without borders that one lacks."""
     return warp_by_share(before, way, -0.5), warp_by_share(now, way, 0.5)
 
 
 def warp_by_share(values: DepthArray, way: tuple[float, float], share: float) -> DepthArray:
-    """The values of a map so much of the way (down, right) farther on, bilinear, within inner()."""
+    """Return the values of a map so much of the way (down, right) farther on, bilinear, within inner()."""
     for axis, full in enumerate(way):
         whole, border = math.floor(share * full), grid_margin(full)
         place = np.arange(border + whole, values.shape[axis] - border + whole)
@@ -179,7 +182,7 @@ def warp_by_share(values: DepthArray, way: tuple[float, float], share: float) ->
 
 
 def inner_cells(values: DepthArray, way: tuple[float, float]) -> DepthArray:
-    """The part of a map [h, w] that halfway() gives."""
+    """Return the part of a map [h, w] that halfway() gives."""
     down, right = grid_margin(way[0]), grid_margin(way[1])
     return values[down:-down, right:-right]
 
@@ -189,7 +192,7 @@ def grid_margin(full: float) -> int:
 
 
 def fit_scale_shift(p: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[float, float]:
-    """Scale > 0 and shift of x ≈ scale·p + shift for values [n] of which a minority may be far off.
+    """Return scale > 0 and shift of x ≈ scale·p + shift for values [n] of which a minority may be far off.
 
     Least absolute deviations by weights 1 / |residual| (Schlossmacher 1973). The scale is the ratio of spreads and no
     regression's slope: noise makes that too small, and its product over frames would lose the range. Values that hardly

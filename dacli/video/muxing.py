@@ -84,7 +84,7 @@ def join_segments(
 
 
 def _tags(record: str, form: str) -> list[str]:
-    """The record where the container takes it, and, out of MP4, no tags that only say what MP4 the source was."""
+    """Return options for the record, and, outside MP4, without tags that only describe the MP4 of the source."""
     if form == "mp4":
         return [f"{RECORD_TAG}={RECORD_KEYWORD}={record}"]
     return [f"{RECORD_KEYWORD}={record}", "major_brand=", "minor_version=", "compatible_brands="]
@@ -112,7 +112,7 @@ def check_times(part: Path, times: Sequence[int], clip: Clip, output: Path) -> N
 
 
 def _lateness(found: ffmpeg.MediaListing, first: int, clip: Clip) -> Fraction:
-    """By how much ffmpeg 7.0 (not 9.0) shows all later in Matroska, for sound that begins before 0."""
+    """Return by how much ffmpeg 7.0 (not 9.0) shows all later in Matroska, for sound that begins before 0."""
     late = found.pts[0] * found.time_base - (first - clip.origin) * clip.time_base
     return late if found.time_base < late < Fraction(1, 10) else Fraction(0)
 

@@ -20,7 +20,7 @@ from dacli.video import ffmpeg, timing
 FOLDER_RATE = Fraction(24)
 LENIENT_OPTIONS = ("-max_error_rate", "1", "-fflags", "+discardcorrupt")
 RECORD_TAG = "keywords"  # where MP4, which holds no tags of free names, has `dacli=` and the record
-COPY_AGAIN = "copy it again, or save it anew with another program"
+COPY_AGAIN = "copy it again, or save it again with another program"
 _STREAM = re.compile(r"^\[info\]   Stream #0:(\d+)(?:\[\w+\])?(?:\(.*?\))?: (Audio|Subtitle|Video): (\w+)(.*)$", re.M)
 _MAPPED = re.compile(r"^\[info\]   Stream #0:(\d+) -> #0:0", re.M)
 _FORMAT = re.compile(r"^\[info\] Input #0, (\S+), from", re.M)
@@ -76,7 +76,7 @@ class Clip:
 
     @property
     def seconds(self) -> Fraction:
-        """How long its frames are shown."""
+        """Return how long its frames are shown."""
         return (self.end - self.pts[0]) * self.time_base
 
 
@@ -84,7 +84,7 @@ def probe_clip(path: Path, rate: Fraction = FOLDER_RATE) -> Clip:
     """Return what a video file holds, or a folder of numbered pictures to be shown at `rate`.
 
     Decodes no frame but the first, or all where packets do not tell when frames are shown (fields, hidden or untimed
-    frames). Raises DacliError with the reason for what is no clip.
+    frames). Raises DacliError with the reason, for a file that is not a clip.
     """
     if path.is_dir():
         return _folder(path, rate)
@@ -232,7 +232,7 @@ def _format(path: Path, log: str) -> str:
         raise DacliError(f"{display_path(path)} is a picture, not a clip", "dacli image takes pictures")
     if _NO_CLIPS & set(form.split(",")):
         raise DacliError(
-            f"{display_path(path)} is no clip but text or a list of files ({form})", "name the clip itself"
+            f"{display_path(path)} is not a clip but text or a list of files ({form})", "name the clip itself"
         )
     return form
 
@@ -247,7 +247,7 @@ def _refusal(path: Path, log: str) -> DacliError:
         kinds = sorted({kind.lower() for _, kind, _, _ in _streams(log)} - {"video"})
         only = f", only {' and '.join(kinds)}" if kinds else ""
         return DacliError(f"{name} has no video stream{only}", "name a clip")
-    return DacliError(f"{name} is no video that ffmpeg can read ({cause})", "check that it plays, or copy it again")
+    return DacliError(f"{name} is not a video that ffmpeg can read ({cause})", "check that it plays, or copy it again")
 
 
 def _folder(path: Path, rate: Fraction) -> Clip:
@@ -271,6 +271,6 @@ def _is_frame(name: str) -> bool:
 
 
 def natural_key(path: Path) -> tuple[tuple[tuple[int, str], ...], str]:
-    """The key that sorts names by the numbers in them: frame2 before frame10."""
+    """Return the key that sorts names by the numbers in them: frame2 before frame10."""
     parts = re.split(r"(\d+)", path.name)
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts if part), path.name

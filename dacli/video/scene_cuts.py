@@ -19,16 +19,19 @@ BLACK, LIT = 8 / 255, 0.05  # luma up to which a pixel is black; share that is n
 
 
 def blurred_change(before: LumaImage, now: LumaImage) -> LumaImage:
-    """Mean over 5 × 5 pixels of how much luma [h, w] changed, apart from what most pixels share: the exposure."""
+    """Return mean over 5 × 5 pixels of how much luma [h, w] changed, apart from what most pixels share.
+
+    The exposure.
+    """
     step = now - before
     return np.asarray(cv2.blur(np.abs(step - np.median(step)), (5, 5)))
 
 
 def is_cut(before: LumaImage, now: LumaImage, change: LumaImage) -> bool:
-    """Whether luma [h, w] of two frames shows different shots.
+    """Return whether luma [h, w] of two frames shows different shots.
 
     It does if most pixels changed, no shift of the picture lays its edges on the others, and most places are not found
-    again, neither where they were nor after that shift. What is black in both tells nothing (bars above and below).
+    again, neither where they were nor after that shift. What is black in both says nothing (bars above and below).
     `change` is their blurred_change.
     """
     lit = cv2.erode(np.maximum(before, now), np.ones((5, 5), np.uint8)) > BLACK
@@ -50,32 +53,32 @@ def is_cut(before: LumaImage, now: LumaImage, change: LumaImage) -> bool:
 
 
 def likeness(a: LumaImage, b: LumaImage) -> LumaImage:
-    """Correlation of two maps in a window around each pixel [h, w]."""
+    """Return correlation of two maps in a window around each pixel [h, w]."""
     product = cv2.blur(a * b, MATCH_WINDOW) - cv2.blur(a, MATCH_WINDOW) * cv2.blur(b, MATCH_WINDOW)
     return np.asarray(product / (luma_spread(a) * luma_spread(b)))
 
 
 def luma_spread(luma: LumaImage) -> LumaImage:
-    """Standard deviation, above 0, in a window around each pixel [h, w]."""
+    """Return standard deviation, above 0, in a window around each pixel [h, w]."""
     variance = cv2.blur(luma * luma, MATCH_WINDOW) - cv2.blur(luma, MATCH_WINDOW) ** 2
     return np.asarray(np.sqrt(np.maximum(variance, 1e-8)))
 
 
 def edge_map(luma: LumaImage) -> LumaImage:
-    """Magnitude of the gradient of luma [h, w] blurred by a Gaussian of 1 pixel."""
+    """Return magnitude of the gradient of luma [h, w] blurred by a Gaussian of 1 pixel."""
     smooth = cv2.GaussianBlur(luma, (0, 0), 1.0)
     return np.asarray(cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)))
 
 
 def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Pearson's correlation of two arrays, 0 if one is constant or empty."""
+    """Return Pearson's correlation of two arrays, 0 if one is constant or empty."""
     if a.size == 0 or a.min() == a.max() or b.min() == b.max():
         return 0.0
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
 def best_offset(a: LumaImage, b: LumaImage) -> tuple[int, int]:
-    """By how many pixels b [h, w] lies below and to the right of a (phase correlation, Kuglin and Hines 1975)."""
+    """Return how many pixels b [h, w] lies below and right of a (phase correlation, Kuglin and Hines 1975)."""
     height, width = a.shape
     window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
     cross = np.fft.rfft2(b * window) * np.conj(np.fft.rfft2(a * window))
@@ -85,6 +88,6 @@ def best_offset(a: LumaImage, b: LumaImage) -> tuple[int, int]:
 
 
 def overlapping_part(values: NDArray[ChangeKind], down: int, right: int) -> NDArray[ChangeKind]:
-    """The part of a map [h, w] that another one covers that lies below and to the right by so many pixels."""
+    """Return the part of a map [h, w] that another one covers that lies below and to the right by so many pixels."""
     height, width = values.shape
     return values[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]

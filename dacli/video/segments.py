@@ -65,15 +65,15 @@ class ClipWriter:
 
     @property
     def after(self) -> int | None:
-        """The time of the last frame in finished segments, in ticks of the clip; None before the first."""
+        """Return the time of the last frame in finished segments, in ticks of the clip; None before the first."""
         return self.segments[-1][-1] if self.segments else None
 
     def ends_segment(self, number: int) -> bool:
-        """Whether the frame written after `number` others in this run ends a segment: its state is kept."""
+        """Return whether the frame written after `number` others in this run ends a segment: its state is kept."""
         return (number + 1) % self.length == 0
 
     def states(self) -> Iterator[str]:
-        """What was given with the last frame of each finished segment."""
+        """Yield what was given with the last frame of each finished segment."""
         for number in range(len(self.segments)):
             yield json.loads(_text(self._path(number)))["state"]
 

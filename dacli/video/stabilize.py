@@ -20,7 +20,7 @@ from dacli.video.matching import FrameLink, FrameMatcher, FramePicture
 SceneRows = NDArray[np.float64]
 
 LEAK_SECONDS = 4.0  # seconds in which, but for 1 / e, a frame's range becomes the output's
-LARGEST_DEVIATION = 8.0  # ranges of the output: a frame farther off it, or so much smaller, begins anew
+LARGEST_DEVIATION = 8.0  # ranges of the output: a frame farther off it, or so much smaller, starts again
 SHARED_SECONDS = 4.0  # seconds over which frames on both sides share a gauge in two passes
 
 
@@ -46,7 +46,9 @@ class Stabilizer:
         self.seconds = 0.0
 
     def step(self, depth: DepthArray, rgb: FramePicture, seconds: float) -> ScaleShift:
-        """The gauge of the next frame: raw depth [h, w], its picture [H, W, 3] (any size, 8 or 16 bits), its time.
+        """Return the gauge of the next frame.
+
+        Raw depth [h, w], its picture [H, W, 3] (any size, 8 or 16 bits), its time.
 
         Raises ValueError for depth that is not finite.
         """
@@ -60,7 +62,7 @@ class Stabilizer:
         return self.gauge
 
     def state(self) -> dict[str, Any]:
-        """All that the next gauge depends on, as plain values for JSON: some 50 kB of text."""
+        """Return all that the next gauge depends on, as plain values for JSON: some 50 kB of text."""
         return {"matcher": self.matcher.state(), "gauge": list(astuple(self.gauge)), "seconds": self.seconds}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -70,12 +72,15 @@ class Stabilizer:
 
 
 def depth_range(link: FrameLink) -> float:
-    """Range of a frame from its 2nd to its 98th percentile, but not nothing for a flat one."""
+    """Return range of a frame from its 2nd to its 98th percentile, but not nothing for a flat one."""
     return max(link.high - link.low, 1e-3 * abs(link.high) + 1e-6)
 
 
 def carry_scale_shift(gauge: ScaleShift, link: FrameLink, pull: float, *, metric: bool) -> ScaleShift:
-    """The gauge of the frame after: its range is drawn by the share `pull` to 0 … 1, at once if it went astray."""
+    """Return the gauge of the frame after.
+
+    Its range is drawn by the share `pull` to 0 … 1, at once if it went astray.
+    """
     scale = gauge.scale if metric else gauge.scale / link.scale
     shift = gauge.shift if metric else gauge.shift - scale * link.shift
     low, high = ((1 - pull) * (scale * end + shift) for end in (link.low, link.high))
@@ -105,12 +110,12 @@ class TwoPassStabilizer:
         self.seconds = seconds
 
     def gauges(self) -> Iterator[ScaleShift]:
-        """The gauges of all frames, in order."""
+        """Yield the gauges of all frames, in order."""
         rows = np.array(self.rows, np.float64).reshape(-1, 7)
         bounds = pairwise([*self.scenes, (len(rows), self.seconds)])
-        for number, ((first, begun), (last, over)) in enumerate(bounds):
+        for number, ((first, started), (last, over)) in enumerate(bounds):
             scene, still = rows[first:last].T, np.zeros(last - first)
-            pull = ((over - begun) / (last - first) / SHARED_SECONDS) ** 2
+            pull = ((over - started) / (last - first) / SHARED_SECONDS) ** 2
             scales, shifts = fill_output_range(
                 scene, *((still + 1, still) if self.metric else solve_scene(scene, pull))
             )
@@ -119,7 +124,7 @@ class TwoPassStabilizer:
 
 
 def solve_scene(scene: SceneRows, pull: float) -> tuple[SceneRows, SceneRows]:
-    """Scales and shifts [n] of the frames of one scene [7, n], neighbours in accord, drawn by `pull` to their own.
+    """Return scales and shifts [n] of the frames of a scene [7, n]: neighbours agree, `pull` draws each to its own.
 
     First the logarithms of the scales, which keeps those above 0, then the shifts that keep the median of each frame
     where the next one has it.
@@ -132,7 +137,7 @@ def solve_scene(scene: SceneRows, pull: float) -> tuple[SceneRows, SceneRows]:
 
 
 def solve_chain(step: SceneRows, own: SceneRows, pull: float) -> SceneRows:
-    """The v [n] that minimise Σ (v_t − v_(t−1) + step_t)² over t ≥ 1 plus pull · Σ (v_t − own_t)².
+    """Return the v [n] that minimise Σ (v_t − v_(t−1) + step_t)² over t ≥ 1 plus pull · Σ (v_t − own_t)².
 
     Their normal equations are tridiagonal (Thomas 1949).
     """
@@ -150,7 +155,7 @@ def solve_chain(step: SceneRows, own: SceneRows, pull: float) -> SceneRows:
 
 
 def fill_output_range(scene: SceneRows, scale: SceneRows, shift: SceneRows) -> tuple[SceneRows, SceneRows]:
-    """Scales and shifts [n] that let nearly all pixels of a scene [7, n], in nearly all frames, fill 0 … 1."""
+    """Return scales and shifts [n] that let nearly all pixels of a scene [7, n], in nearly all frames, fill 0 … 1."""
     low, high = (float(np.percentile(scale * scene[row] + shift, share)) for row, share in ((2, 2), (6, 98)))
     reach = max(high - low, 1e-3 * abs(high) + 1e-6)
     return scale / reach, (shift - low) / reach

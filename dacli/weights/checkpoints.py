@@ -45,17 +45,17 @@ class Checkpoint:
 
     @property
     def non_commercial(self) -> bool:
-        """Whether the licence, or that of the model it was fine-tuned from, forbids commercial use."""
+        """Return whether the licence, or that of the model it was fine-tuned from, forbids commercial use."""
         return "-NC-" in self.licence
 
     @property
     def path_in_repo(self) -> str:
-        """The file's path inside its repository."""
+        """Return the file's path inside its repository."""
         return f"{self.folder}/{self.file}" if self.folder else self.file
 
     @property
     def path_on_hub(self) -> str:
-        """The file's path on a hub, to be put after the hub's address and a slash."""
+        """Return the file's path on a hub, to be put after the hub's address and a slash."""
         return f"{'spaces/' if self.space else ''}{self.repo}/resolve/{self.revision}/{self.path_in_repo}"
 
 
@@ -70,12 +70,12 @@ class CheckpointStatus:
 
 @functools.cache
 def read_manifest() -> tuple[Checkpoint, ...]:
-    """Return every published checkpoint; raises DacliError if weights.toml cannot be read."""
+    """Return every published checkpoint; raise DacliError if weights.toml cannot be read."""
     return tuple(Checkpoint(name=name, **row) for name, row in _tables().items() if isinstance(row, dict))
 
 
 def checkpoint_named(name: str) -> Checkpoint:
-    """Return the checkpoint of this name; raises UsageError, with the nearest name, if there is none."""
+    """Return the checkpoint of this name; raise UsageError, with the nearest name, if there is none."""
     rows = {row.name: row for row in read_manifest()}
     if name in rows:
         return rows[name]
@@ -138,7 +138,7 @@ def find_checkpoint(checkpoint: Checkpoint, say: Log) -> Path | None:
 def obtain_checkpoint(
     checkpoint: Checkpoint, say: Log, progress: DownloadProgress, patience: RetryPolicy = DEFAULT_RETRIES
 ) -> Path:
-    """Return a checked file of this checkpoint, downloaded if it is not here; raises DacliError if that fails.
+    """Return a checked file of this checkpoint, downloaded if it is not here; raise DacliError if that fails.
 
     Before its first use, a licence that forbids commercial use is said.
     """
@@ -155,7 +155,7 @@ def obtain_checkpoint(
 
 
 def verify_checkpoint(checkpoint: Checkpoint) -> CheckpointStatus:
-    """Return how the checkpoint stands after reading every byte of it anew: ok, damaged or missing."""
+    """Return the state of a checkpoint after reading every byte of it again: ok, damaged or missing."""
     return _standing(checkpoint, _sha256_anew)
 
 

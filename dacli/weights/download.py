@@ -33,12 +33,12 @@ class DownloadRequest:
 
     @property
     def part(self) -> Path:
-        """Where the bytes gather until all are there and right."""
+        """Return where the bytes gather until all are there and right."""
         return self.path.with_name(self.path.name + ".part")
 
     @property
     def etag(self) -> Path:
-        """Where the ETag of the gathered bytes is kept, for resuming in a later run."""
+        """Return where the ETag of the gathered bytes is kept, for resuming in a later run."""
         return self.path.with_name(self.path.name + ".part.etag")
 
 
@@ -84,7 +84,7 @@ def download_file(
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal; raises OSError if it cannot be read."""
+    """Return the SHA-256 of a file in hexadecimal; raise OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -119,7 +119,7 @@ def _download_from(
             gained = _size(wanted.part) - before
             reached = reached or gained > 0
             failures = 1 if gained >= CHUNK else failures + 1
-            if failures >= patience.attempts or (error.hopeless and not reached):
+            if failures >= patience.attempts or (error.unreachable and not reached):
                 raise RefusedError(str(error)) from error
             pause = min(error.wait or 2.0 ** (failures - 1), LONGEST_WAIT)
             say(f"{wanted.path.name}: {error}; trying again in {pause:.0f} s")

@@ -28,9 +28,9 @@ class RefusedError(Exception):
 class DroppedError(Exception):
     """The same origin may give the rest later."""
 
-    def __init__(self, reason: str, *, wait: float | None = None, hopeless: bool = False) -> None:
+    def __init__(self, reason: str, *, wait: float | None = None, unreachable: bool = False) -> None:
         self.wait = wait
-        self.hopeless = hopeless
+        self.unreachable = unreachable
         super().__init__(reason)
 
 
@@ -87,7 +87,7 @@ def _opening_error(error: Exception) -> Exception:
     unreachable = isinstance(cause, socket.gaierror | ConnectionRefusedError) or (
         isinstance(error, urllib.error.URLError) and isinstance(cause, TimeoutError)
     )
-    return DroppedError(connection_reason(error), hopeless=unreachable)
+    return DroppedError(connection_reason(error), unreachable=unreachable)
 
 
 def connection_reason(error: Exception) -> str:

@@ -117,7 +117,8 @@ def run(
     out: Path | None = None,
 ) -> list[Outcome]:
     jobs = plan_jobs(sources, out, [FORMATS[kind] for kind in kinds])
-    picture_run = PictureRun(Model() if model is None else model, settings)
+    predictor: Any = Model() if model is None else model
+    picture_run = PictureRun(predictor, settings)
     return list(in_time(lambda: list(run_pictures(jobs, picture_run))))
 
 
@@ -159,7 +160,8 @@ def outcomes_until(
     """What a run gives before it is stopped."""
     done: list[Outcome] = []
     jobs = plan_jobs(sources, out, [FORMATS["color"], FORMATS["gray"]])
-    picture_run = PictureRun(Model() if model is None else model, SETTINGS, out=out)
+    predictor: Any = Model() if model is None else model
+    picture_run = PictureRun(predictor, SETTINGS, out=out)
 
     def take() -> None:
         for outcome in run_pictures(jobs, picture_run):

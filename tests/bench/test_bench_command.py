@@ -19,7 +19,7 @@ from dacli import __version__
 from dacli.bench import machine, measure, rivals, subjects, table
 from dacli.bench.rivals import RivalInput, Runner
 from dacli.bench.subjects import MeasuredModel
-from dacli.cli.console import Voice
+from dacli.cli.console import Console
 from dacli.errors import DacliError
 from dacli.inference import device, planning
 from dacli.models import checkpoint_files
@@ -138,9 +138,9 @@ def test_turns_are_shared_and_folders_get_fewer(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_memory_is_the_commands_own(home: Path) -> None:
-    ballast = bytearray(os.urandom(1 << 20)) * 500
+    ballast = bytearray(b"x" * (1 << 20)) * 500
     code = "import os; x = bytearray(os.urandom(1 << 20)) * 200"
-    command = [sys.executable, "-c", measure.WATCHED, sys.executable, "-c", code]
+    command = [sys.executable, "-c", measure.MEMORY_WRAPPER, sys.executable, "-c", code]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     assert len(ballast) == 500 << 20
     assert 200 < int(told) / (1 << 10 if sys.platform != "darwin" else 1 << 20) < 300
@@ -169,7 +169,7 @@ def test_what_is_made_of_random_weights_is_not_kept(
 ) -> None:
     if before:
         monkeypatch.setenv("DACLI_CACHE", before)
-    with subjects.open_measured_model("vits", home, Voice(quiet=True)) as given:
+    with subjects.open_measured_model("vits", home, Console(quiet=True)) as given:
         assert os.environ["DACLI_CACHE"] == str(home / "cache")
         option, path = given.options
         again = checkpoint_files.load_checkpoint(Path(path)).state_dict()

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from dacli import __version__
-from dacli.cli.console import Voice
+from dacli.cli.console import Console
 from dacli.cli.main import main
 from dacli.errors import DacliError, StopError
 from dacli.inference import device, predictor
@@ -55,7 +55,7 @@ def test_all_kinds_come_from_one_pass_under_the_names_of_the_contract(dacli: Run
     assert files(home / "deep/er") == [
         *("photo_color.png", "photo_depth.npy", "photo_depth16.png", "photo_gray.png", "photo_side.png")
     ]
-    assert run.out.split() == [f"deep/er/photo{formats.KINDS[kind]}" for kind in KINDS]
+    assert run.out.split() == [f"deep/er/photo{formats.FORMATS[kind].suffix}" for kind in KINDS]
     depth = np.load("deep/er/photo_depth.npy")
     assert (depth.shape, depth.dtype) == ((24, 36), np.float32)
     assert images.read_image(Path("deep/er/photo_side.png")).shape == (24, 72, 3)
@@ -224,7 +224,7 @@ def test_an_output_alone_is_refused(dacli: Run, home: Path) -> None:
     photo(home / "a.jpg")
     dacli("image", "a.jpg", *SMALL)
     run = dacli("image", "a_color.png", *SMALL)
-    told = ["error: a_color.png is an output of dacli: name what it was made of"]
+    told = ["error: a_color.png is an output of dacli: name what it was made from"]
     assert (run.code, run.out, run.err) == (1, "", told)
 
 
@@ -373,7 +373,7 @@ def test_a_picture_that_is_not_dacli_s_is_left_alone(dacli: Run, home: Path) -> 
     before = photo(home / "a_color.png", 3).read_bytes()
     run = dacli("image", "a.jpg", *SMALL)
     assert run.code == 1
-    assert run.errors[0].startswith("error: a.jpg: a_color.png is there and is nothing whole that dacli made")
+    assert run.errors[0].startswith("error: a.jpg: a_color.png is there and is not a complete output of dacli")
     assert (home / "a_color.png").read_bytes() == before
     assert dacli("image", "a.jpg", *SMALL, "--overwrite").code == 0
     assert (home / "a_color.png").read_bytes() != before
@@ -478,10 +478,10 @@ def test_progress_goes_on_with_every_tile(dacli: Run, home: Path, monkeypatch: p
     shown: list[tuple[float, str]] = []
 
     @contextmanager
-    def counting(_: Voice, __: int) -> Iterator[Callable[..., None]]:
+    def progress_of_batch(_: Console, __: int) -> Iterator[Callable[..., None]]:
         yield lambda ended, failed, rate, file: shown.append((ended, file))  # noqa: ARG005
 
-    monkeypatch.setattr(Voice, "counting", counting)
+    monkeypatch.setattr(Console, "progress_of_batch", progress_of_batch)
     photo(home / "a.jpg")
     dacli("image", "a.jpg", *TILED)
     assert shown == [*((n / 12, f"tile {n} of 12") for n in range(1, 13)), (1, "a.jpg")]
@@ -707,7 +707,7 @@ def test_a_fault_of_its_own_is_one_line_too(dacli: Run, monkeypatch: pytest.Monk
     run = dacli("image", "a.jpg")
     assert run.code == 1
     assert run.err == [
-        "error: ZeroDivisionError: a fault in two lines: this is a fault of dacli's; DACLI_DEBUG=1 shows where"
+        "error: ZeroDivisionError: a fault in two lines: this is a fault of dacli: DACLI_DEBUG=1 shows where"
     ]
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from dacli.batch import session
 from dacli.cli.main import main
 from dacli.evaluation import scoring, sweeps
-from dacli.inference import planning
-from dacli.inference.loading import build_predictor
-from dacli.inference.predictor import Prediction, Predictor
+from dacli.inference import loading, planning
+from dacli.inference.device import ExecutionPlan
+from dacli.inference.loading import LoadedPredictor, build_predictor
+from dacli.inference.predictor import Prediction
 from dacli.io import images, png
 from dacli.models import tiny
-from dacli.models.registry import ModelChoice, OpenModel
+from dacli.models.registry import ModelChoice
 from dacli.models.tiny import Tiny
 from dacli.scenes import metric_places
 from dacli.scenes.layouts import render_layouts
@@ -118,12 +118,14 @@ def test_models_in_metres_are_judged_without_a_fit_on_what_metres_are_learned_wi
     assert title in dacli("eval", "--model", alias, *options).out
 
 
-class Red(Predictor):
-    """Sees in a pixel's red how near it is."""
+class Red:
+    """A predictor that sees in a pixel's red how near it is."""
 
-    def __init__(self) -> None:
-        self.quantity, self.size = "inverse depth", 32
-        self.engine: Any = type("Engine", (), {"plan": planning.resolve_plan("cpu", "fp32")})()
+    spec, size = Tiny().spec, 32
+
+    @property
+    def plan(self) -> ExecutionPlan:
+        return planning.resolve_plan("cpu", "fp32")
 
     def predict(self, pictures: Any) -> list[Prediction]:
         return [Prediction(pictures[0][..., 0].astype(np.float32), (1, 1), 0, "fp32")]
@@ -144,10 +146,11 @@ def da2k(folder: Path, *closer: str) -> Path:
 
 
 def test_da2k_has_a_column_for_each_scene(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def opened(choice: ModelChoice, *_: object) -> tuple[Predictor, OpenModel]:
-        return Red(), OpenModel(Tiny(), str(choice.encoder), "v2", "red 1 2")
+    def opened(choice: ModelChoice, **_: object) -> LoadedPredictor:
+        red: Any = Red()
+        return LoadedPredictor(red, str(choice.encoder), "v2", "red 1 2")
 
-    monkeypatch.setattr(session, "open_one", opened)
+    monkeypatch.setattr(loading, "load_predictor", opened)
     da2k(home / "da", "point1", "point2", "point1")
     run = dacli("eval", "da", "--encoder", "tiny,vits", "--json", "-q", "-o", "out")
     for row, name in zip(run.objects, ("tiny", "vits"), strict=True):
@@ -212,16 +215,20 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
         (["--encoder", "tiny,vitz"], 2, "unknown encoder 'vitz'"),
         (["--encoder", "tiny,vits", "--weights", "a.pth"], 2, "several encoders and --weights contradict"),
         (["--encoder", "tiny", "--model", "indoor"], 2, "tiny has no indoor model"),
-        (["--encoder", "tiny", "--align", "least"], 2, "--align least is no alignment: choose one of none, median"),
+        (["--encoder", "tiny", "--align", "least"], 2, "--align least is not an alignment: choose one of none, median"),
         (["--encoder", "tiny", "--align", "none"], 2, "--align none judges metres, and relative depth has no scale"),
         (["--encoder", "tiny", "--size", "256,big"], 2, "--size big is no number of pixels"),
         (["--encoder", "tiny", "--size", "256,9"], 2, "--size 9 is not between 14 and 10000"),
         (["--encoder", "tiny", "--precision", "fp32,fp8"], 2, "unknown precision 'fp8'"),
         (["--encoder", "tiny", "--device", "tpu"], 2, "unknown device 'tpu'"),
-        (["--encoder", "tiny", "--unit", "yards"], 2, "--unit yards is no unit of depth: give m, cm, mm, 1/m or what"),
+        (
+            ["--encoder", "tiny", "--unit", "yards"],
+            2,
+            "--unit yards is not a unit of depth: give m, cm, mm, 1/m or what",
+        ),
         (["nowhere", "--encoder", "tiny"], 1, "nowhere does not exist: give a folder, a list of pairs, DA-2K.zip"),
         (["empty", "--encoder", "tiny"], 1, "no pictures with depth in empty"),
-        (["text.zip", "--encoder", "tiny"], 1, "text.zip is no whole ZIP archive"),
+        (["text.zip", "--encoder", "tiny"], 1, "text.zip is not a complete ZIP archive"),
         (["list.txt", "--encoder", "tiny"], 1, "2 files of list.txt are missing: a.png, a.npy: put them there"),
         (["list.txt", "--model", "indoor", "--unit", "1/m"], 2, "--align none judges metres, and inverse depth of any"),
         (["da2k", "--encoder", "tiny"], 1, "cannot download DA-2K.zip (HF_HUB_OFFLINE is set): fetch https://"),
@@ -340,7 +347,7 @@ def test_damaged_outputs_are_named_and_the_rest_is_compared(dacli: Run, home: Pa
         (["A", "nowhere"], 1, "nowhere is not a folder: name two output folders of dacli"),
         (["in", "A"], 1, "in holds no depth: run dacli with --save npy or png16"),
         (["A/sub", "B"], 1, "A and B have no picture in common"),
-        (["A", "B", "--align", "best"], 2, "--align best is no alignment"),
+        (["A", "B", "--align", "best"], 2, "--align best is not an alignment"),
         (["A", "B", "-o", "A/a_depth.npy"], 1, "cannot write A/a_depth.npy/compare.csv"),
     ],
 )
@@ -383,7 +390,7 @@ def test_a_clip_is_a_folder_of_frames(dacli: Run, home: Path) -> None:
         ([1, "s", "--save", "png8"], 2, "cannot save 'png8': --save takes any of npy,png16"),
         ([1, "s", "--save", ","], 2, "--save names no kind of depth"),
         ([1, "s", "--clip", "zoom"], 2, "there is no motion 'zoom'"),
-        ([1, "s", "--clip", "pan", "--fps", 0], 2, "--fps 0 is no rate"),
+        ([1, "s", "--clip", "pan", "--fps", 0], 2, "--fps 0 is not a rate"),
         ([1, "file"], 1, "cannot write file/scene_000000.png"),
         ([1, "other"], 1, "other/scene_000000.json is there, made otherwise"),
     ],

@@ -160,7 +160,7 @@ def test_the_worst_comes_first_and_faults_stop_nothing(tmp_path: Path) -> None:
         "80 × 64 pixels in A, 64 × 80"
     ]
     assert "y_depth.npy holds numbers that are not finite" in str(faults[1])
-    assert "z_depth.npy is no NPY of numbers" in str(faults[2])
+    assert "z_depth.npy is not an NPY of numbers" in str(faults[2])
     whole = comparison.total_record(found)
     assert whole["picture"] == "all 3"
     assert whole["mean"] == pytest.approx(35 / 3 / SPAN, rel=1e-3)

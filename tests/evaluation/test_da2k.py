@@ -192,7 +192,7 @@ def test_faulty_annotations_are_one_line_with_the_file(tmp_path: Path, fault: st
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut", b"{}"])
 def test_a_file_that_is_no_archive_is_one_line(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.zip").write_bytes(data)
-    with pytest.raises(DacliError, match=r"a\.zip is no whole ZIP archive"):
+    with pytest.raises(DacliError, match=r"a\.zip is not a complete ZIP archive"):
         open_da2k(tmp_path / "a.zip")
 
 

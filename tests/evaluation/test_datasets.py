@@ -101,7 +101,7 @@ def test_missing_files_are_named_up_to_ten(tmp_path: Path) -> None:
         (b"rgb/0.png\t", "line 1 .* 2 names"),
         (b"", "is empty"),
         (b"\n# nothing\n", "no pictures with depth in"),
-        (b"\xff\xfe\x00", "is no list of pairs"),
+        (b"\xff\xfe\x00", "is not a list of pairs"),
     ],
 )
 def test_lists_that_are_none(text: bytes, fault: str, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_training_takes_folders_as_they_are(tmp_path: Path) -> None:
 
 
 def labels_of(folder: Path, out: Path, names: list[str]) -> None:
-    for job in jobs.plan([folder / n for n in names], out, ("half",), root=folder, suffixes=formats.LABELS):
+    for job in jobs.plan_jobs([folder / n for n in names], out, [formats.FORMATS["half"]], root=folder):
         depth(job.outputs["half"])
 
 
@@ -206,7 +206,7 @@ def test_a_folder_without_any_says_what_is_wanted(tmp_path: Path) -> None:
         find_pairs(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "why"), [("{", "is no JSON"), ('{"picture": "a", "depth": {}}', "names no file")])
+@pytest.mark.parametrize(("text", "why"), [("{", "is not JSON"), ('{"picture": "a", "depth": {}}', "names no file")])
 def test_a_damaged_description_is_named(tmp_path: Path, text: str, why: str) -> None:
     described(tmp_path, "a")
     (tmp_path / "b.json").write_text(text)

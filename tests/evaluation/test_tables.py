@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
+from dacli.cli.tables import build_table
 from dacli.evaluation import tables
 
 RECORDS = [
@@ -20,7 +21,7 @@ SCORES = ["ordinal", "abs_rel"]
 
 def printed(records: list[dict[str, object]], scores: list[str]) -> list[list[str]]:
     file = io.StringIO()
-    Console(file=file, width=200).print(tables.table(records, scores))
+    Console(file=file, width=200).print(build_table(records, scores, tables.format_score))
     return [line.split() for line in file.getvalue().splitlines() if line.strip()]
 
 

@@ -56,7 +56,7 @@ def test_units(text: str | None, unit: float | str | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "feet", "0", "-1", "nan", "inf", "1e9", "hypersim", "label", "1/cm"])
 def test_what_is_no_unit_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match=rf"--unit {text} ?is no unit of depth: give m, cm, mm, 1/m or"):
+    with pytest.raises(UsageError, match=rf"--unit {text} ?is not a unit of depth: give m, cm, mm, 1/m or"):
         parse_depth_unit(text)
 
 

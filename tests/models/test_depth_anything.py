@@ -111,6 +111,7 @@ def test_vitb_predicts_what_the_reference_predicts() -> None:
 
 
 @pytest.mark.usefixtures("freed")
+@pytest.mark.slow
 def test_vitl_predicts_what_the_reference_predicts() -> None:
     weights = weights_of("vitl")
     for name in ("vitl_relative_60x90_112", "vitl_relative_90x60_126"):

@@ -1,15 +1,19 @@
 """The table of output formats: what `--save` takes, and how a new row becomes an output everywhere."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dacli.errors import UsageError
+from dacli.errors import DacliError, UsageError
+from dacli.io.records import DepthScale
 from dacli.outputs import formats
 from dacli.outputs.formats import FORMATS, OutputFormat, parse_formats
+from dacli.outputs.style import DepthStyle
 from dacli.outputs.view import DepthView
 from tests.support.commands import SMALL, Run, photo
 
@@ -61,7 +65,7 @@ def test_a_new_kind_of_output_is_one_row(dacli: Run, home: Path, monkeypatch: py
         draw=draw,
         encode=formats.encode_as_png(draw),
     )
-    monkeypatch.setitem(FORMATS, row.name, row)  # type: ignore[arg-type]
+    monkeypatch.setitem(FORMATS, row.name, row)
     photo(home / "a.png")
     run = dacli("image", "a.png", *SMALL, "--save", "nearer-half,npy", "--json")
     assert run.objects[0]["outputs"] == {"nearer-half": "a_nearer.png", "npy": "a_depth.npy"}
@@ -69,3 +73,17 @@ def test_a_new_kind_of_output_is_one_row(dacli: Run, home: Path, monkeypatch: py
     assert np.array_equal(np.asarray(Image.open(home / "a_nearer.png")) > 0, depth > np.median(depth))
     assert dacli("image", "a.png", *SMALL, "--save", "nearer-half,npy", "--json").objects[0]["kept"]
     assert "nearer-half" in dacli("image", "a.png", "--save", "nearer").err[0]
+
+
+def view(depth: NDArray[np.float32]) -> DepthView:
+    scale = DepthScale(0, 1)
+    record: Any = None
+    return DepthView(depth=depth, record=record, style=DepthStyle(), scale8=scale, scale16=scale)
+
+
+def test_labels_are_float16_and_depth_beyond_it_is_named() -> None:
+    found = np.load(io.BytesIO(FORMATS["half"].encode(view(np.array([[0, 1 / 3, 65504]], np.float32)))))
+    assert found.dtype == np.float16
+    np.testing.assert_allclose(found, [[0, 1 / 3, 65504]], rtol=1e-3)
+    with pytest.raises(DacliError, match="reaches 70000, beyond float16"):
+        FORMATS["half"].encode(view(np.array([[1, 70000]], np.float32)))

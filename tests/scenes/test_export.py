@@ -203,8 +203,8 @@ def test_a_description_that_is_none_is_not_replaced(tmp_path: Path) -> None:
         (SceneOrder(1, (64, 64), ("npy", "exr")), "cannot save 'exr'"),
         (SceneOrder(1, (64, 64), ()), "names no kind"),
         (SceneOrder(1, (64, 64), ("npy",), "fly"), "no motion 'fly': choose one of still, pan"),
-        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, 0.0), "--fps 0 is no rate"),
-        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, float("nan")), "--fps nan is no rate"),
+        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, 0.0), "--fps 0 is not a rate"),
+        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, float("nan")), "--fps nan is not a rate"),
     ],
 )
 def test_what_cannot_be_rendered_is_told_first(order: SceneOrder, why: str) -> None:

@@ -7,12 +7,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dacli.errors import DacliError
-from dacli.models import registry, tiny
+from dacli.models import tiny
 from dacli.models.depth_anything import DepthAnything
+from dacli.models.spec import DepthModel
 from dacli.models.tiny import Tiny
 from dacli.training.initialization import (
     TokenRecorder,
-    encoder_of,
     is_encoder_parameter,
     last_convolution,
     network_from_file,
@@ -89,7 +89,7 @@ def test_an_encoder_with_registers_is_no_encoder_of_these_networks(tmp_path: Pat
 @pytest.mark.parametrize("encoder", ["tiny", "vits"])
 def test_metres_begin_in_the_order_of_the_relative_depth(encoder: str, tmp_path: Path) -> None:
     path = tmp_path / "weights"
-    relative: registry.DepthModel
+    relative: DepthModel
     if encoder == "tiny":
         tiny_file(path)
         relative, size = tiny.load_tiny(path).eval(), 64
@@ -113,9 +113,9 @@ def test_metric_weights_say_so_themselves_and_are_gone_on_from(tmp_path: Path) -
     loaded = tiny.load_tiny(path)
     assert loaded.max_depth == 20
     assert torch.equal(network(picture(64)), loaded(picture(64)))
-    with pytest.raises(DacliError, match=r"metres\.safetensors gives metres"):
+    with pytest.raises(DacliError, match=r"metres\.safetensors predicts metres"):
         network_from_file(path, None, None)
-    with pytest.raises(DacliError, match=r"metres\.safetensors gives metres"):
+    with pytest.raises(DacliError, match=r"metres\.safetensors predicts metres"):
         network_from_file(path, None, 80.0)
 
 
@@ -130,12 +130,12 @@ def test_another_encoder_is_named(tmp_path: Path) -> None:
 
 
 def test_features_are_the_last_tokens_of_the_encoder() -> None:
-    seen = TokenRecorder(encoder_of(vits()))
-    maps = encoder_of(vits())(picture(56))[-1]
+    seen = TokenRecorder(vits().token_layer())
+    maps = vits().feature_encoder()(picture(56))[-1]
     torch.testing.assert_close(seen.tokens, maps.flatten(2).mT)
     torch.manual_seed(4)
     small = Tiny().eval()
-    seen = TokenRecorder(encoder_of(small))
+    seen = TokenRecorder(small.token_layer())
     small(picture(64))
     assert seen.tokens.shape == (2, 4, 256)
 

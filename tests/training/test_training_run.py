@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dacli.errors import DacliError, StopError
 from dacli.inference import preprocess
 from dacli.models import tiny
+from dacli.models.spec import DepthModel
 from dacli.models.tiny import Tiny
 from dacli.scenes.layouts import Layout, make_scene, render_layouts
 from dacli.training import data, loop, recipes
@@ -234,6 +235,7 @@ def test_a_loss_that_is_no_number_ends_the_training_before_it_is_saved(tmp_path:
 
 def test_features_are_held_to_those_of_the_encoder_before_training() -> None:
     run, plan = fresh(), course(objective=STUDENT)
+    assert isinstance(run.model, DepthModel)
     alignment = FeatureAlignment(run.model)
     batch = scenes_at_64()[0][:2], scenes_at_64()[1][:2]
     run.model.eval()  # both see the same statistics

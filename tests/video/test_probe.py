@@ -173,9 +173,9 @@ def test_what_is_no_clip(tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     assert fault(tmp_path / "empty.mp4") == "is empty"
     (tmp_path / "text.mp4").write_text("hello")
-    assert fault(tmp_path / "text.mp4") == "is no video that ffmpeg can read (moov atom not found)"
+    assert fault(tmp_path / "text.mp4") == "is not a video that ffmpeg can read (moov atom not found)"
     (tmp_path / "noise.mkv").write_bytes(np.random.default_rng(1).bytes(5000))
-    assert fault(tmp_path / "noise.mkv").startswith("is no video that ffmpeg can read (")
+    assert fault(tmp_path / "noise.mkv").startswith("is not a video that ffmpeg can read (")
     sound = make(tmp_path / "sound.mp4", "-c:a", "aac", source="sine=d=0.2")
     assert fault(sound) == "has no video stream, only audio"
     assert fault(truncated(make(tmp_path / "cut.mp4", *H264), 0.5)) == "is truncated: its index (moov) is missing"
@@ -240,7 +240,7 @@ def test_a_stalled_ffmpeg_is_no_reason_to_wait(tmp_path: Path, monkeypatch: pyte
     path = make(tmp_path / "a.mp4", *H264, frames=1)
     footage.impostor(tmp_path, monkeypatch, "exec sleep 100")
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.2)
-    assert fault(path) == "is no video that ffmpeg can read (ffmpeg stalled for 0.2 s)"
+    assert fault(path) == "is not a video that ffmpeg can read (ffmpeg stalled for 0.2 s)"
 
 
 def test_parts_of_a_clip(tmp_path: Path) -> None:

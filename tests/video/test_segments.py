@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dacli.errors import DacliError
-from dacli.outputs.formats import CLIP_KINDS
+from dacli.outputs.formats import FORMATS
 from dacli.video import decoding, ffmpeg, probe, segments
 from dacli.video.probe import Clip
 from dacli.video.segments import ClipWriter
@@ -35,7 +35,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def outputs(folder: Path, *kinds: str) -> dict[str, Path]:
-    return {kind: folder / f"a{CLIP_KINDS[kind]}" for kind in kinds or KINDS}
+    return {kind: folder / f"a{FORMATS[kind].clip_suffix}" for kind in kinds or KINDS}
 
 
 def drawn(rgb: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

@@ -28,8 +28,8 @@ from dacli.io import files
 from dacli.models import tiny
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.spec import DepthModel
-from dacli.models.tiny import Tiny
 from tests.models.test_depth_anything import build, weights_of
+from tests.support.models import ConvolutionModel
 
 SIZES = ((42, 70), (98, 56), (112, 112))
 BF16 = pytest.mark.skipif(not has_fast_bf16(), reason="this CPU has no bf16")
@@ -80,8 +80,9 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def small() -> Tiny:
-    return tiny.load_tiny().requires_grad_(requires_grad=False)
+def small() -> ConvolutionModel:
+    torch.manual_seed(0)
+    return ConvolutionModel().eval().requires_grad_(requires_grad=False)
 
 
 # --- the same depth as torch gives ---
@@ -101,12 +102,12 @@ def check_equality(network: DepthModel, bf16: float = 1e-2) -> None:
             assert relative_error(made, by_torch(network, x)) <= tolerance, (precision, size)
 
 
-@pytest.mark.parametrize("encoder", ["tiny", "vits", "vitb"])
+@pytest.mark.parametrize("encoder", ["tiny", "vits", pytest.param("vitb", marks=pytest.mark.slow)])
 def test_every_size_and_batch_agrees_with_torch(encoder: str) -> None:
     check_equality(named(encoder))
 
 
-@pytest.mark.parametrize(("version", "depth"), [("v1", None), ("v2", 20.0), ("v2", 80.0)])
+@pytest.mark.parametrize(("version", "depth"), [("v1", None), ("v2", 20.0)])
 def test_v1_and_metres_agree_with_torch(version: str, depth: float | None) -> None:
     network, x = named("vits", version, depth), pictures(56, 84)
     assert relative_error(OpenVINOEngine(network, plan()).forward(x), by_torch(network, x)) <= 1e-5
@@ -129,14 +130,14 @@ def test_bf16_is_nearer_to_float32_than_torchs_bf16() -> None:
     assert len(np.unique(half)) > 20 * 256
 
 
-def test_float32_is_what_an_overflow_gets(small: Tiny) -> None:
+def test_float32_is_what_an_overflow_gets(small: ConvolutionModel) -> None:
     engine = OpenVINOEngine(small, plan("bf16" if has_fast_bf16() else "fp32"))
     exact, x = engine.in_float32(), pictures(96, 64)
     assert (engine.plan.precision != "fp32", exact.plan.precision) == (bool(has_fast_bf16()), "fp32")
     assert relative_error(exact.forward(x), by_torch(small, x)) <= 1e-5
 
 
-def test_a_predictor_takes_the_engine_of_its_plan(small: Tiny) -> None:
+def test_a_predictor_takes_the_engine_of_its_plan(small: ConvolutionModel) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     made, expected = (
         build_predictor(small, plan("fp32", name), 64).predict([photo])[0] for name in ("openvino", "torch")
@@ -146,7 +147,7 @@ def test_a_predictor_takes_the_engine_of_its_plan(small: Tiny) -> None:
     assert np.linalg.norm(made.depth - expected.depth) <= 1e-4 * np.linalg.norm(expected.depth)
 
 
-def test_training_weights_do_not_disturb(small: Tiny) -> None:
+def test_training_weights_do_not_disturb(small: ConvolutionModel) -> None:
     trained = copy.deepcopy(small).train().requires_grad_()
     x = pictures(64, 64)
     assert relative_error(OpenVINOEngine(trained, plan()).forward(x), by_torch(small, x)) <= 1e-5
@@ -194,7 +195,9 @@ def test_threads_that_are_the_first_to_use_openvino_do_not_wait_for_each_other()
     subprocess.run([sys.executable, "-c", FIRST], check=True, timeout=60)
 
 
-def test_memory_is_given_back_between_passes_and_never_in_one(small: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_given_back_between_passes_and_never_in_one(
+    small: ConvolutionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine, x, released = OpenVINOEngine(small, plan(), streams=2), pictures(64, 96), []
     expected, whole = engine.forward(x), engine.compiled.release_memory
     monkeypatch.setattr(engine.compiled, "release_memory", lambda: released.append(whole()))
@@ -208,7 +211,7 @@ def test_memory_is_given_back_between_passes_and_never_in_one(small: Tiny, monke
     assert engine.idle.qsize() == 2
 
 
-def test_results_are_the_callers_own(small: Tiny) -> None:
+def test_results_are_the_callers_own(small: ConvolutionModel) -> None:
     engine = OpenVINOEngine(small, plan())
     first, second = engine.forward(pictures(64, 64)), pictures(64, 96)
     before = first.clone()
@@ -220,7 +223,7 @@ def test_results_are_the_callers_own(small: Tiny) -> None:
     assert torch.equal(first, before)
 
 
-def test_a_view_of_another_layout_goes_through_too(small: Tiny) -> None:
+def test_a_view_of_another_layout_goes_through_too(small: ConvolutionModel) -> None:
     engine, x = OpenVINOEngine(small, plan()), pictures(64, 96)
     turned = x.to(memory_format=torch.channels_last)
     assert torch.equal(engine.forward(turned), engine.forward(x))
@@ -249,7 +252,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_a_network_is_converted_once_for_all_precisions_and_streams(
-    small: Tiny, cache: Path, conversions: list[Any]
+    small: ConvolutionModel, cache: Path, conversions: list[Any]
 ) -> None:
     x = pictures(64, 96)
     first = OpenVINOEngine(small, plan()).forward(x)
@@ -263,7 +266,9 @@ def test_a_network_is_converted_once_for_all_precisions_and_streams(
 
 
 @BF16
-def test_the_cache_changes_no_bit_of_bf16_whoever_wrote_it(small: Tiny, conversions: list[Any], cache: Path) -> None:
+def test_the_cache_changes_no_bit_of_bf16_whoever_wrote_it(
+    small: ConvolutionModel, conversions: list[Any], cache: Path
+) -> None:
     x = pictures(64, 96)
     converted = OpenVINOEngine(small, plan("bf16")).forward(x)
     from_bf16 = OpenVINOEngine(small, plan("bf16")).forward(x)
@@ -277,7 +282,7 @@ def test_the_cache_changes_no_bit_of_bf16_whoever_wrote_it(small: Tiny, conversi
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "zeros", "one bit", "garbage", "a folder"])
 def test_a_damaged_file_in_the_cache_is_made_anew(
-    small: Tiny, cache: Path, conversions: list[Any], damage: str
+    small: ConvolutionModel, cache: Path, conversions: list[Any], damage: str
 ) -> None:
     x = pictures(64, 96)
     first = OpenVINOEngine(small, plan()).forward(x)
@@ -303,7 +308,9 @@ def test_a_damaged_file_in_the_cache_is_made_anew(
     assert len(conversions) == (3 if damage == "a folder" else 2)
 
 
-def test_a_file_that_openvino_itself_refuses_is_made_anew(small: Tiny, cache: Path, conversions: list[Any]) -> None:
+def test_a_file_that_openvino_itself_refuses_is_made_anew(
+    small: ConvolutionModel, cache: Path, conversions: list[Any]
+) -> None:
     OpenVINOEngine(small, plan())
     path = cache / kept(cache)[0]
     openvino_engine.write_to_cache(b"whole, but nothing that OpenVINO knows", path)
@@ -311,11 +318,11 @@ def test_a_file_that_openvino_itself_refuses_is_made_anew(small: Tiny, cache: Pa
     assert len(conversions) == 2
 
 
-def test_other_weights_do_not_find_these(small: Tiny, conversions: list[Any]) -> None:
+def test_other_weights_do_not_find_these(small: ConvolutionModel, conversions: list[Any]) -> None:
     x = pictures(64, 96)
     OpenVINOEngine(small, plan())
     other = copy.deepcopy(small)
-    other.get_parameter("out.2.bias").data += 0.25
+    other.get_parameter("out.bias").data += 0.25
     assert relative_error(OpenVINOEngine(other, plan()).forward(x), by_torch(other, x)) <= 1e-5
     assert len(conversions) == 2
 
@@ -327,7 +334,7 @@ def test_networks_of_the_same_weights_are_told_apart() -> None:
 
 
 def test_another_version_takes_the_place_of_the_last(
-    small: Tiny, cache: Path, conversions: list[Any], monkeypatch: pytest.MonkeyPatch
+    small: ConvolutionModel, cache: Path, conversions: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     OpenVINOEngine(small, plan())
     before = kept(cache)
@@ -340,7 +347,9 @@ def test_another_version_takes_the_place_of_the_last(
     assert "0123456789abcdef-0.blob" in kept(cache)
 
 
-def test_without_a_cache_it_works_all_the_same(small: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cache_it_works_all_the_same(
+    small: ConvolutionModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setenv("DACLI_CACHE", str(tmp_path / "taken"))
     x = pictures(64, 96)
@@ -348,7 +357,9 @@ def test_without_a_cache_it_works_all_the_same(small: Tiny, tmp_path: Path, monk
     assert (tmp_path / "taken").read_text() == "a file"
 
 
-def test_a_full_disk_leaves_nothing_half_written(small: Tiny, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing_half_written(
+    small: ConvolutionModel, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -358,7 +369,7 @@ def test_a_full_disk_leaves_nothing_half_written(small: Tiny, cache: Path, monke
     assert not files.unfinished_files
 
 
-def test_no_room_for_the_conversion_is_one_line(small: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_for_the_conversion_is_one_line(small: ConvolutionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -380,7 +391,7 @@ class Short:
         )
 
 
-def test_short_memory_has_a_name_and_the_request_is_free_again(small: Tiny) -> None:
+def test_short_memory_has_a_name_and_the_request_is_free_again(small: ConvolutionModel) -> None:
     engine = OpenVINOEngine(small, plan())
     good = engine.idle.get()
     bad: Any = Short()
@@ -393,7 +404,7 @@ def test_short_memory_has_a_name_and_the_request_is_free_again(small: Tiny) -> N
     assert engine.forward(pictures(64, 96)).isfinite().all()
 
 
-def test_a_fault_of_openvino_is_not_taken_for_short_memory(small: Tiny) -> None:
+def test_a_fault_of_openvino_is_not_taken_for_short_memory(small: ConvolutionModel) -> None:
     engine = OpenVINOEngine(small, plan())
     with pytest.raises(RuntimeError, match="incompatible"):
         engine.forward(torch.zeros(1, 4, 64, 96))
@@ -403,8 +414,8 @@ def test_a_fault_of_openvino_is_not_taken_for_short_memory(small: Tiny) -> None:
 def test_its_makers_are_told_nothing(tmp_path: Path) -> None:
     code = (
         "import threading; from dacli.inference.engines.openvino_engine import *; "
-        "from dacli.models import tiny; from dacli.inference import device; "
-        "OpenVINOEngine(tiny.load_tiny(), device.resolve_plan('cpu', engine='openvino')); "
+        "from dacli.models import tiny; from dacli.inference import planning; "
+        "OpenVINOEngine(tiny.load_tiny(), planning.resolve_plan('cpu', engine='openvino')); "
         "print(sys.modules['openvino_telemetry'], threading.active_count())"
     )
     home = {name: str(tmp_path / "home") for name in ("HOME", "USERPROFILE")}
@@ -414,7 +425,9 @@ def test_its_makers_are_told_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_an_installation_that_does_not_load_is_one_line(small: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_that_does_not_load_is_one_line(
+    small: ConvolutionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delitem(sys.modules, "dacli.inference.engines.openvino_engine")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(DacliError, match="OpenVINO cannot be loaded") as caught:

@@ -133,6 +133,7 @@ def at_size(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(DepthAnything, "spec", property(lambda self: dataclasses.replace(spec(self), native_size=size)))
 
 
+@pytest.mark.slow
 def test_a_transformer_is_quantised_but_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
     at_size(monkeypatch, 56)
     monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)
