@@ -78,7 +78,7 @@ def describe_compute() -> list[tuple[str, str]]:
 
 
 def describe_openvino() -> str:
-    """The version of OpenVINO, or how to get it."""
+    """Return the version of OpenVINO, or how to get it."""
     if device.is_installed("openvino"):
         return installed_version("openvino")
     return "missing: pip install 'dacli[openvino]', the faster engine on a CPU"

@@ -86,8 +86,9 @@ def choose_model(encoder: str | None, model: str, weights: Path | None) -> Model
     if encoder is not None and encoder not in names:
         raise UsageError(f"unknown encoder {encoder!r}", f"{suggest(encoder, names)}choose one of {', '.join(names)}")
     if encoder is not None and model not in (known := family_named(encoder).models):
-        detail = "" if any(MODELS[each] for each in known) else ", it gives relative depth only"
-        raise UsageError(f"{encoder} has no {model} model{detail}", "leave --model out, or choose --encoder vits")
+        detail = "" if any(MODELS[each] for each in known) else ", which predicts relative depth"
+        fault = f"there is no {model} model of {encoder}{detail}"
+        raise UsageError(fault, "leave --model out, or choose --encoder vits")
     return ModelChoice(encoder, model, weights)
 
 

@@ -402,11 +402,11 @@ def test_depth_lies_where_one_pass_lays_it(*, align_corners: bool) -> None:
 
 def test_a_large_photo_costs_a_canvas_and_not_more() -> None:
     rgb = np.zeros((1500, 2000, 3), np.uint8)
-    tiles = plan_tiles(1500, 2000, 1500, NATIVE, PATCH)
+    tiles = plan_tiles(1500, 2000, 1500, 256, PATCH)
     small = tiling.shrink_to_canvas(rgb, tiles.canvas)
     shown = normalize_image(small, tiles.base)
     tracemalloc.start()
-    refine_with_tiles(small, shown, seen, tiles, batch=4)
+    refine_with_tiles(small, shown, seen, tiles)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     canvas = tiles.canvas[0] * tiles.canvas[1]

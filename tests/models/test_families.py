@@ -58,7 +58,7 @@ def test_a_family_reads_its_own_downloads(monkeypatch: pytest.MonkeyPatch, tmp_p
     found = registry.open_model(choice, half=False, log=ignore_log, progress=ignore_download)
     assert isinstance(found.network, Brightness)
     assert (found.encoder, found.model, found.weights) == ("brightness", "v2", "b.pth")
-    with pytest.raises(UsageError, match="brightness has no outdoor model: leave --model out"):
+    with pytest.raises(UsageError, match="there is no outdoor model of brightness: leave --model out"):
         registry.choose_model("brightness", "outdoor", None)
 
 
