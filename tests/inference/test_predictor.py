@@ -331,8 +331,13 @@ class Whole(Stub):
 
     @property
     def spec(self) -> ModelSpec:
-        own = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "resize_rule": lambda _h, _w, size, _m: (size, size)}
-        return dataclasses.replace(super().spec, tiles_allowed=False, **own)
+        return dataclasses.replace(
+            super().spec,
+            tiles_allowed=False,
+            resize_rule=lambda _height, _width, size, _multiple: (size, size),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+        )
 
 
 def test_size_and_normalisation_are_those_of_the_specification() -> None:

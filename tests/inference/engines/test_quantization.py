@@ -38,7 +38,9 @@ QUANTIZE = """
 import sys
 from dacli.models import tiny
 from dacli.inference.planning import resolve_plan
+from dacli.inference.engines import quantization
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
+quantization.CALIBRATION_SCENES = 4  # one of each format: enough for the scores below
 OpenVINOEngine(tiny.load_tiny(), resolve_plan("cpu", "int8"), log=lambda line: print(line, file=sys.stderr))
 print("nncf" in sys.modules, sys.modules["openvino_telemetry"])
 """
