@@ -19,8 +19,9 @@ from dacli import types
 from dacli.evaluation import metrics
 from dacli.inference import device, planning, tiling
 from dacli.inference.engines.torch_engine import TorchEngine
-from dacli.inference.preprocess import MEAN, STD, network_size, normalize_image, resize_to_source
+from dacli.inference.preprocess import MEAN, STD, normalize_image, resize_to_source
 from dacli.models import tiny
+from dacli.models.spec import network_size
 from dacli.scenes import layouts
 from dacli.scenes.furniture import add_fence, add_person
 from dacli.scenes.parts import Parts

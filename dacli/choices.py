@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-Quantity = Literal["inverse depth", "metres"]
+Quantity = Literal["inverse depth", "metres", "depth"]  # the last of no fixed scale, near = small
 Near = Literal["white", "black"]
 TileMode = Literal["auto", "on", "off"]
 SteadyMode = Literal["on", "off", "two-pass"]

@@ -1,4 +1,4 @@
-"""The one streaming primitive: threads that make things ahead of their taker, in order, within a bound of bytes."""
+"""Stages in threads that work ahead of their consumer, in order, within a limit of bytes."""
 
 import threading
 import time
@@ -9,21 +9,19 @@ from dacli.memory import HeapTrimmer
 
 SourceItem = TypeVar("SourceItem")
 MadeItem = TypeVar("MadeItem")
-BYTES_AHEAD = (
-    32 << 20
-)  # bytes that may wait between two stages, for each picture of a batch: more only hold more memory
-CLOSE_SECONDS = 1.5  # seconds that close() waits for threads; one in a long forward pass ends by itself with its item
+BYTES_AHEAD = 32 << 20  # that may wait between two stages, for each picture of a batch: more is no faster
+CLOSE_SECONDS = 1.5  # that close() waits for threads; a thread in a long forward pass ends by itself with its item
 _NAME = "dacli-ahead"
-interrupt_event = threading.Event()  # a signal asked for the end
+interrupt_event = threading.Event()  # set by a signal that asks the run to end
 
 
 class Prefetch(Generic[SourceItem, MadeItem]):
-    """What `make` makes of each item, in the order of the items, made ahead by threads.
+    """The results of `make` for each item, in the order of the items, computed ahead by threads.
 
-    At most `limit` bytes, as `weigh` counts them, wait to be taken (or one result alone; with several threads, besides
-    the next one), and each thread works on one more. An exception on either side ends both: that of the items or of
-    `make` is raised when what came before it is taken. Threads start when the first thing is asked for; close() ends
-    them.
+    At most `limit` bytes, as measured by `weigh`, wait to be taken (or one result alone; with several threads the next
+    result comes on top), and each thread holds one more. An exception on either side ends both: one of the items or of
+    `make` is raised after all results before it are taken. Threads start when the first result is asked for; close()
+    ends them.
     """
 
     def __init__(
@@ -42,9 +40,9 @@ class Prefetch(Generic[SourceItem, MadeItem]):
         self.given = 0  # items taken from the source, under its lock
         self.waiting: dict[int, tuple[MadeItem, int]] = {}
         self.weight = 0
-        self.wanted = 0  # the number of the thing to be taken next
-        self.end: int | None = None  # how many things there are, as soon as that is known
-        self.error: BaseException | None = None  # what ended it before its time
+        self.wanted = 0  # the number of the result to be taken next
+        self.end: int | None = None  # how many results there are, as soon as that is known
+        self.error: BaseException | None = None  # what ended it early
         self.closed = False
 
     def __iter__(self) -> Self:
@@ -55,7 +53,7 @@ class Prefetch(Generic[SourceItem, MadeItem]):
         with self.changed:
             raise_if_interrupted()
             while not self.changed.wait_for(self.ready, timeout=1):
-                raise_if_interrupted()  # on Windows Ctrl-C is only heard between waits
+                raise_if_interrupted()  # on Windows Ctrl-C is only noticed between waits
             if self.wanted not in self.waiting or self.closed:
                 self.give_up()
             made, weight = self.waiting.pop(self.wanted)
@@ -80,7 +78,7 @@ class Prefetch(Generic[SourceItem, MadeItem]):
                 thread.start()
 
     def fill(self) -> None:
-        """Take, make and put until the items end, the taker has gone, or something fails."""
+        """Take items and put results until the items end, the stage is closed, or something fails."""
         while True:
             with self.source:
                 index = self.given
@@ -91,13 +89,13 @@ class Prefetch(Generic[SourceItem, MadeItem]):
                 except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that takes
                     return self.finish(index, None if isinstance(error, StopIteration) else error)
                 self.given += 1
-            if self.closed:  # a generator may let out what it had gathered when the stage that it takes from is closed
+            if self.closed:  # a generator may yield what it has gathered when the stage before it is closed
                 return None
             try:
                 made = self.make(item)
                 del item
                 self.put(index, made, self.weigh(made))
-                del made  # while this thread waits for the next item nothing of the last one stays in memory
+                del made  # or it would stay in memory while this thread waits for the next item
             except BaseException as error:  # noqa: BLE001
                 return self.finish(index, error)
 
@@ -115,32 +113,32 @@ class Prefetch(Generic[SourceItem, MadeItem]):
         return self.end is not None and index >= self.end
 
     def finish(self, end: int, error: BaseException | None) -> None:
-        """Nothing follows after `end` things; of several ends the first one counts."""
+        """End after `end` results; of several ends the first one counts."""
         with self.changed:
             if self.end is None or end < self.end:
                 self.end, self.error = end, error
             self.changed.notify_all()
 
     def stop(self) -> None:
-        """Ask the threads and the thread that waits for the next thing to leave, without waiting for them."""
+        """Ask the threads, and those who wait for a result, to stop, without waiting for them."""
         with self.changed:
             self.closed = True
             self.waiting.clear()
             self.changed.notify_all()
 
     def close(self, patience: float = CLOSE_SECONDS) -> bool:
-        """Stop, wait for the threads and then close the items; False if a thread is still busy with its last one."""
+        """Stop, wait for the threads and then close the items; return False if a thread is still busy."""
         return close_stages([self], patience)
 
 
 def close_stages(stages: list[Prefetch[Any, Any]], patience: float = CLOSE_SECONDS) -> bool:
-    """Stop stages that take from one another, and wait for their threads; False if one is still busy."""
+    """Stop stages that take from one another, and wait for their threads; return False if one is still busy."""
     for stage in stages:
         stage.stop()
     until = time.monotonic() + patience
     threads = [thread for stage in stages for thread in stage.threads]
     for thread in threads:
-        if thread.is_alive():  # an interrupt may come between the starts of two
+        if thread.is_alive():  # an interrupt may have come before all were started
             thread.join(max(0, until - time.monotonic()))
     if any(thread.is_alive() for thread in threads):
         return False
@@ -151,7 +149,7 @@ def close_stages(stages: list[Prefetch[Any, Any]], patience: float = CLOSE_SECON
 
 
 def take_and_close(stages: list[Prefetch[Any, Any]], last: Iterator[MadeItem]) -> Generator[MadeItem, None, None]:
-    """Yield what comes out at the end of stages; however it ends, all of them are closed."""
+    """Yield the results of the last stage; however it ends, all stages are closed."""
     heaps = HeapTrimmer()
     try:
         for made in last:
@@ -162,13 +160,16 @@ def take_and_close(stages: list[Prefetch[Any, Any]], last: Iterator[MadeItem]) -
 
 
 def on_interrupt(*_: object) -> NoReturn:
-    """Handle a signal: raise_if_interrupted() raises it again, because Python drops what is raised in a destructor."""
+    """Raise KeyboardInterrupt for a signal, and remember it.
+
+    Python drops exceptions raised inside a __del__; raise_if_interrupted() raises it again.
+    """
     interrupt_event.set()
     raise KeyboardInterrupt
 
 
 def raise_if_interrupted() -> None:
-    """Raise KeyboardInterrupt in the main thread if a signal asked for it."""
+    """Raise KeyboardInterrupt in the main thread if a signal came."""
     if interrupt_event.is_set() and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
 

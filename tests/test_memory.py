@@ -25,16 +25,17 @@ for thread in threads: thread.join()
 libc.malloc_stats()
 """
 FREED = """
-import time
+from dacli import memory
 from dacli.memory import HeapTrimmer
 def resident(): return int(open("/proc/self/statm").read().split()[1]) * 4096
+memory.TRIM_INTERVAL = 600
 heaps = HeapTrimmer()
 arrays = [bytearray(b"x") * 100_000 for _ in range(2000)]
 del arrays[:-1]  # what is left lies at the end, so that nothing below it goes back by itself
 before = resident()
 heaps.give_back()
 soon = resident()
-time.sleep(0.3)
+memory.TRIM_INTERVAL = 0
 heaps.give_back()
 print(before, soon, resident())
 """

@@ -39,7 +39,7 @@ def diagnose_machine() -> list[tuple[str, str]]:
         (
             "NNCF",
             installed_version("nncf")
-            if device.has_nncf()
+            if device.is_installed("nncf")
             else "missing: pip install 'dacli[int8]' for --precision int8",
         ),
         ("ffmpeg", describe_ffmpeg()),
@@ -79,7 +79,7 @@ def describe_compute() -> list[tuple[str, str]]:
 
 def describe_openvino() -> str:
     """Return the version of OpenVINO, or how to get it."""
-    if device.has_openvino():
+    if device.is_installed("openvino"):
         return installed_version("openvino")
     return "missing: pip install 'dacli[openvino]', the faster engine on a CPU"
 

@@ -72,7 +72,7 @@ def read_compared_depth(path: Path) -> ComparedDepth:
     else:
         decoded, record = records.decode_depth(*images.read_depth16(path), display_path(path))
         depth, quantity = decoded.astype(np.float64), record.quantity
-    inverse = 1 / np.maximum(depth, SMALLEST_METRES) if quantity == "metres" else depth
+    inverse = 1 / np.maximum(depth, SMALLEST_METRES) if quantity != "inverse depth" else depth
     if not np.isfinite(inverse).all():
         raise DacliError(f"{display_path(path)} holds numbers that are not finite", "make it again")
     return inverse

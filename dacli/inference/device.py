@@ -17,7 +17,7 @@ CONTAINER_FOLDER = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """Where and how the network runs; `half_weights`: half-size checkpoint files are welcome."""
+    """Where and how the network runs, and why; with `half_weights`, a half-size checkpoint file will do."""
 
     device: str
     engine: str
@@ -34,18 +34,13 @@ class ExecutionPlan:
         return types[("bf16" if has_fast_bf16() else "fp32") if self.precision == "int8" else self.precision]
 
 
-def has_openvino() -> bool:
-    """Return whether OpenVINO is installed; it is not loaded."""
-    return importlib.util.find_spec("openvino") is not None
-
-
-def has_nncf() -> bool:
-    """Return whether NNCF, which quantises for OpenVINO, is installed; it is not loaded."""
-    return importlib.util.find_spec("nncf") is not None
+def is_installed(package: str) -> bool:
+    """Return whether a package is installed; it is not loaded."""
+    return importlib.util.find_spec(package) is not None
 
 
 def has_fast_bf16() -> str:
-    """Return the CPU's instructions for bf16 products by name, or "" where it has none."""
+    """Return the name of the CPU's instructions for bf16 products, or "" if it has none."""
     import torch
 
     if torch.cpu._is_amx_tile_supported():
@@ -54,13 +49,13 @@ def has_fast_bf16() -> str:
 
 
 def compute_threads() -> int:
-    """Return how many threads compute: as many as OMP_NUM_THREADS says, or else as there are cores for them."""
+    """Return how many threads compute: OMP_NUM_THREADS, or else the number of usable cores."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return int(wanted) if wanted.isdecimal() and int(wanted) else usable_cores()
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may really use (affinity and container quota), not those of the machine."""
+    """Return how many cores this process may use, by its affinity and its container's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = CPU_QUOTA.read_text("ascii").split()
@@ -70,7 +65,7 @@ def usable_cores() -> int:
 
 
 def free_memory(device: str) -> int | None:
-    """Return bytes that an allocation on the device may take now, by the container's limit too; None if nobody says."""
+    """Return the bytes that can be allocated on a device now, within the container's limit; None if unknown."""
     import torch
 
     if device.startswith("cuda"):
@@ -85,6 +80,7 @@ def free_memory(device: str) -> int | None:
 
 
 def machine_free_memory() -> int | None:
+    """Return the bytes that the kernel reports as available; None if it does not."""
     try:
         return 1024 * int(re.findall(r"MemAvailable:\s*(\d+) kB", MEMORY_INFO.read_text("ascii"))[0])
     except (OSError, ValueError, IndexError):
@@ -92,7 +88,7 @@ def machine_free_memory() -> int | None:
 
 
 def container_free_memory() -> int | None:
-    """Return what is left to the container; its cache of files makes room when memory is asked for."""
+    """Return the bytes left within the container's limit, its cache of files counted as free; None without a limit."""
     try:
         limit, used = (int((CONTAINER_FOLDER / name).read_text("ascii")) for name in ("memory.max", "memory.current"))
         cached = re.findall(

@@ -4,26 +4,36 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from dacli.inference.engines.table import Engine
 
 
+@dataclass(frozen=True)
+class PooledEngine:
+    """An engine, and how many threads may use it at the same time."""
+
+    engine: Engine
+    width: int
+
+
 class EnginePool:
-    """Engines for threads: each engine is used by at most `width` threads at the same time.
+    """Engines for threads, one or several on each device.
 
     `batch_size` is how many pictures go together; where memory runs short it shrinks for what follows.
     """
 
-    def __init__(self, engines: Sequence[Engine], width: int, batch_size: int) -> None:
-        self.concurrency = width * len(engines)
-        self.first = engines[0]
+    def __init__(self, engines: Sequence[PooledEngine], batch_size: int) -> None:
+        self.first = engines[0].engine
+        self.concurrency = sum(each.width for each in engines)
         self._free: queue.SimpleQueue[Engine] = queue.SimpleQueue()
-        for engine in engines:
-            for _ in range(width):
-                self._free.put(engine)
-        self._lock = threading.Lock()
+        for each in engines:
+            for _ in range(each.width):
+                self._free.put(each.engine)
+        self._batch_lock = threading.Lock()
         self._batch_size = batch_size
         self._float32: dict[int, Engine] = {}
+        self._float32_locks = {id(each.engine): threading.Lock() for each in engines}
 
     @contextmanager
     def take(self) -> Iterator[Engine]:
@@ -41,12 +51,12 @@ class EnginePool:
 
     def shrink_batch(self, most: int) -> None:
         """Let at most so many pictures go together from now on."""
-        with self._lock:
+        with self._batch_lock:
             self._batch_size = min(self._batch_size, most)
 
     def in_float32(self, engine: Engine) -> Engine:
-        """Return the engine that computes in float32 with the same weights, made when it is first needed."""
-        with self._lock:
+        """Return the engine that computes in float32 with the same weights; it is made when it is first needed."""
+        with self._float32_locks[id(engine)]:
             if id(engine) not in self._float32:
                 self._float32[id(engine)] = engine.in_float32()
             return self._float32[id(engine)]

@@ -9,10 +9,9 @@ from dacli.choices import TileMode
 from dacli.inference import planning
 from dacli.inference.batching import measure_batch_size
 from dacli.inference.device import ExecutionPlan
-from dacli.inference.engine_pool import EnginePool
+from dacli.inference.engine_pool import EnginePool, PooledEngine
 from dacli.inference.engines.table import start_engine
 from dacli.inference.predictor import Predictor
-from dacli.inference.preprocess import network_size
 from dacli.inference.tiling import uses_tiles
 from dacli.models.registry import ModelChoice, OpenModel, open_model
 from dacli.models.spec import DepthModel, ModelSpec
@@ -50,20 +49,15 @@ def load_predictor(
     """
     plans = [planning.resolve_plan(name, precision, engine) for name in devices]
     opened: list[OpenModel] = []
-    engines = []
+    engines: list[PooledEngine] = []
     for plan in plans:
         found = open_model(choice, half=plan.half_weights, log=log, progress=download)
-        streams, _ = engine_streams(plan, found.network.spec, size, tile, pictures)
-        engines.append(start_engine(found.network, plan, streams, log))
+        engines.append(_start_engine(found.network, plan, size, tile, pictures, log))
         opened.append(found)
         log(describe_decision(found, plan, size, tile))
-    spec = opened[0].network.spec
-    _, width = engine_streams(plans[0], spec, size, tile, pictures)
-    seen = size or spec.native_size
-    tiled = uses_tiles(tile, seen, spec.largest_pass)
-    together = batch or min(measure_batch_size(each, batch_shape(spec, seen, tiled=tiled)) for each in engines)
-    predictor = Predictor(spec, EnginePool(engines, width, together), size=seen, tiled=tiled)
-    return LoadedPredictor(predictor, opened[0].encoder, opened[0].model, opened[0].weights)
+    first = opened[0]
+    predictor = _pool_engines(first.network.spec, engines, size, tile, batch)
+    return LoadedPredictor(predictor, first.encoder, first.model, first.weights)
 
 
 def build_predictor(
@@ -77,12 +71,25 @@ def build_predictor(
     log: Log = ignore_log,
 ) -> Predictor:
     """Return the predictor of a network that is in memory, on one device, for so many pictures."""
+    spec = network.spec
+    return _pool_engines(spec, [_start_engine(network, plan, size, tile, pictures, log)], size, tile, batch)
+
+
+def _start_engine(
+    network: DepthModel, plan: ExecutionPlan, size: int | None, tile: TileMode, pictures: int, log: Log
+) -> PooledEngine:
     streams, width = engine_streams(plan, network.spec, size, tile, pictures)
-    seen = size or network.spec.native_size
-    tiled = uses_tiles(tile, seen, network.spec.largest_pass)
-    engine = start_engine(network, plan, streams, log)
-    together = batch or measure_batch_size(engine, batch_shape(network.spec, seen, tiled=tiled))
-    return Predictor(network.spec, EnginePool([engine], width, together), size=seen, tiled=tiled)
+    return PooledEngine(start_engine(network, plan, streams, log), width)
+
+
+def _pool_engines(
+    spec: ModelSpec, engines: Sequence[PooledEngine], size: int | None, tile: TileMode, batch: int | None
+) -> Predictor:
+    seen = size or spec.native_size
+    tiled = uses_tiles(tile, seen, spec)
+    shape = batch_shape(spec, seen, tiled=tiled)
+    together = batch or min(measure_batch_size(each.engine, shape) for each in engines)
+    return Predictor(spec, EnginePool(engines, together), size=seen, tiled=tiled)
 
 
 def engine_streams(
@@ -94,14 +101,14 @@ def engine_streams(
     """
     seen = size or spec.native_size
     streams = planning.stream_count(plan, pictures)
-    if uses_tiles(tile, seen, spec.largest_pass) and seen > spec.native_size:
+    if uses_tiles(tile, seen, spec) and seen > spec.native_size:
         return planning.stream_count(plan, TILE_STREAMS), min(SHARED_BY, streams)
     return streams, streams
 
 
 def batch_shape(spec: ModelSpec, size: int, *, tiled: bool) -> tuple[int, int]:
     """Return the (h, w) that the batch is measured with: a picture of 3:4, or a tile."""
-    return network_size(3, 4, min(size, spec.native_size) if tiled else size, spec.multiple)
+    return spec.input_size(3, 4, min(size, spec.native_size) if tiled else size)
 
 
 def describe_decision(opened: OpenModel, plan: ExecutionPlan, size: int | None, tile: TileMode) -> str:
@@ -116,8 +123,8 @@ def describe_decision(opened: OpenModel, plan: ExecutionPlan, size: int | None, 
 
 
 def describe_tiles(spec: ModelSpec, size: int, tile: TileMode) -> str:
-    """Return what the line says of tiles, where they or one pass would be better; nothing where one pass is."""
+    """Return what the line says about tiles: where they are used, and where the other way is better."""
     best = spec.largest_pass
-    if uses_tiles(tile, size, best):
+    if uses_tiles(tile, size, spec):
         return f" in tiles of {spec.native_size}" + (f" (one pass is better up to {best})" if size <= best else "")
-    return f" in one pass (tiles are better above {best})" if size > best else ""
+    return f" in one pass (tiles are better above {best})" if spec.tiles_allowed and size > best else ""

@@ -15,30 +15,30 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 def resolve_plan(device_name: str = "auto", precision: str = "auto", engine: str = "auto") -> ExecutionPlan:
     """Return the plan for this machine.
 
-    Raises UsageError for unknown names, DacliError for a device that is not there.
+    Raises UsageError for names that do not exist, DacliError for a device or an engine that is not here.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
     if engine not in ("auto", *ENGINES):
         raise UsageError(f"unknown engine {engine!r}", f"choose one of auto, {', '.join(ENGINES)}")
-    place, why_device = choose_device("cpu" if (device_name, engine) == ("auto", "openvino") else device_name)
+    needed = ENGINES[engine].only_on if engine in ENGINES else ""
+    place, why_device = choose_device(needed if needed and device_name == "auto" else device_name)
     kind = place.partition(":")[0]
     arithmetic, why_precision = {"cpu": cpu_precision, "cuda": cuda_precision, "mps": mps_precision}[kind](precision)
-    target = EngineTarget(kind, arithmetic, bool(device.has_fast_bf16()), is_installed)
+    target = EngineTarget(kind, arithmetic, bool(device.has_fast_bf16()), device.is_installed)
     chosen, why_engine = choose_engine(engine, target)
     reason = "; ".join(part for part in (why_device, why_engine, why_precision) if part)
     return ExecutionPlan(
-        place, chosen, arithmetic, precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"), reason
+        device=place,
+        engine=chosen,
+        precision=arithmetic,
+        half_weights=precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"),
+        reason=reason,
     )
 
 
-def is_installed(package: str) -> bool:
-    """Return whether a package is installed; it is not loaded."""
-    return {"openvino": device.has_openvino, "nncf": device.has_nncf}[package]()
-
-
 def choose_device(wanted: str) -> tuple[str, str]:
-    """Return device name and why."""
+    """Return the device's name and why it was chosen; raise UsageError or DacliError if there is no such device."""
     if wanted not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]{1,3}", wanted):
         raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
     if wanted == "cpu":
@@ -55,7 +55,7 @@ def choose_device(wanted: str) -> tuple[str, str]:
 
 
 def check_cuda_device(wanted: str) -> str:
-
+    """Return the name of a CUDA device as torch writes it; raise DacliError if torch does not see it."""
     count, number = torch.cuda.device_count(), wanted.partition(":")[2]
     if int(number or 0) >= count:
         raise DacliError(f"torch sees no {wanted} here ({count} CUDA devices)", "use --device cpu")
@@ -63,17 +63,19 @@ def check_cuda_device(wanted: str) -> str:
 
 
 def cuda_precision(wanted: str) -> tuple[str, str]:
+    """Return the precision on a CUDA GPU, and why."""
     return ("fp16", "half precision is the GPU's fast path") if wanted == "auto" else (wanted, "")
 
 
 def mps_precision(wanted: str) -> tuple[str, str]:
+    """Return the precision on an Apple GPU, and why."""
     return ("fp32", "half precision is not proven equal on MPS") if wanted == "auto" else (wanted, "")
 
 
 def cpu_precision(wanted: str) -> tuple[str, str]:
     """Return the precision on a CPU, and why.
 
-    float16 arithmetic is some 15 times slower than float32 there, so fp16 only asks for half-size weights.
+    There float16 arithmetic is about 15 times slower than float32, so fp16 only means half-size weights.
     """
     fast = device.has_fast_bf16()
     if wanted == "auto":

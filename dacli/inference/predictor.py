@@ -13,7 +13,7 @@ from dacli.errors import MemoryShortError
 from dacli.inference.device import ExecutionPlan, free_memory
 from dacli.inference.engine_pool import EnginePool
 from dacli.inference.engines.table import Engine
-from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
+from dacli.inference.preprocess import normalize_image, resize_to_source
 from dacli.inference.tiling import Tiling, fill_nonfinite, plan_tiles, refine_with_tiles, shrink_to_canvas
 from dacli.models.spec import ModelSpec
 from dacli.types import ImageArray
@@ -23,10 +23,10 @@ TILES_TOGETHER = 8  # of one picture, on a GPU
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A picture as the network sees it, normalised float32 [3, h, w], and the (H, W) it had.
+    """A picture as the network sees it, normalised float32 [3, h, w], and its own size (H, W).
 
-    `rgb` is the picture itself, not larger than `size`, where that is above the network's own: tiles are cut from it.
-    With a `tiling` it is made of tiles, and the tensor is the base's.
+    Above the native size of the network, `rgb` is the picture itself, not larger than `size`: tiles are cut from it.
+    With a `tiling` the depth is made of tiles, and `tensor` is the input of the base.
     """
 
     tensor: Tensor
@@ -41,13 +41,13 @@ class PreparedImage:
 
     @property
     def nbytes(self) -> int:
-        """Return what it holds in memory."""
+        """Return the bytes that it holds."""
         return self.tensor.nbytes + (0 if self.rgb is None else self.rgb.nbytes)
 
 
 @dataclass(frozen=True)
 class RawDepth:
-    """Finite depth [h, w] at the network's size, and how it was made; `note` says what had to be done otherwise."""
+    """Finite depth [h, w] at the network's size, and how it was made; `note` says what did not go as planned."""
 
     tensor: Tensor
     source: tuple[int, int]
@@ -57,13 +57,13 @@ class RawDepth:
 
     @property
     def nbytes(self) -> int:
-        """Return what it holds in memory, and will when it has the source's size."""
+        """Return the bytes that it holds, and those of the depth at the source's size that finish() adds."""
         return self.tensor.nbytes + 4 * self.source[0] * self.source[1]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Depth [H, W] float32 at the source's size, and how it was made; `note` says what had to be done otherwise."""
+    """Depth [H, W] float32 at the source's size, and how it was made; `note` says what did not go as planned."""
 
     depth: NDArray[np.float32]
     network_size: tuple[int, int]
@@ -112,11 +112,6 @@ class Predictor:
         """Return how many threads may be in infer() at the same time."""
         return self._pool.concurrency
 
-    @property
-    def metric(self) -> bool:
-        """Return whether the depth is in metres."""
-        return self._spec.quantity == "metres"
-
     def predict(self, pictures: Sequence[ImageArray]) -> list[Prediction]:
         """Return the depth of RGB pictures [H, W, 3] of any sizes; those of one network size go together."""
         seen = [self.prepare(picture) for picture in pictures]
@@ -131,9 +126,8 @@ class Predictor:
         height, width = rgb.shape[:2]
         spec, size = self._spec, self._size
         if not self._tiled and size <= spec.native_size:
-            seen = network_size(height, width, size, spec.multiple)
-            return PreparedImage(self._normalize(rgb, seen), (height, width))
-        tiling = plan_tiles(height, width, size, spec.native_size, spec.multiple)
+            return PreparedImage(self._normalize(rgb, spec.input_size(height, width, size)), (height, width))
+        tiling = self._plan_tiles(height, width)
         small = shrink_to_canvas(rgb, tiling.canvas)
         if self._tiled and tiling.count > 1:
             return PreparedImage(self._normalize(small, tiling.base), (height, width), small, tiling)
@@ -154,7 +148,7 @@ class Predictor:
                     self._check_memory(engine.plan, *batch[0].size)
                 raws = self._passes(engine, torch.stack([one.tensor for one in batch]))
             except MemoryShortError as error:
-                if not cut:
+                if not (cut and self._spec.tiles_allowed):
                     raise
                 return [self._in_tiles(engine, one, rgb, progress, error.message) for one, rgb in cut]
             return [self._checked(engine, one, raw) for one, raw in zip(batch, raws, strict=True)]
@@ -164,6 +158,10 @@ class Predictor:
         depth = resize_to_source(raw.tensor, *raw.source, align_corners=self._spec.align_corners)
         height, width = raw.tensor.shape
         return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
+
+    def _plan_tiles(self, height: int, width: int) -> Tiling:
+        spec = self._spec
+        return plan_tiles(height, width, self._size, spec.native_size, spec.multiple, spec.resize_rule)
 
     def _normalize(self, rgb: ImageArray, size: tuple[int, int]) -> Tensor:
         return normalize_image(rgb, size, mean=self._spec.mean, std=self._spec.std)
@@ -190,9 +188,9 @@ class Predictor:
     def _in_tiles(
         self, engine: Engine, picture: PreparedImage, rgb: ImageArray, progress: TileProgress, reason: str = ""
     ) -> RawDepth:
-        """Return the depth of a picture by its tiles, with a note that says why if it was to go in one pass."""
+        """Return the depth of a picture by its tiles; its note begins with the `reason` why one pass did not work."""
         spec = self._spec
-        tiling = picture.tiling or plan_tiles(*picture.source, self._size, spec.native_size, spec.multiple)
+        tiling = picture.tiling or self._plan_tiles(*picture.source)
         seen = picture.tensor if picture.tiling else self._normalize(rgb, tiling.base)
         again: list[Tensor] = []
 
@@ -211,7 +209,7 @@ class Predictor:
             tiling,
             batch=self.batch_size if engine.plan.device == "cpu" else TILES_TOGETHER,
             streams=engine.streams,
-            metres=self.metric,
+            quantity=spec.quantity,
             align_corners=spec.align_corners,
             report=progress,
             normalize=(spec.mean, spec.std),
@@ -239,7 +237,7 @@ class Predictor:
             if bool(raw.isfinite().all()):
                 return RawDepth(raw, picture.source, "fp32", note)
             note += ", which overflowed too"
-        finite = fill_nonfinite(raw, metres=self.metric)
+        finite = fill_nonfinite(raw, self._spec.quantity)
         return RawDepth(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
 
 

@@ -1,6 +1,5 @@
 """Pictures as networks take them, and predictions back at the size of the source."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,33 +8,10 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
-from dacli.models.dinov2 import PATCH
 from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD
 
 MEAN, STD = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-LONGEST_SIDE = 8  # the network's long side is at most so many short sides
 BAND_ROWS = 32  # output rows resized at a time: the intermediate results stay in the processor's cache
-
-
-def network_size(height: int, width: int, size: int, patch: int = PATCH) -> tuple[int, int]:
-    """Return (H, W) in pixels, multiples of `patch`, at which the network sees a picture of height × width.
-
-    The rule of Depth Anything's `infer_image`: the short side becomes `size`, the long side follows the aspect ratio,
-    each is rounded to the nearest multiple (half to even), and up where that falls under `size`. Beyond 8:1, where
-    the rule would ask for any amount of memory, the picture is squeezed: the long side stops at 8 short sides.
-    Raises ValueError unless all arguments are positive.
-    """
-    if min(height, width, size, patch) < 1:
-        raise ValueError(f"cannot fit {height} × {width} to {size} in multiples of {patch}")
-    scale = max(size / height, size / width)
-    rows, columns = (_patches(side * scale, size, patch) for side in (height, width))
-    longest = LONGEST_SIDE * min(rows, columns)
-    return min(rows, longest) * patch, min(columns, longest) * patch
-
-
-def _patches(length: float, size: int, patch: int) -> int:
-    nearest = round(length / patch)
-    return nearest if nearest * patch >= size else math.ceil(length / patch)
 
 
 def normalize_image(

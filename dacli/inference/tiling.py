@@ -2,10 +2,10 @@
 
 The base is one pass over the whole picture at the network's native size. The picture at the size asked for, the canvas,
 is then cut into overlapping tiles of about the native size. Each tile knows depth up to a scale and a shift of its own
-and little of what lies around it; so it is brought to the contrast of the base, and all that varies slowly in it is
-taken from the base. Tiles meet the base and never each other: their order does not matter, and neighbours agree in
-all but detail, which fades from one into the other. Relative depth is compared as inverse depth, metres by their
-logarithm: what a crop hides from a metric network, the focal length, scales its metres.
+and little of its surroundings, so its contrast is matched to that of the base, and all that varies slowly in it is
+taken from the base. A tile is only compared with the base, never with other tiles: their order does not matter, and
+neighbours agree in all but detail, which is blended from one into the other. Metres are compared by their logarithm,
+because the focal length, which a metric network cannot see in a crop, scales them; other depth is compared as it is.
 """
 
 import contextlib
@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from dacli.callbacks import TileProgress, ignore_progress
-from dacli.choices import TileMode
-from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
-from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD
+from dacli.choices import Quantity, TileMode
+from dacli.errors import UsageError
+from dacli.inference.preprocess import normalize_image, resize_to_source
+from dacli.models.spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec, ResizeRule, network_size
 from dacli.prefetch import Prefetch
 from dacli.types import DepthArray, ImageArray
 
@@ -31,12 +32,12 @@ TileForward = Callable[[Tensor], Tensor]
 Normalization = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation, RGB in 0 … 1
 
 TILE_OVERLAP = 0.25  # share of a tile's side that the next one shares, at least
-SMALLEST_TILE = 0.85  # a tile's side is at least so much of the native one
+SMALLEST_TILE = 0.85  # share of the native side that a tile's side has at least
 COMPARISON_GRID = 64  # cells a side, at most, on which a tile is compared with the base
-OFFSET_BLUR = 0.1  # share of a tile's side over which an offset may vary: what varies more slowly is the base's
+OFFSET_BLUR = 0.1  # share of a tile's side over which the offset is blurred: slower changes come from the base
 LEAST_CORRELATION = 0.2  # correlation with the base below which a tile contradicts it
-FLAT_SPREAD = 1e-5  # spread of a tile, as a share of its values, that may be nothing but rounding
-NEAREST_METRES = 1e-3  # metres
+FLAT_SPREAD = 1e-5  # spread of a tile, as a share of its values, that may be rounding alone
+NEAREST_METRES = 1e-3
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Tiling:
 
 @dataclass(frozen=True)
 class RefinedDepth:
-    """Depth [H, W] float32 at the canvas' size, in the base's units, and how it was made.
+    """Depth [H, W] float32 at the size of the canvas, in the units of the base, and how it was made.
 
-    `used` of `tiling.count` tiles agree with the base. `unsound` passes, of tiles and base, gave numbers that are not
-    finite: such a tile is left out, such a base has infinity set to its largest value and NaN to its farthest.
+    `used` of `tiling.count` tiles agree with the base. `unsound` counts the passes, of tiles and base, whose values are
+    not all finite: such a tile is left out; such a base has infinity set to its largest value and NaN to its farthest.
     """
 
     depth: Tensor
@@ -69,29 +70,37 @@ class RefinedDepth:
     unsound: int
 
 
-def uses_tiles(mode: TileMode, size: int, largest_pass: int) -> bool:
-    """Return whether a picture is made of tiles at `size`, where one pass is better up to `largest_pass`."""
-    return mode == "on" or (mode == "auto" and size > largest_pass)
+def uses_tiles(mode: TileMode, size: int, spec: ModelSpec) -> bool:
+    """Return whether pictures that a network sees at the short side `size` are made of tiles.
 
-
-def plan_tiles(height: int, width: int, size: int, native: int, patch: int) -> Tiling:
-    """Return the tiles of a picture of height × width on a canvas whose short side is `size`.
-
-    Tiles cover the canvas, overlap by OVERLAP of their side or more, and are multiples of `patch`: `native` or, where
-    the overlap allows, down to LEAST of it, which costs less time. Raises ValueError unless all are positive.
+    Raises UsageError if tiles are asked for and the network does not allow them.
     """
-    canvas = network_size(height, width, size, patch)
-    (tall, rows), (wide, columns) = (cut_axis(length, native, patch) for length in canvas)
-    return Tiling(network_size(height, width, min(size, native), patch), canvas, (tall, wide), rows, columns)
+    if mode == "on" and not spec.tiles_allowed:
+        raise UsageError(f"{spec.name} does not work in tiles", "use --tile auto or off")
+    return mode == "on" or (mode == "auto" and spec.tiles_allowed and size > spec.largest_pass)
 
 
-def cut_axis(length: int, native: int, patch: int) -> tuple[int, tuple[int, ...]]:
+def plan_tiles(
+    height: int, width: int, size: int, native: int, multiple: int, rule: ResizeRule = network_size
+) -> Tiling:
+    """Return the tiles for a picture of height × width on a canvas whose short side is `size`, resized by `rule`.
+
+    Tiles cover the canvas, overlap by TILE_OVERLAP of their side or more, and have sides that are multiples of
+    `multiple`: `native` or, where the overlap allows, down to SMALLEST_TILE of it, which costs less time. Raises
+    ValueError unless all arguments are positive.
+    """
+    canvas = rule(height, width, size, multiple)
+    (tall, rows), (wide, columns) = (cut_axis(length, native, multiple) for length in canvas)
+    return Tiling(rule(height, width, min(size, native), multiple), canvas, (tall, wide), rows, columns)
+
+
+def cut_axis(length: int, native: int, multiple: int) -> tuple[int, tuple[int, ...]]:
     """Return the side of the tiles along an axis of the canvas, and where each begins; the last ends with the axis."""
     if length <= native:
         return length, (0,)
     count = max(2, math.ceil((length / native - TILE_OVERLAP) / (1 - TILE_OVERLAP)))
     needed = max(length / (count - (count - 1) * TILE_OVERLAP), SMALLEST_TILE * native)
-    side = min(native, math.ceil(needed / patch) * patch)
+    side = min(native, math.ceil(needed / multiple) * multiple)
     return side, tuple(round(i * (length - side) / (count - 1)) for i in range(count))
 
 
@@ -103,29 +112,27 @@ def refine_with_tiles(
     *,
     batch: int = 1,
     streams: int = 1,
-    metres: bool = False,
+    quantity: Quantity = "inverse depth",
     align_corners: bool = False,
     report: TileProgress = ignore_progress,
     normalize: Normalization = (IMAGENET_MEAN, IMAGENET_STD),
 ) -> RefinedDepth:
-    """Return depth of a shrunk() RGB picture from its base and its tiles.
+    """Return the depth of an RGB picture from its base and its tiles.
 
-    `seen` is what the base sees of it, [3, h, w].
-
-    `forward` gives depth [B, h, w] of normalised pictures [B, 3, h, w]: metres, or else inverse depth; it is called
-    with the base, then with at most `batch` tiles at a time, by so many threads as there are `streams`.
-    `report(done, of)` is called after every tile.
+    `rgb` is what shrink_to_canvas() returned, `seen` the input of the base [3, h, w]. `forward` returns the depth
+    [B, h, w], of the given quantity, of normalised pictures [B, 3, h, w]; it is called with the base, then with at most
+    `batch` tiles at a time, in as many threads as there are `streams`. `report(done, of)` is called after every tile.
     """
     with contextlib.closing(predict_tiles(rgb, seen, forward, tiling, batch, streams, normalize)) as passes:
-        return assemble_tiles(passes, tiling, metres=metres, align_corners=align_corners, report=report)
+        return assemble_tiles(passes, tiling, quantity=quantity, align_corners=align_corners, report=report)
 
 
 def assemble_tiles(
-    passes: Iterator[Tensor], tiling: Tiling, *, metres: bool, align_corners: bool, report: TileProgress
+    passes: Iterator[Tensor], tiling: Tiling, *, quantity: Quantity, align_corners: bool, report: TileProgress
 ) -> RefinedDepth:
-    """Return depth from what the network gives of the base, which comes first, and of each tile."""
+    """Return the depth from the predictions for the base, which comes first, and for each tile."""
     raw = next(passes)
-    base = resize_to_source(to_comparable(fill_nonfinite(raw, metres), metres), *tiling.canvas, align_corners)
+    base = resize_to_source(to_comparable(fill_nonfinite(raw, quantity), quantity), *tiling.canvas, align_corners)
     result, used, unsound = np.zeros_like(base), 0, int(not raw.isfinite().all())
     fades = [
         blend_weights(starts, side) for starts, side in zip((tiling.rows, tiling.columns), tiling.tile, strict=True)
@@ -133,20 +140,19 @@ def assemble_tiles(
     for number, ((i, j), depth) in enumerate(zip(tile_indices(tiling), passes, strict=True), 1):
         window = tile_window(tiling, i, j)
         finite = bool(depth.isfinite().all())
-        detail = (
-            align_tile(to_comparable(depth, metres).numpy(), base[window], comparison_cells(tiling)) if finite else None
-        )
+        known = to_comparable(depth, quantity).numpy()
+        detail = align_tile(known, base[window], comparison_cells(tiling)) if finite else None
         used, unsound = used + (detail is not None), unsound + (not finite)
         result[window] += fades[0][i][:, None] * fades[1][j] * (base[window] if detail is None else detail)
         report(number, tiling.count)
     depth = torch.from_numpy(result)
-    return RefinedDepth(depth.exp_() if metres else depth.clamp_(min=0), tiling, used, unsound)
+    return RefinedDepth(depth.exp_() if quantity == "metres" else depth.clamp_(min=0), tiling, used, unsound)
 
 
 def shrink_to_canvas(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
     """Return the picture averaged down to `size` (H, W) where it is larger.
 
-    A cubic without antialias would miss fine bars.
+    A cubic resize without antialias would miss fine bars.
     """
     height, width = min(rgb.shape[0], size[0]), min(rgb.shape[1], size[1])
     if (height, width) == rgb.shape[:2]:
@@ -163,7 +169,7 @@ def predict_tiles(
     streams: int,
     normalize: Normalization,
 ) -> Generator[Tensor, None, None]:
-    """Yield depth [h, w] as the network gives it, of the base and then of each tile, those of several streams ahead."""
+    """Yield the network's depth [h, w] of the base and then of each tile; several streams work ahead."""
 
     def one(some: list[tuple[int, int]]) -> Tensor:
         mean, std = normalize
@@ -192,10 +198,7 @@ def tile_window(tiling: Tiling, i: int, j: int) -> tuple[slice, slice]:
 
 
 def comparison_cells(tiling: Tiling) -> tuple[int, int]:
-    """Return how many cells down and across a tile is compared with the base in.
-
-    No more than the base has pixels there.
-    """
+    """Return how many cells (down, across) a tile is compared with the base in: at most the base's pixels there."""
     tall, wide = (
         max(1, min(COMPARISON_GRID, side * small // large))
         for side, small, large in zip(tiling.tile, tiling.base, tiling.canvas, strict=True)
@@ -204,13 +207,11 @@ def comparison_cells(tiling: Tiling) -> tuple[int, int]:
 
 
 def align_tile(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> DepthArray | None:
-    """Return the tile [h, w] with the contrast of the base there and its slow variation.
+    """Return the tile [h, w] with the base's contrast and slow variation; None if it is flat or contradicts the base.
 
-    None if it is flat or contradicts it.
-
-    The offset is the difference of both, averaged with a Gaussian: any scale, shift or slow error of a tile vanishes.
-    The contrast is matched by the standard deviation, not by least squares, which takes from it what the tile knows
-    better than the base; both are seen in a `grid` of cells (down, across) that holds what both can know.
+    The offset is the difference of both, blurred with a Gaussian, so that any scale, shift or slow error of a tile
+    vanishes. The contrast is matched by the standard deviation: least squares would lower it by what the tile knows
+    better than the base. Both are averaged to a `grid` of cells (down, across), a resolution that both have.
     """
     tall, wide = grid
     t, b = (cv2.resize(v, (wide, tall), interpolation=cv2.INTER_AREA).astype(np.float64) for v in (tile, base))
@@ -227,7 +228,7 @@ def align_tile(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> Dep
 
 
 def blend_weights(starts: Sequence[int], side: int) -> DepthArray:
-    """Return weights [n, side] of n tiles along an axis that add to one: raised cosines where two overlap."""
+    """Return weights [n, side] of n tiles along an axis: raised cosines where two overlap, with a sum of one."""
     weights = np.ones((len(starts), side))
     for i, (here, there) in enumerate(pairwise(starts)):
         shared = here + side - there
@@ -237,12 +238,13 @@ def blend_weights(starts: Sequence[int], side: int) -> DepthArray:
     return weights.astype(np.float32)
 
 
-def to_comparable(depth: Tensor, metres: bool) -> Tensor:
-    return depth.clamp_min(NEAREST_METRES).log() if metres else depth
+def to_comparable(depth: Tensor, quantity: Quantity) -> Tensor:
+    """Return depth in the form in which tiles and base differ by a scale and a shift."""
+    return depth.clamp_min(NEAREST_METRES).log() if quantity == "metres" else depth
 
 
-def fill_nonfinite(depth: Tensor, metres: bool) -> Tensor:
-    """Return depth with infinity set to the largest finite value and NaN to the farthest; all 0 if none is finite."""
+def fill_nonfinite(depth: Tensor, quantity: Quantity) -> Tensor:
+    """Return depth with infinity set to its largest finite value and NaN to its farthest; all 0 if none is finite."""
     known = depth[depth.isfinite()]
     low, high = (known.min().item(), known.max().item()) if known.numel() else (0.0, 0.0)
-    return depth.nan_to_num(nan=high if metres else low, posinf=high, neginf=low)
+    return depth.nan_to_num(nan=low if quantity == "inverse depth" else high, posinf=high, neginf=low)

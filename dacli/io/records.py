@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -166,7 +166,7 @@ def _checked(found: dict[str, Any]) -> Record:
     for key in ("network_size", "source_size"):
         height, width = found[key]
         found[key] = (int(height), int(width))
-    for key, known in (("near", ("white", "black")), ("quantity", ("inverse depth", "metres"))):
+    for key, known in (("near", ("white", "black")), ("quantity", get_args(Quantity))):
         if found[key] not in known:
             raise ValueError(f"{key} is {found[key]!r}")
     for key in ("unit", "encoder", "model", "version", "source", "settings"):

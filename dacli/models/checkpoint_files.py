@@ -21,10 +21,7 @@ DOWNLOAD_AGAIN = "download it again"
 NAMED_KEYS = 3  # how many keys an error names
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a pickled magic number
-ANCHOR_KEYS = (
-    "pretrained.cls_token",
-    "backbone.embeddings.cls_token",
-)  # of the official and of the transformers layout
+ANCHOR_KEYS = ("pretrained.cls_token", "backbone.embeddings.cls_token")  # of the official and the transformers layout
 WRAPPER_KEYS = ("model", "state_dict", "teacher")  # under which training scripts put the weights
 ENCODER_WIDTHS = {row.dim: name for name, row in ENCODERS.items()}
 
@@ -98,7 +95,7 @@ def read_weights(path: Path) -> Any:
             raise DacliError(
                 f"{path.name} is a damaged or truncated safetensors file ({error})", DOWNLOAD_AGAIN
             ) from error
-    raise _stranger(path.name, head)
+    raise _explain_other_file(path.name, head)
 
 
 def _head(path: Path) -> bytes:
@@ -116,8 +113,8 @@ def _head(path: Path) -> bytes:
         raise DacliError(f"cannot read {path} ({error.strerror})", "check the path and its permissions") from error
 
 
-def _stranger(name: str, head: bytes) -> DacliError:
-    """Return what to tell the user about a file that is not a checkpoint."""
+def _explain_other_file(name: str, head: bytes) -> DacliError:
+    """Return the error for a file that is not a checkpoint."""
     if not head:
         return DacliError(f"{name} is empty", DOWNLOAD_AGAIN)
     if head.startswith(b"version https://git-lfs"):
@@ -150,7 +147,7 @@ def _check_zip(path: Path) -> None:
 def _unpickle(path: Path, *, mmap: bool) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols: either it loads or the error below says so
+            warnings.simplefilter("ignore")  # about pickle protocols: it loads, or the error below says why not
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         code = re.search(r"\bGLOBAL (\S+)", str(error))
@@ -201,7 +198,7 @@ def _official_key(key: str) -> str:
 
 
 def _recognise(weights: Mapping[str, Tensor], name: str) -> str:
-    """Return the name of the encoder, recognised by its width."""
+    """Return the name of the encoder, which its width determines."""
     hint = "give a checkpoint of Depth Anything V1 or V2 (vits, vitb, vitl or vitg)"
     width = next((value.shape[-1] for key, value in weights.items() if re.match(r"pretrained\..*norm", key)), None)
     if width is None:

@@ -46,15 +46,17 @@ class OpenModel:
 class ModelFamily:
     """One family of networks, a row of FAMILIES.
 
-    `names` are those that `--encoder` takes. `recognizes` says whether a file of weights is one of the family.
-    `open_file` returns the network of a user's own file; `build` an untrained one of a name and a largest depth.
-    `bundled` returns the file inside the package for a family that has one; others are downloaded.
+    `names` are those that `--encoder` takes, `models` those that `--model` takes with them. `recognizes` says whether a
+    file of weights is one of the family. `open_file` returns the network of such a file, downloaded or a user's own;
+    `build` an untrained one of a name and a largest depth. `bundled` returns the file inside the package for a family
+    that has one; others are downloaded.
     """
 
     names: tuple[str, ...]
     recognizes: Callable[[Path], bool]
     open_file: Callable[[Path, ModelChoice], OpenModel]
     build: Callable[[str, float | None], DepthModel]
+    models: tuple[str, ...] = tuple(MODELS)
     bundled: Callable[[], Path] | None = None
 
 
@@ -83,11 +85,10 @@ def choose_model(encoder: str | None, model: str, weights: Path | None) -> Model
     names = model_names()
     if encoder is not None and encoder not in names:
         raise UsageError(f"unknown encoder {encoder!r}", f"{suggest(encoder, names)}choose one of {', '.join(names)}")
-    if encoder == "tiny" and model != "v2":
-        raise UsageError(
-            f"there is no {model} model of tiny, which predicts relative depth",
-            "leave --model out, or choose --encoder vits",
-        )
+    if encoder is not None and model not in (known := family_named(encoder).models):
+        detail = "" if any(MODELS[each] for each in known) else ", which predicts relative depth"
+        fault = f"there is no {model} model of {encoder}{detail}"
+        raise UsageError(fault, "leave --model out, or choose --encoder vits")
     return ModelChoice(encoder, model, weights)
 
 
@@ -115,7 +116,7 @@ def open_model(
     row = next((row for row in rows if checkpoints.find_checkpoint(row, lambda _: None)), rows[0])
     with progress(row.file) as shown:
         path = checkpoints.obtain_checkpoint(row, log, shown)
-    return OpenModel(load_depth_anything(path, choice), name, choice.model, path.name)
+    return OpenModel(family.open_file(path, choice).network, name, choice.model, path.name)
 
 
 def has_weights(choice: ModelChoice, *, half: bool) -> bool:
@@ -168,7 +169,7 @@ def is_tiny_file(path: Path) -> bool:
 
 
 def identify_file(path: Path) -> str:
-    """Return what identifies a user's own file of weights: name, size, time of change."""
+    """Return the identity of a user's own file of weights: its name, size and time of change."""
     info = path.stat()
     return f"{path.name} {info.st_size} {info.st_mtime_ns}"
 
@@ -193,6 +194,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         recognizes=is_tiny_file,
         open_file=_open_tiny,
         build=_build_tiny,
+        models=("v2",),
         bundled=lambda: tiny.BUNDLED_WEIGHTS,
     ),
 )

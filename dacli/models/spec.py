@@ -1,7 +1,8 @@
 """What a depth network is to the rest of dacli: its specification, its interface and its output."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,8 +10,32 @@ from torch import Tensor, nn
 
 from dacli.choices import Quantity
 
+ResizeRule = Callable[[int, int, int, int], tuple[int, int]]  # the arguments and the result of network_size()
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in 0 … 1
 IMAGENET_STD = (0.229, 0.224, 0.225)
+LONGEST_SIDE = 8  # the network's long side is at most so many short sides
+
+
+def network_size(height: int, width: int, size: int, multiple: int) -> tuple[int, int]:
+    """Return (H, W) in pixels, multiples of `multiple`, at which the network sees a picture of height × width.
+
+    The rule of Depth Anything's `infer_image`: the short side becomes `size`, the long side follows the aspect ratio,
+    each is rounded to the nearest multiple (half to even), and up where that falls under `size`. Beyond 8:1, where
+    the rule would ask for any amount of memory, the picture is squeezed: the long side stops at 8 short sides.
+    Raises ValueError unless all arguments are positive.
+    """
+    if min(height, width, size, multiple) < 1:
+        raise ValueError(f"cannot fit {height} × {width} to {size} in multiples of {multiple}")
+    scale = max(size / height, size / width)
+    rows, columns = (_multiples(side * scale, size, multiple) for side in (height, width))
+    longest = LONGEST_SIDE * min(rows, columns)
+    return min(rows, longest) * multiple, min(columns, longest) * multiple
+
+
+def _multiples(length: float, size: int, multiple: int) -> int:
+    nearest = round(length / multiple)
+    return nearest if nearest * multiple >= size else math.ceil(length / multiple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +43,18 @@ class ModelSpec:
     """All that preprocessing, tiles, engines and outputs have to know of a network.
 
     `family` and `name` say which network it is, `version` which of its published variants. `quantity` is what it
-    predicts, up to `max_depth` metres if that is its unit. Input sides are multiples of `multiple`, resized by Depth
-    Anything's rule (dacli.inference.preprocess.network_size) and normalised with `mean` and `std` (RGB in 0 … 1).
-    `native_size` is the short side in pixels that it was trained at; up to `largest_pass` one pass keeps the structure,
-    above that tiles are better, where `tiles_allowed`. `align_corners` is how its published script resizes the
-    prediction to the source. `precise_layers` names the submodule that stays in float32 when the others are in half
-    precision, so that the depth itself is not rounded to 8 or 11 bits. `bytes_per_pixel` is what one pass holds at its
-    peak in float32; `heads` are its attention heads.
+    predicts, up to `max_depth` metres if that is its unit.
+
+    Pictures are resized to what `resize_rule` returns for (height, width, short side, `multiple`), both sides multiples
+    of `multiple`, and normalised with `mean` and `std` (RGB in 0 … 1). `align_corners` is how its published script
+    resizes the prediction to the source.
+
+    `native_size` is the short side in pixels that it was trained at. Up to `largest_pass` one pass keeps the structure,
+    above that tiles are better; without `tiles_allowed` there is only one pass.
+
+    `precise_layers` names the submodule that stays in float32 when the others are in half precision, so that the depth
+    itself is not rounded to 8 or 11 bits. `bytes_per_pixel` is the peak memory of one pass in float32; `heads` are the
+    attention heads.
     """
 
     family: str
@@ -36,12 +66,17 @@ class ModelSpec:
     multiple: int
     largest_pass: int
     tiles_allowed: bool = True
+    resize_rule: ResizeRule = network_size
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     align_corners: bool = False
     precise_layers: str
     heads: int
     bytes_per_pixel: int
+
+    def input_size(self, height: int, width: int, size: int) -> tuple[int, int]:
+        """Return (H, W) in pixels at which the network sees a picture of height × width at the short side `size`."""
+        return self.resize_rule(height, width, size, self.multiple)
 
 
 class ModelOutput(NamedTuple):
@@ -79,7 +114,7 @@ class DepthModel(nn.Module, ABC):
 
     @abstractmethod
     def feature_encoder(self) -> nn.Module:
-        """Return the module whose call makes the features: the encoder, or all of a network that has none apart."""
+        """Return the module whose output is the features: the encoder, or the whole network if it has none apart."""
 
     @abstractmethod
     def token_layer(self) -> nn.Module:

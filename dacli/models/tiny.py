@@ -34,12 +34,13 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if inp == out and stride == 1 else projection(inp, out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [B, C, H, W] to [B, C', H/stride, W/stride]."""
+        """Return [B, C', H/stride, W/stride] for [B, C, H, W]."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 def projection(inp: int, out: int, stride: int = 1) -> nn.Sequential:
+    """Return a 1×1 convolution with batch normalisation."""
     return nn.Sequential(nn.Conv2d(inp, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
 
@@ -54,7 +55,7 @@ class TokenAttention(nn.Module):
         self.fc1, self.fc2 = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [B, N, D] to [B, N, D]."""
+        """Return the tokens [B, N, D] after attention and feed-forward."""
         b, n, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
@@ -113,7 +114,7 @@ class Tiny(DepthModel):
         maps = [self.stem(x)]
         for layer in self.stages:
             maps.append(layer(maps[-1]))
-        y = self.lateral[4](self.look_around(maps[4]))
+        y = self.lateral[4](self.attend(maps[4]))
         for i in (3, 2, 1, 0):
             y = F.interpolate(self.down[i](y), size=maps[i].shape[-2:], mode="bilinear", align_corners=False)
             y = self.fuse[i](y + self.lateral[i](maps[i]))
@@ -121,8 +122,8 @@ class Tiny(DepthModel):
         full = F.interpolate(raw, size=x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
         return F.softplus(full) if self.max_depth is None else full.sigmoid() * self.max_depth
 
-    def look_around(self, x: Tensor) -> Tensor:
-        """Return the coarsest map [B, C, h, w] after attention among all its places."""
+    def attend(self, x: Tensor) -> Tensor:
+        """Return the coarsest map [B, C, h, w] after attention over all its positions."""
         tokens = x.flatten(2).transpose(1, 2) + position_code(x)
         for layer in self.attention:
             tokens = layer(tokens)
@@ -130,12 +131,13 @@ class Tiny(DepthModel):
 
 
 def encoder_stage(inp: int, out: int, depth: int) -> nn.Sequential:
+    """Return `depth` residual blocks that halve the sides; those of the coarsest stage are dilated."""
     rest = [ResidualBlock(out, out, dilation=2 if out == STAGE_WIDTHS[4] else 1) for _ in range(depth - 1)]
     return nn.Sequential(ResidualBlock(inp, out, 2), *rest)
 
 
 def position_code(x: Tensor) -> Tensor:
-    """Return sines and cosines [1, h·w, C] of each position in maps [B, C, h, w] of any size."""
+    """Return sines and cosines [1, h·w, C] of the relative row and column of each position of maps [B, C, h, w]."""
     c, h, w = x.shape[1:]
     rows, columns = (torch.linspace(-1, 1, n, device=x.device) for n in (h, w))
     y, x_ = torch.meshgrid(rows, columns, indexing="ij")
@@ -145,7 +147,7 @@ def position_code(x: Tensor) -> Tensor:
 
 
 def load_tiny(path: Path = BUNDLED_WEIGHTS) -> Tiny:
-    """Return the network of a file that dacli train wrote, float32; raise DacliError for any other file."""
+    """Return the network of a file that dacli train wrote, in float32; raise DacliError for any other file."""
     try:
         with safe_open(path, "pt") as file:
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - it is not a mapping
@@ -163,11 +165,9 @@ def load_tiny(path: Path = BUNDLED_WEIGHTS) -> Tiny:
 
 
 def encode_weights(network: nn.Module, metadata: dict[str, str]) -> bytes:
-    """Return the safetensors file of a trained network, with what made it.
+    """Return the safetensors file of a trained network: weights in float16, batch statistics in float32, metadata.
 
-    Weights in float16, batch statistics in float32.
-
-    Variances of deep layers exceed 65504, where float16 ends; an infinite one would silence its channel.
+    Variances of deep layers exceed 65504, the largest float16; an infinite one would set its channel to zero.
     """
     weights = {key: value.half().contiguous() for key, value in network.named_parameters()}
     statistics = {key: value for key, value in network.named_buffers() if value.is_floating_point()}

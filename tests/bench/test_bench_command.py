@@ -352,7 +352,7 @@ def test_what_bench_cannot_do_is_one_line(
 
 
 def test_an_engine_that_is_not_installed_is_told(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "has_openvino", lambda: False)
+    monkeypatch.setattr(device, "is_installed", lambda name: name != "openvino")
     run = dacli("bench", *SMALL, "--engine", "torch,openvino")
     assert (run.code, run.out) == (1, "")
     (line,) = run.err

@@ -118,7 +118,7 @@ def test_another_engine_redoes_what_the_first_one_made(dacli: Run, home: Path) -
 
 def test_an_engine_that_is_not_installed_is_one_line(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo(home / "a.jpg")
-    monkeypatch.setattr(device, "has_openvino", lambda: False)
+    monkeypatch.setattr(device, "is_installed", lambda name: name != "openvino")
     run = dacli("image", "a.jpg", *SMALL, "--engine", "openvino")
     assert (run.code, run.out) == (1, "")
     assert run.err == ["error: OpenVINO is not installed: pip install 'dacli[openvino]', or use --engine torch"]

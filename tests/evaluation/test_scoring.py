@@ -195,7 +195,7 @@ def test_doctor_names_device_reason_ffmpeg_and_settings(
 
 def test_doctor_recommends_openvino_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(diagnosis.diagnose_machine())["OpenVINO"] == version("openvino")
-    monkeypatch.setattr(device, "has_openvino", lambda: False)
+    monkeypatch.setattr(device, "is_installed", lambda name: name != "openvino")
     found = dict(diagnosis.diagnose_machine())
     assert "pip install 'dacli[openvino]'" in found["OpenVINO"]
     assert found["engine"] == "torch"
@@ -203,7 +203,7 @@ def test_doctor_recommends_openvino_where_it_is_missing(monkeypatch: pytest.Monk
 
 def test_doctor_tells_whether_int8_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(diagnosis.diagnose_machine())["NNCF"] == version("nncf")
-    monkeypatch.setattr(device, "has_nncf", lambda: False)
+    monkeypatch.setattr(device, "is_installed", lambda name: name != "nncf")
     assert dict(diagnosis.diagnose_machine())["NNCF"] == "missing: pip install 'dacli[int8]' for --precision int8"
 
 

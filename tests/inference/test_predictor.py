@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from dacli.choices import TileMode
-from dacli.errors import DacliError
+from dacli.errors import DacliError, MemoryShortError, UsageError
 from dacli.inference import loading
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.engines.torch_engine import TorchEngine, prepare_network
 from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Predictor, pass_bytes
-from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
+from dacli.inference.preprocess import normalize_image, resize_to_source
 from dacli.models.depth_anything import DepthAnything
+from dacli.models.spec import ModelSpec, network_size
 from dacli.models.tiny import Tiny
 from tests.models.test_depth_anything import build, weights_of
 from tests.support.models import SmallModel
@@ -325,6 +326,35 @@ def test_what_one_pass_needs_grows_with_the_pixels_and_where_attention_is_not_fu
     assert pass_bytes(spec, mps, 140, 280) == 100 * 140 * 280 + 4 * 2 * (10 * 20) ** 2
 
 
+class Whole(Stub):
+    """A network that must see whole pictures, of a normalisation and a resize rule of its own."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        return dataclasses.replace(
+            super().spec,
+            tiles_allowed=False,
+            resize_rule=lambda _height, _width, size, _multiple: (size, size),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.25, 0.25, 0.25),
+        )
+
+
+def test_size_and_normalisation_are_those_of_the_specification() -> None:
+    (made,) = predictor(Whole()).predict([np.full((30, 50, 3), 255, np.uint8)])
+    assert made.network_size == (28, 28)
+    np.testing.assert_allclose(made.depth, np.full((30, 50), (1 - 0.5) / 0.25), atol=1e-5)
+
+
+def test_a_network_that_does_not_work_in_tiles_gets_whole_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert predictor(Whole(), size=140).predict([shaded()])[0].tiles == 0
+    with pytest.raises(UsageError, match="small does not work in tiles: use --tile auto or off"):
+        predictor(Whole(), tile="on")
+    monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: 0)
+    with pytest.raises(MemoryShortError, match="one pass over 140 × 140 pixels takes some"):
+        predictor(Whole(), size=140).predict([shaded()])
+
+
 def test_the_native_size_is_never_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: 0)
     assert predictor(Stub()).predict([picture(28, 40)])[0].tiles == 0
@@ -348,7 +378,7 @@ def test_tiles_are_no_way_on_at_the_native_size() -> None:
 def test_the_mode_decides_who_is_made_of_tiles(*, tile: TileMode, size: int, tiled: bool) -> None:
     (made,) = predictor(Stub(), size=size, tile=tile).predict([shaded(60, 90)])
     assert (made.tiles > 0) is tiled
-    assert made.network_size == network_size(60, 90, size)
+    assert made.network_size == network_size(60, 90, size, 14)
     assert made.depth.shape == (60, 90)
 
 
@@ -357,7 +387,7 @@ def test_off_is_one_pass_of_the_published_rule_at_any_size(vits: DepthAnything) 
     machine = predictor(network, size=168, tile="off")
     rgb = picture(60, 90)
     with torch.inference_mode():
-        raw = network(normalize_image(rgb, network_size(60, 90, 168))[None])[0]
+        raw = network(normalize_image(rgb, network_size(60, 90, 168, 14))[None])[0]
     expected = resize_to_source(raw, 60, 90, align_corners=True)
     assert relative_error(machine.predict([rgb])[0].depth, expected) < 1e-5
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from dacli.inference.preprocess import network_size, normalize_image, resize_to_source
+from dacli.inference.preprocess import normalize_image, resize_to_source
+from dacli.models.spec import network_size
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIDES = st.integers(1, 20_000)
@@ -34,7 +35,7 @@ def by_opencv(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float
 def test_input_is_that_of_the_reference(name: str) -> None:
     golden = np.load(GOLDEN / f"{name}.npz")
     rgb = golden["image_bgr"][..., ::-1]
-    made = normalize_image(rgb, network_size(rgb.shape[0], rgb.shape[1], int(golden["input_size"])))
+    made = normalize_image(rgb, network_size(rgb.shape[0], rgb.shape[1], int(golden["input_size"]), 14))
     assert made.dtype == torch.float32
     assert np.abs(made.numpy() - golden["net_input"]).max() < 1e-6
 
@@ -42,7 +43,7 @@ def test_input_is_that_of_the_reference(name: str) -> None:
 def test_golden_size_of_a_portrait_picture() -> None:
     golden = np.load(GOLDEN / "vitb_relative_90x60_126.npz")
     # 90 px become 189 px = 13.5 patches: half to even makes 14.
-    assert (1, 3, *network_size(90, 60, int(golden["input_size"]))) == tuple(golden["net_input"])
+    assert (1, 3, *network_size(90, 60, int(golden["input_size"]), 14)) == tuple(golden["net_input"])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -82,7 +83,7 @@ def test_a_large_photo_is_not_copied_to_floats() -> None:
     rgb = np.zeros((8000, 12000, 3), np.uint8)  # 100 megapixels: 1.15 GB as float32, 2.3 GB as float64
     rgb += 255
     tracemalloc.start()
-    made = normalize_image(rgb, network_size(8000, 12000, 518))
+    made = normalize_image(rgb, network_size(8000, 12000, 518, 14))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert torch.allclose(made[:, 0, 0], torch.tensor([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]))
@@ -96,7 +97,7 @@ def test_network_size_is_the_rule_of_the_reference(height: int, width: int, size
     multiples = np.round(sides / 14) * 14
     expected = np.where(multiples < size, np.ceil(sides / 14) * 14, multiples).astype(int)
     expected = np.minimum(expected, 8 * expected.min())
-    assert network_size(height, width, size) == tuple(expected)
+    assert network_size(height, width, size, 14) == tuple(expected)
 
 
 @given(SIDES, SIDES, SIZES, st.sampled_from([14, 16, 32]))
@@ -120,13 +121,13 @@ def test_network_size_is_whole_patches_and_never_smaller_than_asked(h: int, w: i
     ],
 )
 def test_network_size_is_bounded_at_eight_to_one(source: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert network_size(*source, 518) == expected
+    assert network_size(*source, 518, 14) == expected
 
 
 @pytest.mark.parametrize("wrong", [(0, 10, 518), (10, 0, 518), (10, 10, 0), (10, 10, -1)])
 def test_sizes_that_are_not_positive_are_refused(wrong: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="cannot fit"):
-        network_size(*wrong)
+        network_size(*wrong, 14)
 
 
 @pytest.mark.parametrize("align_corners", [True, False])

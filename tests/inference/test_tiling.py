@@ -17,8 +17,10 @@ from torch import Tensor
 
 from dacli import choices
 from dacli.inference import tiling
-from dacli.inference.preprocess import MEAN, STD, network_size, normalize_image, resize_to_source
+from dacli.inference.preprocess import MEAN, STD, normalize_image, resize_to_source
 from dacli.inference.tiling import plan_tiles, refine_with_tiles
+from dacli.models.depth_anything import DepthAnything
+from dacli.models.spec import network_size
 from dacli.prefetch import any_stage_alive
 from tests.support.hanging import in_time
 
@@ -128,7 +130,7 @@ def test_a_strip_of_eight_to_one_is_cut_like_any_other(height: int, width: int) 
 @pytest.mark.parametrize("arguments", [(0, 10, 900), (10, 0, 900), (10, 10, 0), (10, 10, -900)])
 def test_what_has_no_size_is_refused(arguments: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="cannot fit"):
-        plan_tiles(*arguments, native=518, patch=14)
+        plan_tiles(*arguments, native=518, multiple=14)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,9 @@ def test_what_has_no_size_is_refused(arguments: tuple[int, int, int]) -> None:
     ],
 )
 def test_who_is_made_of_tiles(*, mode: choices.TileMode, size: int, expected: bool) -> None:
-    assert tiling.uses_tiles(mode, size, 1036) is expected
+    spec = DepthAnything("vits").spec
+    assert spec.largest_pass == 1036
+    assert tiling.uses_tiles(mode, size, spec) is expected
 
 
 @given(st.integers(1, 400), st.sampled_from([(518, 14), (256, 32), (64, 8), (32, 16)]))
@@ -301,20 +305,30 @@ def metres(pictures: Tensor) -> Tensor:
 
 def test_metres_stay_metres_of_the_base_whatever_a_crop_takes_them_for() -> None:
     rgb, own = picture(scene()), iter([1.0, *np.exp(np.random.default_rng(0).normal(0, 0.2, 99)).tolist()])
-    found = made(rgb, lambda pictures: torch.stack([d * next(own) for d in metres(pictures)]), metres=True)
-    torch.testing.assert_close(found.depth, made(rgb, metres, metres=True).depth, rtol=1e-4, atol=0)
+    found = made(rgb, lambda pictures: torch.stack([d * next(own) for d in metres(pictures)]), quantity="metres")
+    torch.testing.assert_close(found.depth, made(rgb, metres, quantity="metres").depth, rtol=1e-4, atol=0)
     ratio = at_source(found.depth, SHAPE) * (scene() + 0.05)
     assert np.median(ratio) == pytest.approx(1, abs=0.01)
     assert np.exp(np.abs(np.log(ratio)).mean()) < 1.05
     assert found.used == found.tiling.count
 
 
+def test_affine_depth_is_compared_as_it_is_and_its_nan_is_far() -> None:
+    rgb = picture(scene())
+    far = 0.8
+    plain = made(rgb, seen).depth
+    torch.testing.assert_close(made(rgb, seen, quantity="depth").depth, plain)
+    holes = torch.tensor([[1.0, torch.nan], [0.5, far + 1]])
+    assert tiling.fill_nonfinite(holes, "depth")[0, 1] == tiling.fill_nonfinite(holes, "metres")[0, 1] == far + 1
+    assert tiling.fill_nonfinite(holes, "inverse depth")[0, 1] == 0.5
+
+
 def test_metres_of_nought_and_of_nan_are_finite() -> None:
     rgb = picture(scene())
-    found = made(rgb, lambda pictures: metres(pictures).where(seen(pictures) < 0.8, 0.0), metres=True)
+    found = made(rgb, lambda pictures: metres(pictures).where(seen(pictures) < 0.8, 0.0), quantity="metres")
     assert found.depth.isfinite().all()
     assert found.depth.min() > 0
-    found = made(rgb, each(lambda d, n: 1 + d if n else (1 + d).where(d < 0.8, torch.nan)), metres=True)
+    found = made(rgb, each(lambda d, n: 1 + d if n else (1 + d).where(d < 0.8, torch.nan)), quantity="metres")
     assert found.depth.isfinite().all()
 
 
@@ -388,11 +402,11 @@ def test_depth_lies_where_one_pass_lays_it(*, align_corners: bool) -> None:
 
 def test_a_large_photo_costs_a_canvas_and_not_more() -> None:
     rgb = np.zeros((1500, 2000, 3), np.uint8)
-    tiles = plan_tiles(1500, 2000, 1500, NATIVE, PATCH)
+    tiles = plan_tiles(1500, 2000, 1500, 256, PATCH)
     small = tiling.shrink_to_canvas(rgb, tiles.canvas)
     shown = normalize_image(small, tiles.base)
     tracemalloc.start()
-    refine_with_tiles(small, shown, seen, tiles, batch=4)
+    refine_with_tiles(small, shown, seen, tiles)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     canvas = tiles.canvas[0] * tiles.canvas[1]

@@ -101,7 +101,7 @@ def test_an_unknown_encoder_in_the_environment_is_wrong_usage(monkeypatch: pytes
 
 @pytest.mark.parametrize("model", ["indoor", "outdoor", "v1"])
 def test_tiny_gives_relative_depth_only(model: str) -> None:
-    with pytest.raises(UsageError, match=f"tiny has no {model} model"):
+    with pytest.raises(UsageError, match=f"there is no {model} model of tiny, which predicts relative depth"):
         choose_model("tiny", model, None)
 
 

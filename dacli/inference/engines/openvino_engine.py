@@ -1,4 +1,4 @@
-"""One forward pass on OpenVINO, the faster engine on a CPU: the torch network, converted once and kept on disk."""
+"""One forward pass on OpenVINO, the faster engine on a CPU; the converted network is kept on disk."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli import __version__, memory, paths
-from dacli.callbacks import Log
+from dacli.callbacks import Log, ignore_log
 from dacli.errors import DacliError
 from dacli.inference.device import ExecutionPlan, compute_threads
 from dacli.inference.engines import quantization
@@ -29,14 +29,14 @@ from dacli.inference.engines.torch_engine import name_memory_errors
 from dacli.io import files
 from dacli.models.spec import DepthModel
 
-# When it is imported, OpenVINO reports that over the network, unless the package for that is missing.
+# On import, OpenVINO sends telemetry over the network, unless the package for that is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
 from openvino.frontend import FrontEndManager  # noqa: E402
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
 
-# The first to ask makes OpenVINO's table of types. Two threads that do so at once would wait for each other for ever:
-# the one holds Python's lock and wants C++'s, the other the other way round.
+# The first call fills OpenVINO's table of types. Two threads that do so at the same time would deadlock: one holds
+# Python's lock and waits for C++'s, the other the reverse.
 openvino.Type.f32.to_dtype()
 
 OpenVINOProperties = dict[str, str | int]
@@ -44,24 +44,24 @@ PRECISION_HINTS: dict[torch.dtype, OpenVINOProperties] = {
     torch.float32: {"INFERENCE_PRECISION_HINT": "f32"},
     torch.bfloat16: {"INFERENCE_PRECISION_HINT": "bf16"},
 }
-# The residual stream adds up many small terms, so it and what normalises it stay in float32 under every hint.
+# The residual stream adds up many small terms, so its layers and their norms stay in float32 under every hint.
 RESIDUAL_LAYER = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|attention)\.\d+/aten::add/Add)[^"]*" [^>]*>')
 PRECISE_MARK = '<rt_info><attribute name="precise" version="0" /></rt_info>'
 
 
 class OpenVINOEngine:
-    """A network compiled for a plan, which `streams` threads may use at a time, each on its share of the cores.
+    """A network compiled for a plan. Up to `streams` threads may use it at the same time, each on its share of cores.
 
-    What comes out does not depend on the number of streams. `say` gets a line about what takes long.
+    The result does not depend on the number of streams. `log` gets a line about what takes long.
     """
 
-    def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, say: Log = lambda _: None) -> None:
-        # Torch's threads, which still resize, would spin for work between two calls, on the cores that OpenVINO needs.
+    def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, log: Log = ignore_log) -> None:
+        # Torch still resizes; between two calls its threads would spin on the cores that OpenVINO needs.
         torch.set_num_threads(1)
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
         how = PRECISION_HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": compute_threads()}
-        self.compiled = compile_network(self.network, how, say, quantised=plan.precision == "int8")
+        self.compiled = compile_network(self.network, how, log, quantised=plan.precision == "int8")
         self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams):
             self.idle.put(self.compiled.create_infer_request())
@@ -82,7 +82,7 @@ class OpenVINOEngine:
             self.idle.put(request)
 
     def free(self) -> None:
-        """Give back the memory that passes have left, unless one is under way; the next one takes it again."""
+        """Give back the memory that passes have left, unless one is running; the next pass allocates it again."""
         held = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -94,24 +94,23 @@ class OpenVINOEngine:
             self.idle.put(request)
 
     def in_float32(self) -> "OpenVINOEngine":
-        """Return the same network computing in float32: for what overflowed."""
+        """Return an engine with the same network that computes in float32: for pictures that overflowed."""
         return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
 
 
 def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.float32]]:
-    """Return what the converted network takes: pictures [B, 3, H, W], and a position embedding of their size."""
-    inputs = [pictures.float()]
-    inputs += network.export_inputs(*pictures.shape[2:])
+    """Return the inputs of the converted network: pictures [B, 3, H, W], and what it needs besides at their size."""
+    inputs = [pictures.float(), *network.export_inputs(*pictures.shape[2:])]
     return [each.contiguous().numpy() for each in inputs]
 
 
 def compile_network(
-    network: DepthModel, how: OpenVINOProperties, say: Log, *, quantised: bool
+    network: DepthModel, how: OpenVINOProperties, log: Log, *, quantised: bool
 ) -> openvino.CompiledModel:
     """Return the network compiled with OpenVINO's properties `how`.
 
-    It comes from dacli's cache, where one file serves all sizes, precisions (but int8, which has its own) and streams,
-    or is put there; a damaged file is replaced. `say` gets a line about a quantisation. Raises DacliError if a
+    It is read from dacli's cache, or written there; one file serves all sizes, streams and precisions (int8 has a file
+    of its own), and a damaged file is replaced. `log` gets a line before a quantisation. Raises DacliError if a
     temporary file cannot be written.
     """
     core = openvino.Core()
@@ -120,18 +119,18 @@ def compile_network(
         return core.import_model(read_checked(path), "CPU", how)
     model = convert_network(network)
     if quantised:
-        say("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
+        log("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
         model = quantization.quantize_model(
             model, [network_inputs(network, each) for each in quantization.calibration_pictures(network)]
         )
     made = core.compile_model(mark_residuals_precise(model, core), "CPU", how)
-    with contextlib.suppress(DacliError):  # without a cache it is made each time
+    with contextlib.suppress(DacliError):  # without a cache it is compiled each time
         write_to_cache(made.export_model().getvalue(), path)
     return made
 
 
 def read_checked(path: Path) -> bytes:
-    """Return what keep() wrote; raise OSError or ValueError if it is not there or not whole."""
+    """Return what write_to_cache() wrote; raise OSError or ValueError if it is missing or damaged."""
     content = path.read_bytes()
     if crc32_bytes(memoryview(content)[:-4]) != content[-4:]:
         raise ValueError(f"{path} is damaged")
@@ -139,7 +138,7 @@ def read_checked(path: Path) -> bytes:
 
 
 def write_to_cache(model: bytes, path: Path) -> None:
-    """Put a compiled network into the cache, in the place of what other versions made of the same weights."""
+    """Write a compiled network to the cache, and remove what other versions compiled from the same weights."""
     files.write_file(path, model + crc32_bytes(model))
     for old in path.parent.glob(f"{path.name.partition('-')[0]}-*"):
         if old != path:
@@ -148,11 +147,12 @@ def write_to_cache(model: bytes, path: Path) -> None:
 
 
 def crc32_bytes(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
+    """Return the CRC-32 as four bytes, little-endian."""
     return struct.pack("<I", isal_zlib.crc32(content))
 
 
 def cache_path(network: DepthModel, core: openvino.Core, *, quantised: bool = False) -> Path:
-    """Return where a compiled network is kept: named by its weights, and by what converts, compiles and runs it."""
+    """Return the cache file of a network, named by its weights and by all code that converts, compiles and runs it."""
     weights = hashlib.sha256(f"{network.spec.version} {network.spec.max_depth}".encode())
     for name, value in network.state_dict().items():
         content = crc32_bytes(value.contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -172,18 +172,21 @@ def cache_path(network: DepthModel, core: openvino.Core, *, quantised: bool = Fa
 def convert_network(network: DepthModel) -> openvino.Model:
     """Return the network as OpenVINO reads it, for pictures of any number and size.
 
-    A position embedding is an input, so that its resize is torch's. openvino.convert_model would take four times as
-    long.
+    Its export_inputs() are inputs too, so that torch computes them; a side that differs between two sizes of pictures
+    is variable. openvino.convert_model would take four times as long.
     """
-    size = 3 * network.spec.multiple, 5 * network.spec.multiple
-    extra = network.export_inputs(*size)
+    multiple = network.spec.multiple
+    size = 3 * multiple, 5 * multiple
+    extra, others = network.export_inputs(*size), network.export_inputs(4 * multiple, 7 * multiple)
     example = [torch.zeros(1, 3, *size), *extra]
-    shapes = [[-1, 3, -1, -1], *([1, -1, each.shape[-1]] for each in extra)]
+    shapes = [[-1, 3, -1, -1]]
+    for here, there in zip(extra, others, strict=True):
+        shapes.append([a if a == b else -1 for a, b in zip(here.shape, there.shape, strict=True)])
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # about sizes that a trace would fix, and about tracing
         traced = torch.jit.trace(network, tuple(example), check_trace=False)  # type: ignore[no-untyped-call]
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced)  # what load() returns does not keep it alive
+    decoder = TorchScriptPythonDecoder(traced)  # a variable keeps it alive: the model that load() returns does not
     model = frontend.load(decoder)
     for given, shape in zip(model.get_inputs(), shapes, strict=True):
         model.set_partial_shape(given, openvino.PartialShape(shape))
@@ -191,10 +194,7 @@ def convert_network(network: DepthModel) -> openvino.Model:
 
 
 def mark_residuals_precise(model: openvino.Model, core: openvino.Core) -> openvino.Model:
-    """Return the same model with its residual stream marked as float32.
-
-    It only the text of a saved model can say.
-    """
+    """Return the model with its residual stream marked as float32, a mark that only the text of a saved model has."""
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
             text, weights = Path(name, "model.xml"), Path(name, "model.bin")

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dacli.errors import DacliError
-from dacli.inference.preprocess import network_size, normalize_image
+from dacli.inference.preprocess import normalize_image
 from dacli.models.spec import DepthModel
 
 if TYPE_CHECKING:
     import openvino
     from torch import Tensor
 
-CALIBRATION_SEED = 777  # of the stream of scenes
+CALIBRATION_SEED = 777  # of the rendered scenes
 CALIBRATION_SCENES = 16
 CALIBRATION_FORMATS = ((3, 4), (4, 3), (1, 1), (9, 16))  # height and width
 # A ViT's head stays as it is: random vits then errs by 0.017 instead of 0.22, in no more time.
@@ -25,23 +25,23 @@ UNQUANTIZED = ".*depth_head.*"
 
 
 def calibration_pictures(network: DepthModel) -> "Iterator[Tensor]":
-    """Yield rendered scenes as the network sees them at its own size, normalised [1, 3, h, w], in several formats."""
+    """Yield rendered scenes in several formats as the network sees them at its native size: normalised [1, 3, h, w]."""
     from dacli.scenes.layouts import make_scene, render_layouts
 
+    spec = network.spec
     for index in range(CALIBRATION_SCENES):
-        size = network_size(
-            *CALIBRATION_FORMATS[index % len(CALIBRATION_FORMATS)], network.spec.native_size, network.spec.multiple
-        )
+        height, width = CALIBRATION_FORMATS[index % len(CALIBRATION_FORMATS)]
+        size = spec.input_size(height, width, spec.native_size)
         rgb = render_layouts([make_scene(CALIBRATION_SEED, index)], *size).rgb[0].permute(1, 2, 0)
-        yield normalize_image(rgb.numpy(), size)[None]
+        yield normalize_image(rgb.numpy(), size, mean=spec.mean, std=spec.std)[None]
 
 
 def quantize_model(model: "openvino.Model", inputs: Sequence[list[NDArray[np.float32]]]) -> "openvino.Model":
-    """Return the model with its convolutions and products of matrices in 8 bits, in ranges that the inputs show.
+    """Return the model with its convolutions and matrix products in 8 bits, in the ranges that the inputs cause.
 
     Raises DacliError if NNCF cannot be loaded.
     """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # where its bars and its log would go
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # NNCF prints progress bars and a log
         warnings.simplefilter("ignore")
         try:
             import nncf

@@ -53,14 +53,16 @@ class EngineKind:
     """One engine, a row of ENGINES.
 
     `find_fault` returns why it cannot compute there, or None. `reason_for_auto` returns why `--engine auto` takes it
-    there, or nothing if it does not. `start` returns the engine for a model, a plan and so many streams, with what it
-    imports; its log gets a line about what takes long.
+    there, or nothing if it does not. `start` imports the engine and returns it for a model, a plan and so many streams;
+    its log gets a line about what takes long. `several_streams`: it can run several pictures at the same time.
+    `only_on` is the kind of device that `--device auto` means with it, if it computes on one kind only.
     """
 
     find_fault: Callable[[EngineTarget], DacliError | None]
     reason_for_auto: Callable[[EngineTarget], str]
     start: "Callable[[DepthModel, ExecutionPlan, int, Log], Engine]"
     several_streams: bool = False
+    only_on: str = ""
 
 
 def _torch_fault(target: EngineTarget) -> DacliError | None:
@@ -117,7 +119,7 @@ def _start_openvino(model: "DepthModel", plan: "ExecutionPlan", streams: int, lo
 
 ENGINES: Mapping[str, EngineKind] = {
     "torch": EngineKind(_torch_fault, lambda _: "", _start_torch),
-    "openvino": EngineKind(_openvino_fault, _openvino_reason, _start_openvino, several_streams=True),
+    "openvino": EngineKind(_openvino_fault, _openvino_reason, _start_openvino, several_streams=True, only_on="cpu"),
 }
 
 

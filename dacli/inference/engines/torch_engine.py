@@ -13,17 +13,21 @@ from dacli.errors import MemoryShortError
 from dacli.inference.device import ExecutionPlan, usable_cores
 from dacli.models.spec import DepthModel
 
-OUT_OF_MEMORY_TEXTS = (  # in the words of torch and OpenVINO
-    *("out of memory", "can't allocate memory", "not enough memory", "Failed to allocate", "bad_alloc"),
+OUT_OF_MEMORY_TEXTS = (  # of torch and OpenVINO
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "Failed to allocate",
+    "bad_alloc",
 )
 
 
 class TorchEngine:
-    """A network laid out for a plan, for one thread: half precision inside, its last layers and batch norms in float32.
+    """A network on a device, for one thread: in the plan's precision, its last layers and batch norms in float32.
 
-    Half precision keeps 8 or 11 bits. In the last layers those would be all the depth there is, in steps that a 16-bit
-    picture shows; the layers before them may round, because the last ones average over many channels and places. And
-    variances of deep layers exceed what float16 holds.
+    Half precision keeps 8 or 11 bits. In the last layers these would be the bits of the depth itself, in steps that a
+    16-bit picture shows; earlier layers may round, because the last ones average over many channels and places. Batch
+    norms stay in float32 because variances of deep layers exceed float16.
     """
 
     def __init__(self, network: DepthModel, plan: ExecutionPlan) -> None:
@@ -43,21 +47,18 @@ class TorchEngine:
             return self.network.predict(x).depth.float().cpu()
 
     def free(self) -> None:
-        """Give back the memory that passes of a GPU have left; on a CPU none is kept."""
+        """Give back the memory that passes on a CUDA GPU have left; on a CPU nothing is kept."""
         if self.plan.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
     def in_float32(self) -> "TorchEngine":
-        """Return a copy of this engine, with the same rounded weights, that computes in float32.
-
-        For what overflowed.
-        """
+        """Return a copy with the same rounded weights that computes in float32: for pictures that overflowed."""
         return TorchEngine(copy.deepcopy(self.network), replace(self.plan, precision="fp32"))
 
 
 @contextmanager
 def name_memory_errors(pictures: Tensor, plan: ExecutionPlan) -> Iterator[None]:
-    """Turn the engines' several ways to say that memory ran out into one error that names a way on."""
+    """Raise MemoryShortError, with advice, for all errors by which the engines report that memory ran out."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
@@ -70,6 +71,7 @@ def name_memory_errors(pictures: Tensor, plan: ExecutionPlan) -> Iterator[None]:
 
 
 def prepare_network(network: DepthModel, device: str, dtype: torch.dtype) -> DepthModel:
+    """Return the network itself, moved to a device and a dtype, except for layers that stay in float32."""
     precise = set(network.get_submodule(network.spec.precise_layers).modules())
     for module in network.eval().requires_grad_(requires_grad=False).modules():
         kept = module in precise or isinstance(module, nn.BatchNorm2d)
@@ -81,7 +83,7 @@ def prepare_network(network: DepthModel, device: str, dtype: torch.dtype) -> Dep
 
 
 def use_channels_last(network: nn.Module) -> None:
-    """Lay the weights of all convolutions out channels last, which their fast kernels expect."""
+    """Store the weights of all convolutions channels last, the layout of their fast kernels."""
     for weight in network.parameters():
         if weight.ndim == 4:
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)

@@ -26,9 +26,8 @@ from dacli.inference.loading import build_predictor
 from dacli.inference.preprocess import normalize_image
 from dacli.io import files
 from dacli.models import tiny
-from dacli.models.depth_anything import DepthAnything
 from dacli.models.spec import DepthModel
-from tests.models.test_depth_anything import build, weights_of
+from tests.models.test_depth_anything import build, short_transformer, weights_of
 from tests.support.models import ConvolutionModel
 
 SIZES = ((42, 70), (98, 56), (112, 112))
@@ -55,10 +54,10 @@ def rounded(network: DepthModel) -> DepthModel:
     return network
 
 
-def named(encoder: str, version: str = "v2", depth: float | None = None) -> DepthModel:
+def named(encoder: str) -> DepthModel:
     if encoder == "tiny":
         return rounded(tiny.load_tiny().requires_grad_(requires_grad=False))
-    return rounded(build(weights_of(encoder), encoder, version, depth))
+    return rounded(build(weights_of(encoder), encoder))
 
 
 def relative_error(made: Tensor, expected: Tensor) -> float:
@@ -77,6 +76,17 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     yield tmp_path / "cache" / "openvino"
     gc.collect()
+
+
+@pytest.fixture(scope="module")
+def filled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("filled")
+
+
+@pytest.fixture
+def filled(cache: Path, filled_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """A cache that tests share which are not about the cache: each network is converted once for all of them."""
+    monkeypatch.setenv("DACLI_CACHE", str(filled_folder))
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +112,15 @@ def check_equality(network: DepthModel, bf16: float = 1e-2) -> None:
             assert relative_error(made, by_torch(network, x)) <= tolerance, (precision, size)
 
 
+@pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("encoder", ["tiny", "vits", pytest.param("vitb", marks=pytest.mark.slow)])
 def test_every_size_and_batch_agrees_with_torch(encoder: str) -> None:
     check_equality(named(encoder))
 
 
 @pytest.mark.parametrize(("version", "depth"), [("v1", None), ("v2", 20.0)])
-def test_v1_and_metres_agree_with_torch(version: str, depth: float | None) -> None:
-    network, x = named("vits", version, depth), pictures(56, 84)
+def test_v1_and_metres_agree_with_torch(version: str, depth: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = short_transformer(monkeypatch, version, depth), pictures(56, 84)
     assert relative_error(OpenVINOEngine(network, plan()).forward(x), by_torch(network, x)) <= 1e-5
 
 
@@ -121,6 +132,7 @@ def test_the_large_encoders_agree_with_torch(encoder: str) -> None:
 
 
 @BF16
+@pytest.mark.usefixtures("filled")
 def test_bf16_is_nearer_to_float32_than_torchs_bf16() -> None:
     network, x = named("vits"), pictures(112, 154)
     exact = by_torch(network, x)
@@ -156,6 +168,7 @@ def test_training_weights_do_not_disturb(small: ConvolutionModel) -> None:
 # --- streams ---
 
 
+@pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=BF16)])
 def test_streams_and_repetition_change_no_bit(precision: str) -> None:
     network, x = named("vits"), [pictures(70, 98), pictures(98, 56), pictures(42, 70)] * 4
@@ -327,9 +340,10 @@ def test_other_weights_do_not_find_these(small: ConvolutionModel, conversions: l
     assert len(conversions) == 2
 
 
-def test_networks_of_the_same_weights_are_told_apart() -> None:
-    weights, core = weights_of("vits"), importlib.import_module("openvino").Core()
-    networks = [build(weights, "vits", *how) for how in (("v2", None), ("v1", None), ("v2", 20.0), ("v2", 80.0))]
+def test_networks_of_the_same_weights_have_files_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = importlib.import_module("openvino").Core()
+    variants = (("v2", None), ("v1", None), ("v2", 20.0), ("v2", 80.0))
+    networks = [short_transformer(monkeypatch, *how) for how in variants]
     assert len({openvino_engine.cache_path(network, core).name for network in networks}) == 4
 
 
@@ -435,9 +449,8 @@ def test_an_installation_that_does_not_load_is_one_line(
     assert "--engine torch" in caught.value.hint
 
 
-def test_a_depth_anything_of_another_dtype_is_computed_in_its_plans() -> None:
-    network = build({key: value.bfloat16() for key, value in weights_of("vits").items()}, "vits")
+def test_a_network_of_another_dtype_is_computed_in_that_of_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = short_transformer(monkeypatch).bfloat16()
     x = pictures(42, 70)
     made = OpenVINOEngine(network, plan()).forward(x)
-    assert isinstance(network, DepthAnything)
     assert relative_error(made, by_torch(network, x)) <= 1e-5

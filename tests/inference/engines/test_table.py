@@ -1,5 +1,7 @@
 """A new engine is a class and a row of the table."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import dacli
 from dacli.errors import DacliError
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.engines.table import ENGINES, EngineKind, EngineTarget, choose_engine
+from dacli.inference.planning import resolve_plan
 from tests.support.commands import photo
 
 
@@ -37,14 +40,22 @@ def test_a_new_engine_is_one_row(home: Path, monkeypatch: pytest.MonkeyPatch) ->
         find_fault=lambda target: None if target.device == "cpu" else only_cpu,
         reason_for_auto=lambda _: "",
         start=lambda _model, plan, _streams, _log: RampEngine(plan),
+        only_on="cpu",
     )
     monkeypatch.setitem(ENGINES, "ramp", row)
     depth = dacli.load("tiny", device="cpu", engine="ramp", size=32)
     found = depth(photo(home / "a.png", shape=(32, 64)))
     np.testing.assert_allclose(found.depth[5], np.linspace(2, 1, 64), atol=1e-6)
     assert depth.settings.plan.engine == "ramp"
+    assert resolve_plan(engine="ramp").engine == "ramp"
     with pytest.raises(DacliError, match="ramp computes on the CPU"):
         choose_engine("ramp", EngineTarget("cuda", "fp32", fast_bf16=False, installed=lambda _: True))
+
+
+def test_the_table_loads_neither_torch_nor_openvino() -> None:
+    code = "import sys; import dacli.inference.engines.table; print({'torch', 'openvino'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout == "set()\n"
 
 
 CPU = EngineTarget("cpu", "fp32", fast_bf16=True, installed=lambda _: True)
