@@ -5,12 +5,12 @@ import json
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
+from dacli.api import Depth
 from dacli.batch.folder import FolderOptions, FolderPlan, FolderRun, plan_folder
 from dacli.batch.jobs import Job
 from dacli.batch.opening import OpenRun, check_options, open_run
 from dacli.batch.options import RunOptions
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, outcome_json
-from dacli.batch.pictures import PictureRun, run_pictures
 from dacli.batch.settings import RunSettings
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
@@ -22,9 +22,9 @@ from dacli.video.run import ClipJob, open_clip_job, run_clip
 
 def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
     """Make the outputs of single pictures; return the exit code."""
-    opened = open_run(options, len(jobs), console.note, console.download)
-    run = PictureRun(*opened)
-    return int(report_all(lambda tile: run_pictures(jobs, run, tile), len(jobs), run.settings, console).failed > 0)
+    depth = Depth(open_run(options, len(jobs), console.note, console.download))
+    summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
+    return int(summary.failed > 0)
 
 
 def run_folder_command(folder: FolderOptions, options: RunOptions, console: Console) -> int:
