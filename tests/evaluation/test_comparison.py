@@ -178,7 +178,7 @@ def test_what_is_no_output_folder_is_named(tmp_path: Path) -> None:
 def test_an_array_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match=r"holds an array of \(2, 2, 2\)"):
         comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.ones((2, 2, 2))))
-    with pytest.raises(DacliError, match="no NPY of numbers"):
+    with pytest.raises(DacliError, match="not an NPY of numbers"):
         comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.array([["x"]])))
 
 

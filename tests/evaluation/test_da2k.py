@@ -20,6 +20,7 @@ from dacli.errors import DacliError
 from dacli.evaluation import da2k, scoring
 from dacli.evaluation.da2k import ARCHIVE, open_da2k
 from dacli.inference.predictor import Prediction, Predictor
+from dacli.models.tiny import Tiny
 from dacli.weights import checkpoints
 
 Annotations = dict[str, Any]
@@ -30,11 +31,11 @@ class Seer(Predictor):
     """Sees in the red of a pixel how near it is (`sign` 1), or how far in metres (−1)."""
 
     def __init__(self, *, metres: bool = False) -> None:
-        self.quantity = "metres" if metres else "inverse depth"
+        self._spec = replace(Tiny().spec, quantity="metres" if metres else "inverse depth")
 
     def predict(self, pictures: Any) -> list[Prediction]:
         red = pictures[0][..., 0].astype(np.float32)
-        return [Prediction(1 + (255 - red if self.quantity == "metres" else red), red.shape, 0, "fp32")]
+        return [Prediction(1 + (255 - red if self.spec.quantity == "metres" else red), red.shape, 0, "fp32")]
 
 
 def jpeg_or_png(suffix: str, height: int = HEIGHT, width: int = WIDTH) -> bytes:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import png
 from dacli.models import tiny
+from dacli.models.tiny import Tiny
 from dacli.scenes import layouts
 from dacli.training.recipes import SCHEDULES
 
@@ -34,7 +36,7 @@ class Oracle(Predictor):
     """Knows the depth of scenes by their pictures, up to a scale and a shift, or in metres up to 100."""
 
     def __init__(self, seed: int, count: int, *, metres: bool = False) -> None:
-        self.quantity = "metres" if metres else "inverse depth"
+        self._spec = replace(Tiny().spec, quantity="metres" if metres else "inverse depth")
         self.known = {}
         for index in range(count):
             picture = layouts.render_layouts(
@@ -44,7 +46,7 @@ class Oracle(Predictor):
 
     def predict(self, pictures: Any) -> list[Prediction]:
         depth: Any = self.known[pictures[0].tobytes()]
-        given: Any = np.minimum(depth, 100) if self.quantity == "metres" else 3 / depth + 2
+        given: Any = np.minimum(depth, 100) if self.spec.quantity == "metres" else 3 / depth + 2
         return [Prediction(given, (1, 1), 0, "fp32")]
 
 
@@ -78,7 +80,7 @@ def test_scores_are_means_over_pictures_and_what_is_unknown_is_left_out() -> Non
 
 class Flat(Predictor):
     def __init__(self) -> None:
-        self.quantity = "inverse depth"
+        self._spec = Tiny().spec
 
     def predict(self, pictures: Any) -> list[Prediction]:
         return [Prediction(np.ones(pictures[0].shape[:2], np.float32), (1, 1), 0, "fp32")]
@@ -224,4 +226,4 @@ def test_training_refuses_a_damaged_checkpoint(tmp_path: Path, capsys: pytest.Ca
         main(["train", "teacher", str(tmp_path)])
     (line,) = capsys.readouterr().err.splitlines()
     assert end.value.code == 1
-    assert "checkpoint.pt is no checkpoint" in line
+    assert "checkpoint.pt is not a checkpoint" in line

@@ -63,7 +63,13 @@ def test_all_kinds_of_scenes_occur_at_their_share(monkeypatch: pytest.MonkeyPatc
     for kind in KINDS:
         monkeypatch.setattr(layouts, kind.__name__, lambda _rng, name=kind.__name__: name)
     found = Counter(str(make_scene(5, index)) for index in range(2000))
-    shares = {"room": 0.36, "street": 0.16, "landscape": 0.18, "close_up": 0.18, "from_above": 0.12}
+    shares = {
+        "make_room": 0.36,
+        "make_street": 0.16,
+        "make_landscape": 0.18,
+        "make_close_up": 0.18,
+        "make_view_from_above": 0.12,
+    }
     for name, share in shares.items():
         assert abs(found[name] / 2000 - share) < 4 * np.sqrt(share * (1 - share) / 2000)
 

@@ -199,7 +199,7 @@ def test_a_picture_under_the_name_of_a_clip(tmp_path: Path, form: str) -> None:
 def test_text_leads_nowhere(tmp_path: Path, name: str, text: str) -> None:
     other = make(tmp_path / "other.ts", *H264, frames=3)
     (tmp_path / name).write_text(text.format(other=other.name))
-    assert "no clip but text" in (found := fault(tmp_path / name)) or "no video that ffmpeg can read" in found
+    assert "not a clip but text" in (found := fault(tmp_path / name)) or "not a video that ffmpeg can read" in found
 
 
 def test_a_video_stream_without_a_frame(tmp_path: Path) -> None:

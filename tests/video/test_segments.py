@@ -184,9 +184,9 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from dacli.video import decoding, probe, segments
-clip = probe.probe(Path(sys.argv[1]))
+clip = probe.probe_clip(Path(sys.argv[1]))
 with segments.ClipWriter(clip, {"gray": Path(sys.argv[2])}, "x", length=7) as writer:
-    for number, (pts, rgb) in enumerate(decoding.frames(clip)):
+    for number, (pts, rgb) in enumerate(decoding.decode_frames(clip)):
         if number == 17:
             os.kill(os.getpid(), signal.SIGKILL)
         writer.write(pts, {"gray": rgb[..., 1]}, f"after {pts}")
