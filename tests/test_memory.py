@@ -1,4 +1,4 @@
-"""The C library's heaps, as it tells of them itself, each time in a process of its own."""
+"""The heaps of glibc by its own statistics, each time in a process of its own."""
 
 import ctypes
 import subprocess
@@ -41,24 +41,24 @@ print(before, soon, resident())
 """
 
 
-def told(code: str) -> subprocess.CompletedProcess[str]:
+def output_of(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
 
 
 @pytest.mark.skipif(not GLIBC, reason="heaps are glibc's")
 @pytest.mark.parametrize(("first", "low", "high"), [("memory.limit_heaps()", 1, 2), ("", 3, 7)])
 def test_threads_share_few_heaps(first: str, low: int, high: int) -> None:
-    assert low <= told(THREADS.format(first=first)).stderr.count("Arena ") <= high
+    assert low <= output_of(THREADS.format(first=first)).stderr.count("Arena ") <= high
 
 
 @pytest.mark.skipif(not GLIBC, reason="heaps are glibc's")
 def test_what_is_free_goes_back_but_not_all_the_time() -> None:
-    before, soon, after = map(int, told(FREED).stdout.split())
+    before, soon, after = map(int, output_of(FREED).stdout.split())
     assert before - soon < 10_000_000
     assert before - after > 150_000_000
 
 
-def test_where_the_c_library_is_another_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_another_c_library_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     for library in (object(), TypeError("Windows takes no None")):
 
         def find(_: None, library: object = library) -> object:

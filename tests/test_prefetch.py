@@ -239,7 +239,7 @@ def test_early_break_stops_the_reader_and_closes_it(threads: int) -> None:
     assert not any_stage_alive()
 
 
-def test_a_stream_that_nobody_takes_from_starts_nothing() -> None:
+def test_an_unused_stream_starts_nothing() -> None:
     source = Source()
     stage = ahead(source)
     assert stage.close()
@@ -257,14 +257,14 @@ def test_after_its_end_a_stream_stays_at_its_end(threads: int) -> None:
 
 
 def test_items_that_fail_while_they_are_closed_do_not_hang() -> None:
-    def sore() -> Iterator[int]:
+    def failing() -> Iterator[int]:
         try:
             yield from range(100)
         finally:
             raise FaultError("closing")
 
     def take() -> None:
-        stage = Prefetch(sore(), same, one, 2, 2)
+        stage = Prefetch(failing(), same, one, 2, 2)
         with contextlib.closing(take_and_close([stage], stage)) as numbers:
             next(numbers)
 
@@ -484,7 +484,7 @@ def test_closing_frees_threads_that_wait_for_room(threads: int) -> None:
 
 
 class Gate:
-    """Numbers, of which all but the first keep whoever takes them waiting until it opens."""
+    """Numbers; after the first, a thread that takes one waits until the gate opens."""
 
     def __init__(self) -> None:
         self.reached, self.opened = threading.Event(), threading.Event()
@@ -627,7 +627,7 @@ def test_taking_closes_every_stage_however_it_ends(ending: str) -> None:
     assert not any_stage_alive()
 
 
-def test_busy_knows_threads_of_stages_from_others() -> None:
+def test_threads_of_stages_are_distinguished_from_others() -> None:
     gate = Gate()
     other = threading.Thread(target=lambda: wait(gate.opened))
     other.start()
@@ -654,7 +654,7 @@ def test_an_interrupt_that_python_dropped_is_raised_at_the_next_thing(monkeypatc
     assert stage.close()
 
 
-def test_other_threads_do_not_hear_of_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_threads_do_not_get_the_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "interrupt_event", threading.Event())
     streams.interrupt_event.set()
     inner = Prefetch(iter(range(3)), lambda item: item, lambda _: 1)
@@ -667,9 +667,7 @@ def test_other_threads_do_not_hear_of_an_interrupt(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("started", [0, 1, 2])
-def test_an_interrupt_between_the_starts_of_threads_is_what_is_told(
-    started: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_between_the_starts_of_threads_is_raised(started: int, monkeypatch: pytest.MonkeyPatch) -> None:
     original, left = threading.Thread.start, iter(range(started))
 
     def start(thread: threading.Thread) -> None:

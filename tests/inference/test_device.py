@@ -1,4 +1,4 @@
-"""Device, engine and precision on every kind of machine, by torch's answers put in its mouth."""
+"""Device, engine and precision on every kind of machine, with the answers of torch replaced."""
 
 import os
 import subprocess
@@ -101,7 +101,7 @@ def test_fp16_on_a_cpu_means_half_size_weights_and_says_so(machine: Machine, fas
     assert plan.reason == f"on a CPU fp16 means half-size weights, computed in {chosen}"
 
 
-def test_bf16_on_a_cpu_that_emulates_it_is_obeyed_with_a_warning(machine: Machine) -> None:
+def test_bf16_on_a_cpu_that_emulates_it_is_used_with_a_warning(machine: Machine) -> None:
     machine.has()
     assert resolve_plan("cpu", "bf16") == ExecutionPlan(
         "cpu", "torch", "bf16", half_weights=False, reason="this CPU emulates bf16, which is slow"
@@ -151,7 +151,7 @@ def test_openvino_on_a_gpu_is_refused(machine: Machine, name: str) -> None:
     assert caught.value.hint == "use --device cpu or --engine torch"
 
 
-def test_openvino_that_is_missing_is_refused_with_the_way_to_get_it(machine: Machine) -> None:
+def test_openvino_that_is_missing_is_refused_with_the_command_that_installs_it(machine: Machine) -> None:
     machine.has(avx512=True)
     with pytest.raises(DacliError, match="OpenVINO is not installed") as caught:
         resolve_plan("cpu", engine="openvino")
@@ -178,7 +178,7 @@ def test_int8_is_openvinos_on_a_cpu_and_the_rest_is_computed_as_fast_as_there_ca
 
 
 @pytest.mark.parametrize("has", [{"avx512": True}, {"amx": True}, {}, {"cuda": 1}, {"mps": True}])
-def test_nobody_gets_int8_unasked(machine: Machine, has: dict[str, Any]) -> None:
+def test_int8_is_never_chosen_by_itself(machine: Machine, has: dict[str, Any]) -> None:
     machine.has(openvino=True, nncf=True, **has)
     for wanted in ("auto", "fp32", "fp16", "bf16"):
         assert resolve_plan(precision=wanted).precision != "int8"
@@ -195,7 +195,7 @@ def test_int8_elsewhere_is_refused(machine: Machine, place: str, engine: str) ->
 
 
 @pytest.mark.parametrize("name", ["openvino", "nncf"])
-def test_to_ask_for_openvino_or_nncf_does_not_load_it(name: str) -> None:
+def test_asking_for_openvino_or_nncf_does_not_load_it(name: str) -> None:
     code = (
         f"import sys; from dacli.inference import device; print(device.is_installed({name!r}), '{name}' in sys.modules)"
     )

@@ -225,7 +225,7 @@ class Blind(Stub):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
-def test_a_network_that_sees_nothing_gives_zeros(precision: str) -> None:
+def test_a_network_of_nan_alone_gives_zeros(precision: str) -> None:
     (made,) = predictor(Blind(), precision).predict([picture(20, 30)])
     assert np.array_equal(made.depth, np.zeros((20, 30), np.float32))
     assert made.note
@@ -360,7 +360,7 @@ def test_the_native_size_is_never_guarded(monkeypatch: pytest.MonkeyPatch) -> No
     assert predictor(Stub()).predict([picture(28, 40)])[0].tiles == 0
 
 
-def test_tiles_are_no_way_on_at_the_native_size() -> None:
+def test_tiles_do_not_help_at_the_native_size() -> None:
     with pytest.raises(DacliError, match="not enough memory"):
         predictor(Hungry(MemoryError())).predict([picture(28, 28)])
     for tile in ("auto", "on", "off"):
@@ -375,7 +375,7 @@ def test_tiles_are_no_way_on_at_the_native_size() -> None:
         *(("on", 14, False), ("on", 28, True), ("on", 42, True), ("off", 280, False)),
     ],
 )
-def test_the_mode_decides_who_is_made_of_tiles(*, tile: TileMode, size: int, tiled: bool) -> None:
+def test_the_mode_decides_when_tiles_are_used(*, tile: TileMode, size: int, tiled: bool) -> None:
     (made,) = predictor(Stub(), size=size, tile=tile).predict([shaded(60, 90)])
     assert (made.tiles > 0) is tiled
     assert made.network_size == network_size(60, 90, size, 14)
@@ -392,16 +392,16 @@ def test_off_is_one_pass_of_the_published_rule_at_any_size(vits: DepthAnything) 
     assert relative_error(machine.predict([rgb])[0].depth, expected) < 1e-5
 
 
-def test_tiles_of_several_pictures_are_those_of_each_alone_and_are_told() -> None:
+def test_tiles_of_several_pictures_are_those_of_each_alone_and_are_reported() -> None:
     machine = predictor(Stub(), size=112)
-    told: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     pictures = [shaded(), shaded()[::-1], shaded(400, 300)]
-    raws = [machine.infer([machine.prepare(one)], lambda done, of: told.append((done, of)))[0] for one in pictures]
+    raws = [machine.infer([machine.prepare(one)], lambda done, of: steps.append((done, of)))[0] for one in pictures]
     together = machine.predict(pictures)
     tiles = together[0].tiles
     assert [raw.tiles for raw in raws] == [one.tiles for one in together]
-    assert told[:tiles] == [(n, tiles) for n in range(1, tiles + 1)]
-    assert len(told) == 3 * tiles
+    assert steps[:tiles] == [(n, tiles) for n in range(1, tiles + 1)]
+    assert len(steps) == 3 * tiles
     for batch in (1, 4):
         several = build_predictor(Stub(), plan(), 112, batch=batch)
         for one, alone in zip(together, pictures, strict=True):
@@ -456,7 +456,7 @@ def test_tiles_that_overflow_are_computed_in_float32_with_a_note() -> None:
     assert relative_error(made.depth, exact.depth) < 5e-3
 
 
-def test_tiles_that_are_not_finite_are_told() -> None:
+def test_tiles_that_are_not_finite_are_reported() -> None:
     (made,) = predictor(Blind(), size=112).predict([shaded()])
     assert np.array_equal(made.depth, np.zeros((300, 400), np.float32))
     assert made.note == f"{made.tiles + 1} of {made.tiles + 1} passes gave numbers that are not finite"

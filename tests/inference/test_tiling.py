@@ -128,7 +128,7 @@ def test_a_strip_of_eight_to_one_is_cut_like_any_other(height: int, width: int) 
 
 
 @pytest.mark.parametrize("arguments", [(0, 10, 900), (10, 0, 900), (10, 10, 0), (10, 10, -900)])
-def test_what_has_no_size_is_refused(arguments: tuple[int, int, int]) -> None:
+def test_sizes_that_are_not_positive_are_refused(arguments: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="cannot fit"):
         plan_tiles(*arguments, native=518, multiple=14)
 
@@ -140,7 +140,7 @@ def test_what_has_no_size_is_refused(arguments: tuple[int, int, int]) -> None:
         *(("on", 518, True), ("on", 1600, True), ("off", 1600, False), ("off", 9999, False)),
     ],
 )
-def test_who_is_made_of_tiles(*, mode: choices.TileMode, size: int, expected: bool) -> None:
+def test_when_tiles_are_used(*, mode: choices.TileMode, size: int, expected: bool) -> None:
     spec = DepthAnything("vits").spec
     assert spec.largest_pass == 1036
     assert tiling.uses_tiles(mode, size, spec) is expected
@@ -205,11 +205,11 @@ def test_streams_work_at_the_same_time_and_change_no_bit(batch: int) -> None:
             together.wait(20)  # broken, if two others do not come here meanwhile
         return seen(pictures)
 
-    rgb, told = picture(scene()), []
+    rgb, steps = picture(scene()), []
     expected = made(rgb, seen, batch=batch)
-    found = in_time(lambda: made(rgb, network, batch=batch, streams=3, report=lambda *step: told.append(step)))
+    found = in_time(lambda: made(rgb, network, batch=batch, streams=3, report=lambda *step: steps.append(step)))
     assert torch.equal(found.depth, expected.depth)
-    assert told == [(n, found.tiling.count) for n in range(1, found.tiling.count + 1)]
+    assert steps == [(n, found.tiling.count) for n in range(1, found.tiling.count + 1)]
     assert not any_stage_alive()
 
 
@@ -254,7 +254,7 @@ def infinite(depth: Tensor, _: int) -> Tensor:
 
 
 @pytest.mark.parametrize("fault", [flat, nearly_flat, upside_down])
-def test_tiles_that_say_nothing_or_the_contrary_leave_the_base(fault: Change) -> None:
+def test_flat_and_contradicting_tiles_leave_the_base(fault: Change) -> None:
     found = made(picture(scene()), but_base(fault))
     assert (found.used, found.unsound) == (0, 0)
     np.testing.assert_allclose(at_source(found.depth, SHAPE), base_only(scene()), atol=1e-6)
@@ -323,7 +323,7 @@ def test_affine_depth_is_compared_as_it_is_and_its_nan_is_far() -> None:
     assert tiling.fill_nonfinite(holes, "inverse depth")[0, 1] == 0.5
 
 
-def test_metres_of_nought_and_of_nan_are_finite() -> None:
+def test_metres_of_zero_and_of_nan_are_finite() -> None:
     rgb = picture(scene())
     found = made(rgb, lambda pictures: metres(pictures).where(seen(pictures) < 0.8, 0.0), quantity="metres")
     assert found.depth.isfinite().all()
@@ -362,15 +362,15 @@ def test_the_network_is_shown_the_picture_at_its_places() -> None:
         shown.append(pictures)
         return seen(pictures)
 
-    told: list[tuple[int, int]] = []
-    tiles = made(rgb, forward, 240, batch=7, report=lambda done, count: told.append((done, count))).tiling
+    steps: list[tuple[int, int]] = []
+    tiles = made(rgb, forward, 240, batch=7, report=lambda done, count: steps.append((done, count))).tiling
     whole = normalize_image(rgb, tiles.canvas)
     assert torch.equal(shown[0], normalize_image(rgb, tiles.base)[None])
     assert max(map(len, shown)) == 7
     places = [(y, x) for y in tiles.rows for x in tiles.columns]
     for (y, x), tile in zip(places, torch.cat(shown[1:]), strict=True):
         assert torch.equal(tile, whole[:, y : y + tiles.tile[0], x : x + tiles.tile[1]])
-    assert told == [(n, tiles.count) for n in range(1, tiles.count + 1)]
+    assert steps == [(n, tiles.count) for n in range(1, tiles.count + 1)]
 
 
 def test_a_larger_picture_is_averaged_not_sampled() -> None:
@@ -392,7 +392,7 @@ def test_a_picture_is_averaged_along_the_axis_that_is_larger_and_never_enlarged(
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
-def test_depth_lies_where_one_pass_lays_it(*, align_corners: bool) -> None:
+def test_depth_has_the_position_of_one_pass(*, align_corners: bool) -> None:
     ramp = picture(np.tile(np.linspace(0, 1, 210), (150, 1)))
     found = made(ramp, seen, align_corners=align_corners)
     one = seen(normalize_image(ramp, found.tiling.base)[None])[0]

@@ -234,7 +234,7 @@ def test_another_encoder_than_asked_is_named(pth: Path) -> None:
 
 @pytest.mark.parametrize("encoder", ["vits", "vitb", "vitl", "vitg"])
 def test_encoders_are_recognised_by_their_shapes(encoder: str, tmp_path: Path) -> None:
-    # Expanded zeros take no space: the file of a giant is as small as that of a dwarf.
+    # Expanded zeros take no space: the file of vitg is as small as that of vits.
     weights = {key: torch.zeros(1).expand(shape) for key, shape in SHAPES[encoder].items()}
     network = load_checkpoint(saved(weights, tmp_path / "weights.pth"), encoder)
     assert network.encoder == encoder
@@ -276,12 +276,12 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_wrong_contents_are_told_apart(fault: str, vits: dict[str, Tensor], tmp_path: Path) -> None:
+def test_wrong_contents_are_distinguished(fault: str, vits: dict[str, Tensor], tmp_path: Path) -> None:
     spoil, expected = FAULTS[fault]
     assert expected in refusal(saved(spoil(vits), tmp_path / "weights.pth"))
 
 
-def test_overflow_of_the_asked_precision_is_told(vits: dict[str, Tensor], tmp_path: Path) -> None:
+def test_overflow_of_the_asked_precision_is_reported(vits: dict[str, Tensor], tmp_path: Path) -> None:
     path = saved(vits | {BIAS: torch.full((48,), 1e6)}, tmp_path / "weights.pth")
     assert same(load_checkpoint(path), torch.load(path, weights_only=True))
     with pytest.raises(DacliError, match="infinity"):
@@ -302,7 +302,7 @@ def test_overflow_of_the_asked_precision_is_told(vits: dict[str, Tensor], tmp_pa
         (bytes(8) + b"{", "is a damaged or truncated safetensors file"),
     ],
 )
-def test_other_files_are_told_apart(content: bytes, expected: str, tmp_path: Path) -> None:
+def test_other_files_are_distinguished(content: bytes, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
     assert expected in refusal(path)
@@ -310,7 +310,7 @@ def test_other_files_are_told_apart(content: bytes, expected: str, tmp_path: Pat
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
 @pytest.mark.parametrize("kind", ["zip", "old", "safetensors"])
-def test_truncated_files_are_told(vits: dict[str, Tensor], tmp_path: Path, kind: str, share: float) -> None:
+def test_truncated_files_are_reported(vits: dict[str, Tensor], tmp_path: Path, kind: str, share: float) -> None:
     path = tmp_path / "weights.pth"
     if kind == "safetensors":
         save_file(vits, path)
@@ -376,21 +376,21 @@ def test_other_archives_are_refused(tmp_path: Path) -> None:
     assert "is a zip archive, not a checkpoint" in refusal(tmp_path / "weights.npz")
 
 
-def test_paths_that_are_no_readable_file_are_told(tmp_path: Path) -> None:
+def test_paths_that_are_no_readable_file_are_reported(tmp_path: Path) -> None:
     assert "is a folder" in refusal(tmp_path)
     assert "there is no file" in refusal(tmp_path / "absent.pth")
     assert "cannot read" in refusal(tmp_path / ("x" * 300))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX links and pipes")
-def test_links_in_circles_and_pipes_are_told(tmp_path: Path) -> None:
+def test_links_in_circles_and_pipes_are_reported(tmp_path: Path) -> None:
     (tmp_path / "loop.pth").symlink_to(tmp_path / "loop.pth")
     assert "cannot read" in refusal(tmp_path / "loop.pth")
     os.mkfifo(tmp_path / "pipe.pth")
     assert "is not a regular file" in refusal(tmp_path / "pipe.pth")
 
 
-def test_a_file_without_permission_is_told(pth: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_reported(pth: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(self: Path, mode: str = "r") -> None:
         raise PermissionError(errno.EACCES, "Permission denied", f"{self} {mode}")
 

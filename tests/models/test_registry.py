@@ -105,7 +105,7 @@ def test_tiny_gives_relative_depth_only(model: str) -> None:
         choose_model("tiny", model, None)
 
 
-def test_a_file_of_ones_own_tells_its_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_ones_own_determines_its_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DACLI_ENCODER", "tiny")
     assert choose_model(None, "v2", Path("own.pth")).encoder is None
 
@@ -183,7 +183,7 @@ def test_a_published_metric_file_is_not_read_as_relative(files: Path, tmp_path: 
     assert opened(choose_model(None, "hypersim", path)).network.max_depth == 20
 
 
-def test_files_of_one_name_are_told_apart(files: Path, tmp_path: Path) -> None:
+def test_files_of_one_name_are_distinguished(files: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
     path.write_bytes((files / "own.pth").read_bytes())
     assert registry.identify_file(path) != registry.identify_file(files / "own.pth")

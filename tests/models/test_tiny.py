@@ -77,7 +77,7 @@ def test_places_are_coded_by_their_share_of_height_and_width() -> None:
             np.testing.assert_allclose(np.sort(code[row, column]), np.sort(expected), atol=1e-6)
     assert position_code(torch.zeros(1, c, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
     maps = pictures(1, c, 2, 2)
-    with torch.device("meta"):  # where a tensor lands whose device nobody chose
+    with torch.device("meta"):  # the device of tensors made without one
         assert position_code(maps).device.type == "cpu"
 
 

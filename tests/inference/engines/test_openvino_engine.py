@@ -47,7 +47,7 @@ def pictures(height: int, width: int, count: int = 1) -> Tensor:
 
 
 def rounded(network: DepthModel) -> DepthModel:
-    """The same network with weights that bfloat16 holds exactly: to round them is no engine's fault."""
+    """The same network with weights that bfloat16 holds exactly, so that engines are not blamed for rounding them."""
     for value in network.state_dict().values():
         if value.is_floating_point():
             value.copy_(value.bfloat16())
@@ -279,7 +279,7 @@ def test_a_network_is_converted_once_for_all_precisions_and_streams(
 
 
 @BF16
-def test_the_cache_changes_no_bit_of_bf16_whoever_wrote_it(
+def test_the_cache_changes_no_bit_of_bf16_whichever_precision_wrote_it(
     small: ConvolutionModel, conversions: list[Any], cache: Path
 ) -> None:
     x = pictures(64, 96)
@@ -294,7 +294,7 @@ def test_the_cache_changes_no_bit_of_bf16_whoever_wrote_it(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "zeros", "one bit", "garbage", "a folder"])
-def test_a_damaged_file_in_the_cache_is_made_anew(
+def test_a_damaged_file_in_the_cache_is_made_again(
     small: ConvolutionModel, cache: Path, conversions: list[Any], damage: str
 ) -> None:
     x = pictures(64, 96)
@@ -321,7 +321,7 @@ def test_a_damaged_file_in_the_cache_is_made_anew(
     assert len(conversions) == (3 if damage == "a folder" else 2)
 
 
-def test_a_file_that_openvino_itself_refuses_is_made_anew(
+def test_a_file_that_openvino_itself_refuses_is_made_again(
     small: ConvolutionModel, cache: Path, conversions: list[Any]
 ) -> None:
     OpenVINOEngine(small, plan())
@@ -425,7 +425,7 @@ def test_a_fault_of_openvino_is_not_taken_for_short_memory(small: ConvolutionMod
     assert engine.forward(pictures(64, 96)).isfinite().all()
 
 
-def test_its_makers_are_told_nothing(tmp_path: Path) -> None:
+def test_no_telemetry_is_sent(tmp_path: Path) -> None:
     code = (
         "import threading; from dacli.inference.engines.openvino_engine import *; "
         "from dacli.models import tiny; from dacli.inference import planning; "

@@ -305,7 +305,7 @@ def test_bench_compares_int8_on_openvino_with_others_on_both_engines() -> None:
         ),
     ],
 )
-def test_what_int8_needs_is_one_line(
+def test_missing_requirements_of_int8_are_one_line(
     dacli: Run,
     home: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -19,7 +19,7 @@ from tests.support.commands import photo
 
 
 class RampEngine:
-    """Whatever it sees, the left is near."""
+    """Depth that falls from left to right in every picture."""
 
     def __init__(self, plan: ExecutionPlan) -> None:
         self.plan, self.streams = plan, 1
