@@ -183,7 +183,7 @@ def forward(engine, pictures):
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background has none
 atexit.register(print, "python ended")
-engine.Engine.forward = forward
+engine.TorchEngine.forward = forward
 main(["image", "a.jpg", "--encoder", "tiny", "--size", "32", "--engine", "torch"])
 """
 
@@ -275,7 +275,7 @@ BAD: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut.jpg": (cut_jpeg, "is truncated"),
     "cut.png": (cut_png, "is truncated"),
     "half.jpg": (lambda: cut_jpeg()[:300], "truncated"),
-    "garbage.jpg": (lambda: np.random.default_rng(0).bytes(5000), "is no picture"),
+    "garbage.jpg": (lambda: np.random.default_rng(0).bytes(5000), "is not a picture"),
     "text.jpg": (lambda: b"This is not a picture.\n", "holds text, not a picture"),
     "page.jpg": (lambda: b"<!doctype html><title>404</title>", "is a web page"),
     "bomb.png": (bomb, "100000 × 100000 pixels, more than the limit of 200 megapixels"),
@@ -503,8 +503,8 @@ def test_progress_goes_on_with_every_tile(dacli: Run, home: Path, monkeypatch: p
         (("--size", "10001"), "--size 10001 is not between"),
         (("--tile", "yes"), "--tile yes is none of auto, on and off"),
         (("--tile", ""), "--tile is none of auto, on and off"),
-        (("--max-pixels", "nan"), "--max-pixels nan is no limit"),
-        (("--max-pixels", "-1"), "--max-pixels -1 is no limit"),
+        (("--max-pixels", "nan"), "--max-pixels nan is not above 0"),
+        (("--max-pixels", "-1"), "--max-pixels -1 is not above 0"),
         (("--colormap", "Spektral_r"), "there is no colormap 'Spektral_r': did you mean Spectral_r?"),
         (("--save", "colour"), "cannot save 'colour': did you mean color?"),
         (("--save", ""), "cannot save ''"),
