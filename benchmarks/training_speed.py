@@ -14,7 +14,7 @@ from dacli.inference import device
 from dacli.models.tiny import Tiny
 from dacli.scenes.layouts import make_scene
 from dacli.training.data import BATCH_LANES, BatchStream, SceneSource, TrainingSample, TrainingStage
-from dacli.training.loop import TrainingPlan, TrainingState, start_training, train_network, training_step
+from dacli.training.loop import TrainingPlan, TrainingState, create_training_state, train_network, training_step
 from dacli.training.losses import relative_depth_loss
 from dacli.training.parallel import TrainingWorld
 from dacli.training.recipes import SCHEDULES, TEACHER, Schedule
@@ -56,7 +56,7 @@ def one_step() -> list[str]:
     lines = []
     for stage in (stages()[0], stages()[-1]):
         plan, batch = course(stage), canned(stage)
-        run, bare = start_training(Tiny()), start_training(Tiny())
+        run, bare = create_training_state(Tiny()), create_training_state(Tiny())
         run.model.train()
         bare.model.train()
         taken: list[list[float]] = [[], []]
@@ -100,7 +100,7 @@ def supply() -> list[str]:
     torch.set_num_threads(1)
     for stage in stages()[:-1]:
         made = stage.batch / statistics.median(list(each_batch(stage))[BATCH_LANES:])
-        run, batch = start_training(Tiny()), canned(stage)
+        run, batch = create_training_state(Tiny()), canned(stage)
         run.model.train()
         taken = [seconds(lambda: training_step(run, course(stage), batch, 1e-4, TrainingWorld())) for _ in range(5)]  # noqa: B023
         learned = others * stage.batch / statistics.median(taken[1:])
@@ -122,7 +122,7 @@ def each_batch(stage: TrainingStage) -> Iterator[float]:
 def memory() -> list[str]:
     """Return resident memory of a training after a tenth of many steps, and after all of them."""
     stage = TrainingStage(LONG, 32, 2, 1, 32)
-    run, found = start_training(Tiny()), []
+    run, found = create_training_state(Tiny()), []
 
     def watch(row: dict[str, Any]) -> None:
         if row["step"] in (LONG // 10, LONG):

@@ -32,14 +32,14 @@ def random_crop(
     """
     h, w = inverse_depth.shape
     whole = min(h / height, w / width)
-    part = whole * (1 - zoom * float(random_share(random)) ** 2)
+    part = whole * (1 - zoom * float(random_number(random)) ** 2)
     ch, cw = max(8, int(height * part)), max(8, int(width * part))
     top, left = (int(torch.randint(n + 1, (), generator=random, device=random.device)) for n in (h - ch, w - cw))
     picture = rgb[None, :, top : top + ch, left : left + cw].float() / 255
     picture = F.interpolate(picture, (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
     depth = inverse_depth[None, None, top : top + ch, left : left + cw].float()
     depth = F.interpolate(depth, (height, width), mode="nearest-exact")[0, 0]
-    if random_share(random) < 0.5:
+    if random_number(random) < 0.5:
         picture, depth = picture.flip(-1), depth.flip(-1)
     return picture, depth
 
@@ -48,7 +48,7 @@ def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -
     """Return pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
     rgb = apply_at_random(0.2, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
     rgb = jitter_colour(rgb, random)
-    rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_share(random)) * 1.2 + 0.4), random)
+    rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_number(random)) * 1.2 + 0.4), random)
     strength = uniform_like(rgb, random, 0, 0.05) * (uniform_like(rgb, random, 0, 1) < 0.5)
     noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
     rgb = rgb + strength * noise
@@ -64,9 +64,9 @@ def strong_augmentation(rgb: Tensor, random: Generator) -> Tensor:
     rgb = gray + uniform_like(rgb, random, 0.5, 1.5) * (turned - gray)
     middle = rgb.mean((1, 2, 3), keepdim=True)
     rgb = (middle + uniform_like(rgb, random, 0.5, 1.5) * (rgb - middle)) * uniform_like(rgb, random, 0.5, 1.5)
-    return apply_at_random(0.5, rgb, lambda: gaussian_blur(rgb, float(random_share(random)) * 1.9 + 0.1), random).clamp(
-        0, 1
-    )
+    return apply_at_random(
+        0.5, rgb, lambda: gaussian_blur(rgb, float(random_number(random)) * 1.9 + 0.1), random
+    ).clamp(0, 1)
 
 
 def rotate_hue(rgb: Tensor, turns: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random:
     (Yun et al. 2019, section 3.1), cut off at the borders.
     """
     height, width = first[1].shape
-    cut = (1 - float(random_share(random))) ** 0.5
+    cut = (1 - float(random_number(random))) ** 0.5
     rows, columns = (random_span(size, cut, random) for size in (height, width))
     inside = torch.zeros(height, width, dtype=torch.bool)
     inside[rows, columns] = True
@@ -94,11 +94,11 @@ def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random:
 
 def random_span(size: int, share: float, random: Generator) -> slice:
     """Return a share of 0 … size about a random middle."""
-    middle, half = float(random_share(random)) * size, share * size / 2
+    middle, half = float(random_number(random)) * size, share * size / 2
     return slice(max(0, round(middle - half)), min(size, round(middle + half)))
 
 
-def random_share(random: Generator) -> Tensor:
+def random_number(random: Generator) -> Tensor:
     """Return one number, even in 0…1."""
     return torch.rand((), generator=random, device=random.device)
 

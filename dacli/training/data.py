@@ -20,7 +20,7 @@ from dacli.evaluation import datasets
 from dacli.evaluation.datasets import DepthPair
 from dacli.inference.preprocess import MEAN, STD
 from dacli.scenes.layouts import Layout, render_layouts
-from dacli.training.augment import augment_photometric, cut_mix, random_crop, random_share, strong_augmentation
+from dacli.training.augment import augment_photometric, cut_mix, random_crop, random_number, strong_augmentation
 
 TrainingSample = tuple[Tensor, Tensor]
 AspectRatio = tuple[float, float]  # rows to columns
@@ -33,9 +33,9 @@ WHOLE_ASPECT_RATIOS = (
     (4 / 3, 1.0),
 )  # of pictures that are shown whole, one for each lane
 SIZE_STEP = 32  # sides are multiples of this, or of the network's patch
-KEPT_SCENES = 1024  # rendered scenes that new views are taken of
+CACHED_SCENES = 1024  # rendered scenes that new views are taken of
 BATCH_LANES = 4  # batches of one lane share their scenes, so that 2 or 4 workers need not render those of each other
-LARGEST_ZOOM = 0.5  # views show down to this share of what fits
+MAX_ZOOM = 0.5  # views show down to this share of what fits
 VALIDATION_SAMPLES = 16  # samples that are held out to watch the training by
 
 
@@ -64,7 +64,7 @@ class SceneSource:
 
     def pick(self, stage: TrainingStage, past: int, number: int, slot: int, random: Generator) -> int:
         """Return which scene fills a slot of batch `number`, the stage having `past` batches before it."""
-        reach = min(past // BATCH_LANES, KEPT_SCENES // (BATCH_LANES * stage.fresh))
+        reach = min(past // BATCH_LANES, CACHED_SCENES // (BATCH_LANES * stage.fresh))
         back = int(torch.randint(reach + 1, (), generator=random)) if slot >= stage.fresh else 0
         first = (
             past - BATCH_LANES * back < BATCH_LANES
@@ -159,7 +159,7 @@ class BatchSettings:
 
     def view(self, canvas: TrainingSample, height: int, width: int, random: Generator) -> TrainingSample:
         """Return a random view of a canvas."""
-        return random_crop(*canvas, height, width, random, zoom=0 if self.metric else LARGEST_ZOOM)
+        return random_crop(*canvas, height, width, random, zoom=0 if self.metric else MAX_ZOOM)
 
 
 @dataclass
@@ -209,7 +209,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
         if not lesson.strong:
             return rgb, truth[None]
         rgb = strong_augmentation(rgb[None], random)[0]
-        if random_share(random) < 0.5:
+        if random_number(random) < 0.5:
             other, behind = self.seen(number, past, (slot + 1) % lesson.stage.batch, height, width, random)
             return cut_mix((rgb, truth), (strong_augmentation(other[None], random)[0], behind), random)
         return rgb, torch.stack([truth, torch.full_like(truth, torch.nan)])
@@ -226,7 +226,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
             return source.canvas(item, stage)
         if item not in self.canvases:
             self.canvases[item] = source.canvas(item, stage)
-            if len(self.canvases) > KEPT_SCENES + BATCH_LANES * stage.batch:
+            if len(self.canvases) > CACHED_SCENES + BATCH_LANES * stage.batch:
                 self.canvases.popitem(last=False)
         return self.canvases[item]
 
@@ -275,7 +275,7 @@ def end_with_parent(_worker: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def make_batches(stream: BatchStream, workers: int) -> Iterator[TrainingSample]:
+def load_batches(stream: BatchStream, workers: int) -> Iterator[TrainingSample]:
     """Yield the stream's batches, made by `workers` processes ahead of need (0: in this process).
 
     Raises their DacliError.

@@ -18,7 +18,7 @@ from dacli.inference.engines.torch_engine import use_channels_last
 from dacli.io import files
 from dacli.models.spec import DepthModel
 from dacli.paths import display_path
-from dacli.training.data import SIZE_STEP, BatchSettings, BatchStream, TrainingSource, TrainingStage, make_batches
+from dacli.training.data import SIZE_STEP, BatchSettings, BatchStream, TrainingSource, TrainingStage, load_batches
 from dacli.training.initialization import TokenRecorder, is_encoder_parameter
 from dacli.training.losses import feature_alignment_loss, loss_by_region
 from dacli.training.parallel import TrainingWorld, average_over_world
@@ -26,8 +26,8 @@ from dacli.training.recipes import Objective, Schedule
 
 WARM_UP_STEPS = 200
 WEIGHT_DECAY = 0.05
-AVERAGE_SHARE = 0.999
-GRADIENT_LIMIT = 1.0  # the norm of all gradients together
+EMA_DECAY = 0.999
+MAX_GRADIENT_NORM = 1.0  # the norm of all gradients together
 CHECKPOINT_FILE = "checkpoint.pt"
 UNREADABLE_CHECKPOINT = (
     OSError,
@@ -105,7 +105,9 @@ class TrainingState:
             )
 
 
-def start_training(model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | None = None) -> TrainingState:
+def create_training_state(
+    model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | None = None
+) -> TrainingState:
     """Return a run at step 0: AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
 
     The encoder learns at `encoder` times the rate.
@@ -176,7 +178,7 @@ def training_step(
     loss.backward()  # type: ignore[no-untyped-call]
     reported = loss.detach()
     average_over_world([reported, *(p.grad for p in run.model.parameters() if p.grad is not None)], world)
-    nn.utils.clip_grad_norm_(run.model.parameters(), GRADIENT_LIMIT)
+    nn.utils.clip_grad_norm_(run.model.parameters(), MAX_GRADIENT_NORM)
     run.optimiser.step()
     update_average(run)
     run.done += 1
@@ -186,7 +188,7 @@ def training_step(
 @torch.no_grad()
 def update_average(run: TrainingState) -> None:
     """Move the running average of the weights and of the batch statistics, faster while it is young."""
-    keep = min(AVERAGE_SHARE, (1 + run.done) / (10 + run.done))
+    keep = min(EMA_DECAY, (1 + run.done) / (10 + run.done))
     torch._foreach_lerp_(floating_buffers(run.average), floating_buffers(run.model), 1 - keep)
 
 
@@ -219,7 +221,7 @@ def train_network(
             if run.done >= started:
                 continue
             stream = BatchStream(course.lesson(stage), first, max(run.done, first), started, world.rank, world.count)
-            for batch in make_batches(stream, workers):
+            for batch in load_batches(stream, workers):
                 loss = training_step(
                     run, course, batch, learning_rate_at(run.done - cycle, length, peak), world, alignment
                 )
@@ -228,8 +230,8 @@ def train_network(
                         f"the loss of step {run.done} is not a number", "lower --rate; the last checkpoint is whole"
                     )
                 report({"step": run.done, "of": course.schedule.steps, "size": stage.size, "loss": loss})
-                if world.leads and time.monotonic() - saved > 60 * minutes:
+                if world.is_main and time.monotonic() - saved > 60 * minutes:
                     run.save(folder / CHECKPOINT_FILE)
                     saved = time.monotonic()
-    if world.leads:
+    if world.is_main:
         run.save(folder / CHECKPOINT_FILE)

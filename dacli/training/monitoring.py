@@ -16,9 +16,9 @@ from dacli.io import files
 from dacli.training.losses import loss_by_region
 from dacli.training.recipes import Objective
 
-LOG, CURVE, SHEET = "log.jsonl", "loss.png", "samples.png"
-SHOWN_SAMPLES = 8  # samples on the sheet
-SMOOTHED = 25  # rows of the log that a point of the curve is the mean of
+LOG_FILE, CURVE_FILE, SHEET_FILE = "log.jsonl", "loss.png", "samples.png"
+SHEET_ROWS = 8  # samples on the sheet
+SMOOTHING_ROWS = 25  # rows of the log that a point of the curve is the mean of
 
 LogRow = dict[str, Any]
 
@@ -28,7 +28,7 @@ def resume_log(folder: Path, done: int) -> list[LogRow]:
 
     The others leave the file too.
     """
-    path = folder / LOG
+    path = folder / LOG_FILE
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     rows = [row for line in lines if (row := parse_log_line(line)) and row["step"] <= done]
     files.write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -46,7 +46,7 @@ def parse_log_line(line: str) -> LogRow | None:
 
 def append_log_row(folder: Path, row: LogRow) -> None:
     """Add a row to the log; raises DacliError if it cannot be written."""
-    path = folder / LOG
+    path = folder / LOG_FILE
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -82,21 +82,21 @@ def draw_loss_curve(rows: list[LogRow]) -> bytes:
         axes.plot(*zip(*held, strict=True), "o-", label="validation, running average")
     axes.set(xlabel="step", ylabel="loss")
     axes.legend() if taught or held else None
-    return training_figure_png(figure)
+    return encode_figure(figure)
 
 
 def smooth_curve(values: tuple[float, ...]) -> NDArray[np.float64]:
     """Return the mean of each value and those before it, so many that it is steady."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - SMOOTHED)
+    starts = np.maximum(0, ends - SMOOTHING_ROWS)
     result: NDArray[np.float64] = (total[ends] - total[starts]) / (ends - starts)
     return result
 
 
 def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], found: Tensor) -> bytes:
     """Return a PNG with a row for each of the first samples: picture, truth, prediction, each of its own range."""
-    count = min(SHOWN_SAMPLES, len(found))
+    count = min(SHEET_ROWS, len(found))
     figure = Figure(figsize=(6, 2 * count), layout="constrained")
     axes = figure.subplots(count, 3, squeeze=False)
     mean, std = (torch.tensor(v).float().view(3, 1, 1) for v in (MEAN, STD))
@@ -108,7 +108,7 @@ def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], foun
             each.set_axis_off()
     for place, title in zip(axes[0], ("picture", "truth", "prediction"), strict=True):
         place.set_title(title)
-    return training_figure_png(figure)
+    return encode_figure(figure)
 
 
 def objective_colormap(objective: Objective) -> str:
@@ -116,7 +116,7 @@ def objective_colormap(objective: Objective) -> str:
     return "Spectral_r" if objective.max_depth is None else "Spectral"
 
 
-def training_figure_png(figure: Figure) -> bytes:
+def encode_figure(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return file.getvalue()

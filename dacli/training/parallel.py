@@ -44,7 +44,7 @@ def join_world(device: str) -> Iterator[TrainingWorld]:
         dist.destroy_process_group()
 
 
-def share_gradients(batch: int, world: TrainingWorld) -> None:
+def check_batch_split(batch: int, world: TrainingWorld) -> None:
     """Raise DacliError if the processes cannot have equal parts of a batch."""
     if batch % world.count:
         raise DacliError(

@@ -23,10 +23,10 @@ from dacli.training.loop import (
     FeatureAlignment,
     TrainingPlan,
     TrainingState,
-    start_training,
+    create_training_state,
     train_network,
 )
-from dacli.training.parallel import TrainingWorld, share_gradients, synchronize_batch_norms
+from dacli.training.parallel import TrainingWorld, check_batch_split, synchronize_batch_norms
 from dacli.training.recipes import SCHEDULES, Objective, Schedule
 
 LOG_EVERY = 10  # steps between two rows of the log
@@ -79,25 +79,25 @@ def run_training(
     schedule, dtype = wanted.schedule(encoder), training_dtype(wanted.precision, world.device)
     for _, stages in schedule.cycles:
         for stage in stages:
-            share_gradients(stage.batch, world)
+            check_batch_split(stage.batch, world)
     course = TrainingPlan(schedule, objective, source, wanted.seed, network.spec.multiple, strong, dtype)
     settings = {
         "command": command,
         "encoder": encoder,
-        "init": describe_data(wanted.init),
+        "init": describe_init_file(wanted.init),
         "seed": str(wanted.seed),
         "data": data,
         "strong": str(strong),
         "precision": str(dtype).removeprefix("torch."),
     }
     made = settings | schedule.settings()
-    run, alignment = resume_training(network.to(world.device), course, made, world, aligned=wanted.init is not None)
+    run, alignment = prepare_training(network.to(world.device), course, made, world, aligned=wanted.init is not None)
     if (wanted.folder / CHECKPOINT_FILE).exists():
         run.load(wanted.folder / CHECKPOINT_FILE)
-    look = TrainingMonitor(run, course, wanted.folder, report) if world.leads else report
+    look = TrainingMonitor(run, course, wanted.folder, report) if world.is_main else report
     train_network(run, course, wanted.folder, world, wanted.workers, wanted.minutes, look, alignment)
     path = wanted.folder / f"{encoder}.safetensors"
-    if world.leads:
+    if world.is_main:
         depth = {} if objective.max_depth is None else {"max_depth": str(objective.max_depth)}
         about = {"dacli": __version__, **depth, **settings, "cycles": json.dumps(schedule.plain())}
         files.write_file(path, tiny.encode_weights(run.average.cpu(), about))
@@ -116,7 +116,7 @@ def initial_network(wanted: TrainingOptions, objective: Objective) -> tuple[Dept
     return network, network.spec.name
 
 
-def describe_data(path: Path | None) -> str:
+def describe_init_file(path: Path | None) -> str:
     return "nothing" if path is None else f"{path.name} ({path.stat().st_size} bytes)"
 
 
@@ -130,13 +130,13 @@ def training_dtype(precision: str, place: str) -> torch.dtype:
     return TRAINING_PRECISIONS["bf16" if fast and place != "mps" else "fp32"]
 
 
-def resume_training(
+def prepare_training(
     network: DepthModel, course: TrainingPlan, settings: dict[str, str], world: TrainingWorld, *, aligned: bool
 ) -> tuple[TrainingState, FeatureAlignment | None]:
     """Return the run at its first step, and what its features are aligned with, if they are."""
     if world.count > 1:
         synchronize_batch_norms(network)
-    run = start_training(network, course.schedule.encoder, settings)
+    run = create_training_state(network, course.schedule.encoder, settings)
     return run, FeatureAlignment(network) if course.objective.aligned and aligned else None
 
 
@@ -164,8 +164,10 @@ class TrainingMonitor:
         objective = self.course.objective
         loss, found = monitoring.validate_network(self.run.average, objective, self.samples)
         self.add({"step": step, "validation": loss})
-        files.write_file(self.folder / monitoring.CURVE, monitoring.draw_loss_curve(self.rows))
-        files.write_file(self.folder / monitoring.SHEET, monitoring.draw_sample_sheet(objective, self.samples, found))
+        files.write_file(self.folder / monitoring.CURVE_FILE, monitoring.draw_loss_curve(self.rows))
+        files.write_file(
+            self.folder / monitoring.SHEET_FILE, monitoring.draw_sample_sheet(objective, self.samples, found)
+        )
 
     def add(self, row: dict[str, Any]) -> None:
         monitoring.append_log_row(self.folder, row)

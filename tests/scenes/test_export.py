@@ -11,13 +11,13 @@ from dacli.errors import DacliError, UsageError
 from dacli.evaluation import datasets
 from dacli.io import depth_files, images, png, records
 from dacli.scenes import export, layouts, moving
-from dacli.scenes.export import SceneOrder, write_scene
+from dacli.scenes.export import SceneRequest, write_scene
 
-STILL = SceneOrder(3, (48, 64), ("npy", "png16"))
-CLIP = SceneOrder(3, (48, 64), ("npy",), "truck", 4, 2.0)
+STILL = SceneRequest(3, (48, 64), ("npy", "png16"))
+CLIP = SceneRequest(3, (48, 64), ("npy",), "truck", 4, 2.0)
 
 
-def made(folder: Path, order: SceneOrder, index: int = 0, *, overwrite: bool = False) -> list[Path]:
+def made(folder: Path, order: SceneRequest, index: int = 0, *, overwrite: bool = False) -> list[Path]:
     return list(write_scene(folder, order, index, overwrite=overwrite))
 
 
@@ -46,7 +46,7 @@ def test_a_scene_becomes_a_picture_its_depth_and_its_description(tmp_path: Path)
 def test_both_kinds_of_depth_say_the_same_in_metres_and_where_the_sky_is(tmp_path: Path) -> None:
     skies = 0
     for index in range(4):
-        (picture,) = made(tmp_path, SceneOrder(1, (48, 64), ("npy", "png16")), index)
+        (picture,) = made(tmp_path, SceneRequest(1, (48, 64), ("npy", "png16")), index)
         exact = truth(picture)
         with np.errstate(divide="ignore"):
             coarse = 1 / depth_files.read_depth_file(picture.with_name(f"{picture.stem}_depth16.png")).astype(
@@ -87,7 +87,7 @@ def test_pictures_of_a_scene_are_no_inputs_of_a_folders_run_twice(tmp_path: Path
 
 
 def test_the_pairs_of_the_folder_are_found_again(tmp_path: Path) -> None:
-    made(tmp_path, STILL, 0), made(tmp_path, SceneOrder(3, (48, 64), ("png16",)), 1), made(tmp_path, CLIP, 2)
+    made(tmp_path, STILL, 0), made(tmp_path, SceneRequest(3, (48, 64), ("png16",)), 1), made(tmp_path, CLIP, 2)
     pairs = datasets.find_pairs(tmp_path)
     assert [pair.picture.relative_to(tmp_path).as_posix() for pair in pairs] == [
         *("scene_000000.png", "scene_000001.png"),
@@ -115,7 +115,7 @@ def test_intrinsics_and_pose_are_those_of_the_rendering(tmp_path: Path) -> None:
 
 def test_points_of_one_frame_lie_in_the_next_where_the_description_says(tmp_path: Path) -> None:
     """Unprojected with one frame's camera and projected with the other's they have the depth that stands there."""
-    first, *_, last = made(tmp_path, SceneOrder(3, (96, 128), ("npy",), "truck", 4, 2.0), 1)
+    first, *_, last = made(tmp_path, SceneRequest(3, (96, 128), ("npy",), "truck", 4, 2.0), 1)
     one, other = told(first), told(last)
     depth, there = truth(first), truth(last)
     y, x = np.nonzero(np.isfinite(depth))
@@ -149,7 +149,7 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("order", [STILL, CLIP])
-def test_what_is_there_is_not_made_again(tmp_path: Path, order: SceneOrder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_there_is_not_made_again(tmp_path: Path, order: SceneRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     first = made(tmp_path, order)
     before = stamps(tmp_path)
     monkeypatch.setattr(export, "render_frames", None)
@@ -159,7 +159,7 @@ def test_what_is_there_is_not_made_again(tmp_path: Path, order: SceneOrder, monk
 
 @pytest.mark.parametrize("order", [STILL, CLIP])
 @pytest.mark.parametrize("suffix", [".png", "_depth.npy", ".json"])
-def test_what_was_broken_off_is_made_whole(tmp_path: Path, order: SceneOrder, suffix: str) -> None:
+def test_what_was_broken_off_is_made_whole(tmp_path: Path, order: SceneRequest, suffix: str) -> None:
     *_, last = made(tmp_path, order)
     lost = last.with_name(last.stem + suffix)
     data = lost.read_bytes()
@@ -169,12 +169,13 @@ def test_what_was_broken_off_is_made_whole(tmp_path: Path, order: SceneOrder, su
 
 
 @pytest.mark.parametrize(
-    "other", [SceneOrder(4, (48, 64), ("npy",)), SceneOrder(3, (32, 64), ("npy",)), SceneOrder(3, (64, 48), ("npy",))]
+    "other",
+    [SceneRequest(4, (48, 64), ("npy",)), SceneRequest(3, (32, 64), ("npy",)), SceneRequest(3, (64, 48), ("npy",))],
 )
-def test_files_of_another_order_are_not_replaced_unless_asked(tmp_path: Path, other: SceneOrder) -> None:
+def test_files_of_another_order_are_not_replaced_unless_asked(tmp_path: Path, other: SceneRequest) -> None:
     made(tmp_path, STILL)
     before = stamps(tmp_path)
-    with pytest.raises(DacliError, match=r"scene_000000\.json is there, made otherwise"):
+    with pytest.raises(DacliError, match=r"scene_000000\.json was made with other settings"):
         made(tmp_path, other)
     assert stamps(tmp_path) == before
     (picture,) = made(tmp_path, other, overwrite=True)
@@ -183,31 +184,31 @@ def test_files_of_another_order_are_not_replaced_unless_asked(tmp_path: Path, ot
 
 def test_a_clip_of_another_length_is_another_order(tmp_path: Path) -> None:
     made(tmp_path, CLIP)
-    with pytest.raises(DacliError, match="made otherwise"):
-        made(tmp_path, SceneOrder(3, (48, 64), ("npy",), "truck", 5, 2.0))
-    with pytest.raises(DacliError, match="made otherwise"):
-        made(tmp_path, SceneOrder(3, (48, 64), ("npy",), "pan", 4, 2.0))
+    with pytest.raises(DacliError, match="made with other settings"):
+        made(tmp_path, SceneRequest(3, (48, 64), ("npy",), "truck", 5, 2.0))
+    with pytest.raises(DacliError, match="made with other settings"):
+        made(tmp_path, SceneRequest(3, (48, 64), ("npy",), "pan", 4, 2.0))
 
 
 def test_a_description_that_is_none_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "scene_000000.json").write_text("mine")
-    with pytest.raises(DacliError, match="made otherwise"):
+    with pytest.raises(DacliError, match="made with other settings"):
         made(tmp_path, STILL)
 
 
 @pytest.mark.parametrize(
     ("order", "why"),
     [
-        (SceneOrder(1, (15, 64), ("npy",)), "64 × 15 pixels cannot be rendered"),
-        (SceneOrder(1, (64, 5000), ("npy",)), "5000 × 64 pixels"),
-        (SceneOrder(1, (64, 64), ("npy", "exr")), "cannot save 'exr'"),
-        (SceneOrder(1, (64, 64), ()), "names no kind"),
-        (SceneOrder(1, (64, 64), ("npy",), "fly"), "no motion 'fly': choose one of still, pan"),
-        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, 0.0), "--fps 0 is not a rate"),
-        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, float("nan")), "--fps nan is not a rate"),
+        (SceneRequest(1, (15, 64), ("npy",)), "64 × 15 pixels cannot be rendered"),
+        (SceneRequest(1, (64, 5000), ("npy",)), "5000 × 64 pixels"),
+        (SceneRequest(1, (64, 64), ("npy", "exr")), "cannot save 'exr'"),
+        (SceneRequest(1, (64, 64), ()), "names no kind"),
+        (SceneRequest(1, (64, 64), ("npy",), "fly"), "no motion 'fly': choose one of still, pan"),
+        (SceneRequest(1, (64, 64), ("npy",), "pan", 3, 0.0), "--fps 0 is not a rate"),
+        (SceneRequest(1, (64, 64), ("npy",), "pan", 3, float("nan")), "--fps nan is not a rate"),
     ],
 )
-def test_what_cannot_be_rendered_is_told_first(order: SceneOrder, why: str) -> None:
+def test_what_cannot_be_rendered_is_told_first(order: SceneRequest, why: str) -> None:
     with pytest.raises(UsageError) as error:
-        export.check_scene_order(order)
+        export.check_scene_request(order)
     assert why in str(error.value)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dacli.scenes import layouts
-from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, ObjectMaker
+from dacli.scenes.furniture import FURNITURE, OUTDOOR_OBJECTS, SMALL_OBJECTS
 from dacli.scenes.layouts import (
     Layout,
     make_close_up,
@@ -15,11 +15,12 @@ from dacli.scenes.layouts import (
     make_scene,
     make_street,
     make_view_from_above,
-    random_camera,
     render_layouts,
 )
+from dacli.scenes.objects import ObjectMaker
 from dacli.scenes.parts import Parts, rotation_about_y, upwards
 from dacli.scenes.raycast import ROOM
+from dacli.scenes.sampling import random_camera
 
 KINDS = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
 
@@ -122,7 +123,7 @@ def test_nothing_stands_where_the_camera_is() -> None:
         assert not inside.any()
 
 
-@pytest.mark.parametrize("make", dict.fromkeys((*FURNITURE, *OUTDOORS, *SMALL)))
+@pytest.mark.parametrize("make", dict.fromkeys((*FURNITURE, *OUTDOOR_OBJECTS, *SMALL_OBJECTS)))
 def test_things_stand_near_their_place_and_are_whole(make: ObjectMaker) -> None:
     at, box = np.array([30.0, 0, -40]), np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     for seed in range(20):
@@ -146,8 +147,8 @@ def test_bars_go_from_end_to_end() -> None:
     start, end = rng.normal(size=(2, 30, 3))
     start[0], end[0] = [0, 0, 0], [0, 2, 0]
     parts = Parts(rng)
-    parts.material()
-    parts.bar(start, end, 0.1)
+    parts.random_material()
+    parts.add_bars(start, end, 0.1)
     to_local = parts.solids()["to_local"]
     for points, y in ((start, -1), (end, 1)):
         local = np.einsum("nij,nj->ni", to_local[..., :3], points) + to_local[..., 3]

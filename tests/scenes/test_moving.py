@@ -15,12 +15,12 @@ from dacli.scenes.moving import (
     add_passer,
     camera_path,
     camera_views,
+    clear_camera_path,
     match_frames,
     render_clip,
     rotation_matrices,
     sample_bilinear,
     typical_depth,
-    unobstructed,
 )
 from dacli.scenes.raycast import ROOM
 
@@ -179,7 +179,7 @@ def test_the_way_of_the_camera_is_cleared_but_for_the_room() -> None:
     linear, offset = solids["to_local"][thing, :, :3], solids["to_local"][thing, :, 3]
     way = np.linalg.solve(linear, -offset) - ROOM_SCENE.position
     positions = ROOM_SCENE.position + np.linspace(0, 1, 20)[:, None] * way
-    cleared = unobstructed(ROOM_SCENE, positions).solids
+    cleared = clear_camera_path(ROOM_SCENE, positions).solids
     assert 1 < len(cleared["kind"]) < len(solids["kind"])
     assert (cleared["kind"] == ROOM).sum() == (solids["kind"] == ROOM).sum() == 1
     to_local = cleared["to_local"][cleared["kind"] != ROOM]

@@ -29,7 +29,7 @@ def tensors(scene: Sequence[Parts]) -> Solids:
 
 def solid(kind: int, centre: Array, half: Array, rotation: Array = IDENTITY, taper: float = 0.0) -> Solids:
     parts = Parts(np.random.default_rng(0))
-    parts.material()
+    parts.random_material()
     parts.add(kind, centre, half, rotation, taper=taper)
     return tensors([parts])
 
@@ -129,7 +129,7 @@ def test_a_turned_and_stretched_solid_against_a_mesh(kind: int, taper: float, se
 def test_surfaces_face_where_those_of_the_mesh_face(kind: int, taper: float, seed: int) -> None:
     solids, mesh, position, seen = turned_and_stretched(kind, taper, seed)
     _, square, normal = mesh_depth(mesh, position, directions(seen))
-    for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.glow, 0)):
+    for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.emission, 0)):
         values.fill_(value)
     colour, _ = render_solids(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, seen), SIZE, SIZE)
     upwards = ((colour[0] / (0.5 * torch.tensor([0.2, 0.3, 0.4])[:, None, None]) - 0.7) / 0.3).mean(0).numpy()
@@ -166,7 +166,14 @@ def crowd(seed: int, count: int = 40) -> Parts:
     parts = Parts(rng)
     for kind in (BOX, ELLIPSOID, FRUSTUM):
         places = rng.uniform([-3, -3, 3], [3, 3, 9], (count, 3))
-        parts.add(kind, places, rng.uniform(0.1, 0.7, (count, 3)), parts.tumble(count), parts.material(), taper=0.5)
+        parts.add(
+            kind,
+            places,
+            rng.uniform(0.1, 0.7, (count, 3)),
+            parts.random_orientations(count),
+            parts.random_material(),
+            taper=0.5,
+        )
     return parts
 
 
@@ -275,14 +282,14 @@ def floor_and_box() -> Solids:
     plain = {
         "colours": np.full((3, 3), 0.5),
         "texture": np.zeros(2, int),
-        "grain": np.ones(2),
+        "tile_size": np.ones(2),
         "overlay": np.array(0.0),
         "gloss": np.array(0.0),
-        "glow": np.array(0.0),
+        "emission": np.array(0.0),
     }
     parts = Parts(np.random.default_rng(0))
-    parts.add(BOX, np.array([0, -1.0, 0]), np.array([50, 1.0, 50]), wear=plain)
-    parts.add(BOX, np.array([0, 1.5, 0]), np.array([1.0, 0.25, 0.6]), wear=plain)
+    parts.add(BOX, np.array([0, -1.0, 0]), np.array([50, 1.0, 50]), material=plain)
+    parts.add(BOX, np.array([0, 1.5, 0]), np.array([1.0, 0.25, 0.6]), material=plain)
     return tensors([parts])
 
 

@@ -56,7 +56,7 @@ def test_a_log_on_a_full_disk_ends_the_training_in_one_line(tmp_path: Path, monk
 
 def test_the_curve_is_smoothed_by_the_mean_of_the_latest_rows() -> None:
     values = tuple(np.random.default_rng(1).random(60))
-    expected = [np.mean(values[max(0, n - monitoring.SMOOTHED + 1) : n + 1]) for n in range(60)]
+    expected = [np.mean(values[max(0, n - monitoring.SMOOTHING_ROWS + 1) : n + 1]) for n in range(60)]
     np.testing.assert_allclose(monitoring.smooth_curve(values), expected)
 
 
@@ -75,7 +75,7 @@ def test_the_curve_shows_what_there_is() -> None:
 def test_the_sheet_has_a_row_for_each_of_the_first_samples(count: int) -> None:
     picture, truth = samples(count)
     image = opened(monitoring.draw_sample_sheet(TEACHER, (picture, truth), truth[:, 0].nan_to_num(0)))
-    assert image.size == (600, 200 * min(count, monitoring.SHOWN_SAMPLES))
+    assert image.size == (600, 200 * min(count, monitoring.SHEET_ROWS))
 
 
 def test_near_is_red_on_both_kinds_of_sheet() -> None:

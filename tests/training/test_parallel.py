@@ -121,13 +121,13 @@ def test_one_process_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with parallel.join_world("cpu") as world:
         assert world == TrainingWorld("cpu", 0, 1)
-        assert world.leads
+        assert world.is_main
         values = [torch.ones(3)]
         parallel.average_over_world(values, world)
         assert torch.equal(values[0], torch.ones(3))
 
 
 def test_a_batch_without_equal_parts_is_refused() -> None:
-    parallel.share_gradients(12, TrainingWorld(count=4))
+    parallel.check_batch_split(12, TrainingWorld(count=4))
     with pytest.raises(DacliError, match="a batch of 12 has no equal parts for 5 processes"):
-        parallel.share_gradients(12, TrainingWorld(count=5))
+        parallel.check_batch_split(12, TrainingWorld(count=5))

@@ -4,7 +4,7 @@ import torch
 
 from dacli.models import registry
 from dacli.scenes import layouts
-from dacli.scenes.dwellings import EYE_HEIGHT
+from dacli.scenes.interiors import EYE_HEIGHT
 from dacli.scenes.metric_places import METRIC_PLACES
 from dacli.scenes.raycast import ROOM
 from dacli.training import recipes

@@ -19,7 +19,7 @@ from dacli.training.data import (
     PairSource,
     SceneSource,
     TrainingStage,
-    make_batches,
+    load_batches,
     random_picture_size,
     validation_samples,
 )
@@ -45,7 +45,7 @@ def stream(first: int = 0, last: int = 6, seed: int = 5, **others: Any) -> Batch
 
 def made(stream: BatchStream) -> list[data.TrainingSample]:
     """All batches of a stream, made in this process."""
-    return list(make_batches(stream, 0))
+    return list(load_batches(stream, 0))
 
 
 def assert_same(first: list[Any], second: list[Any]) -> None:
@@ -85,7 +85,7 @@ def test_a_stream_from_the_middle_is_the_same(first: int) -> None:
 
 
 def test_processes_that_make_batches_ahead_make_the_same() -> None:
-    assert_same(list(make_batches(stream(1, 4), 2)), made(stream(1, 4)))
+    assert_same(list(load_batches(stream(1, 4), 2)), made(stream(1, 4)))
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -119,7 +119,7 @@ def test_new_scenes_come_in_and_old_ones_are_seen_again(monkeypatch: pytest.Monk
 
 
 def test_views_are_of_scenes_of_the_own_lane_and_of_recent_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "KEPT_SCENES", 40)  # 5 batches back in the lane
+    monkeypatch.setattr(data, "CACHED_SCENES", 40)  # 5 batches back in the lane
     source = SceneSource(5, plain)
     for slot in (2, 3):
         found = {source.pick(STAGE, 101, 1101, slot, data.seeded_generator(n)) for n in range(300)}
@@ -128,7 +128,7 @@ def test_views_are_of_scenes_of_the_own_lane_and_of_recent_ones(monkeypatch: pyt
 
 
 def test_the_kept_scenes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "KEPT_SCENES", 16)
+    monkeypatch.setattr(data, "CACHED_SCENES", 16)
     monkeypatch.setattr(data, "augment_photometric", lambda rgb, *_: rgb)
     monkeypatch.setattr(SceneSource, "canvas", lambda *_: (torch.zeros(3, 64, 64), torch.ones(64, 64)))
     filled = stream(last=60)
@@ -240,7 +240,7 @@ def test_a_fault_in_a_file_ends_in_its_line(workers: int, tmp_path: Path) -> Non
     given = pairs(tmp_path, 9)
     np.save(tmp_path / "3.npy", np.zeros((70, 80)))
     with pytest.raises(DacliError, match=r"3\.npy holds no depth") as error:
-        list(make_batches(BatchStream(listed(given), 0, 0, 4), workers))
+        list(load_batches(BatchStream(listed(given), 0, 0, 4), workers))
     assert "\n" not in str(error.value)
 
 

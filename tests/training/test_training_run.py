@@ -25,8 +25,8 @@ from dacli.training.loop import (
     FeatureAlignment,
     TrainingPlan,
     TrainingState,
+    create_training_state,
     learning_rate_at,
-    start_training,
     train_network,
     training_step,
     update_average,
@@ -66,7 +66,7 @@ def course(*stages: TrainingStage, objective: recipes.Objective = TEACHER, share
 
 def fresh(settings: dict[str, str] | None = None, share: float = 1.0) -> TrainingState:
     torch.manual_seed(3)
-    return start_training(Tiny(), share, settings)
+    return create_training_state(Tiny(), share, settings)
 
 
 def go(
@@ -295,7 +295,7 @@ class Stranger(nn.Module):
 
 def spoilt(name: str, good: bytes, path: Path) -> None:
     if name == "another network":
-        start_training(Stranger()).save(path)
+        create_training_state(Stranger()).save(path)
     elif name == "a part missing":
         torch.save({"model": fresh().model.state_dict(), "done": 3, "settings": {}}, path)
     elif name == "no checkpoint":

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dacli.scenes.dwellings import EYE_HEIGHT, RoomWall, add_door, add_window, hang_picture, make_dwelling, room_walls
+from dacli.scenes.interiors import EYE_HEIGHT, RoomWall, add_door, add_window, add_pictures, make_interior, room_walls
 from dacli.scenes.layouts import layout_cameras, render_layouts
 from dacli.scenes.parts import Array, Parts, rotation_about_y
 from dacli.scenes.raycast import ROOM
@@ -24,7 +24,7 @@ def room(length: float) -> tuple[Array, Array, Array]:
     return np.array([0.4, 1.2, 1.0]), half, rotation_about_y(0.7)
 
 
-@pytest.mark.parametrize("put", [add_door, add_window, hang_picture])
+@pytest.mark.parametrize("put", [add_door, add_window, add_pictures])
 @pytest.mark.parametrize("length", [2.6, 9.0])
 def test_what_hangs_on_a_wall_touches_it_and_stays_inside_the_room(
     put: Callable[[Parts, RoomWall], None], length: float
@@ -60,7 +60,7 @@ def test_doors_and_windows_are_as_large_as_doors_and_windows() -> None:
 
 def test_rooms_are_of_usual_size_and_seen_from_inside() -> None:
     for seed in range(40):
-        solids = make_dwelling(np.random.default_rng(seed)).solids
+        solids = make_interior(np.random.default_rng(seed)).solids
         (walls_at,) = np.flatnonzero(solids["kind"] == ROOM)
         size = 2 * solids["half"][walls_at]
         assert 2.6 <= size[0] <= 6.5
@@ -72,7 +72,7 @@ def test_rooms_are_of_usual_size_and_seen_from_inside() -> None:
 
 
 def test_the_floor_is_seen_as_far_below_as_the_eyes_are_high() -> None:
-    layouts = [make_dwelling(np.random.default_rng([3, index])) for index in range(12)]
+    layouts = [make_interior(np.random.default_rng([3, index])) for index in range(12)]
     found = render_layouts(layouts, 64, 64)
     camera, _ = layout_cameras(layouts, 64, 64, "cpu")
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
