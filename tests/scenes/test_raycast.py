@@ -1,3 +1,5 @@
+"""Ray casting and shading against meshes of trimesh and closed forms."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,7 +64,7 @@ def looking_at(target: Array, position: Array, roll: Array) -> Array:
 
 
 def mesh_of(kind: int, taper: float) -> Any:
-    """The unit shape as a convex trimesh; round ones fine enough to be within 0.001 of the true surface."""
+    """Return the unit shape as a convex mesh; those of round ones are within 0.001 of the true surface."""
     if kind == BOX:
         return trimesh.creation.box((2, 2, 2))
     if kind == ELLIPSOID:
@@ -74,7 +76,7 @@ def mesh_of(kind: int, taper: float) -> Any:
 
 
 def mesh_depth(mesh: Any, origin: Array, ways: Array) -> tuple[Array, Array, Array]:
-    """Depth where rays enter a convex mesh (infinite if they miss it), how squarely they meet it (0…1), its normal."""
+    """Return the depth where rays enter a convex mesh (infinite for a miss), the cosine to the normal, the normal."""
     plane = ((mesh.triangles[:, 0] - origin) * mesh.face_normals).sum(1)
     rate = ways.reshape(-1, 3) @ mesh.face_normals.T
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -96,8 +98,8 @@ every_shape = pytest.mark.parametrize(
 )
 
 
-def turned_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, Any, Array, Array]:
-    """A random solid, its mesh, position and rotation of a camera that looks at it."""
+def rotated_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, Any, Array, Array]:
+    """Return a random solid, its mesh, and the position and rotation of a camera that looks at it."""
     rng = np.random.default_rng([seed, kind])
     half, centre, turned = rng.uniform(0.3, 1.5, 3), rng.normal(0, 5, 3), rotation(rng)
     position = centre + rng.normal(0, 1, 3) + 5 * turned[:, 1] * rng.choice([-1, 1])
@@ -111,8 +113,8 @@ def turned_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, An
 
 @pytest.mark.parametrize("seed", range(4))
 @every_shape
-def test_a_turned_and_stretched_solid_against_a_mesh(kind: int, taper: float, seed: int) -> None:
-    solids, mesh, position, seen = turned_and_stretched(kind, taper, seed)
+def test_a_rotated_and_stretched_solid_against_a_mesh(kind: int, taper: float, seed: int) -> None:
+    solids, mesh, position, seen = rotated_and_stretched(kind, taper, seed)
     expected, square, _ = mesh_depth(mesh, position, directions(seen))
     found = depth_of(solids, camera(position, seen))
     assert 50 < np.isfinite(expected).sum() < SIZE * SIZE
@@ -126,8 +128,8 @@ def test_a_turned_and_stretched_solid_against_a_mesh(kind: int, taper: float, se
 
 @pytest.mark.parametrize("seed", range(3))
 @every_shape
-def test_surfaces_face_where_those_of_the_mesh_face(kind: int, taper: float, seed: int) -> None:
-    solids, mesh, position, seen = turned_and_stretched(kind, taper, seed)
+def test_normals_are_those_of_the_mesh(kind: int, taper: float, seed: int) -> None:
+    solids, mesh, position, seen = rotated_and_stretched(kind, taper, seed)
     _, square, normal = mesh_depth(mesh, position, directions(seen))
     for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.emission, 0)):
         values.fill_(value)
@@ -144,7 +146,7 @@ def test_depth_is_along_the_optical_axis_not_along_the_ray() -> None:
     assert np.linalg.norm(directions()[0, 0]) > 1.1
 
 
-def test_single_rays_at_a_ball_in_closed_form() -> None:
+def test_a_ball_in_closed_form() -> None:
     centre, radius = np.array([0.3, -0.2, 6.0]), 1.3
     way = directions()
     a, b, c = (way**2).sum(-1), way @ centre, centre @ centre - radius**2
@@ -161,7 +163,7 @@ def test_a_floor_in_closed_form() -> None:
     np.testing.assert_allclose(depth_of(floor, camera(np.array([0, 1.7, 0]))), expected, rtol=1e-4)
 
 
-def crowd(seed: int, count: int = 40) -> Parts:
+def random_solids(seed: int, count: int = 40) -> Parts:
     rng = np.random.default_rng(seed)
     parts = Parts(rng)
     for kind in (BOX, ELLIPSOID, FRUSTUM):
@@ -178,7 +180,7 @@ def crowd(seed: int, count: int = 40) -> Parts:
 
 
 def test_the_nearest_of_many_solids_wins_in_any_order() -> None:
-    solids, seen = tensors([crowd(1)]), camera(np.zeros(3))
+    solids, seen = tensors([random_solids(1)]), camera(np.zeros(3))
     depth, index = raycast.cast_rays(solids, seen, SIZE, SIZE)
     order = torch.randperm(len(solids.kind), generator=torch.Generator().manual_seed(2))
     mixed, mixed_index = raycast.cast_rays(solids.rows(order), seen, SIZE, SIZE)
@@ -190,7 +192,7 @@ def test_the_nearest_of_many_solids_wins_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("seen_from_the_sun", [False, True])
-def test_bounds_cut_nothing_off(monkeypatch: pytest.MonkeyPatch, *, seen_from_the_sun: bool) -> None:
+def test_bounds_contain_the_whole_solid(monkeypatch: pytest.MonkeyPatch, *, seen_from_the_sun: bool) -> None:
     placed = [layouts.make_scene(11, index) for index in range(5)]
     solids = Solids(
         scene=layouts.stack_arrays([np.repeat(np.arange(5), [len(v.solids["kind"]) for v in placed])]),
@@ -210,7 +212,7 @@ def test_bounds_cut_nothing_off(monkeypatch: pytest.MonkeyPatch, *, seen_from_th
     np.testing.assert_allclose(bounded, everywhere, rtol=1e-5)
 
 
-def test_bounds_are_tight_enough_to_be_of_use() -> None:
+def test_bounds_are_tight() -> None:
     ball = solid(ELLIPSOID, np.array([0, 0, 10.0]), np.full(3, 1.0))
     left, top, width, height = raycast.screen_bounds(ball, camera(np.zeros(3)), SIZE, SIZE)[0].tolist()
     reach = FOCAL / 9  # the front of the box around the ball
@@ -228,7 +230,7 @@ def test_a_batch_of_scenes_equals_each_alone() -> None:
         assert together.focal[number] == alone.focal[0]
 
 
-def test_nothing_hit_is_infinitely_far() -> None:
+def test_pixels_that_hit_nothing_are_infinitely_far() -> None:
     aside = solid(BOX, np.array([100, 0, 5.0]), np.ones(3))
     depth, index = raycast.cast_rays(aside, camera(np.zeros(3)), SIZE, SIZE)
     assert depth.isinf().all()
@@ -239,11 +241,11 @@ def test_nothing_hit_is_infinitely_far() -> None:
 
 
 @pytest.mark.parametrize("kind", [BOX, ELLIPSOID, FRUSTUM])
-def test_what_is_behind_the_camera_is_not_seen(kind: int) -> None:
+def test_solids_behind_the_camera_are_not_visible(kind: int) -> None:
     assert np.isinf(depth_of(solid(kind, np.array([0, 0, -5.0]), np.ones(3)), camera(np.zeros(3)))).all()
 
 
-def test_a_box_that_reaches_past_the_camera_beside_it() -> None:
+def test_a_box_that_extends_past_the_camera_beside_it() -> None:
     half, centre = np.array([0.5, 4, 30]), np.array([1.2, 0, 0])
     with np.errstate(divide="ignore"):
         side = 0.7 / directions()[..., 0]
@@ -301,12 +303,12 @@ def rendered(lights: Lights) -> tuple[Tensor, Tensor]:
     return colour[0], depth[0]
 
 
-def test_a_box_between_sun_and_floor_throws_its_shadow_where_geometry_says() -> None:
+def test_the_shadow_of_a_box_lies_where_geometry_says() -> None:
     sun = np.array([0.5, 0.8, -0.3]) / np.linalg.norm([0.5, 0.8, -0.3])
     colour, depth = rendered(plain_lights(sun=sun.tolist()))
     at = np.array([0, 10.0, 0]) + directions(DOWN, 80, 90.0) * depth.numpy()[..., None]
     floor = np.abs(at[..., 1]) < 1e-3
-    margin = 3 * 2 * 6 / 320  # three texels of the shadow map: nearer to its edge either is right
+    margin = 3 * 2 * 6 / 320  # three texels of the shadow map: closer to its edge both are right
 
     def shaded(grown: float) -> NDArray[np.bool_]:
         low, high = np.array([-1, 1.25, -0.6]) - grown, np.array([1, 1.75, 0.6]) + grown
@@ -322,7 +324,7 @@ def test_a_box_between_sun_and_floor_throws_its_shadow_where_geometry_says() -> 
     np.testing.assert_allclose(pixels[bright], np.broadcast_to(lit, (bright.sum(), 3)), atol=1e-3)
 
 
-def test_fog_hides_by_depth_and_tends_to_its_colour() -> None:
+def test_fog_grows_with_depth_towards_its_colour() -> None:
     clear, depth = rendered(plain_lights())
     foggy, _ = rendered(plain_lights(fog=0.2))
     share = np.exp(-0.2 * depth.numpy())
@@ -332,7 +334,7 @@ def test_fog_hides_by_depth_and_tends_to_its_colour() -> None:
     np.testing.assert_allclose(thick, np.broadcast_to(tint, thick.shape), atol=1e-6)
 
 
-def test_a_lamp_fades_with_distance_and_slant() -> None:
+def test_the_light_of_a_lamp_falls_with_distance_and_angle() -> None:
     dark, _ = rendered(plain_lights(sun_colour=[0, 0, 0]))
     lamp = np.array([2.0, 3.0, 1.0])
     lit, depth = rendered(plain_lights(sun_colour=[0, 0, 0], lamp=lamp.tolist(), lamp_colour=[1, 1, 1], lamp_reach=2))
@@ -343,7 +345,7 @@ def test_a_lamp_fades_with_distance_and_slant() -> None:
     np.testing.assert_allclose((lit - dark).numpy()[:, floor], np.broadcast_to(expected, (3, floor.sum())), atol=1e-4)
 
 
-def test_gloss_shows_the_sun_halfway_between_sun_and_eye() -> None:
+def test_gloss_shows_a_highlight_halfway_between_sun_and_camera() -> None:
     sun = np.array([0.1, 0.9, -0.2]) / np.linalg.norm([0.1, 0.9, -0.2])
     dull, depth = rendered(plain_lights(sun=sun.tolist()))
     solids = floor_and_box()
@@ -360,7 +362,7 @@ def test_gloss_shows_the_sun_halfway_between_sun_and_eye() -> None:
     assert depth.isfinite().all()
 
 
-def test_the_sky_goes_from_horizon_to_zenith() -> None:
+def test_the_sky_is_a_gradient_from_horizon_to_zenith() -> None:
     colour, _ = render_solids(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
     way = directions()
     up = (way[..., 1] / np.linalg.norm(way, axis=-1))[: SIZE // 2]
@@ -373,13 +375,15 @@ def test_every_tensor_is_made_on_the_device_of_the_scene() -> None:
     textures.texture_pyramid.cache_clear()
     textures.pyramid_on_device.cache_clear()
     focal = torch.tensor([FOCAL])
-    with torch.device("meta"):  # where a tensor lands whose device nobody chose; it cannot meet those of the scene
+    with torch.device(
+        "meta"
+    ):  # the device of tensors for which none is chosen; they cannot be combined with those of the scene
         seen = raycast.perspective_camera(position, turned, focal, 8, 8)
         colour, depth = render_solids(solids, lights, seen, 8, 8)
     assert {colour.device.type, depth.device.type, seen.project.device.type} == {"cpu"}
 
 
-def test_cameras_project_where_their_rays_go() -> None:
+def test_cameras_project_points_onto_the_pixels_of_their_rays() -> None:
     rng = np.random.default_rng(4)
     place, turned = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(np.stack([rotation(rng), rotation(rng)]))
     sun = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(2, 3))), dim=-1)

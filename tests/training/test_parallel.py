@@ -1,4 +1,4 @@
-"""Two processes on this machine, as torchrun starts them, against one."""
+"""Two processes, as torchrun starts them, against one."""
 
 import os
 import socket
@@ -15,34 +15,34 @@ from dacli.errors import DacliError
 from dacli.training import parallel
 from dacli.training.parallel import TrainingWorld
 
-SCRIPT = """
+STEPS = """
 import sys, torch
-from dacli.scenes.layouts import scene
-from dacli.training import data
-from dacli.training.data import Scenes, Stage, Stream, batches
-from dacli.training.loop import Course, start, step
-from dacli.training.parallel import joined, synchronise
-from dacli.training.recipes import Schedule, metric
 from dacli.models.tiny import Tiny
+from dacli.scenes.layouts import make_scene
+from dacli.training.data import BatchStream, SceneSource, TrainingStage, load_batches
+from dacli.training.loop import TrainingPlan, create_training_state, training_step
+from dacli.training.parallel import join_world, synchronize_batch_norms
+from dacli.training.recipes import Schedule, metric_objective
 
 torch.set_num_threads(1)
-stage = Stage(2, 64, 4, 2, 64)
-with joined("cpu") as world:
+stage = TrainingStage(steps=2, size=32, batch=4, fresh=2, canvas=32)
+with join_world("cpu") as world:
     torch.manual_seed(3)
     model = Tiny(20.0).double()
     if world.count > 1:
-        synchronise(model)
-    run = start(model)
-    run.model.train()
-    course = Course(Schedule(((1e-3, (stage,)),)), metric("indoor"), Scenes(5, scene), 5, dtype=torch.float32)
-    stream = Stream(course.lesson(stage), 0, 0, 2, world.rank, world.count)
-    first, second = ((picture.double(), truth) for picture, truth in batches(stream, 0))
-    losses = [step(run, course, first, 1e-3, world)]
-    found = {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
-    found |= {name: value.clone() for name, value in run.model.named_buffers()}
-    losses.append(step(run, course, second, 1e-3, world))
-    made = {"losses": losses, "first": found, "state": run.model.state_dict()}
-    torch.save(made, f"{sys.argv[1]}{world.rank}")
+        synchronize_batch_norms(model)
+    state = create_training_state(model)
+    state.model.train()
+    schedule, objective = Schedule(((1e-3, (stage,)),)), metric_objective("indoor")
+    plan = TrainingPlan(schedule, objective, SceneSource(5, make_scene), 5, dtype=torch.float32)
+    stream = BatchStream(plan.batch_settings(stage), 0, 0, 2, world.rank, world.count)
+    first, second = ((picture.double(), truth) for picture, truth in load_batches(stream, 0))
+    losses = [training_step(state, plan, first, world, learning_rate=1e-3)]
+    found = {name: p.grad.clone() for name, p in state.model.named_parameters() if p.grad is not None}
+    found |= {name: value.clone() for name, value in state.model.named_buffers()}
+    losses.append(training_step(state, plan, second, world, learning_rate=1e-3))
+    result = {"losses": losses, "first": found, "state": state.model.state_dict()}
+    torch.save(result, f"{sys.argv[1]}{world.rank}")
 """
 
 
@@ -53,8 +53,8 @@ def free_port() -> int:
         return port
 
 
-def together(count: int, script: str, *arguments: str) -> None:
-    """Run a script in as many processes, with the environment that torchrun gives them."""
+def run_processes(count: int, script: str, *arguments: str) -> None:
+    """Run a script in that many processes, with the environment that torchrun sets."""
     port = str(free_port())
     running = []
     for rank in range(count):
@@ -64,10 +64,10 @@ def together(count: int, script: str, *arguments: str) -> None:
     assert [process.wait(120) for process in running] == [0] * count
 
 
-def test_two_processes_with_half_batches_give_what_one_gives_with_the_whole(tmp_path: Path) -> None:
-    """In float64, and metres: in float32 noise of 1e-7 turns the first gradient of the relative loss by a quarter."""
-    together(1, SCRIPT, str(tmp_path / "one"))
-    together(2, SCRIPT, str(tmp_path / "two"))
+def test_two_processes_with_half_batches_equal_one_with_the_whole(tmp_path: Path) -> None:
+    """In float64 and metres: in float32, noise of 1e-7 changes the first gradient of the relative loss by a quarter."""
+    run_processes(1, STEPS, str(tmp_path / "one"))
+    run_processes(2, STEPS, str(tmp_path / "two"))
     one, *two = (torch.load(tmp_path / name, weights_only=True) for name in ("one0", "two0", "two1"))
     assert two[0]["losses"] == two[1]["losses"]
     np.testing.assert_allclose(two[0]["losses"][0], one["losses"][0], rtol=1e-5)
@@ -79,19 +79,19 @@ def test_two_processes_with_half_batches_give_what_one_gives_with_the_whole(tmp_
         assert torch.equal(two[1]["state"][key], value), key
 
 
-NORM = """
+BATCH_NORM = """
 import sys, torch
 from torch import nn
-from dacli.training.parallel import joined, synchronise
+from dacli.training.parallel import join_world, synchronize_batch_norms
 
-with joined("cpu") as world:
+with join_world("cpu") as world:
     torch.manual_seed(1)
     x = torch.randn(8, 3, 5, 7) * 3 + torch.arange(8).view(8, 1, 1, 1)
     weight = torch.randn(8, 3, 5, 7)
     model = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)))
     nn.init.uniform_(model[0][0].weight)
-    synchronise(model)
-    assert type(model[0][0]).__name__ == "SyncedNorm"
+    synchronize_batch_norms(model)
+    assert type(model[0][0]).__name__ == "SynchronizedBatchNorm"
     own = x[world.rank::world.count].requires_grad_()
     y = model(own)
     (y * weight[world.rank::world.count]).sum().backward()
@@ -99,8 +99,8 @@ with joined("cpu") as world:
 """
 
 
-def test_batch_normalisation_takes_the_statistics_of_all_processes(tmp_path: Path) -> None:
-    together(2, NORM, str(tmp_path / "n"))
+def test_batch_normalisation_uses_the_statistics_of_all_processes(tmp_path: Path) -> None:
+    run_processes(2, BATCH_NORM, str(tmp_path / "n"))
     torch.manual_seed(1)
     x = (torch.randn(8, 3, 5, 7) * 3 + torch.arange(8).view(8, 1, 1, 1)).requires_grad_()
     weight = torch.randn(8, 3, 5, 7)
@@ -117,7 +117,7 @@ def test_batch_normalisation_takes_the_statistics_of_all_processes(tmp_path: Pat
             torch.testing.assert_close(found["state"][f"0.0.{key}"], value)
 
 
-def test_one_process_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with parallel.join_world("cpu") as world:
         assert world == TrainingWorld("cpu", 0, 1)
@@ -127,7 +127,7 @@ def test_one_process_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(values[0], torch.ones(3))
 
 
-def test_a_batch_without_equal_parts_is_refused() -> None:
+def test_a_batch_without_equal_parts_is_rejected() -> None:
     parallel.check_batch_split(12, TrainingWorld(count=4))
     with pytest.raises(DacliError, match="a batch of 12 has no equal parts for 5 processes"):
         parallel.check_batch_split(12, TrainingWorld(count=5))
