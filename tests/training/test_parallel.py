@@ -9,41 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from dacli.errors import DacliError
 from dacli.training import parallel
 from dacli.training.parallel import TrainingWorld
+from tests.training import world_processes
 
-STEPS = """
-import sys, torch
-from dacli.models.tiny import Tiny
-from dacli.scenes.layouts import make_scene
-from dacli.training.data import BatchStream, SceneSource, TrainingStage, load_batches
-from dacli.training.loop import TrainingPlan, create_training_state, training_step
-from dacli.training.parallel import join_world, synchronize_batch_norms
-from dacli.training.recipes import Schedule, metric_objective
-
-torch.set_num_threads(1)
-stage = TrainingStage(steps=2, size=32, batch=4, fresh=2, canvas=32)
-with join_world("cpu") as world:
-    torch.manual_seed(3)
-    model = Tiny(20.0).double()
-    if world.count > 1:
-        synchronize_batch_norms(model)
-    state = create_training_state(model)
-    state.model.train()
-    schedule, objective = Schedule(((1e-3, (stage,)),)), metric_objective("indoor")
-    plan = TrainingPlan(schedule, objective, SceneSource(5, make_scene), 5, dtype=torch.float32)
-    stream = BatchStream(plan.batch_settings(stage), 0, 0, 2, world.rank, world.count)
-    first, second = ((picture.double(), truth) for picture, truth in load_batches(stream, 0))
-    losses = [training_step(state, plan, first, world, learning_rate=1e-3)]
-    found = {name: p.grad.clone() for name, p in state.model.named_parameters() if p.grad is not None}
-    found |= {name: value.clone() for name, value in state.model.named_buffers()}
-    losses.append(training_step(state, plan, second, world, learning_rate=1e-3))
-    result = {"losses": losses, "first": found, "state": state.model.state_dict()}
-    torch.save(result, f"{sys.argv[1]}{world.rank}")
-"""
+ROOT = Path(__file__).parents[2]
 
 
 def free_port() -> int:
@@ -53,25 +25,26 @@ def free_port() -> int:
         return port
 
 
-def run_processes(count: int, script: str, *arguments: str) -> None:
-    """Run a script in that many processes, with the environment that torchrun sets."""
-    port = str(free_port())
-    running = []
-    for rank in range(count):
-        world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_PORT": port}
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what two processes saved that ran world_processes in the environment that torchrun sets."""
+    port, running, folder = str(free_port()), [], tmp_path_factory.mktemp("two")
+    for rank in range(2):
+        world = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_PORT": port}
         environment = {**os.environ, **world, "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-        running.append(subprocess.Popen([sys.executable, "-c", script, *arguments], env=environment))
-    assert [process.wait(120) for process in running] == [0] * count
+        command = [sys.executable, "-m", world_processes.__name__, str(folder)]
+        running.append(subprocess.Popen(command, env=environment, cwd=ROOT))
+    assert [process.wait(120) for process in running] == [0, 0]
+    return folder
 
 
-def test_two_processes_with_half_batches_equal_one_with_the_whole(tmp_path: Path) -> None:
+def test_two_processes_with_half_batches_equal_one_with_the_whole(two_processes: Path, tmp_path: Path) -> None:
     """In float64 and metres: in float32, noise of 1e-7 changes the first gradient of the relative loss by a quarter."""
-    run_processes(1, STEPS, str(tmp_path / "one"))
-    run_processes(2, STEPS, str(tmp_path / "two"))
-    one, *two = (torch.load(tmp_path / name, weights_only=True) for name in ("one0", "two0", "two1"))
+    world_processes.train_two_steps(TrainingWorld(), tmp_path)
+    paths = (tmp_path / "steps0", two_processes / "steps0", two_processes / "steps1")
+    one, *two = (torch.load(path, weights_only=True) for path in paths)
     assert two[0]["losses"] == two[1]["losses"]
-    np.testing.assert_allclose(two[0]["losses"][0], one["losses"][0], rtol=1e-5)
-    np.testing.assert_allclose(two[0]["losses"][1], one["losses"][1], rtol=1e-5)
+    np.testing.assert_allclose(two[0]["losses"], one["losses"], rtol=1e-5)
     for key, value in one["first"].items():  # gradients and running statistics of the first step
         error = torch.linalg.norm((two[0]["first"][key] - value).double())
         assert error <= 1e-4 * torch.linalg.norm(value.double()) + 1e-7, (key, error, torch.linalg.norm(value.double()))
@@ -79,38 +52,14 @@ def test_two_processes_with_half_batches_equal_one_with_the_whole(tmp_path: Path
         assert torch.equal(two[1]["state"][key], value), key
 
 
-BATCH_NORM = """
-import sys, torch
-from torch import nn
-from dacli.training.parallel import join_world, synchronize_batch_norms
-
-with join_world("cpu") as world:
-    torch.manual_seed(1)
-    x = torch.randn(8, 3, 5, 7) * 3 + torch.arange(8).view(8, 1, 1, 1)
-    weight = torch.randn(8, 3, 5, 7)
-    model = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3)))
-    nn.init.uniform_(model[0][0].weight)
-    synchronize_batch_norms(model)
-    assert type(model[0][0]).__name__ == "SynchronizedBatchNorm"
-    own = x[world.rank::world.count].requires_grad_()
-    y = model(own)
-    (y * weight[world.rank::world.count]).sum().backward()
-    torch.save({"y": y.detach(), "grad": own.grad, "state": model.state_dict()}, f"{sys.argv[1]}{world.rank}")
-"""
-
-
-def test_batch_normalisation_uses_the_statistics_of_all_processes(tmp_path: Path) -> None:
-    run_processes(2, BATCH_NORM, str(tmp_path / "n"))
-    torch.manual_seed(1)
-    x = (torch.randn(8, 3, 5, 7) * 3 + torch.arange(8).view(8, 1, 1, 1)).requires_grad_()
-    weight = torch.randn(8, 3, 5, 7)
-    plain = nn.BatchNorm2d(3)
-    nn.init.uniform_(plain.weight)
+def test_batch_normalisation_uses_the_statistics_of_all_processes(two_processes: Path) -> None:
+    x, gradient, plain = world_processes.batch_norm_inputs()
+    x.requires_grad_()
     y = plain(x)
-    (y * weight).sum().backward()
+    (y * gradient).sum().backward()
     assert x.grad is not None
     for rank in range(2):
-        found = torch.load(tmp_path / f"n{rank}", weights_only=True)
+        found = torch.load(two_processes / f"norm{rank}", weights_only=True)
         torch.testing.assert_close(found["y"], y.detach()[rank::2])
         torch.testing.assert_close(found["grad"], x.grad[rank::2], atol=1e-5, rtol=1e-4)
         for key, value in plain.state_dict().items():
