@@ -99,13 +99,13 @@ def layout_from_parts(
     clear = (np.abs(local).max(1) - 1) * solids["half"].max(1) > 0.12 * max(1.0, position[1])
     keep = clear | (solids["kind"] == ROOM)
     return Layout(
-        {name: rows[keep] for name, rows in solids.items()},
-        lights,
-        position,
-        rotation,
-        np.radians(rng.uniform(32, 80)),
-        np.exp(rng.normal(-0.55, 0.35)),
-        np.exp(rng.normal(0, 0.06, 3)),
+        solids={name: rows[keep] for name, rows in solids.items()},
+        lights=lights,
+        position=position,
+        rotation=rotation,
+        field_of_view=np.radians(rng.uniform(32, 80)),
+        exposure=np.exp(rng.normal(-0.55, 0.35)),
+        tint=np.exp(rng.normal(0, 0.06, 3)),
     )
 
 

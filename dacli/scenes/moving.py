@@ -84,10 +84,16 @@ def render_clip(
     for shot, numbers in enumerate(np.array_split(np.arange(frames), len(layouts))):
         first = numbers[:1] / fps
         for seconds, view in camera_views(layouts[shot], motion, numbers / fps - first, rng):
-            found = render_layouts([view], *size)
-            rgb = add_noise(found.rgb[0].permute(1, 2, 0).numpy(), noise, rng)
-            time, focal = float(first[0] + seconds), float(found.focal[0])
-            yield RenderedFrame(rgb, found.depth[0].numpy(), time, shot, view.position, view.rotation, focal)
+            rendering = render_layouts([view], *size)
+            yield RenderedFrame(
+                rgb=add_noise(rendering.rgb[0].permute(1, 2, 0).numpy(), noise, rng),
+                depth=rendering.depth[0].numpy(),
+                seconds=float(first[0] + seconds),
+                shot=shot,
+                position=view.position,
+                rotation=view.rotation,
+                focal=float(rendering.focal[0]),
+            )
 
 
 def camera_views(

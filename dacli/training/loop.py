@@ -57,7 +57,7 @@ class TrainingPlan:
     def batch_settings(self, stage: TrainingStage) -> BatchSettings:
         """Return how the batches of a stage are made."""
         metric = self.objective.max_depth is not None
-        return BatchSettings(stage, self.source, self.seed, self.patch, self.strong, metric)
+        return BatchSettings(stage, self.source, self.seed, patch=self.patch, strong=self.strong, metric=metric)
 
 
 @dataclass

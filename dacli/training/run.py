@@ -81,9 +81,8 @@ def run_training(
     """
     network, encoder = initial_network(options, objective)
     schedule, dtype = options.schedule(encoder), training_dtype(options.precision, world.device)
-    for _, stages in schedule.cycles:
-        for stage in stages:
-            check_batch_split(stage.batch, world)
+    for stage in (stage for _, stages in schedule.cycles for stage in stages):
+        check_batch_split(stage.batch, world)
     plan = TrainingPlan(
         schedule=schedule,
         objective=objective,
@@ -119,10 +118,16 @@ def run_training(
     )
     path = options.folder / f"{encoder}.safetensors"
     if world.is_main:
-        depth = {} if objective.max_depth is None else {"max_depth": str(objective.max_depth)}
-        metadata = {"dacli": __version__, **depth, **settings, "cycles": json.dumps(schedule.as_lists())}
-        files.write_file(path, tiny.encode_weights(state.average.module.cpu(), metadata))
+        write_average(path, state, plan, settings)
     return path
+
+
+def write_average(path: Path, state: TrainingState, plan: TrainingPlan, settings: dict[str, str]) -> None:
+    """Write the weights of the running average, with the settings and the schedule as metadata."""
+    max_depth = plan.objective.max_depth
+    depth = {} if max_depth is None else {"max_depth": str(max_depth)}
+    metadata = {"dacli": __version__, **depth, **settings, "cycles": json.dumps(plan.schedule.as_lists())}
+    files.write_file(path, tiny.encode_weights(state.average.module.cpu(), metadata))
 
 
 def initial_network(options: TrainingOptions, objective: Objective) -> tuple[DepthModel, str]:

@@ -123,10 +123,10 @@ def test_points_of_one_frame_project_into_another_as_its_camera_says(tmp_path: P
     y, x = np.nonzero(np.isfinite(depth))
     rays = np.linalg.inv(one["intrinsics"]) @ np.stack([x, y, np.ones_like(x)])
     world = np.array(one["camera_to_world"]) @ np.concatenate([rays * depth[y, x], np.ones((1, len(x)))])
-    seen = (np.linalg.inv(other["camera_to_world"]) @ world)[:3]
-    u, v, _ = np.rint(np.array(other["intrinsics"]) @ seen / seen[2]).astype(int)
-    inside = (seen[2] > 0) & (u >= 0) & (u < 128) & (v >= 0) & (v < 96)
-    expected, found = seen[2][inside], there[v[inside], u[inside]]
+    local = (np.linalg.inv(other["camera_to_world"]) @ world)[:3]
+    u, v, _ = np.rint(np.array(other["intrinsics"]) @ local / local[2]).astype(int)
+    inside = (local[2] > 0) & (u >= 0) & (u < 128) & (v >= 0) & (v < 96)
+    expected, found = local[2][inside], there[v[inside], u[inside]]
     assert inside.mean() > 0.5
     assert (np.abs(found / expected - 1) < 0.03).mean() > 0.85
     assert np.abs(np.array(one["camera_to_world"]) - other["camera_to_world"]).max() > 0.05

@@ -141,9 +141,9 @@ def test_a_rotation_moves_pixels_by_the_homography_at_any_depth(depth: float) ->
     sphere = depth * 20 / np.sqrt((ray**2).sum(0))  # depth along the axis of points at equal distance
     now, before = frame_at(sphere, (0, 0, 0), 0.1), frame_at(sphere, (0, 0, 0))
     found = match_frames(now, before)
-    seen = np.einsum("ij,jhw->ihw", Rotation.from_euler("y", 0.1).as_matrix(), ray)
-    np.testing.assert_allclose(found.x, 20 * seen[0] / seen[2] + 15.5, atol=1e-6)
-    np.testing.assert_allclose(found.y, 20 * seen[1] / seen[2] + 11.5, atol=1e-6)
+    rotated = np.einsum("ij,jhw->ihw", Rotation.from_euler("y", 0.1).as_matrix(), ray)
+    np.testing.assert_allclose(found.x, 20 * rotated[0] / rotated[2] + 15.5, atol=1e-6)
+    np.testing.assert_allclose(found.y, 20 * rotated[1] / rotated[2] + 11.5, atol=1e-6)
     assert found.seen[:, 5:25].mean() > 0.95
 
 

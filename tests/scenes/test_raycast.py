@@ -37,8 +37,8 @@ def solid(kind: int, centre: Array, half: Array, rotation: Array = IDENTITY, tap
 
 
 def camera(position: Array, rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Camera:
-    place, turned = torch.tensor(position).float()[None], torch.tensor(rotation).float()[None]
-    return raycast.perspective_camera(place, turned, torch.tensor([focal]), size, size)
+    positions, rotations = torch.tensor(position).float()[None], torch.tensor(rotation).float()[None]
+    return raycast.perspective_camera(positions, rotations, torch.tensor([focal]), size, size)
 
 
 def directions(rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Array:
@@ -47,11 +47,11 @@ def directions(rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) 
     return np.asarray(forward + x[..., None] / focal * right + y[..., None] / focal * down)
 
 
-def depth_of(solids: Solids, seen: Camera, size: int = SIZE) -> Array:
-    return np.asarray(raycast.cast_rays(solids, seen, size, size)[0][0].numpy(), np.float64)
+def depth_of(solids: Solids, view: Camera, size: int = SIZE) -> Array:
+    return np.asarray(raycast.cast_rays(solids, view, size, size)[0][0].numpy(), np.float64)
 
 
-def rotation(rng: np.random.Generator) -> Array:
+def random_rotation(rng: np.random.Generator) -> Array:
     q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     return np.asarray(q * np.sign(np.linalg.det(q)))
 
@@ -75,20 +75,20 @@ def mesh_of(kind: int, taper: float) -> Any:
     return trimesh.convex.convex_hull(np.concatenate(rims))
 
 
-def mesh_depth(mesh: Any, origin: Array, ways: Array) -> tuple[Array, Array, Array]:
+def mesh_depth(mesh: Any, origin: Array, rays: Array) -> tuple[Array, Array, Array]:
     """Return the depth where rays enter a convex mesh (infinite for a miss), the cosine to the normal, the normal."""
     plane = ((mesh.triangles[:, 0] - origin) * mesh.face_normals).sum(1)
-    rate = ways.reshape(-1, 3) @ mesh.face_normals.T
+    rate = rays.reshape(-1, 3) @ mesh.face_normals.T
     with np.errstate(divide="ignore", invalid="ignore"):
         t = plane / rate
     enter = np.where(rate < 0, t, -np.inf)
     first = enter.argmax(1)
     near, far = enter.max(1), np.where(rate > 0, t, np.inf).min(1)
     hit = (near < far) & (near > 0)
-    square = -rate[np.arange(len(rate)), first] / np.linalg.norm(ways.reshape(-1, 3), axis=1)
-    shape = ways.shape[:2]
+    cosine = -rate[np.arange(len(rate)), first] / np.linalg.norm(rays.reshape(-1, 3), axis=1)
+    shape = rays.shape[:2]
     normal = np.asarray(mesh.face_normals[first].reshape(*shape, 3))
-    return np.where(hit, near, np.inf).reshape(shape), np.where(hit, square, 0).reshape(shape), normal
+    return np.where(hit, near, np.inf).reshape(shape), np.where(hit, cosine, 0).reshape(shape), normal
 
 
 every_shape = pytest.mark.parametrize(
@@ -101,41 +101,41 @@ every_shape = pytest.mark.parametrize(
 def rotated_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, Any, Array, Array]:
     """Return a random solid, its mesh, and the position and rotation of a camera that looks at it."""
     rng = np.random.default_rng([seed, kind])
-    half, centre, turned = rng.uniform(0.3, 1.5, 3), rng.normal(0, 5, 3), rotation(rng)
-    position = centre + rng.normal(0, 1, 3) + 5 * turned[:, 1] * rng.choice([-1, 1])
-    seen = looking_at(centre + rng.normal(0, 0.4, 3), position, rng.normal(size=3))
+    half, centre, rotation = rng.uniform(0.3, 1.5, 3), rng.normal(0, 5, 3), random_rotation(rng)
+    position = centre + rng.normal(0, 1, 3) + 5 * rotation[:, 1] * rng.choice([-1, 1])
+    view = looking_at(centre + rng.normal(0, 0.4, 3), position, rng.normal(size=3))
     mesh = mesh_of(kind, taper)
     to_world = np.eye(4)
-    to_world[:3, :3], to_world[:3, 3] = turned * half, centre
+    to_world[:3, :3], to_world[:3, 3] = rotation * half, centre
     mesh.apply_transform(to_world)
-    return solid(kind, centre, half, turned, taper), mesh, position, seen
+    return solid(kind, centre, half, rotation, taper), mesh, position, view
 
 
 @pytest.mark.parametrize("seed", range(4))
 @every_shape
 def test_a_rotated_and_stretched_solid_against_a_mesh(kind: int, taper: float, seed: int) -> None:
-    solids, mesh, position, seen = rotated_and_stretched(kind, taper, seed)
-    expected, square, _ = mesh_depth(mesh, position, directions(seen))
-    found = depth_of(solids, camera(position, seen))
+    solids, mesh, position, view = rotated_and_stretched(kind, taper, seed)
+    expected, cosine, _ = mesh_depth(mesh, position, directions(view))
+    found = depth_of(solids, camera(position, view))
     assert 50 < np.isfinite(expected).sum() < SIZE * SIZE
     differ = np.isfinite(found) != np.isfinite(expected)
     assert differ.sum() <= (2 if kind == BOX else 12)
-    clear = np.isfinite(found) & (square > 0.2)
+    clear = np.isfinite(found) & (cosine > 0.2)
     assert clear.sum() > 30
     sag = 1e-5 if kind == BOX else 0.001 * float(solids.half.max())  # of the facets, longer along slanting rays
-    assert (np.abs(found[clear] - expected[clear]) < 1e-4 + sag / square[clear]).all()
+    assert (np.abs(found[clear] - expected[clear]) < 1e-4 + sag / cosine[clear]).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
 @every_shape
 def test_normals_are_those_of_the_mesh(kind: int, taper: float, seed: int) -> None:
-    solids, mesh, position, seen = rotated_and_stretched(kind, taper, seed)
-    _, square, normal = mesh_depth(mesh, position, directions(seen))
+    solids, mesh, position, view = rotated_and_stretched(kind, taper, seed)
+    _, cosine, normal = mesh_depth(mesh, position, directions(view))
     for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.emission, 0)):
         values.fill_(value)
-    colour, _ = render_solids(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, seen), SIZE, SIZE)
+    colour, _ = render_solids(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, view), SIZE, SIZE)
     upwards = ((colour[0] / (0.5 * torch.tensor([0.2, 0.3, 0.4])[:, None, None]) - 0.7) / 0.3).mean(0).numpy()
-    off = np.abs(upwards - normal[..., 1])[square > 0.2]
+    off = np.abs(upwards - normal[..., 1])[cosine > 0.2]
     limit = 1e-3 if kind == BOX else 0.12  # facets are flat; the ellipsoid's lie up to 0.06 apart, more if stretched
     assert (off > limit).mean() < 0.02  # where two faces meet
 
@@ -148,8 +148,8 @@ def test_depth_is_along_the_optical_axis_not_along_the_ray() -> None:
 
 def test_a_ball_in_closed_form() -> None:
     centre, radius = np.array([0.3, -0.2, 6.0]), 1.3
-    way = directions()
-    a, b, c = (way**2).sum(-1), way @ centre, centre @ centre - radius**2
+    rays = directions()
+    a, b, c = (rays**2).sum(-1), rays @ centre, centre @ centre - radius**2
     root = b**2 - a * c
     expected = np.where(root > 0, (b - np.sqrt(root.clip(0))) / a, np.inf)
     found = depth_of(solid(ELLIPSOID, centre, np.full(3, radius)), camera(np.zeros(3)))
@@ -180,13 +180,13 @@ def random_solids(seed: int, count: int = 40) -> Parts:
 
 
 def test_the_nearest_of_many_solids_wins_in_any_order() -> None:
-    solids, seen = tensors([random_solids(1)]), camera(np.zeros(3))
-    depth, index = raycast.cast_rays(solids, seen, SIZE, SIZE)
+    solids, view = tensors([random_solids(1)]), camera(np.zeros(3))
+    depth, index = raycast.cast_rays(solids, view, SIZE, SIZE)
     order = torch.randperm(len(solids.kind), generator=torch.Generator().manual_seed(2))
-    mixed, mixed_index = raycast.cast_rays(solids.rows(order), seen, SIZE, SIZE)
+    mixed, mixed_index = raycast.cast_rays(solids.rows(order), view, SIZE, SIZE)
     assert torch.equal(depth, mixed)
     assert torch.equal(torch.where(mixed_index < 0, -1, order[mixed_index]), index)
-    alone = torch.stack([raycast.cast_rays(solids.rows(torch.tensor([i])), seen, SIZE, SIZE)[0][0] for i in range(120)])
+    alone = torch.stack([raycast.cast_rays(solids.rows(torch.tensor([i])), view, SIZE, SIZE)[0][0] for i in range(120)])
     np.testing.assert_allclose(depth[0], alone.amin(0), rtol=1e-5)
     assert torch.equal(index[0][depth[0].isfinite()], alone.argmin(0)[depth[0].isfinite()])
 
@@ -198,16 +198,16 @@ def test_bounds_contain_the_whole_solid(monkeypatch: pytest.MonkeyPatch, *, seen
         scene=layouts.stack_arrays([np.repeat(np.arange(5), [len(v.solids["kind"]) for v in placed])]),
         **{key: layouts.stack_arrays([v.solids[key] for v in placed]) for key in placed[0].solids},
     )
-    seen, _ = layouts.layout_cameras(placed, SIZE, SIZE, "cpu")
+    view, _ = layouts.layout_cameras(placed, SIZE, SIZE, "cpu")
     if seen_from_the_sun:
         sun, centre = (layouts.stack_arrays([v.lights[key][None] for v in placed]) for key in ("sun", "centre"))
-        seen = raycast.orthographic_camera(
+        view = raycast.orthographic_camera(
             centre, sun, layouts.stack_arrays([np.array([v.lights["extent"]]) for v in placed]), SIZE
         )
-    bounded = raycast.cast_rays(solids, seen, SIZE, SIZE)[0]
+    bounded = raycast.cast_rays(solids, view, SIZE, SIZE)[0]
     whole = torch.tensor([0, 0, SIZE, SIZE])
     monkeypatch.setattr(raycast, "screen_bounds", lambda some, *_: whole.expand(len(some.kind), 4))
-    everywhere = raycast.cast_rays(solids, seen, SIZE, SIZE)[0]
+    everywhere = raycast.cast_rays(solids, view, SIZE, SIZE)[0]
     assert bounded.isfinite().float().mean() > 0.3
     np.testing.assert_allclose(bounded, everywhere, rtol=1e-5)
 
@@ -254,12 +254,12 @@ def test_a_box_that_extends_past_the_camera_beside_it() -> None:
 
 
 def test_the_walls_of_a_room_from_inside() -> None:
-    turned, half, centre = rotation(np.random.default_rng(3)), np.array([2, 1.5, 3]), np.array([0.2, 1, 0.5])
-    position = centre + turned @ np.array([0.5, -0.7, 1.0])
-    o, d = (position - centre) @ turned, directions(AHEAD) @ turned
+    rotation, half, centre = random_rotation(np.random.default_rng(3)), np.array([2, 1.5, 3]), np.array([0.2, 1, 0.5])
+    position = centre + rotation @ np.array([0.5, -0.7, 1.0])
+    o, d = (position - centre) @ rotation, directions(AHEAD) @ rotation
     with np.errstate(divide="ignore"):
         expected = np.where(d > 0, (half - o) / d, (-half - o) / d).min(-1)
-    np.testing.assert_allclose(depth_of(solid(ROOM, centre, half, turned), camera(position)), expected, rtol=1e-4)
+    np.testing.assert_allclose(depth_of(solid(ROOM, centre, half, rotation), camera(position)), expected, rtol=1e-4)
 
 
 def plain_lights(**changed: list[float] | float) -> Lights:
@@ -350,10 +350,10 @@ def test_gloss_shows_a_highlight_halfway_between_sun_and_camera() -> None:
     dull, depth = rendered(plain_lights(sun=sun.tolist()))
     solids = floor_and_box()
     solids.gloss.fill_(0.6)
-    seen = camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0)
-    shiny = render_solids(solids, plain_lights(sun=sun.tolist()), seen, 80, 80)[0][0]
-    way = directions(DOWN, 80, 90.0)
-    half = sun - way / np.linalg.norm(way, axis=-1, keepdims=True)
+    view = camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0)
+    shiny = render_solids(solids, plain_lights(sun=sun.tolist()), view, 80, 80)[0][0]
+    rays = directions(DOWN, 80, 90.0)
+    half = sun - rays / np.linalg.norm(rays, axis=-1, keepdims=True)
     shine = 0.6 * (half[..., 1] / np.linalg.norm(half, axis=-1)) ** 24
     lit = (dull[0] > 0.999 * dull[0].max()).numpy()
     expected = np.array([1, 0.9, 0.8])[:, None] * shine[lit]
@@ -364,36 +364,39 @@ def test_gloss_shows_a_highlight_halfway_between_sun_and_camera() -> None:
 
 def test_the_sky_is_a_gradient_from_horizon_to_zenith() -> None:
     colour, _ = render_solids(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
-    way = directions()
-    up = (way[..., 1] / np.linalg.norm(way, axis=-1))[: SIZE // 2]
+    rays = directions()
+    up = (rays[..., 1] / np.linalg.norm(rays, axis=-1))[: SIZE // 2]
     horizon, zenith = np.full((3, 1, 1), 0.8), np.array([0.2, 0.4, 0.9])[:, None, None]
     np.testing.assert_allclose(colour[0, :, : SIZE // 2], horizon + (zenith - horizon) * np.sqrt(up), atol=1e-5)
 
 
 def test_every_tensor_is_made_on_the_device_of_the_scene() -> None:
-    lights, solids, position, turned = plain_lights(), floor_and_box(), torch.zeros(1, 3), torch.eye(3)[None]
+    lights, solids, position, rotation = plain_lights(), floor_and_box(), torch.zeros(1, 3), torch.eye(3)[None]
     textures.texture_pyramid.cache_clear()
     textures.pyramid_on_device.cache_clear()
     focal = torch.tensor([FOCAL])
     with torch.device(
         "meta"
     ):  # the device of tensors for which none is chosen; they cannot be combined with those of the scene
-        seen = raycast.perspective_camera(position, turned, focal, 8, 8)
-        colour, depth = render_solids(solids, lights, seen, 8, 8)
-    assert {colour.device.type, depth.device.type, seen.project.device.type} == {"cpu"}
+        view = raycast.perspective_camera(position, rotation, focal, 8, 8)
+        colour, depth = render_solids(solids, lights, view, 8, 8)
+    assert {colour.device.type, depth.device.type, view.project.device.type} == {"cpu"}
 
 
 def test_cameras_project_points_onto_the_pixels_of_their_rays() -> None:
     rng = np.random.default_rng(4)
-    place, turned = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(np.stack([rotation(rng), rotation(rng)]))
+    place, rotation = (
+        torch.tensor(rng.normal(size=(2, 3))),
+        torch.tensor(np.stack([random_rotation(rng), random_rotation(rng)])),
+    )
     sun = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(2, 3))), dim=-1)
     sides = (
-        raycast.perspective_camera(place, turned, torch.tensor([30.0, 50.0]).double(), 20, 30),
+        raycast.perspective_camera(place, rotation, torch.tensor([30.0, 50.0]).double(), 20, 30),
         raycast.orthographic_camera(place, sun, torch.tensor([3.0, 8.0]).double(), 20),
     )
-    for seen in sides:
+    for view in sides:
         x, y, t = 3.25, 11.5, 7.0
         pixel = torch.tensor([1, x, y]).double()
-        point = (seen.origin + t * seen.direction).transpose(1, 2) @ pixel
-        projected = (seen.project[..., :3] @ point[..., None])[..., 0] + seen.project[..., 3]
+        point = (view.origin + t * view.direction).transpose(1, 2) @ pixel
+        projected = (view.project[..., :3] @ point[..., None])[..., 0] + view.project[..., 3]
         np.testing.assert_allclose(projected[:, :2] / projected[:, 2:], [[x, y]] * 2, rtol=1e-6)

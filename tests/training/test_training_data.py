@@ -155,9 +155,11 @@ def pair_settings(given: tuple[DepthPair, ...], *, strong: bool = False, metric:
 
 def test_every_epoch_takes_every_pair_once_in_an_order_of_its_own(tmp_path: Path) -> None:
     settings = pair_settings(write_pairs(tmp_path, 9))  # one of them is held out
-    seen = [int(value) - 1 for _, truth in all_batches(BatchStream(settings, 0, 0, 4)) for value in truth[:, 0, 0, 0]]
-    assert sorted(seen[:8]) == sorted(seen[8:]) == list(range(8))
-    assert seen[:8] != seen[8:]
+    numbers = [
+        int(value) - 1 for _, truth in all_batches(BatchStream(settings, 0, 0, 4)) for value in truth[:, 0, 0, 0]
+    ]
+    assert sorted(numbers[:8]) == sorted(numbers[8:]) == list(range(8))
+    assert numbers[:8] != numbers[8:]
     assert [source.pairs[item].picture.name for source, item in settings.source.held_out()] == ["8.png"]  # type: ignore[union-attr]
 
 
