@@ -249,7 +249,7 @@ def load(
     """
     return Depth(
         open_run(
-            run_options(model, device=device, precision=precision, engine=engine, size=size, tile=tile),
+            options_for_model(model, device=device, precision=precision, engine=engine, size=size, tile=tile),
             STREAM_PICTURES,
             log,
             download,
@@ -266,7 +266,7 @@ def _model_name(encoder: str, model: str) -> str:
     return encoder if model == "v2" else f"{encoder}-{model}"
 
 
-def run_options(model: str | Path, *, device: str = "auto", **options: Any) -> RunOptions:
+def options_for_model(model: str | Path, *, device: str = "auto", **options: Any) -> RunOptions:
     """Return the options of a run with a model of this name; raise ValueError for a name that does not exist."""
     return RunOptions(**_model_options(model), devices=(device,), **options)
 
@@ -313,7 +313,7 @@ def process_folder(
         raise DacliError(f"no pictures in {source}", "check the path, include and exclude")
     folder = FolderOptions(jobs, [job.name for job in jobs], target)
     summary = RunSummary(len(jobs))
-    with FolderRun(folder, run_options(model, **options), log, ignore_download) as run:
+    with FolderRun(folder, options_for_model(model, **options), log, ignore_download) as run:
         for outcome in run.outcomes():
             summary.add(outcome)
             if on_outcome is not None:
@@ -356,7 +356,7 @@ def process_video(
     frame. `options` are the fields of dacli.batch.options.RunOptions, and `device`. Raises ValueError for an argument
     that does not exist, DacliError for a clip that cannot be read or written.
     """
-    chosen = run_options(model, **options)
+    chosen = options_for_model(model, **options)
     clip_options = ClipOptions(
         start=start,
         end=end,

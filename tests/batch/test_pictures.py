@@ -241,7 +241,7 @@ def test_bad_files_among_good_ones_are_named_and_the_others_done_in_order(tmp_pa
             "not enough memory on cpu: try a smaller --size",
         ),
         (MemoryError(), "not enough memory: make the picture smaller"),
-        (ValueError("odd\nshape"), "ValueError: odd shape: this is a fault of dacli's"),
+        (ValueError("odd\nshape"), "ValueError: odd shape: this is a fault of dacli"),
         (RuntimeError("CUDA error"), "RuntimeError: CUDA error"),
     ],
 )

@@ -217,7 +217,7 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
         (["--encoder", "tiny", "--model", "indoor"], 2, "tiny has no indoor model"),
         (["--encoder", "tiny", "--align", "least"], 2, "--align least is not an alignment: choose one of none, median"),
         (["--encoder", "tiny", "--align", "none"], 2, "--align none judges metres, and relative depth has no scale"),
-        (["--encoder", "tiny", "--size", "256,big"], 2, "--size big is no number of pixels"),
+        (["--encoder", "tiny", "--size", "256,big"], 2, "--size big is not a number of pixels"),
         (["--encoder", "tiny", "--size", "256,9"], 2, "--size 9 is not between 14 and 10000"),
         (["--encoder", "tiny", "--precision", "fp32,fp8"], 2, "unknown precision 'fp8'"),
         (["--encoder", "tiny", "--device", "tpu"], 2, "unknown device 'tpu'"),

@@ -446,7 +446,7 @@ def test_clips_that_are_none(dacli: Run, home: Path) -> None:
         "picture.mp4": "is a picture, not a clip: dacli image",
         "empty.mp4": "is empty",
         "folder": "holds no pictures",
-        "page.mp4": "is no video",
+        "page.mp4": "is not a video",
     }
     for name, words in told.items():
         fails(dacli("video", name, *SMALL), name, words)
