@@ -694,8 +694,8 @@ def test_weights_verify_tells_missing_and_damaged(dacli: Run, home: Path) -> Non
 
 def test_debug_shows_the_whole_fault(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DACLI_DEBUG", "1")
-    with pytest.raises(DacliError, match="unknown encoder"):
-        main(["image", "a.jpg", "--encoder", "vitx"])
+    with pytest.raises(DacliError, match="unknown device"):
+        main(["image", "a.jpg", "--encoder", "tiny", "--device", "gpu"])
     assert files(home) == []
 
 
@@ -720,7 +720,7 @@ def test_an_interrupt_ends_with_130_and_no_scraps(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images if stage == "read" else whole_files, stage, interrupted)
+    monkeypatch.setattr(*((images, "read_image") if stage == "read" else (whole_files, "write_file")), interrupted)
     run = dacli("image", "a.jpg", "b.jpg", *SMALL)
     assert (run.code, run.out) == (130, "")
     assert run.err[-1] == "interrupted after 0 of 2; the same command goes on from there"
