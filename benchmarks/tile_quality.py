@@ -23,7 +23,7 @@ from dacli.inference.preprocess import MEAN, STD, normalize_image, resize_to_sou
 from dacli.models import tiny
 from dacli.models.spec import network_size
 from dacli.scenes import layouts
-from dacli.scenes.furniture import add_fence, add_person
+from dacli.scenes.objects import add_fence, add_person
 from dacli.scenes.parts import Parts
 
 SEED, COUNT = 31, 30

@@ -208,7 +208,7 @@ def scenes(
     from dacli.scenes import export
 
     console = Console(quiet=quiet)
-    order = export.SceneOrder(
+    order = export.SceneRequest(
         options.seed,
         (options.height, options.width),
         parse_list(options.save),
@@ -216,7 +216,7 @@ def scenes(
         options.frames if options.clip else 1,
         options.fps,
     )
-    export.check_scene_order(order)
+    export.check_scene_request(order)
     with console.progress_bar() as bar:
         task = bar.add_task("scenes", total=count * order.frames)
         for index in range(count):

@@ -264,14 +264,14 @@ def run_training_command(
 
     console = Console(quiet=options.quiet)
     with parallel.join_world(planning.choose_device(options.device)[0]) as world:
-        shown = console if world.leads else Console(quiet=True)
+        shown = console if world.is_main else Console(quiet=True)
         try:
             with show_steps(shown) as report:
                 path = run.run_training(wanted, command, objective, *given, world, report, strong=strong)
         except KeyboardInterrupt:
             console.warn("interrupted; the same command goes on from the last checkpoint")
             raise
-        if world.leads:
+        if world.is_main:
             console.result(str(path))
 
 

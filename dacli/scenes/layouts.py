@@ -1,4 +1,4 @@
-"""Random rooms, streets, landscapes and close-ups: what stands where, what it is made of, who looks at it."""
+"""Random scenes (rooms, streets, landscapes, close-ups, views from above) and their rendering."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -7,16 +7,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, add_wires, lean_against
-from dacli.scenes.parts import Array, Parts, rotation_about_y
-from dacli.scenes.plants import add_foliage, add_hanging_branch, scatter_on_floor
+from dacli.scenes.furniture import OUTDOOR_OBJECTS, SMALL_OBJECTS, place_furniture
+from dacli.scenes.objects import add_occluder, add_wires
+from dacli.scenes.parts import Array, Parts, RoomShape, rotation_about_y
+from dacli.scenes.plants import add_foliage, add_hanging_branch, scatter_pebbles
 from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM, Camera, Solids, perspective_camera
+from dacli.scenes.sampling import random_camera, random_count, random_lights, random_places
 from dacli.scenes.shading import Lights, render_solids
 
 
 @dataclass
 class Layout:
-    """One scene before it becomes tensors: solids as arrays [n, ...], lights as a row, the camera."""
+    """One scene as NumPy arrays: solids [n, ...] and lights by field of Solids and Lights, and the camera.
+
+    The camera has a position [3] in metres, a rotation [3, 3] (columns right, down, forward) and a field of view, in
+    radians, across the shorter side of the picture.
+    """
 
     solids: dict[str, Array]
     lights: dict[str, Array]
@@ -60,7 +66,7 @@ def render_layouts(layouts: Sequence[Layout], height: int, width: int, device: t
 
 
 def stack_arrays(arrays: Sequence[Array]) -> Tensor:
-    """Return the rows of all arrays in one tensor: whole numbers as int64, all else as float32."""
+    """Return the rows of all arrays in one tensor: integers as int64, other numbers as float32."""
     joined = torch.from_numpy(np.concatenate(arrays))
     return joined.float() if joined.is_floating_point() else joined.long()
 
@@ -68,7 +74,7 @@ def stack_arrays(arrays: Sequence[Array]) -> Tensor:
 def layout_cameras(
     layouts: Sequence[Layout], height: int, width: int, device: torch.device | str
 ) -> tuple[Camera, Tensor]:
-    """Return the layouts' cameras for pictures of that size, and their focal lengths [B] in pixels."""
+    """Return the cameras of the layouts for pictures of that size, and their focal lengths [B] in pixels."""
     half = np.tan([v.field_of_view / 2 for v in layouts])
     focal = stack_arrays([min(height, width) / (2 * half)]).to(device)
     position = stack_arrays([v.position[None] for v in layouts]).to(device)
@@ -83,93 +89,50 @@ def make_scene(seed: int, index: int) -> Layout:
     return kinds[rng.choice(len(kinds), p=(0.36, 0.16, 0.18, 0.18, 0.12))](rng)
 
 
-def random_count(rng: np.random.Generator, low: int, high: int) -> int:
-    """Return a number from low to high - 1; in half of all scenes a third of that, for few things show most plainly."""
-    return max(1, int(rng.integers(low, high)) // int(rng.choice([1, 3])))
-
-
-def random_camera(rng: np.random.Generator, height: float, pitch: float, roll: float = 0.06) -> tuple[Array, Array]:
-    """Return camera position and rotation (columns: right, down, forward; y is up), pitch in radians, up positive."""
-    angle = rng.normal(0, roll)
-    forward = np.array([0, np.sin(pitch), np.cos(pitch)])
-    right, down = np.array([1.0, 0, 0]), np.array([0, -np.cos(pitch), np.sin(pitch)])
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([0, height, 0.0]), np.stack([c * right + s * down, c * down - s * right, forward], 1)
-
-
-def finish_layout(
+def layout_from_parts(
     rng: np.random.Generator, parts: Parts, lights: dict[str, Array], camera: tuple[Array, Array]
 ) -> Layout:
-    """Return the layout of the parts with a random lens and exposure, without parts too close to the camera."""
+    """Return the layout of the parts with a random lens, exposure and tint, without parts too close to the camera."""
     position, rotation = camera
     solids = parts.solids()
     local = (solids["to_local"][:, :, :3] @ position) + solids["to_local"][:, :, 3]
     clear = (np.abs(local).max(1) - 1) * solids["half"].max(1) > 0.12 * max(1.0, position[1])
     keep = clear | (solids["kind"] == ROOM)
     return Layout(
-        {name: rows[keep] for name, rows in solids.items()},
-        lights,
-        position,
-        rotation,
-        np.radians(rng.uniform(32, 80)),
-        np.exp(rng.normal(-0.55, 0.35)),
-        np.exp(rng.normal(0, 0.06, 3)),
+        solids={name: rows[keep] for name, rows in solids.items()},
+        lights=lights,
+        position=position,
+        rotation=rotation,
+        field_of_view=np.radians(rng.uniform(32, 80)),
+        exposure=np.exp(rng.normal(-0.55, 0.35)),
+        tint=np.exp(rng.normal(0, 0.06, 3)),
     )
 
 
-def random_lights(
-    rng: np.random.Generator, centre: Array, extent: float, lamp: Array, *, indoor: bool = False
-) -> dict[str, Array]:
-    """Return sun, lamp, fog and sky; indoors the sun is weak and the lamp strong."""
-    elevation, azimuth = rng.uniform(0.25, 1.4), rng.uniform(0, 2 * np.pi)
-    flat = np.cos(elevation)
-    sun = np.array([flat * np.cos(azimuth), np.sin(elevation), flat * np.sin(azimuth)])
-    warm = np.array([1, rng.uniform(0.75, 1), rng.uniform(0.5, 1)])
-    overcast = rng.random() < 0.3
-    strength = (rng.uniform(0, 0.7) if indoor else rng.uniform(0.6, 2.2)) * (0.15 if overcast else 1)
-    horizon = rng.uniform(0.5, 1, 3) * rng.uniform(0.5, 1.2)
-    zenith = rng.uniform(0.2, 0.9) * (np.array([0.35, 0.55, 1.0]) if rng.random() < 0.7 else rng.uniform(0.3, 1, 3))
-    fog = np.exp(rng.uniform(-6.5, -2.5)) if rng.random() < (0.1 if indoor else 0.45) else 1e-5
-    cloud = rng.choice([2, 3, 4, 5])
-    return {
-        "sun": sun,
-        "sun_colour": strength * warm,
-        "lamp": lamp,
-        "lamp_colour": rng.uniform(0.3, 1.5) * (1.0 if indoor else 0.0) * np.array([1, 0.9, rng.uniform(0.5, 1)]),
-        "lamp_reach": np.array(rng.uniform(1, 4)),
-        "ambient": rng.uniform(0.15, 0.7) * (1 if not overcast else 1.5) * (0.7 * np.ones(3) + 0.3 * horizon),
-        "fog_colour": horizon if rng.random() < 0.8 else rng.uniform(0, 1, 3),
-        "fog": np.array(fog),
-        "sky": np.stack([zenith, horizon]),
-        "clouds": np.array([cloud, rng.uniform(0.1, 0.6), rng.uniform(0, 1), rng.choice([0, rng.uniform(0, 1)])]),
-        "centre": centre,
-        "extent": np.array(extent),
-    }
-
-
 def make_room(rng: np.random.Generator) -> Layout:
-    """Return a furnished room, seen from somewhere near its back wall."""
+    """Return a furnished room of any size, seen from near its back wall."""
     width, depth, height = rng.uniform(2.5, 9), rng.uniform(3, 14), rng.uniform(2.2, 4.5)
     parts = Parts(rng)
     eye = rng.uniform(0.5, min(2.2, height - 0.3))
     middle = np.array([rng.uniform(-0.3, 0.3) * width, height / 2, depth / 2 - rng.uniform(0.3, 1.5)])
     half = np.array([width, height, depth]) / 2
-    turned = rotation_about_y(rng.normal(0, 0.35))
-    parts.material()
-    parts.add(ROOM, middle, half, turned)
-    floor = parts.material()
-    parts.add(BOX, middle - [0, half[1] + 0.02, 0], np.array([half[0] + 3, 0.025, half[2] + 3]), turned, floor)
-    add_wall_pieces(rng, parts, middle, half, turned)
-    place_furniture(rng, parts, middle, half, turned, random_count(rng, 3, 14))
+    room = RoomShape(middle, half, rotation_about_y(rng.normal(0, 0.35)))
+    parts.random_material()
+    parts.add(ROOM, middle, half, room.rotation)
+    floor = parts.random_material()
+    parts.add(BOX, middle - [0, half[1] + 0.02, 0], np.array([half[0] + 3, 0.025, half[2] + 3]), room.rotation, floor)
+    add_wall_pieces(parts, room)
+    place_furniture(parts, room, random_count(rng, 3, 14))
     if rng.random() < 0.2:
-        add_near_things(rng, parts, eye)
+        add_foreground(rng, parts, eye)
     lamp = middle + np.array([rng.uniform(-0.6, 0.6), 0.8, rng.uniform(-0.6, 0.6)]) * half
     lights = random_lights(rng, middle, float(half.max()) * 1.1, lamp, indoor=True)
-    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.12, 0.16)))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.12, 0.16)))
 
 
-def add_wall_pieces(rng: np.random.Generator, parts: Parts, middle: Array, half: Array, turned: Array) -> None:
-    """Windows, doors, pictures and shelves flat on the walls; beams under the ceiling."""
+def add_wall_pieces(parts: Parts, room: RoomShape) -> None:
+    """Add windows, doors, pictures and shelves flat on the walls, and sometimes beams under the ceiling."""
+    rng, half = parts.rng, room.half
     for _ in range(rng.integers(1, 7)):
         side = rng.integers(0, 3)
         normal, along = (2, 0) if side == 0 else (0, 2)
@@ -178,29 +141,19 @@ def add_wall_pieces(rng: np.random.Generator, parts: Parts, middle: Array, half:
         size[along], size[normal] = rng.uniform(0.2, 1.1), rng.uniform(0.01, 0.25) ** 1.5 + 0.01
         at = np.array([0.0, rng.uniform(-0.6, 0.7) * half[1], 0.0])
         at[along], at[normal] = rng.uniform(-0.8, 0.8) * half[along], sign * (half[normal] - size[normal])
-        glow = rng.uniform(0.5, 3) if rng.random() < 0.3 else 0
-        parts.add(BOX, middle + turned @ at, size, turned, parts.material(glow=glow))
+        emission = rng.uniform(0.5, 3) if rng.random() < 0.3 else 0
+        material = parts.random_material(emission=emission)
+        parts.add(BOX, room.middle + room.rotation @ at, size, room.rotation, material)
     if rng.random() < 0.2:
-        beam = parts.material()
+        beam = parts.random_material()
         for z in np.linspace(-0.8, 0.8, rng.integers(3, 7)):
-            at = middle + turned @ np.array([0, half[1] - 0.1, z * half[2]])
-            parts.add(BOX, at, np.array([half[0], 0.12, rng.uniform(0.06, 0.15)]), turned, beam)
-
-
-def place_furniture(
-    rng: np.random.Generator, parts: Parts, middle: Array, half: Array, turned: Array, count: int
-) -> None:
-    """Put `count` pieces of furniture on the floor, some through each other and through the walls."""
-    for _ in range(count):
-        make = FURNITURE[rng.integers(len(FURNITURE))]
-        at = middle + turned @ (np.array([rng.uniform(-0.9, 0.9), 0, rng.uniform(-0.5, 0.95)]) * half)
-        at[1] = middle[1] - half[1]
-        make(parts, at, middle[1] + half[1])
+            at = room.middle + room.rotation @ np.array([0, half[1] - 0.1, z * half[2]])
+            parts.add(BOX, at, np.array([half[0], 0.12, rng.uniform(0.06, 0.15)]), room.rotation, beam)
 
 
 def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
-    """An endless floor at y = 0, with mounds where relief > 0."""
-    parts.add(BOX, np.array([0, -1.0, 0]), np.array([3000, 1.0, 3000]), np.eye(3), parts.material(natural=True))
+    """Add an endless floor at y = 0, with hills if relief > 0."""
+    parts.add(BOX, np.array([0, -1.0, 0]), np.array([3000, 1.0, 3000]), np.eye(3), parts.random_material(natural=True))
     for _ in range(rng.integers(0, 7) if relief else 0):
         far = np.exp(rng.uniform(np.log(8), np.log(300)))
         size = far * rng.uniform(0.15, 0.7)
@@ -210,84 +163,78 @@ def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
             at,
             size * np.array([1, relief * rng.uniform(0.1, 0.8), 1]),
             np.eye(3),
-            parts.material(natural=True),
+            parts.random_material(natural=True),
         )
 
 
-def add_near_things(rng: np.random.Generator, parts: Parts, eye: float) -> None:
-    """Something close to the camera, often high in the picture or cut by its border."""
+def add_foreground(rng: np.random.Generator, parts: Parts, eye: float) -> None:
+    """Add something close to the camera, often high in the picture or cut by its border."""
     z = rng.uniform(0.8, 2.4)
     at = np.array([rng.uniform(-0.7, 0.7) * z, eye + rng.uniform(-0.6, 0.7) * z, z])
-    make = (add_foliage, add_hanging_branch, lean_against)[rng.integers(3)]
+    make = (add_foliage, add_hanging_branch, add_occluder)[rng.integers(3)]
     make(parts, at, rng.uniform(0.1, 0.45) * z)
 
 
-def spread_places(rng: np.random.Generator, count: int, near: float, far: float, wide: float = 0.9) -> Array:
-    """Return places on the ground [count, 3], evenly by the logarithm of their distance."""
-    z = np.exp(rng.uniform(np.log(near), np.log(far), count))
-    return np.stack([rng.uniform(-wide, wide, count) * z, np.zeros(count), z], 1)
-
-
 def make_street(rng: np.random.Generator) -> Layout:
-    """Return house fronts on both sides of a road, with what stands on pavements."""
+    """Return house fronts on one or both sides of a road, with people, cars, trees and posts."""
     parts = Parts(rng)
     eye, side = rng.uniform(1.0, 3.5), rng.uniform(2.5, 12)
     add_ground(rng, parts, 0.0)
-    turned = rotation_about_y(rng.normal(0, 0.25))
+    rotation = rotation_about_y(rng.normal(0, 0.25))
     for sign in (-1, 1) if rng.random() < 0.75 else (1,):
         z = rng.uniform(-6, 4)
         while z < 90:
             length, tall, deep = rng.uniform(4, 18), rng.uniform(3, 22), rng.uniform(3, 8)
             at = np.array([sign * (side + deep + rng.uniform(0, 1.5)), tall / 2, z + length / 2])
             half = np.array([deep, tall / 2, length / 2 - rng.choice([0, 0.6])])
-            parts.add(BOX, turned @ at, half, turned, parts.material(large=True))
+            parts.add(BOX, rotation @ at, half, rotation, parts.random_material(large=True))
             z += length
-    for at in spread_places(rng, random_count(rng, 5, 22), 2, 50, side / 8):
-        OUTDOORS[rng.integers(len(OUTDOORS))](parts, turned @ at, 8.0)
+    for at in random_places(rng, random_count(rng, 5, 22), 2, 50, side / 8):
+        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, rotation @ at, 8.0)
     if rng.random() < 0.4:
         add_wires(parts, side, eye)
     if rng.random() < 0.2:
-        add_near_things(rng, parts, eye)
+        add_foreground(rng, parts, eye)
     lights = random_lights(rng, np.array([0, 2, 14.0]), 20, np.zeros(3))
-    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(0.03, 0.14)))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(0.03, 0.14)))
 
 
 def make_landscape(rng: np.random.Generator) -> Layout:
-    """Open land with hills, trees, rocks, people and fences."""
+    """Return open land with hills, trees, rocks, people and fences."""
     parts = Parts(rng)
     eye = rng.uniform(0.4, 3)
     add_ground(rng, parts, rng.uniform(0.2, 1))
-    for at in spread_places(rng, random_count(rng, 6, 26), 1.6, 120):
-        OUTDOORS[rng.integers(len(OUTDOORS))](parts, at, rng.uniform(3, 12))
-    scatter_on_floor(parts, spread_places(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
+    for at in random_places(rng, random_count(rng, 6, 26), 1.6, 120):
+        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+    scatter_pebbles(parts, random_places(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
     if rng.random() < 0.2:
-        add_near_things(rng, parts, eye)
+        add_foreground(rng, parts, eye)
     lights = random_lights(rng, np.array([0, 1.5, 9.0]), 14, np.zeros(3))
-    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.02, 0.13)))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.02, 0.13)))
 
 
 def make_close_up(rng: np.random.Generator) -> Layout:
-    """Return few things seen from close by, on a table or against something far behind."""
+    """Return a few small things seen from close by, often in front of a wall."""
     parts = Parts(rng)
     eye = rng.uniform(0.15, 0.9)
     add_ground(rng, parts, 0.0)
     if rng.random() < 0.6:
         back = rotation_about_y(rng.normal(0, 0.5))
         at = np.array([0, 1.0, rng.uniform(1.5, 9)])
-        parts.add(BOX, at, np.array([6, rng.uniform(0.3, 4), 0.1]), back, parts.material())
-    for at in spread_places(rng, random_count(rng, 2, 12), 0.5, 3.0, 0.5):
-        SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.1, 0.35))
+        parts.add(BOX, at, np.array([6, rng.uniform(0.3, 4), 0.1]), back, parts.random_material())
+    for at in random_places(rng, random_count(rng, 2, 12), 0.5, 3.0, 0.5):
+        SMALL_OBJECTS[rng.integers(len(SMALL_OBJECTS))](parts, at, rng.uniform(0.1, 0.35))
     if rng.random() < 0.25:
-        add_near_things(rng, parts, eye)
+        add_foreground(rng, parts, eye)
     indoor = rng.random() < 0.6
     lights = random_lights(
         rng, np.array([0, 0.4, 1.6]), 2.6, np.array([rng.normal(), 2.2, 1 + rng.normal()]), indoor=bool(indoor)
     )
-    return finish_layout(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.22, 0.25), 0.12))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.22, 0.25), 0.12))
 
 
 def make_view_from_above(rng: np.random.Generator) -> Layout:
-    """Return things on the ground seen steeply downwards, from a table's height to a drone's."""
+    """Return things on the ground seen from above, from the height of a table to that of a drone."""
     parts = Parts(rng)
     add_ground(rng, parts, 0.0)
     eye = float(np.exp(rng.uniform(np.log(0.8), np.log(40))))
@@ -297,8 +244,8 @@ def make_view_from_above(rng: np.random.Generator) -> Layout:
     for _ in range(random_count(rng, 6, 40)):
         at = np.array([rng.normal(0, 0.7) * eye, 0, aim + rng.normal(0, 0.8) * eye])
         if eye < 2.5:
-            SMALL[rng.integers(len(SMALL))](parts, at, rng.uniform(0.05, 0.3) * scale)
+            SMALL_OBJECTS[rng.integers(len(SMALL_OBJECTS))](parts, at, rng.uniform(0.05, 0.3) * scale)
         else:
-            OUTDOORS[rng.integers(len(OUTDOORS))](parts, at, rng.uniform(0.5, 1.2) * scale)
+            OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(0.5, 1.2) * scale)
     lights = random_lights(rng, np.array([0, 0, aim]), eye * 2.2, np.zeros(3))
-    return finish_layout(rng, parts, lights, random_camera(rng, eye, pitch, 0.3))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, pitch, 0.3))

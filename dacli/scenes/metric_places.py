@@ -1,30 +1,30 @@
-"""Layouts for training metres: one lens at one height, which tell what a metre is."""
+"""Scenes for training in metres: one lens at one height, which fix the scale of every picture."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from dacli.scenes.dwellings import EYE_HEIGHT, make_dwelling
+from dacli.scenes.interiors import EYE_HEIGHT, make_interior
 from dacli.scenes.layouts import Layout, make_landscape, make_street
 from dacli.scenes.parts import Array
 from dacli.scenes.raycast import ROOM
 
-METRIC_FIELD_OF_VIEW = np.pi / 3  # field of view of the one camera that metres are learned with
+METRIC_FIELD_OF_VIEW = np.pi / 3  # radians, of the one camera
 
 
 def metric_room(seed: int, index: int) -> Layout:
-    """Return room number `index` of the stream `seed`, through one lens at one height, which tell what a metre is."""
-    return fix_camera(make_dwelling(np.random.default_rng([seed, index])))
+    """Return room number `index` of the stream `seed`, seen through the one lens at eye height."""
+    return fix_camera(make_interior(np.random.default_rng([seed, index])))
 
 
 def metric_outdoor_place(seed: int, index: int) -> Layout:
-    """Return street or landscape number `index` of the stream `seed`, through one lens at one height."""
+    """Return street or landscape number `index` of the stream `seed`, seen through the one lens at eye height."""
     rng = np.random.default_rng([seed, index])
     return fix_camera((make_street, make_landscape)[rng.integers(2)](rng))
 
 
 def fix_camera(layout: Layout) -> Layout:
-    """Return the same place through the one lens at the one height, without what would be on the lens."""
+    """Return the layout through the one lens at eye height, without the solids that would touch the lens."""
     position: Array = np.array([layout.position[0], EYE_HEIGHT, layout.position[2]])
     solids = layout.solids
     local = solids["to_local"][:, :, :3] @ position + solids["to_local"][:, :, 3]

@@ -1,9 +1,9 @@
 """Ray casting of solids into pictures with exact depth: batched tensors on any device.
 
-Every solid is a unit shape seen through an affine map, so one ray of the camera is one ray of the solid with the same
-parameter t. Ray directions have length 1 along the optical axis, so t is the depth along that axis (z-depth). Only the
-pixels inside a solid's projected bounds are tested; a scatter-minimum is the depth buffer. All solids are seen from
-outside, but for rooms, which are seen from inside.
+Every solid is a unit shape under an affine map, so a ray of the camera is a ray in the coordinates of the solid with
+the same parameter t. Ray directions have length 1 along the optical axis, so t is the depth along that axis (z-depth).
+Only the pixels inside the projected bounds of a solid are tested; a scatter-minimum is the depth buffer. Solids are
+seen from outside, except rooms, which are seen from inside.
 """
 
 from dataclasses import dataclass, fields
@@ -25,19 +25,19 @@ class Solids:
     to_local: Tensor  # [N, 3, 4] world to unit shape
     half: Tensor  # [N, 3] half lengths
     taper: Tensor  # [N]
-    colours: Tensor  # [N, 3, 3] two mixed by the first texture, one laid over by the second
+    colours: Tensor  # [N, 3, 3] the first texture mixes two of them, the second adds the third
     texture: Tensor  # [N, 2] indices
-    grain: Tensor  # [N, 2] metres that one texture tile covers
+    tile_size: Tensor  # [N, 2] metres that one tile of each texture covers
     overlay: Tensor  # [N] strength of the second texture
     gloss: Tensor  # [N]
-    glow: Tensor  # [N] light of its own
+    emission: Tensor  # [N] light that it emits
 
     def to(self, device: torch.device | str) -> Self:
         """Return the same solids on another device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def rows(self, index: Tensor) -> Self:
-        """Return those solids that index [n] names."""
+        """Return the solids at index [n]."""
         return type(self)(**{f.name: getattr(self, f.name)[index] for f in fields(self)})
 
 
@@ -52,9 +52,9 @@ class Camera:
 
 
 def perspective_camera(position: Tensor, rotation: Tensor, focal: Tensor, height: int, width: int) -> Camera:
-    """Return pinhole cameras at position [B, 3], rotation [B, 3, 3] (columns.
+    """Return pinhole cameras at position [B, 3] with rotation [B, 3, 3] and focal length [B] in pixels.
 
-    Right, down, forward), focal [B] in pixels.
+    The columns of the rotation are right, down and forward.
     """
     zero = torch.zeros_like(position)
     right, down, forward = rotation.unbind(-1)
@@ -74,10 +74,13 @@ def perspective_camera(position: Tensor, rotation: Tensor, focal: Tensor, height
 
 
 def orthographic_camera(centre: Tensor, towards: Tensor, extent: Tensor, texels: int) -> Camera:
-    """Return parallel rays from `towards` [B, 3] onto a square of half width extent [B] around centre [B, 3]."""
+    """Return cameras with parallel rays that look against the direction `towards` [B, 3].
+
+    They see squares of half width `extent` [B] in metres around `centre` [B, 3], as `texels` × `texels` pixels.
+    """
     forward = -towards
-    helper = centre.new_tensor([0.31, 0.11, 0.94]).expand_as(forward)
-    right = torch.nn.functional.normalize(torch.linalg.cross(forward, helper), dim=-1)
+    other = centre.new_tensor([0.31, 0.11, 0.94]).expand_as(forward)
+    right = torch.nn.functional.normalize(torch.linalg.cross(forward, other), dim=-1)
     down = torch.linalg.cross(forward, right)
     step = (2 * extent / texels)[:, None]
     back = 4 * extent[:, None]
@@ -95,7 +98,7 @@ def orthographic_camera(centre: Tensor, towards: Tensor, extent: Tensor, texels:
 
 
 def cast_rays(solids: Solids, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return depth [B, H, W] (infinite where nothing is hit) and index of the solid hit [B, H, W] (-1: none)."""
+    """Return depth [B, H, W] (infinite where nothing is hit) and the index [B, H, W] of the solid hit (-1: none)."""
     batch = len(camera.origin)
     depth = torch.full((batch * height * width,), torch.inf, device=camera.origin.device)
     rays = local_rays(solids, camera)
@@ -109,7 +112,7 @@ def cast_rays(solids: Solids, camera: Camera, height: int, width: int) -> tuple[
 
 
 def local_rays(solids: Solids, camera: Camera) -> Tensor:
-    """Return each solid's camera in its own coordinates, [6, 3, N]: three rows of origin, three of direction."""
+    """Return the camera in the coordinates of each solid, [6, 3, N]: three rows of origin, three of direction."""
     linear, offset = solids.to_local[..., :3], solids.to_local[..., 3]
     rows = torch.cat([camera.origin, camera.direction], 1)[solids.scene] @ linear.transpose(1, 2)
     rows[:, 0] += offset
@@ -117,10 +120,7 @@ def local_rays(solids: Solids, camera: Camera) -> Tensor:
 
 
 def screen_bounds(solids: Solids, camera: Camera, height: int, width: int) -> Tensor:
-    """Return pixel rectangles [N, 4] (x, y, width, height) that surely hold each solid.
-
-    A width of 0 is out of sight.
-    """
+    """Return a pixel rectangle [N, 4] (x, y, width, height) around each solid; its width is 0 if it is out of sight."""
     signs = torch.cartesian_prod(*[solids.half.new_tensor([-1.0, 1.0])] * 3)
     to_world = torch.linalg.inv(solids.to_local[..., :3])
     corners = (signs - solids.to_local[:, None, :, 3]) @ to_world.transpose(1, 2)
@@ -140,7 +140,7 @@ def screen_bounds(solids: Solids, camera: Camera, height: int, width: int) -> Te
 def hits_of_kind(
     kind: int, solids: Solids, rays: Tensor, camera: Camera, height: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return flat pixel, solid and t of every hit of one kind of solid."""
+    """Return the flat pixel index, the solid and t of every hit of one kind of solid, [n] each."""
     rows = torch.nonzero(solids.kind == kind)[:, 0]
     some = solids.rows(rows)
     box = screen_bounds(some, camera, height, width)
@@ -151,30 +151,27 @@ def hits_of_kind(
     place = torch.arange(len(which), device=which.device) - first
     row = torch.div(place, across, rounding_mode="floor")
     x, y = left + place - row * across, top + row
-    o, d = point_along_ray(rays[:, :, rows], which, x, y)
-    t = INTERSECT[kind](o, d, some.taper.take(which))
+    o, d = rays_at_pixels(rays[:, :, rows], which, x, y)
+    t = INTERSECTIONS[kind](o, d, some.taper.take(which))
     hit = torch.nonzero(torch.isfinite(t))[:, 0]
     pixel = (some.scene[which[hit]] * height + y[hit]) * width + x[hit]
     return pixel, rows[which[hit]], t[hit]
 
 
-def gather_rows(table: Tensor, index: Tensor) -> Tensor:
-    """Return columns `index` [n] of a table [..., N], as [..., n].
-
-    Row by row, which is faster than indexing columns.
-    """
+def gather_columns(table: Tensor, index: Tensor) -> Tensor:
+    """Return columns `index` [n] of a table [..., N]; row by row, which is faster than indexing columns."""
     rows = [row.take(index) for row in table.flatten(0, -2)]
     return torch.stack(rows).view(*table.shape[:-1], len(index))
 
 
-def point_along_ray(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return origin and direction [3, n] of the rays `index` [n] of [6, 3, N] at pixels x, y [n]."""
+def rays_at_pixels(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the origin and direction [3, n] of rays `index` [n] of the table [6, 3, N] at pixels x, y [n]."""
     x, y = x.to(rays.dtype), y.to(rays.dtype)
     ends = []
     for start in (0, 3):
-        point = gather_rows(rays[start], index)
+        point = gather_columns(rays[start], index)
         for step, place in ((rays[start + 1], x), (rays[start + 2], y)):
-            point = point.addcmul_(gather_rows(step, index), place) if step.any() else point
+            point = point.addcmul_(gather_columns(step, index), place) if step.any() else point
         ends.append(point)
     return ends[0], ends[1]
 
@@ -182,7 +179,7 @@ def point_along_ray(rays: Tensor, index: Tensor, x: Tensor, y: Tensor) -> tuple[
 def slab_distances(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
     """Return where rays [3, n] enter and leave the cube −1 … 1, [n] each (Kay and Kajiya 1986).
 
-    Not enter < leave: a miss.
+    A ray misses the cube unless it enters before it leaves.
     """
     inverse = 1 / torch.where(d.abs() < 1e-9, 1e-9, d)
     a, b = (-1 - o) * inverse, (1 - o) * inverse
@@ -190,19 +187,19 @@ def slab_distances(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def box_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
-    """Return where rays [3, n] enter the cube, t [n], infinite for those that miss it or start inside."""
+    """Return t [n] where rays [3, n] enter the cube; infinite for rays that miss it or start inside."""
     enter, leave = slab_distances(o, d)
     return torch.where((enter < leave) & (enter > NEAR_PLANE), enter, torch.inf)
 
 
 def room_exit(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
-    """Return where rays [3, n] leave the cube, t [n]: its far walls, seen from inside or through the near ones."""
+    """Return t [n] where rays [3, n] leave the cube: its far walls, seen from inside or through the near ones."""
     enter, leave = slab_distances(o, d)
     return torch.where((enter < leave) & (leave > NEAR_PLANE), leave, torch.inf)
 
 
 def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
-    """Return the smaller root t [n] of |o + t·d|² = 1; infinite for rays that miss or start inside."""
+    """Return the smaller root t [n] of |o + t·d|² = 1; infinite for rays that miss the ball or start inside."""
     a, b, c = (d * d).sum(0), (o * d).sum(0), (o * o).sum(0) - 1
     root = b * b - a * c
     t = (-b - root.clamp_min(0).sqrt()) / a
@@ -210,7 +207,10 @@ def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
 
 
 def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
-    """Return the first t [n] on a frustum about the y axis, radius 1 at y = −1, 1 − taper at y = 1, or on its ends."""
+    """Return the first t [n] on the side or the ends of a frustum around the y axis; infinite for rays that miss it.
+
+    Its radius is 1 at y = −1 and 1 − taper at y = 1.
+    """
     q = -taper / 2
     radius = 1 + q + q * o[1]
     a = d[0] * d[0] + d[2] * d[2] - (q * d[1]) ** 2
@@ -231,4 +231,4 @@ def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
     return best
 
 
-INTERSECT = {BOX: box_entry, ELLIPSOID: ellipsoid_entry, FRUSTUM: frustum_entry, ROOM: room_exit}
+INTERSECTIONS = {BOX: box_entry, ELLIPSOID: ellipsoid_entry, FRUSTUM: frustum_entry, ROOM: room_exit}

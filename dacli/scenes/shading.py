@@ -1,4 +1,4 @@
-"""Colour of what rays hit: textures, sun with shadows, a lamp, fog, sky. Computed once per pixel, for what won it."""
+"""Colour of what rays hit: textures, sun with shadows, a lamp, fog, sky; once per pixel, for its nearest solid."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -13,9 +13,9 @@ from dacli.scenes.raycast import (
     Camera,
     Solids,
     cast_rays,
-    gather_rows,
+    gather_columns,
     orthographic_camera,
-    point_along_ray,
+    rays_at_pixels,
 )
 from dacli.scenes.textures import sample_texture
 
@@ -24,9 +24,9 @@ SHADOW_TEXELS = 320
 
 @dataclass
 class Lights:
-    """What lights each of B scenes: one sun, one lamp, an even share, fog and sky."""
+    """The lights of each of B scenes: a sun, a lamp, ambient light, fog and sky."""
 
-    sun: Tensor  # [B, 3] unit vector towards it
+    sun: Tensor  # [B, 3] unit vector towards the sun
     sun_colour: Tensor  # [B, 3]
     lamp: Tensor  # [B, 3] position
     lamp_colour: Tensor  # [B, 3]
@@ -36,8 +36,8 @@ class Lights:
     fog: Tensor  # [B] extinction per metre
     sky: Tensor  # [B, 2, 3] colours at the zenith and at the horizon
     clouds: Tensor  # [B, 4] texture, scale, offset, strength
-    centre: Tensor  # [B, 3] middle of what casts shadows
-    extent: Tensor  # [B] half width of it
+    centre: Tensor  # [B, 3] middle of the region where shadows are computed
+    extent: Tensor  # [B] half width of that region
 
     def to(self, device: torch.device | str) -> Self:
         """Return the same lights on another device."""
@@ -46,13 +46,13 @@ class Lights:
 
 @dataclass
 class SurfacePoints:
-    """The n points of solids that pixels show."""
+    """The n points on solids that are visible in pixels."""
 
     scene: Tensor  # [n] index of its scene
     solid: Tensor  # [n] index of the solid it lies on
     world: Tensor  # [3, n] position
     view: Tensor  # [3, n] unit vector from the camera
-    pixel: Tensor  # [n] metres across that its pixel covers, seen head on
+    pixel: Tensor  # [n] metres that its pixel is wide on a surface that faces the camera
 
 
 def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -61,22 +61,19 @@ def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, w
     places = [torch.arange(n, device=depth.device) for n in depth.shape]
     scene, y, x = (v.reshape(-1) for v in torch.meshgrid(*places, indexing="ij"))
     rays = torch.cat([camera.origin, camera.direction], 1).permute(1, 2, 0).contiguous()
-    origin, direction = point_along_ray(rays, scene, x, y)
+    origin, direction = rays_at_pixels(rays, scene, x, y)
     colour = sky_colour(lights, direction, scene)
     hit = torch.nonzero(index.view(-1) >= 0)[:, 0]
-    t, at, way = depth.view(-1)[hit], scene[hit], direction[:, hit]
-    view = way / way.square().sum(0).sqrt()
-    points = SurfacePoints(at, index.view(-1)[hit], origin[:, hit] + t * way, view, t * camera.pixel[at])
+    t, at, ray = depth.view(-1)[hit], scene[hit], direction[:, hit]
+    view = ray / ray.square().sum(0).sqrt()
+    points = SurfacePoints(at, index.view(-1)[hit], origin[:, hit] + t * ray, view, t * camera.pixel[at])
     clear = torch.exp(-lights.fog[at] * t)
     colour[:, hit] = surface_colour(solids, lights, points) * clear + lights.fog_colour[at].T * (1 - clear)
     return colour.view(3, *depth.shape).transpose(0, 1), depth
 
 
 def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
-    """Return colour [3, n] of the sky along directions [3, n].
-
-    From horizon to zenith, with clouds on a plane overhead.
-    """
+    """Return colour [3, n] of the sky along directions [3, n]: a gradient from horizon to zenith, clouds on a plane."""
     up = (direction[1] / direction.square().sum(0).sqrt()).clamp(0, 1)
     zenith, horizon = lights.sky[scene].permute(1, 2, 0).unbind()
     colour = horizon + (zenith - horizon) * up.sqrt()
@@ -87,12 +84,9 @@ def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
 
 
 def surface_colour(solids: Solids, lights: Lights, points: SurfacePoints) -> Tensor:
-    """Return lit colour [3, n] of the points.
-
-    Ambient, sun and lamp on their textures, a highlight, light of their own.
-    """
+    """Return the colour [3, n] of the points: ambient, sun and lamp on their albedo, emission, and a highlight."""
     index = points.solid
-    to_local = gather_rows(solids.to_local.permute(1, 2, 0), index)
+    to_local = gather_columns(solids.to_local.permute(1, 2, 0), index)
     local = (to_local[:, :3] * points.world).sum(1) + to_local[:, 3]
     normal_local = local_normal(solids.kind[index], local, solids.taper[index])
     normal = (to_local[:, :3] * normal_local[:, None]).sum(0)
@@ -102,30 +96,33 @@ def surface_colour(solids: Solids, lights: Lights, points: SurfacePoints) -> Ten
     albedo = surface_albedo(solids, index, local, normal_local, footprint)
     diffuse, shine = sunlight(lights, solids, points, normal)
     light = diffuse + lamplight(lights, points, normal) + lights.ambient[points.scene].T * (0.7 + 0.3 * normal[1])
-    return albedo * (light + solids.glow[index]) + solids.gloss[index] * shine
+    return albedo * (light + solids.emission[index]) + solids.gloss[index] * shine
 
 
 def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor, footprint: Tensor) -> Tensor:
-    """Return colour [3, n] of two textures projected along the most facing axis, filtered to the pixel's footprint."""
-    half = gather_rows(solids.half.T, index)
+    """Return colour [3, n] of two textures, projected along the axis that the surface faces most.
+
+    They are filtered to `footprint` [n], the metres that a pixel covers on the surface.
+    """
+    half = gather_columns(solids.half.T, index)
     metres = local * half
     x, y, z = (normal / half).abs()
     sideways = (x >= y) & (x >= z)
     u = torch.where(sideways, metres[2], metres[0])
     v = torch.where((y >= z) & ~sideways, metres[2], metres[1])
-    first, second, over = gather_rows(solids.colours.permute(1, 2, 0), index).unbind()
+    first, second, over = gather_columns(solids.colours.permute(1, 2, 0), index).unbind()
     values = []
     for layer in (0, 1):
-        grain = solids.grain[index, layer]
-        values.append(sample_texture(solids.texture[index, layer], u / grain, v / grain, footprint / grain))
+        tile_size = solids.tile_size[index, layer]
+        values.append(sample_texture(solids.texture[index, layer], u / tile_size, v / tile_size, footprint / tile_size))
     base = first + (second - first) * values[0]
     return base + (over - base) * (values[1] * solids.overlay[index])
 
 
 def sunlight(lights: Lights, solids: Solids, points: SurfacePoints, normal: Tensor) -> tuple[Tensor, Tensor]:
-    """Return diffuse light and highlight (Blinn 1977) [3, n] of the sun.
+    """Return the diffuse light and the highlight (Blinn 1977) [3, n] of the sun.
 
-    What lies behind in its depth map is in shadow.
+    Points that lie behind the depth map seen from the sun are in shadow.
     """
     towards = lights.sun[points.scene].T
     cosine = (normal * towards).sum(0)
@@ -143,7 +140,7 @@ def sunlight(lights: Lights, solids: Solids, points: SurfacePoints, normal: Tens
 
 
 def sun_visibility(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) -> Tensor:
-    """Share [n] of the four texels around xy [2, n] of the depth map [B, T, T] that lie no nearer to the sun."""
+    """Return the share [n] of the four texels around xy [2, n] of the depth map [B, T, T] that let the sun through."""
     corner = xy.floor()
     part = xy - corner
     light = torch.zeros_like(distance)
@@ -156,15 +153,15 @@ def sun_visibility(shadow: Tensor, scene: Tensor, xy: Tensor, distance: Tensor) 
 
 
 def lamplight(lights: Lights, points: SurfacePoints, normal: Tensor) -> Tensor:
-    """Return diffuse light [3, n] of the lamp, halved at its reach, by the inverse square far beyond."""
-    way = lights.lamp[points.scene].T - points.world
-    distance = way.square().sum(0).sqrt().clamp_min(1e-3)
-    cosine = ((way * normal).sum(0) / distance).clamp_min(0)
+    """Return diffuse light [3, n] of the lamp: half at its reach, by the inverse square far beyond it."""
+    towards = lights.lamp[points.scene].T - points.world
+    distance = towards.square().sum(0).sqrt().clamp_min(1e-3)
+    cosine = ((towards * normal).sum(0) / distance).clamp_min(0)
     return lights.lamp_colour[points.scene].T * cosine / (1 + (distance / lights.lamp_reach[points.scene]) ** 2)
 
 
 def local_normal(kind: Tensor, p: Tensor, taper: Tensor) -> Tensor:
-    """Return outward normal [3, n] in the unit shape's coordinates at p [3, n]."""
+    """Return the outward normal [3, n] at p [3, n], both in the coordinates of the unit shape."""
     size = p.abs()
     face = (size == size.amax(0)) * p.sign()
     cap = size[1] > 0.9995

@@ -13,7 +13,7 @@ PYRAMID_LEVELS = 8
 
 
 def noise_texture(rng: np.random.Generator, slope: float, stretch: float = 1.0) -> TextureField:
-    """Return random field whose spectrum falls as 1 / frequency^slope, stretched along one axis."""
+    """Return noise [size, size] whose spectrum falls as 1 / frequency^slope, stretched along one axis."""
     fy, fx = np.meshgrid(np.fft.fftfreq(TEXTURE_SIZE) * stretch, np.fft.fftfreq(TEXTURE_SIZE), indexing="ij")
     amplitude = (np.hypot(fx, fy) + 0.5 / TEXTURE_SIZE) ** -slope
     field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE))) * amplitude).real
@@ -21,7 +21,7 @@ def noise_texture(rng: np.random.Generator, slope: float, stretch: float = 1.0) 
 
 
 def texture_grid() -> tuple[TextureField, TextureField]:
-    """Return row and column of every texel [TEXELS, TEXELS], in tiles."""
+    """Return y and x [size, size] of every texel, in tiles: from 0 to below 1."""
     y, x = np.mgrid[0:TEXTURE_SIZE, 0:TEXTURE_SIZE] / TEXTURE_SIZE
     return y, x
 
@@ -44,8 +44,8 @@ def rectangle_texture(rng: np.random.Generator, count: int) -> TextureField:
     return field
 
 
-def cell_texture(rng: np.random.Generator, count: int, edges: bool) -> TextureField:
-    """Return cells around random seeds (Worley 1996): their borders dark, or a bright spot in each."""
+def cell_texture(rng: np.random.Generator, count: int, *, edges: bool) -> TextureField:
+    """Return cells around random seeds (Worley 1996): with dark borders, or with a bright spot in each."""
     y, x = texture_grid()
     seeds = rng.uniform(size=(count, 2))
     apart = np.abs(np.stack([y, x], -1)[..., None, :] - seeds)
@@ -69,7 +69,7 @@ def lettering_texture(rng: np.random.Generator) -> TextureField:
 
 @cache
 def texture_pyramid() -> Tensor:
-    """Return all levels of all textures in one flat tensor, level by level, each [textures, size, size]."""
+    """Return all textures in one flat tensor, level by level, finest first, each level [textures, size, size]."""
     rng = np.random.default_rng(20)
     y, x = texture_grid()
     fields = [noise_texture(rng, s) for s in (0.3, 0.8, 1.2, 1.6, 2.0, 2.6)]
@@ -95,20 +95,23 @@ def texture_pyramid() -> Tensor:
 
 
 def texture_count() -> int:
-    """Return how many textures there are."""
+    """Return the number of textures."""
     return len(texture_pyramid()) // sum((TEXTURE_SIZE >> k) ** 2 for k in range(PYRAMID_LEVELS))
 
 
 @cache
 def pyramid_on_device(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the pyramid on a device, and where each of its levels begins."""
+    """Return the pyramid on a device, and the index at which each of its levels starts."""
     textures = texture_count()
     sizes = torch.tensor([textures * (TEXTURE_SIZE >> k) ** 2 for k in range(PYRAMID_LEVELS)], device=device)
     return texture_pyramid().to(device), sizes.cumsum(0) - sizes
 
 
 def sample_texture(texture: Tensor, u: Tensor, v: Tensor, footprint: Tensor) -> Tensor:
-    """Return bilinear values in 0 … 1 of textures [n] at u, v [n] tiles, from the level of their footprint."""
+    """Return bilinear values in 0 … 1 of textures [n] at u, v [n], in tiles.
+
+    They come from the level whose texels are as wide as `footprint` [n], in tiles.
+    """
     table, starts = pyramid_on_device(u.device)
     level = (footprint * TEXTURE_SIZE).clamp_min(1).log2().round().clamp(0, PYRAMID_LEVELS - 1).long()
     size = TEXTURE_SIZE >> level

@@ -1,1 +1,1 @@
-"""Training of networks as Depth Anything V2 was trained."""
+"""Training of networks by the recipe of Depth Anything V2."""

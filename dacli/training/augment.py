@@ -1,6 +1,6 @@
-"""What cameras, lenses and files do to a picture, and worse; batches [B, 3, H, W] of float RGB in 0…1 on any device.
+"""Augmentation: random crops, lens, sensor and JPEG effects, CutMix; batches [B, 3, H, W] of float RGB in 0…1.
 
-Random numbers come from the generator's own device and go to the picture's: the two need not be the same.
+Random numbers are drawn on the device of the generator and moved to that of the pictures: the two can differ.
 """
 
 import math
@@ -26,51 +26,50 @@ JPEG_QUANTIZATION = (
 def random_crop(
     rgb: Tensor, inverse_depth: Tensor, height: int, width: int, random: Generator, zoom: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Return a random part of a canvas [3, h, w] and its inverse depth, at height × width, mirrored half the time.
+    """Return a random crop of a canvas [3, h, w] uint8 and its inverse depth [h, w], resized to height × width.
 
-    The part is the largest that fits, or smaller, down to 1 - `zoom` of it.
+    The crop is the largest that fits, or smaller, down to 1 - `zoom` of its sides. Half of the crops are mirrored.
     """
     h, w = inverse_depth.shape
     whole = min(h / height, w / width)
-    part = whole * (1 - zoom * float(random_share(random)) ** 2)
+    part = whole * (1 - zoom * float(random_number(random)) ** 2)
     ch, cw = max(8, int(height * part)), max(8, int(width * part))
     top, left = (int(torch.randint(n + 1, (), generator=random, device=random.device)) for n in (h - ch, w - cw))
     picture = rgb[None, :, top : top + ch, left : left + cw].float() / 255
     picture = F.interpolate(picture, (height, width), mode="bilinear", antialias=True, align_corners=False)[0]
     depth = inverse_depth[None, None, top : top + ch, left : left + cw].float()
     depth = F.interpolate(depth, (height, width), mode="nearest-exact")[0, 0]
-    if random_share(random) < 0.5:
+    if random_number(random) < 0.5:
         picture, depth = picture.flip(-1), depth.flip(-1)
     return picture, depth
 
 
 def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
-    """Return pictures with random defocus, colour, blur, noise and JPEG damage, each on a share of the samples."""
+    """Return pictures with random defocus, colours, blur, noise and JPEG artefacts, each on a share of the samples."""
     rgb = apply_at_random(0.2, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
     rgb = jitter_colour(rgb, random)
-    rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_share(random)) * 1.2 + 0.4), random)
+    rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_number(random)) * 1.2 + 0.4), random)
     strength = uniform_like(rgb, random, 0, 0.05) * (uniform_like(rgb, random, 0, 1) < 0.5)
     noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
     rgb = rgb + strength * noise
-    return apply_at_random(0.35, rgb, lambda: jpeg_artefacts(rgb, uniform_like(rgb, random, 0.3, 3.0)), random).clamp(
-        0, 1
-    )
+    rgb = apply_at_random(0.35, rgb, lambda: jpeg_artefacts(rgb, uniform_like(rgb, random, 0.3, 3.0)), random)
+    return rgb.clamp(0, 1)
 
 
 def strong_augmentation(rgb: Tensor, random: Generator) -> Tensor:
-    """Return pictures with colour jitter and, half of them, Gaussian blur, as Depth Anything (section 3.2) has it."""
-    turned = rotate_hue(rgb, uniform_like(rgb, random, -0.25, 0.25))
-    gray = turned.mean(1, keepdim=True)
-    rgb = gray + uniform_like(rgb, random, 0.5, 1.5) * (turned - gray)
+    """Return pictures with strong colour jitter and, half of them, Gaussian blur (Depth Anything, section 3.2)."""
+    rotated = rotate_hue(rgb, uniform_like(rgb, random, -0.25, 0.25))
+    gray = rotated.mean(1, keepdim=True)
+    rgb = gray + uniform_like(rgb, random, 0.5, 1.5) * (rotated - gray)
     middle = rgb.mean((1, 2, 3), keepdim=True)
     rgb = (middle + uniform_like(rgb, random, 0.5, 1.5) * (rgb - middle)) * uniform_like(rgb, random, 0.5, 1.5)
-    return apply_at_random(0.5, rgb, lambda: gaussian_blur(rgb, float(random_share(random)) * 1.9 + 0.1), random).clamp(
-        0, 1
-    )
+    return apply_at_random(
+        0.5, rgb, lambda: gaussian_blur(rgb, float(random_number(random)) * 1.9 + 0.1), random
+    ).clamp(0, 1)
 
 
 def rotate_hue(rgb: Tensor, turns: Tensor) -> Tensor:
-    """Return colours turned about the gray axis by turns [B, 1, 1, 1] of a whole circle (Rodrigues' formula)."""
+    """Return colours rotated around the gray axis by turns [B, 1, 1, 1], 1 being a full circle (Rodrigues' formula)."""
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     gray = rgb.mean(1, keepdim=True)
     crossed = (rgb.roll(1, 1) - rgb.roll(-1, 1)) / math.sqrt(3)
@@ -78,13 +77,14 @@ def rotate_hue(rgb: Tensor, turns: Tensor) -> Tensor:
 
 
 def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random: Generator) -> tuple[Tensor, Tensor]:
-    """Return the first picture with a rectangle of the second one, and what is known of each, [3, H, W] and [2, H, W].
+    """Return the first picture with a rectangle of the second in it [3, H, W], and the inverse depth of both [2, H, W].
 
-    Both are a picture [3, H, W] and its inverse depth [H, W]; the size of the rectangle is that of CutMix with α = 1
-    (Yun et al. 2019, section 3.1), cut off at the borders.
+    `first` and `second` are a picture [3, H, W] and its inverse depth [H, W]. Each of the two maps that are returned is
+    NaN where the other picture is visible. The size of the rectangle is that of CutMix with α = 1 (Yun et al. 2019,
+    section 3.1), clipped at the borders.
     """
     height, width = first[1].shape
-    cut = (1 - float(random_share(random))) ** 0.5
+    cut = (1 - float(random_number(random))) ** 0.5
     rows, columns = (random_span(size, cut, random) for size in (height, width))
     inside = torch.zeros(height, width, dtype=torch.bool)
     inside[rows, columns] = True
@@ -93,32 +93,32 @@ def cut_mix(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], random:
 
 
 def random_span(size: int, share: float, random: Generator) -> slice:
-    """Return a share of 0 … size about a random middle."""
-    middle, half = float(random_share(random)) * size, share * size / 2
+    """Return an interval around a random middle that covers a share of 0 … size, clipped at its ends."""
+    middle, half = float(random_number(random)) * size, share * size / 2
     return slice(max(0, round(middle - half)), min(size, round(middle + half)))
 
 
-def random_share(random: Generator) -> Tensor:
-    """Return one number, even in 0…1."""
+def random_number(random: Generator) -> Tensor:
+    """Return a random number, uniform in 0…1."""
     return torch.rand((), generator=random, device=random.device)
 
 
 def apply_at_random(share: float, plain: Tensor, change: Callable[[], Tensor], random: Generator) -> Tensor:
-    """Return each sample either changed, by that chance, or plain; nothing is computed for none."""
+    """Return samples of which each is changed with the probability `share`; nothing is computed if none is."""
     chosen = uniform_like(plain, random, 0, 1) < share
     return torch.where(chosen, change(), plain) if chosen.any() else plain
 
 
 def uniform_like(like: Tensor, random: Generator, low: float, high: float, channels: int = 1) -> Tensor:
-    """Return numbers [B, channels, 1, 1] even in low … high, for the samples `like` [B, ...] and on their device."""
+    """Return random numbers [B, channels, 1, 1], uniform in low … high, for samples `like` [B, ...] on their device."""
     value = torch.rand(len(like), channels, 1, 1, generator=random, device=random.device)
     return low + (high - low) * value.to(like.device)
 
 
 def jitter_colour(rgb: Tensor, random: Generator) -> Tensor:
-    """Return gain and offset per channel, contrast, saturation (down to gray), gamma.
+    """Return pictures with random saturation (down to gray), contrast, gain and offset of each channel, and gamma.
 
-    Swapped channels now and then.
+    A tenth of them have their channels permuted.
     """
     order = torch.randperm(3, generator=random, device=random.device).to(rgb.device)
     rgb = apply_at_random(0.1, rgb, lambda: rgb[:, order], random)
@@ -133,22 +133,22 @@ def jitter_colour(rgb: Tensor, random: Generator) -> Tensor:
 
 
 def gaussian_blur(rgb: Tensor, sigma: float) -> Tensor:
-    """Return gaussian blur by sigma pixels, as two products with matrices.
-
-    Weights beyond the border go to those inside.
-    """
+    """Return pictures with Gaussian blur, as two matrix products; the weights inside the border sum to 1."""
     rows, columns = (gaussian_kernel(n, sigma, rgb.device) for n in rgb.shape[2:])
     return rows @ rgb @ columns.T
 
 
 def gaussian_kernel(size: int, sigma: float, device: torch.device) -> Tensor:
-    """Return matrix [size, size] whose rows average their neighbourhood with Gaussian weights."""
+    """Return a matrix [size, size] whose rows average their neighbourhood with Gaussian weights."""
     x = torch.arange(size, device=device, dtype=torch.float32)
     return torch.softmax(-((x[:, None] - x) ** 2) / (2 * sigma**2), 1)
 
 
 def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
-    """Return blur that grows with the distance, in inverse depth, from a random place in focus (a thin lens)."""
+    """Return pictures blurred as by a thin lens: the more, the more inverse depth differs from that in focus.
+
+    The inverse depth [B, H, W] in focus is that of a random pixel of each sample.
+    """
     d = inverse_depth[:, None]
     pick = torch.randint(d[0].numel(), (len(d),), generator=random, device=random.device).to(d.device)
     focus = d.flatten(1).gather(1, pick[:, None])[:, :, None, None]
@@ -160,7 +160,7 @@ def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tenso
 
 @cache
 def cosine_basis(device: torch.device) -> Tensor:
-    """Return the orthonormal 8-point DCT-II [8, 8], a row for each frequency (ITU-T T.81, A.3.3)."""
+    """Return the orthonormal 8-point DCT-II [8, 8], one row for each frequency (ITU-T T.81, A.3.3)."""
     k = torch.arange(8, device=device, dtype=torch.float32)
     basis = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
     basis[0] /= math.sqrt(2)
@@ -168,7 +168,7 @@ def cosine_basis(device: torch.device) -> Tensor:
 
 
 def jpeg_artefacts(rgb: Tensor, coarseness: Tensor) -> Tensor:
-    """Return pictures after 8×8 cosine coefficients are rounded to coarseness [B, 1, 1, 1] times the table."""
+    """Return pictures whose 8×8 DCT coefficients are quantised by the table times coarseness [B, 1, 1, 1]."""
     b, c, h, w = rgb.shape
     basis = cosine_basis(rgb.device)
     padded = F.pad(rgb * 255 - 128, [0, -w % 8, 0, -h % 8], mode="replicate")

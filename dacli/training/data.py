@@ -1,4 +1,4 @@
-"""The batches of a training: an endless sequence in which number n is always the same, whichever process makes it."""
+"""Training data: sources of pictures with depth, and batches of which number n is always the same."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -20,10 +20,10 @@ from dacli.evaluation import datasets
 from dacli.evaluation.datasets import DepthPair
 from dacli.inference.preprocess import MEAN, STD
 from dacli.scenes.layouts import Layout, render_layouts
-from dacli.training.augment import augment_photometric, cut_mix, random_crop, random_share, strong_augmentation
+from dacli.training.augment import augment_photometric, cut_mix, random_crop, random_number, strong_augmentation
 
 TrainingSample = tuple[Tensor, Tensor]
-AspectRatio = tuple[float, float]  # rows to columns
+AspectRatio = tuple[float, float]  # height to width
 
 ASPECT_RATIOS = ((1.0, 1.0), (1.0, 1.0), (1.0, 4 / 3), (1.0, 1.5), (1.0, 16 / 9), (4 / 3, 1.0), (1.5, 1.0))
 WHOLE_ASPECT_RATIOS = (
@@ -31,17 +31,21 @@ WHOLE_ASPECT_RATIOS = (
     (1.0, 4 / 3),
     (1.0, 16 / 9),
     (4 / 3, 1.0),
-)  # of pictures that are shown whole, one for each lane
-SIZE_STEP = 32  # sides are multiples of this, or of the network's patch
-KEPT_SCENES = 1024  # rendered scenes that new views are taken of
-BATCH_LANES = 4  # batches of one lane share their scenes, so that 2 or 4 workers need not render those of each other
-LARGEST_ZOOM = 0.5  # views show down to this share of what fits
-VALIDATION_SAMPLES = 16  # samples that are held out to watch the training by
+)  # of uncropped pictures, one for each lane
+SIZE_STEP = 32  # sides are multiples of this, unless the network has another patch size
+CACHED_SCENES = 1024  # rendered scenes that are kept for further crops
+BATCH_LANES = 4  # batches n, n + 4, n + 8 … share their scenes, so that 2 or 4 workers do not render the same ones
+MAX_ZOOM = 0.5  # crops are smaller than the largest that fits by up to this share
+VALIDATION_SAMPLES = 16  # samples held out for validation, at most
 
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """So many steps at one size: short side in pixels, batch size, new scenes a batch, canvas they are rendered on."""
+    """A number of steps at one picture size and one batch size.
+
+    `size` is the short side of pictures in pixels; `fresh` is the number of new scenes in a batch, and `canvas` the
+    short side in pixels at which they are rendered. The names of the fields are recorded in checkpoints and weights.
+    """
 
     steps: int
     size: int
@@ -52,73 +56,71 @@ class TrainingStage:
 
 @dataclass(frozen=True)
 class SceneSource:
-    """Rendered scenes: `fresh` new ones a batch, the other samples are new views of those of recent batches.
+    """Rendered scenes: some new ones in each batch; its other samples are new crops of scenes of recent batches.
 
-    A training that goes on renders the recent ones again when it comes to them. `whole`: rendered in the format of
-    their batch, for views that show all that the lens sees.
+    `make` returns the layout of a stream and a number. `whole` scenes are rendered in the aspect ratio of their batch,
+    so that pictures show all that the lens sees. A training that resumes renders recent scenes again when needed.
     """
 
     seed: int
     make: Callable[[int, int], Layout]
     whole: bool = False
 
-    def pick(self, stage: TrainingStage, past: int, number: int, slot: int, random: Generator) -> int:
-        """Return which scene fills a slot of batch `number`, the stage having `past` batches before it."""
-        reach = min(past // BATCH_LANES, KEPT_SCENES // (BATCH_LANES * stage.fresh))
+    def choose_item(self, stage: TrainingStage, past: int, number: int, slot: int, random: Generator) -> int:
+        """Return the number of the scene in a slot of batch `number`, the batch after the first `past` of the stage."""
+        reach = min(past // BATCH_LANES, CACHED_SCENES // (BATCH_LANES * stage.fresh))
         back = int(torch.randint(reach + 1, (), generator=random)) if slot >= stage.fresh else 0
-        first = (
-            past - BATCH_LANES * back < BATCH_LANES
-        )  # of its lane: there are no earlier ones, so all of its samples are new
+        # The first batch of a lane has no earlier ones: all of its samples are new scenes.
+        first = past - BATCH_LANES * back < BATCH_LANES
         return (number - BATCH_LANES * back) * 1000 + (slot if first else slot % stage.fresh)
 
     def canvas(self, item: int, stage: TrainingStage) -> TrainingSample:
-        """Return RGB [3, h, w] uint8 and inverse depth [h, w] float16 of a scene."""
-        rows, columns = self.format(item // 1000)
-        picture = render_layouts(
-            [self.make(self.seed, item)], round(rows * stage.canvas), round(columns * stage.canvas)
-        )
-        return picture.rgb[0], picture.inverse_depth[0].half()
+        """Return RGB [3, h, w] uint8 and inverse depth [h, w] float16 of a scene, to take crops from."""
+        rows, columns = self.aspect_ratio(item // 1000)
+        height, width = round(rows * stage.canvas), round(columns * stage.canvas)
+        rendering = render_layouts([self.make(self.seed, item)], height, width)
+        return rendering.rgb[0], rendering.inverse_depth[0].half()
 
-    def format(self, number: int) -> AspectRatio:
-        """Return of the canvases of batch `number`, the shorter side 1."""
+    def aspect_ratio(self, number: int) -> AspectRatio:
+        """Return the height and width of the canvases of batch `number`, in units of the shorter side."""
         return WHOLE_ASPECT_RATIOS[number % BATCH_LANES] if self.whole else WHOLE_ASPECT_RATIOS[0]
 
-    def watched(self) -> list[tuple["SceneSource", int]]:
-        """Return scenes that are held out, of another stream."""
+    def held_out(self) -> list[tuple["SceneSource", int]]:
+        """Return the source and number of each scene for validation; they come from another stream."""
         return [(replace(self, seed=self.seed + 1_000_000), index) for index in range(VALIDATION_SAMPLES)]
 
 
 @dataclass(frozen=True)
 class PairSource:
-    """Pictures with depth in files, in an order of its own in every epoch."""
+    """Pictures with depth in files, shuffled in every epoch."""
 
     seed: int
     pairs: tuple[DepthPair, ...]
 
     @property
-    def held(self) -> int:
-        """Return how many pairs at the end of the list are held out."""
+    def held_out_count(self) -> int:
+        """Return how many pairs at the end of the list are held out for validation."""
         return min(VALIDATION_SAMPLES, max(1, len(self.pairs) // 50))
 
-    def pick(self, stage: TrainingStage, _past: int, number: int, slot: int, random: Generator) -> int:  # noqa: ARG002
-        """Return which pair fills a slot of batch `number`."""
-        count = len(self.pairs) - self.held
+    def choose_item(self, stage: TrainingStage, _past: int, number: int, slot: int, random: Generator) -> int:  # noqa: ARG002
+        """Return the number of the pair in a slot of batch `number`."""
+        count = len(self.pairs) - self.held_out_count
         epoch, place = divmod(number * stage.batch + slot, count)
         return int(epoch_order(self.seed, epoch, count)[place])
 
     def canvas(self, item: int, _stage: TrainingStage) -> TrainingSample:
-        """Return RGB [3, h, w] uint8 and inverse depth [h, w] float32, NaN where it is not known."""
+        """Return RGB [3, h, w] uint8 and inverse depth [h, w] float32, NaN where it is unknown, to take crops from."""
         rgb, depth = datasets.read_pair(self.pairs[item])
         eight = rgb if rgb.dtype == np.uint8 else (rgb >> 8).astype(np.uint8)
         return torch.from_numpy(eight).permute(2, 0, 1), torch.from_numpy(depth)
 
-    def format(self, _number: int) -> AspectRatio:
-        """Return the square, which holds all of the shorter side of a picture of any format."""
+    def aspect_ratio(self, _number: int) -> AspectRatio:
+        """Return that of the square, which contains the whole shorter side of any picture."""
         return WHOLE_ASPECT_RATIOS[0]
 
-    def watched(self) -> list[tuple["PairSource", int]]:
-        """Return the pairs that are held out."""
-        return [(self, len(self.pairs) - 1 - index) for index in range(self.held)]
+    def held_out(self) -> list[tuple["PairSource", int]]:
+        """Return the source and number of each pair for validation."""
+        return [(self, len(self.pairs) - 1 - index) for index in range(self.held_out_count)]
 
 
 TrainingSource = SceneSource | PairSource
@@ -126,22 +128,22 @@ TrainingSource = SceneSource | PairSource
 
 @lru_cache(maxsize=2)
 def epoch_order(seed: int, epoch: int, count: int) -> Tensor:
-    """Return the numbers below `count` in the order of an epoch."""
+    """Return the numbers 0 … count - 1 in the order of an epoch."""
     return torch.randperm(count, generator=seeded_generator(seed, epoch))
 
 
 def seeded_generator(*numbers: int) -> Generator:
-    """Return a generator that depends on all of the numbers, which are not negative, and on how many there are."""
+    """Return a generator whose seed depends on all of the non-negative numbers, their order and their count."""
     state = np.random.SeedSequence([len(numbers), *numbers]).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0] >> 1))
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What a stage is taught with: sides are multiples of `patch`; `strong`: perturbed as students are (augment).
+    """How the batches of a stage are made; the sides of pictures are multiples of `patch`.
 
-    `metric`: the shorter side stays whole, because the lens defines what a metre is, and pictures are only mirrored,
-    as Depth Anything V2 fine-tunes.
+    `strong` adds the strong augmentation of students. `metric` pictures are not zoomed, because the lens defines the
+    scale, and are only mirrored, as in the fine-tuning of Depth Anything V2.
     """
 
     stage: TrainingStage
@@ -152,25 +154,26 @@ class BatchSettings:
     metric: bool = False
 
     def picture_size(self, number: int) -> tuple[int, int]:
-        """Return height and width of the pictures of batch `number`."""
+        """Return the height and width of the pictures of batch `number`."""
         if self.metric:
-            return whole_picture_size(self.stage.size, self.source.format(number), self.patch)
+            return whole_picture_size(self.stage.size, self.source.aspect_ratio(number), self.patch)
         return random_picture_size(self.stage.size, seeded_generator(self.seed, number), self.patch)
 
-    def view(self, canvas: TrainingSample, height: int, width: int, random: Generator) -> TrainingSample:
-        """Return a random view of a canvas."""
-        return random_crop(*canvas, height, width, random, zoom=0 if self.metric else LARGEST_ZOOM)
+    def crop(self, canvas: TrainingSample, height: int, width: int, random: Generator) -> TrainingSample:
+        """Return a random crop of a canvas, resized: RGB [3, height, width] in 0…1 and inverse depth."""
+        return random_crop(*canvas, height, width, random, zoom=0 if self.metric else MAX_ZOOM)
 
 
 @dataclass
 class BatchStream(IterableDataset[TrainingSample | DacliError]):
-    """Batches first … last of a lesson whose first one is `begin`; a process of several makes the slots of its rank.
+    """Batches `first` to `last` (exclusive) of a stage that starts at batch `begin`.
 
-    Batch number n depends on the lesson and n alone, so a training that was broken off goes on as if nothing had been.
-    Each of W workers makes every W-th batch. A fault in a file is given instead of the batch: it is reported elsewhere.
+    Batch number n depends only on the settings and n, so a training that is interrupted resumes exactly. Each of W
+    workers makes every W-th batch. Of several processes (`ranks`) each makes its own slots of every batch. If a file is
+    faulty, its DacliError takes the place of the batch, and load_batches() raises it.
     """
 
-    lesson: BatchSettings
+    settings: BatchSettings
     begin: int
     first: int
     last: int
@@ -179,7 +182,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
     canvases: OrderedDict[int, TrainingSample] = field(default_factory=OrderedDict)
 
     def __iter__(self) -> Iterator[TrainingSample | DacliError]:
-        """Yield normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W]; NaN is unknown, R regions a sample."""
+        """Yield normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W] of R regions each; NaN is unknown."""
         worker = get_worker_info()
         if worker:
             torch.set_num_threads(1)
@@ -191,79 +194,80 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
                 yield error
 
     def batch(self, number: int) -> TrainingSample:
-        """Return batch `number`, or the part of it that falls to the rank."""
-        lesson = self.lesson
-        height, width = lesson.picture_size(number)
-        slots = range(self.rank, lesson.stage.batch, self.ranks)
+        """Return batch `number`, or the part of it that belongs to the rank."""
+        height, width = self.settings.picture_size(number)
+        slots = range(self.rank, self.settings.stage.batch, self.ranks)
         rgb, truth = zip(*(self.sample(number, slot, height, width) for slot in slots), strict=True)
         return normalize_picture(torch.stack(rgb)), torch.stack(truth)
 
     def sample(self, number: int, slot: int, height: int, width: int) -> TrainingSample:
-        """Return RGB [3, h, w] in 0…1 and inverse depth [R, h, w] of one slot."""
-        lesson, past = self.lesson, number - self.begin
-        random = seeded_generator(lesson.seed, number, slot)
-        rgb, truth = self.seen(number, past, slot, height, width, random)
-        if lesson.metric:
+        """Return augmented RGB [3, height, width] in 0…1 and inverse depth [R, height, width] of one slot."""
+        settings = self.settings
+        random = seeded_generator(settings.seed, number, slot)
+        rgb, truth = self.random_view(number, slot, height, width, random)
+        if settings.metric:
             return rgb, truth[None]
         rgb = augment_photometric(rgb[None], truth.nan_to_num(0)[None], random)[0]
-        if not lesson.strong:
+        if not settings.strong:
             return rgb, truth[None]
         rgb = strong_augmentation(rgb[None], random)[0]
-        if random_share(random) < 0.5:
-            other, behind = self.seen(number, past, (slot + 1) % lesson.stage.batch, height, width, random)
-            return cut_mix((rgb, truth), (strong_augmentation(other[None], random)[0], behind), random)
+        if random_number(random) < 0.5:
+            next_slot = (slot + 1) % settings.stage.batch
+            other, other_truth = self.random_view(number, next_slot, height, width, random)
+            return cut_mix((rgb, truth), (strong_augmentation(other[None], random)[0], other_truth), random)
         return rgb, torch.stack([truth, torch.full_like(truth, torch.nan)])
 
-    def seen(self, number: int, past: int, slot: int, height: int, width: int, random: Generator) -> TrainingSample:
-        """Return a random view of what fills the slot."""
-        item = self.lesson.source.pick(self.lesson.stage, past, number, slot, random)
-        return self.lesson.view(self.canvas(item), height, width, random)
+    def random_view(self, number: int, slot: int, height: int, width: int, random: Generator) -> TrainingSample:
+        """Return a random crop of the scene or picture in a slot of batch `number`."""
+        settings = self.settings
+        item = settings.source.choose_item(settings.stage, number - self.begin, number, slot, random)
+        return settings.crop(self.canvas(item), height, width, random)
 
     def canvas(self, item: int) -> TrainingSample:
-        """Return what is to be seen, kept for later views if it had to be rendered."""
-        source, stage = self.lesson.source, self.lesson.stage
+        """Return the canvas of a scene or picture; rendered ones are kept for later crops."""
+        source, stage = self.settings.source, self.settings.stage
         if isinstance(source, PairSource):
             return source.canvas(item, stage)
         if item not in self.canvases:
             self.canvases[item] = source.canvas(item, stage)
-            if len(self.canvases) > KEPT_SCENES + BATCH_LANES * stage.batch:
+            if len(self.canvases) > CACHED_SCENES + BATCH_LANES * stage.batch:
                 self.canvases.popitem(last=False)
         return self.canvases[item]
 
 
 def normalize_picture(rgb: Tensor) -> Tensor:
-    """Return pictures [B, 3, H, W] in 0…1 as networks see them."""
+    """Return pictures [B, 3, H, W] in 0…1 with the mean and standard deviation that networks expect."""
     mean, std = (torch.tensor(v).float().view(1, 3, 1, 1) for v in (MEAN, STD))
     return (rgb - mean) / std
 
 
-def validation_samples(lesson: BatchSettings) -> TrainingSample:
-    """Return held-out samples, square and plain: normalised pictures [B, 3, S, S] and inverse depth [B, 1, S, S]."""
-    height, width = whole_picture_size(lesson.stage.size, WHOLE_ASPECT_RATIOS[0], lesson.patch)
+def validation_samples(settings: BatchSettings) -> TrainingSample:
+    """Return held-out samples, not augmented: normalised pictures [B, 3, S, S] and inverse depth [B, 1, S, S]."""
+    height, width = whole_picture_size(settings.stage.size, WHOLE_ASPECT_RATIOS[0], settings.patch)
     samples = [
-        lesson.view(source.canvas(item, lesson.stage), height, width, seeded_generator(0, item))
-        for source, item in lesson.source.watched()
+        settings.crop(source.canvas(item, settings.stage), height, width, seeded_generator(0, item))
+        for source, item in settings.source.held_out()
     ]
     rgb, truth = zip(*samples, strict=True)
     return normalize_picture(torch.stack(rgb)), torch.stack(truth)[:, None]
 
 
 def random_picture_size(size: int, random: Generator, patch: int = SIZE_STEP) -> tuple[int, int]:
-    """Return a random format about as large as size × size, with sides that are multiples of the patch."""
+    """Return a random height and width with about the area of size × size, in multiples of the patch."""
     rows, columns = ASPECT_RATIOS[int(torch.randint(0, len(ASPECT_RATIOS), (), generator=random))]
     return whole_picture_size(size / (rows * columns) ** 0.5, (rows, columns), patch)
 
 
-def whole_picture_size(size: float, shape: AspectRatio, patch: int = SIZE_STEP) -> tuple[int, int]:
-    """Return height and width of a format whose side of 1 is as long as `size`, in multiples of the patch."""
-    height, width = (max(1, round(side * size / patch)) * patch for side in shape)
+def whole_picture_size(size: float, ratio: AspectRatio, patch: int = SIZE_STEP) -> tuple[int, int]:
+    """Return the height and width of an aspect ratio whose side of 1 is `size` pixels, in multiples of the patch."""
+    height, width = (max(1, round(side * size / patch)) * patch for side in ratio)
     return height, width
 
 
 def end_with_parent(_worker: int) -> None:
-    """End this process as soon as the training does, though it be killed.
+    """End this worker as soon as the process of the training ends, even if that is killed.
 
-    PyTorch's workers look whether the process that forked them lives; that is the fork server, which waits for them.
+    The workers of PyTorch only watch the process that forked them: the fork server, which in turn waits for them.
     """
     parent = multiprocessing.parent_process()
 
@@ -275,10 +279,10 @@ def end_with_parent(_worker: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def make_batches(stream: BatchStream, workers: int) -> Iterator[TrainingSample]:
-    """Yield the stream's batches, made by `workers` processes ahead of need (0: in this process).
+def load_batches(stream: BatchStream, workers: int) -> Iterator[TrainingSample]:
+    """Yield the batches of the stream, made ahead of time by `workers` processes, or by this one if there are none.
 
-    Raises their DacliError.
+    Raises the DacliError of a file that cannot be read.
     """
     ahead: dict[str, Any] = {}
     if workers:

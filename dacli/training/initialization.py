@@ -1,4 +1,4 @@
-"""What a training starts from: a network of its own first weights, or of a file's."""
+"""Networks at the start of a training: with random weights, or with those of a file."""
 
 from pathlib import Path
 
@@ -10,27 +10,29 @@ from dacli.models import checkpoint_files, registry
 from dacli.models.registry import ModelChoice
 from dacli.models.spec import DepthModel
 
-DINOV2_KEY = "patch_embed.proj.weight"  # a key of DINOv2's own files, which hold an encoder and nothing else
+DINOV2_KEY = "patch_embed.proj.weight"  # a key of the files of DINOv2, which hold only an encoder
 
 
 def untrained_network(encoder: str, max_depth: float | None) -> DepthModel:
-    """Return a network of random weights, as torch's generator draws them."""
+    """Return a network with random weights, drawn by the default generator of torch."""
     network = registry.build_untrained(encoder, max_depth)
     network.initialize_encoder()
     return network
 
 
 def network_from_file(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel:
-    """Return the network of a checkpoint, or a random decoder on the encoder of a DINOv2 file.
+    """Return the network of a checkpoint, or the encoder of a DINOv2 file with a random decoder.
 
-    A relative checkpoint that is to give metres starts with its order of depths: the last convolution is negated, as
-    near was large. Raises DacliError for other files, and if the file holds another encoder.
+    A relative checkpoint that is trained for metres keeps its order of depths: its last convolution is negated, since
+    near is large in inverse depth and small in metres. Raises DacliError for other files, and if the file holds another
+    encoder.
     """
     network = network_on_dinov2(path, encoder, max_depth) or network_from_checkpoint(path, encoder, max_depth)
     return network.train().requires_grad_()
 
 
 def network_on_dinov2(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel | None:
+    """Return a network with the encoder of a DINOv2 file and a random decoder; None for other files."""
     if registry.is_tiny_file(path):
         return None
     state = checkpoint_files.read_weights(path)
@@ -52,6 +54,7 @@ def network_on_dinov2(path: Path, encoder: str | None, max_depth: float | None) 
 
 
 def network_from_checkpoint(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel:
+    """Return the network of a checkpoint, relative or in metres up to `max_depth`."""
     network = registry.open_own_file(path, ModelChoice(encoder, "v2", path)).network
     if network.spec.max_depth == max_depth:
         return network
@@ -66,9 +69,9 @@ def network_from_checkpoint(path: Path, encoder: str | None, max_depth: float | 
 
 
 def last_convolution(network: DepthModel) -> nn.Conv2d:
-    """Return the convolution that the depth comes out of."""
-    found = network.get_submodule(network.spec.precise_layers)
-    return [module for module in found.modules() if isinstance(module, nn.Conv2d)][-1]
+    """Return the convolution whose output is the depth."""
+    head = network.get_submodule(network.spec.precise_layers)
+    return [module for module in head.modules() if isinstance(module, nn.Conv2d)][-1]
 
 
 def is_encoder_parameter(name: str) -> bool:
@@ -77,12 +80,12 @@ def is_encoder_parameter(name: str) -> bool:
 
 
 class TokenRecorder:
-    """The last tokens [B, N, D] of an encoder, from the latest call of the layer that returns them."""
+    """Records the last tokens [B, N, D] of an encoder at each call of the layer that returns them."""
 
     tokens: Tensor
 
     def __init__(self, layer: nn.Module) -> None:
-        layer.register_forward_hook(self.listen)
+        layer.register_forward_hook(self.record)
 
-    def listen(self, _module: nn.Module, _inputs: object, tokens: Tensor) -> None:
+    def record(self, _module: nn.Module, _inputs: object, tokens: Tensor) -> None:
         self.tokens = tokens

@@ -1,24 +1,25 @@
-"""The training loop: one function for all recipes, resumable to the last bit at any checkpoint."""
+"""The training loop: one function for all recipes, which resumes exactly from any checkpoint."""
 
 import copy
 import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from dacli.errors import DacliError
 from dacli.inference.engines.torch_engine import use_channels_last
 from dacli.io import files
 from dacli.models.spec import DepthModel
 from dacli.paths import display_path
-from dacli.training.data import SIZE_STEP, BatchSettings, BatchStream, TrainingSource, TrainingStage, make_batches
+from dacli.training.data import SIZE_STEP, BatchSettings, BatchStream, TrainingSource, TrainingStage, load_batches
 from dacli.training.initialization import TokenRecorder, is_encoder_parameter
 from dacli.training.losses import feature_alignment_loss, loss_by_region
 from dacli.training.parallel import TrainingWorld, average_over_world
@@ -26,8 +27,8 @@ from dacli.training.recipes import Objective, Schedule
 
 WARM_UP_STEPS = 200
 WEIGHT_DECAY = 0.05
-AVERAGE_SHARE = 0.999
-GRADIENT_LIMIT = 1.0  # the norm of all gradients together
+EMA_DECAY = 0.999  # of the running average of the weights
+MAX_GRADIENT_NORM = 1.0  # of all gradients together
 CHECKPOINT_FILE = "checkpoint.pt"
 UNREADABLE_CHECKPOINT = (
     OSError,
@@ -43,7 +44,7 @@ UNREADABLE_CHECKPOINT = (
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training does with a network: how fast, to what end, with which pictures, in which arithmetic."""
+    """What determines a training besides the network: schedule, objective, pictures, seed and arithmetic."""
 
     schedule: Schedule
     objective: Objective
@@ -53,40 +54,41 @@ class TrainingPlan:
     strong: bool = False
     dtype: torch.dtype = torch.bfloat16
 
-    def lesson(self, stage: TrainingStage) -> BatchSettings:
-        """Return what a stage is taught with."""
+    def batch_settings(self, stage: TrainingStage) -> BatchSettings:
+        """Return how the batches of a stage are made."""
         metric = self.objective.max_depth is not None
-        return BatchSettings(stage, self.source, self.seed, self.patch, self.strong, metric)
+        return BatchSettings(stage, self.source, self.seed, patch=self.patch, strong=self.strong, metric=metric)
 
 
 @dataclass
 class TrainingState:
-    """Everything a checkpoint holds: model, its running average, optimiser, steps done, the settings it was made with.
+    """The content of a checkpoint: model, its running average, optimiser, number of steps done, settings.
 
-    No random state is among it: a batch's number is the seed of all that is random in it (see data.Stream).
+    It needs no state of a random generator: the number of a batch seeds everything that is random in it.
     """
 
     model: nn.Module
-    average: nn.Module
+    average: AveragedModel
     optimiser: torch.optim.Optimizer
-    done: int = 0
+    steps_done: int = 0
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint whole, or leave the old one; raise DacliError if it cannot be written."""
-        state = {name: getattr(self, name).state_dict() for name in ("model", "average", "optimiser")}
+        """Write the checkpoint as a whole file; raise DacliError, and leave the old one, if it cannot be written."""
+        content = {name: part.state_dict() for name, part in self._parts().items()}
         file = io.BytesIO()
-        torch.save(state | {"done": self.done, "settings": dict(self.settings)}, file)
+        torch.save(content | {"done": self.steps_done, "settings": dict(self.settings)}, file)
         files.write_file(path, file.getvalue())
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint of the same model and settings; raises DacliError for any other file."""
+        """Take the state of a checkpoint of the same model and settings; raise DacliError for any other file."""
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.compare(state["settings"], path)
-            for name in ("model", "average", "optimiser"):
-                getattr(self, name).load_state_dict(state[name])
-            self.done = int(state["done"])
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            self.check_settings(content["settings"], path)
+            for name, part in self._parts().items():
+                part.load_state_dict(content[name])
+            self.steps_done = int(content["done"])
+            self.average.n_averaged.fill_(1 + self.steps_done)
         except UNREADABLE_CHECKPOINT as error:
             reason = str(error).partition("\n")[0]
             raise DacliError(
@@ -94,54 +96,65 @@ class TrainingState:
                 "remove it to start again, or give another folder",
             ) from error
 
-    def compare(self, made: Mapping[str, str], path: Path) -> None:
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        """Return what a checkpoint holds the state of, by its name there."""
+        return {"model": self.model, "average": self.average.module, "optimiser": self.optimiser}
+
+    def check_settings(self, recorded: Mapping[str, str], path: Path) -> None:
         """Raise DacliError that names every setting in which the checkpoint differs."""
-        different = [key for key in {**made, **self.settings} if made.get(key) != self.settings.get(key)]
+        different = [key for key in {**recorded, **self.settings} if recorded.get(key) != self.settings.get(key)]
         if different:
-            reported = ", ".join(f"{key} {made.get(key)} instead of {self.settings.get(key)}" for key in different)
+            reported = ", ".join(f"{key} {recorded.get(key)} instead of {self.settings.get(key)}" for key in different)
             raise DacliError(
                 f"{display_path(path)} was made with other settings: {reported}",
                 "give those, or train in another folder",
             )
 
 
-def start_training(model: nn.Module, encoder: float = 1.0, settings: Mapping[str, str] | None = None) -> TrainingState:
-    """Return a run at step 0: AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
+def create_training_state(
+    model: nn.Module, encoder_factor: float = 1.0, settings: Mapping[str, str] | None = None
+) -> TrainingState:
+    """Return the state at step 0, with AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
 
-    The encoder learns at `encoder` times the rate.
+    The learning rate of the encoder is `encoder_factor` times that of the decoder.
     """
     use_channels_last(model)
-    copied = copy.deepcopy(model).requires_grad_(requires_grad=False)
+    average = AveragedModel(model, multi_avg_fn=update_average, use_buffers=True).requires_grad_(requires_grad=False)
+    average.n_averaged.fill_(1)  # the initial weights are the first of the average; at 0 torch would replace them
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         groups.setdefault((is_encoder_parameter(name), parameter.ndim >= 2), []).append(parameter)
-    rows = [
-        {"params": rows, "weight_decay": WEIGHT_DECAY if deep else 0.0, "share": encoder if early else 1.0}
-        for (early, deep), rows in groups.items()
+    options = [
+        {
+            "params": parameters,
+            "weight_decay": WEIGHT_DECAY if is_weight else 0.0,
+            "share": encoder_factor if in_encoder else 1.0,
+        }
+        for (in_encoder, is_weight), parameters in groups.items()
     ]
-    return TrainingState(
-        model, copied, torch.optim.AdamW(rows, lr=0.0, betas=(0.9, 0.98), fused=True), 0, settings or {}
-    )
+    optimiser = torch.optim.AdamW(options, lr=0.0, betas=(0.9, 0.98), fused=True)
+    return TrainingState(model, average, optimiser, settings=settings or {})
 
 
 class FeatureAlignment:
-    """The features of a network beside those of a frozen copy of its encoder as it is now."""
+    """Compares the features of a network in training with those of a frozen copy of its encoder at the start."""
 
     def __init__(self, model: DepthModel) -> None:
         encoder, layer = model.feature_encoder(), model.token_layer()
         self.frozen = copy.deepcopy(encoder).eval().requires_grad_(requires_grad=False)
         name = next(name for name, module in encoder.named_modules() if module is layer)
-        self.kept, self.found = TokenRecorder(self.frozen.get_submodule(name)), TokenRecorder(layer)
+        self.frozen_features = TokenRecorder(self.frozen.get_submodule(name))
+        self.model_features = TokenRecorder(layer)
 
     def loss(self, picture: Tensor) -> Tensor:
-        """Return the loss [B] of the features that the model has just found in the pictures [B, 3, H, W]."""
+        """Return the loss [B] of the features of the latest forward pass of the model, on pictures [B, 3, H, W]."""
         with torch.no_grad():
             self.frozen(picture)
-        return feature_alignment_loss(self.found.tokens, self.kept.tokens)
+        return feature_alignment_loss(self.model_features.tokens, self.frozen_features.tokens)
 
 
 def learning_rate_at(step: int, total: int, peak: float) -> float:
-    """Return the learning rate: linear warm-up, then half a cosine (Loshchilov 2017) to a hundredth of the peak."""
+    """Return the rate at a step of a cycle: linear warm-up, then half a cosine (Loshchilov 2017) to peak / 100."""
     warm = max(1, min(WARM_UP_STEPS, total // 6))
     if step < warm:
         return peak * (step + 1) / warm
@@ -149,87 +162,89 @@ def learning_rate_at(step: int, total: int, peak: float) -> float:
 
 
 def batch_loss(
-    run: TrainingState, course: TrainingPlan, picture: Tensor, truth: Tensor, alignment: FeatureAlignment | None
+    state: TrainingState, plan: TrainingPlan, picture: Tensor, truth: Tensor, alignment: FeatureAlignment | None
 ) -> Tensor:
-    """Return the loss of normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W] on the model's device."""
-    with torch.autocast(picture.device.type, course.dtype, enabled=course.dtype != torch.float32):
-        prediction = run.model(picture)
+    """Return the mean loss of normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W], on one device."""
+    with torch.autocast(picture.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
+        prediction = state.model(picture)
         extra = alignment.loss(picture) if alignment else torch.zeros((), device=picture.device)
-    each = loss_by_region(course.objective.loss, prediction.float(), course.objective.target(truth))
+    each = loss_by_region(plan.objective.loss, prediction.float(), plan.objective.target(truth))
     return (each + extra).mean()
 
 
 def training_step(
-    run: TrainingState,
-    course: TrainingPlan,
+    state: TrainingState,
+    plan: TrainingPlan,
     batch: tuple[Tensor, Tensor],
-    learning_rate: float,
     world: TrainingWorld,
+    *,
+    learning_rate: float,
     alignment: FeatureAlignment | None = None,
 ) -> float:
-    """Return the loss of a batch, as batch_loss() has it, before one update by all processes."""
-    for group in run.optimiser.param_groups:
+    """Update the model by the mean gradient of all processes; return the loss of the batch before that."""
+    for group in state.optimiser.param_groups:
         group["lr"] = learning_rate * group["share"]
     picture = batch[0].to(world.device, memory_format=torch.channels_last, non_blocking=True)
-    loss = batch_loss(run, course, picture, batch[1].to(world.device, non_blocking=True), alignment)
-    run.optimiser.zero_grad()
+    loss = batch_loss(state, plan, picture, batch[1].to(world.device, non_blocking=True), alignment)
+    state.optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    reported = loss.detach()
-    average_over_world([reported, *(p.grad for p in run.model.parameters() if p.grad is not None)], world)
-    nn.utils.clip_grad_norm_(run.model.parameters(), GRADIENT_LIMIT)
-    run.optimiser.step()
-    update_average(run)
-    run.done += 1
-    return reported.item()
+    detached = loss.detach()
+    average_over_world([detached, *(p.grad for p in state.model.parameters() if p.grad is not None)], world)
+    nn.utils.clip_grad_norm_(state.model.parameters(), MAX_GRADIENT_NORM)
+    state.optimiser.step()
+    state.average.update_parameters(state.model)
+    state.steps_done += 1
+    return detached.item()
 
 
-@torch.no_grad()
-def update_average(run: TrainingState) -> None:
-    """Move the running average of the weights and of the batch statistics, faster while it is young."""
-    keep = min(AVERAGE_SHARE, (1 + run.done) / (10 + run.done))
-    torch._foreach_lerp_(floating_buffers(run.average), floating_buffers(run.model), 1 - keep)
+def update_average(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
+    """Update running averages of weights and batch statistics, given the number of states that they average so far.
 
-
-def floating_buffers(network: nn.Module) -> list[Tensor]:
-    """Return all weights and statistics, which share their memory with the network."""
-    return [value for value in network.state_dict().values() if value.is_floating_point()]
+    The first states count for more than EMA_DECAY gives them. Integer buffers, which count batches, stay as they are.
+    All tensors have one type: AveragedModel groups them.
+    """
+    if averages[0].is_floating_point():
+        decay = min(EMA_DECAY, int(count) / (9 + int(count)))
+        torch._foreach_lerp_(list(averages), list(values), 1 - decay)
 
 
 def train_network(
-    run: TrainingState,
-    course: TrainingPlan,
+    state: TrainingState,
+    plan: TrainingPlan,
     folder: Path,
     world: TrainingWorld,
+    *,
     workers: int,
     minutes: float,
     report: Callable[[dict[str, Any]], None],
     alignment: FeatureAlignment | None = None,
 ) -> None:
-    """Run all stages to their end, a checkpoint every few minutes; steps that the run has done already are left out.
+    """Run all stages, with a checkpoint in the folder every few minutes and at the end; skip the steps already done.
 
-    One cycle of the learning rate spans the stages of a peak. `report` gets a row for every step. Raises DacliError if
-    the loss is not finite, a file of the data is faulty or a checkpoint cannot be written; the last one stays.
+    Each cycle of the learning rate spans its stages. `report` gets a row for every step. Raises DacliError if the loss
+    is not finite, a file of the data is faulty or a checkpoint cannot be written; the last checkpoint stays valid.
     """
     saved, started = time.monotonic(), 0
-    run.model.train()
-    for peak, stages in course.schedule.cycles:
+    state.model.train()
+    for peak, stages in plan.schedule.cycles:
         cycle, length = started, sum(stage.steps for stage in stages)
         for stage in stages:
             first, started = started, started + stage.steps
-            if run.done >= started:
+            if state.steps_done >= started:
                 continue
-            stream = BatchStream(course.lesson(stage), first, max(run.done, first), started, world.rank, world.count)
-            for batch in make_batches(stream, workers):
-                loss = training_step(
-                    run, course, batch, learning_rate_at(run.done - cycle, length, peak), world, alignment
-                )
+            resumed = max(state.steps_done, first)
+            stream = BatchStream(
+                plan.batch_settings(stage), first, resumed, started, rank=world.rank, ranks=world.count
+            )
+            for batch in load_batches(stream, workers):
+                rate = learning_rate_at(state.steps_done - cycle, length, peak)
+                loss = training_step(state, plan, batch, world, learning_rate=rate, alignment=alignment)
                 if not math.isfinite(loss):
-                    raise DacliError(
-                        f"the loss of step {run.done} is not a number", "lower --rate; the last checkpoint is whole"
-                    )
-                report({"step": run.done, "of": course.schedule.steps, "size": stage.size, "loss": loss})
-                if world.leads and time.monotonic() - saved > 60 * minutes:
-                    run.save(folder / CHECKPOINT_FILE)
+                    fault = f"the loss of step {state.steps_done} is not a number"
+                    raise DacliError(fault, "lower --rate; the last checkpoint is whole")
+                report({"step": state.steps_done, "of": plan.schedule.steps, "size": stage.size, "loss": loss})
+                if world.is_main and time.monotonic() - saved > 60 * minutes:
+                    state.save(folder / CHECKPOINT_FILE)
                     saved = time.monotonic()
-    if world.leads:
-        run.save(folder / CHECKPOINT_FILE)
+    if world.is_main:
+        state.save(folder / CHECKPOINT_FILE)

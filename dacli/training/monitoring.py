@@ -1,4 +1,4 @@
-"""What people look at while a training goes on: its log, the curve of its loss, a sheet of samples."""
+"""Progress of a training as files: a log, the curve of the loss, a sheet of held-out samples."""
 
 import io
 import json
@@ -16,19 +16,19 @@ from dacli.io import files
 from dacli.training.losses import loss_by_region
 from dacli.training.recipes import Objective
 
-LOG, CURVE, SHEET = "log.jsonl", "loss.png", "samples.png"
-SHOWN_SAMPLES = 8  # samples on the sheet
-SMOOTHED = 25  # rows of the log that a point of the curve is the mean of
+LOG_FILE, CURVE_FILE, SHEET_FILE = "log.jsonl", "loss.png", "samples.png"
+SHEET_ROWS = 8  # largest number of samples on the sheet
+SMOOTHING_ROWS = 25  # rows of the log that each point of the smoothed curve averages
 
 LogRow = dict[str, Any]
 
 
 def resume_log(folder: Path, done: int) -> list[LogRow]:
-    """Return the rows of a folder's log up to the step that its training goes on from.
+    """Return the rows of the log of a folder up to step `done`, from which its training resumes.
 
-    The others leave the file too.
+    Later rows are removed from the file; a folder without a log gets an empty one.
     """
-    path = folder / LOG
+    path = folder / LOG_FILE
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     rows = [row for line in lines if (row := parse_log_line(line)) and row["step"] <= done]
     files.write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
@@ -36,7 +36,7 @@ def resume_log(folder: Path, done: int) -> list[LogRow]:
 
 
 def parse_log_line(line: str) -> LogRow | None:
-    """Return a row of the log; None for what a process that was killed left of one."""
+    """Return a row of the log; None for a line that is incomplete because the process was killed."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -45,8 +45,8 @@ def parse_log_line(line: str) -> LogRow | None:
 
 
 def append_log_row(folder: Path, row: LogRow) -> None:
-    """Add a row to the log; raises DacliError if it cannot be written."""
-    path = folder / LOG
+    """Append a row to the log; raise DacliError if it cannot be written."""
+    path = folder / LOG_FILE
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -56,51 +56,50 @@ def append_log_row(folder: Path, row: LogRow) -> None:
 
 @torch.no_grad()
 def validate_network(model: nn.Module, objective: Objective, samples: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
-    """Return the mean loss over held-out samples, pictures [N, 3, S, S] and inverse depth [N, 1, S, S].
+    """Return the mean loss over held-out samples, and the predictions [N, S, S].
 
-    Predictions [N, S, S].
-
-    A training's model is in the state that training needs; this takes the running average, which is not trained.
+    The samples are pictures [N, 3, S, S] and inverse depth [N, 1, S, S]. The model is set to evaluation mode and left
+    in it, so pass the running average rather than the model in training.
     """
     model.eval()
     device = next(model.parameters()).device
-    found = torch.cat([model(picture[None].to(device)).float().cpu() for picture in samples[0]])
-    return loss_by_region(objective.loss, found, objective.target(samples[1])).mean().item(), found
+    predictions = torch.cat([model(picture[None].to(device)).float().cpu() for picture in samples[0]])
+    return loss_by_region(objective.loss, predictions, objective.target(samples[1])).mean().item(), predictions
 
 
 def draw_loss_curve(rows: list[LogRow]) -> bytes:
-    """Return a PNG of the losses of a log by step: training, smoothed, and validation."""
+    """Return a PNG of the losses of a log by step: training (also smoothed) and validation."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
-    taught = [(row["step"], row["loss"]) for row in rows if "loss" in row]
-    if taught:
-        steps, losses = zip(*taught, strict=True)
+    training = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    if training:
+        steps, losses = zip(*training, strict=True)
         axes.plot(steps, losses, color="0.8", linewidth=0.8)
         axes.plot(steps, smooth_curve(losses), label="training")
-    held = [(row["step"], row["validation"]) for row in rows if "validation" in row]
-    if held:
-        axes.plot(*zip(*held, strict=True), "o-", label="validation, running average")
+    validation = [(row["step"], row["validation"]) for row in rows if "validation" in row]
+    if validation:
+        axes.plot(*zip(*validation, strict=True), "o-", label="validation, running average")
     axes.set(xlabel="step", ylabel="loss")
-    axes.legend() if taught or held else None
-    return training_figure_png(figure)
+    axes.legend() if training or validation else None
+    return encode_figure(figure)
 
 
 def smooth_curve(values: tuple[float, ...]) -> NDArray[np.float64]:
-    """Return the mean of each value and those before it, so many that it is steady."""
+    """Return the mean of each value and the values before it, SMOOTHING_ROWS in all."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - SMOOTHED)
+    starts = np.maximum(0, ends - SMOOTHING_ROWS)
     result: NDArray[np.float64] = (total[ends] - total[starts]) / (ends - starts)
     return result
 
 
-def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], found: Tensor) -> bytes:
-    """Return a PNG with a row for each of the first samples: picture, truth, prediction, each of its own range."""
-    count = min(SHOWN_SAMPLES, len(found))
+def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], predictions: Tensor) -> bytes:
+    """Return a PNG with a row for each of the first samples: picture, truth, prediction, each scaled to its range."""
+    count = min(SHEET_ROWS, len(predictions))
     figure = Figure(figsize=(6, 2 * count), layout="constrained")
     axes = figure.subplots(count, 3, squeeze=False)
     mean, std = (torch.tensor(v).float().view(3, 1, 1) for v in (MEAN, STD))
-    for row, picture, truth, depth in zip(axes, *samples, found, strict=False):
+    for row, picture, truth, depth in zip(axes, *samples, predictions, strict=False):
         row[0].imshow((picture * std + mean).clamp(0, 1).permute(1, 2, 0).numpy())
         row[1].imshow(objective.target(truth)[0].numpy(), cmap=objective_colormap(objective))
         row[2].imshow(depth.numpy(), cmap=objective_colormap(objective))
@@ -108,15 +107,16 @@ def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], foun
             each.set_axis_off()
     for place, title in zip(axes[0], ("picture", "truth", "prediction"), strict=True):
         place.set_title(title)
-    return training_figure_png(figure)
+    return encode_figure(figure)
 
 
 def objective_colormap(objective: Objective) -> str:
-    """Return the colormap in which near is red, whether it is large or small."""
+    """Return the name of the colormap in which near is red, for inverse depth or for metres."""
     return "Spectral_r" if objective.max_depth is None else "Spectral"
 
 
-def training_figure_png(figure: Figure) -> bytes:
+def encode_figure(figure: Figure) -> bytes:
+    """Return the PNG of a figure."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)
     return file.getvalue()

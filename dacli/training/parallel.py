@@ -1,4 +1,4 @@
-"""Several processes that train one network, as torchrun starts them: each on its part of every batch."""
+"""Data-parallel training: several processes, started by torchrun, train one network, each on its part of a batch."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,24 @@ from dacli.errors import DacliError
 
 @dataclass(frozen=True)
 class TrainingWorld:
-    """How many processes train together, which of them this is, and its device."""
+    """The processes that train together: their number (world size), the rank of this one, and its device."""
 
     device: str = "cpu"
     rank: int = 0
     count: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Return whether this is the process that writes and talks."""
+    def is_main(self) -> bool:
+        """Return whether this is the process that writes files and reports."""
         return self.rank == 0
 
 
 @contextmanager
 def join_world(device: str) -> Iterator[TrainingWorld]:
-    """Yield the world that torchrun's environment names, nccl on CUDA devices and else gloo; one process without it."""
+    """Yield the world that the environment of torchrun describes; without it, that of a single process.
+
+    The backend is NCCL on CUDA devices and otherwise Gloo.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield TrainingWorld(device)
@@ -44,8 +47,8 @@ def join_world(device: str) -> Iterator[TrainingWorld]:
         dist.destroy_process_group()
 
 
-def share_gradients(batch: int, world: TrainingWorld) -> None:
-    """Raise DacliError if the processes cannot have equal parts of a batch."""
+def check_batch_split(batch: int, world: TrainingWorld) -> None:
+    """Raise DacliError if a batch cannot be split into equal parts for the processes."""
     if batch % world.count:
         raise DacliError(
             f"a batch of {batch} has no equal parts for {world.count} processes", "give another --batch or number"
@@ -53,7 +56,7 @@ def share_gradients(batch: int, world: TrainingWorld) -> None:
 
 
 def average_over_world(tensors: Sequence[Tensor], world: TrainingWorld) -> None:
-    """Put the mean over all processes in place of each tensor, in one exchange."""
+    """Replace each tensor by its mean over all processes, in one all-reduce."""
     if world.count == 1 or not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -65,7 +68,7 @@ def average_over_world(tensors: Sequence[Tensor], world: TrainingWorld) -> None:
 
 
 class SumOverWorld(torch.autograd.Function):
-    """The sum over all processes, which gradients go back through."""
+    """The sum over all processes, with gradients."""
 
     @staticmethod
     def forward(_: Any, values: Tensor) -> Tensor:
@@ -81,10 +84,10 @@ class SumOverWorld(torch.autograd.Function):
 
 
 class SynchronizedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation by the statistics of all processes' parts; torch has it for GPUs only."""
+    """Batch normalisation by the statistics of the whole batch of all processes; that of torch needs GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [B, C, H, W] to the same; in training the running statistics move as in BatchNorm2d."""
+        """Return the normalised [B, C, H, W]; in training the running statistics are updated as by BatchNorm2d."""
         if not self.training:
             return super().forward(x)
         values = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -92,13 +95,13 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         mean = sum_over_world(values.sum((0, 2, 3))) / count
         centred = values - mean[:, None, None]
         variance = sum_over_world(centred.square().sum((0, 2, 3))) / count
-        self.note(mean.detach(), variance.detach() * (count / (count - 1)))
+        self.update_statistics(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = self.weight * (variance + self.eps).rsqrt()
         normed = centred * scale[:, None, None] + self.bias[:, None, None]
         return normed.to(x.dtype)
 
-    def note(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics [C]."""
+    def update_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Update the running mean and variance [C]."""
         share = self.momentum or 0.0
         for running, value in ((self.running_mean, mean), (self.running_var, variance)):
             if running is not None:
@@ -108,13 +111,13 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
 
 
 def sum_over_world(values: Tensor) -> Tensor:
-    """Return the sum over all processes, which gradients go back through."""
-    found: Tensor = SumOverWorld.apply(values)  # type: ignore[no-untyped-call]
-    return found
+    """Return the sum over all processes, with gradients."""
+    total: Tensor = SumOverWorld.apply(values)  # type: ignore[no-untyped-call]
+    return total
 
 
 def synchronize_batch_norms(model: nn.Module) -> None:
-    """Let every batch normalisation of the network take the statistics of all processes."""
+    """Replace every batch normalisation of the network by one that takes the statistics of all processes."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:

@@ -1,4 +1,4 @@
-"""The recipes, as rows: what a training minimises, and how fast it learns at which sizes."""
+"""The recipes: objectives, and schedules of learning rate, picture size and batch size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,55 +10,63 @@ from dacli.models.registry import METRIC_RANGES
 from dacli.training.data import TrainingStage
 from dacli.training.losses import LossFunction, pseudo_label_loss, relative_depth_loss, scale_invariant_log_loss
 
-ScheduleCycles = Sequence[tuple[float, Sequence[TrainingStage]]]
+ScheduleCycles = Sequence[tuple[float, Sequence[TrainingStage]]]  # peak learning rates and their stages
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The peak of the decoder's learning rate, which falls to a hundredth over the stages that follow it; again.
+    """Cycles of the learning rate: from each peak it falls to a hundredth over the stages of its cycle.
 
-    The encoder's rate is the decoder's times `encoder`.
+    The peaks are those of the decoder; the rate of the encoder is that of the decoder times `encoder_factor`.
     """
 
     cycles: ScheduleCycles
-    encoder: float = 1.0
+    encoder_factor: float = 1.0
 
     @property
     def steps(self) -> int:
-        """Return all steps of all stages."""
+        """Return the number of steps of all stages."""
         return sum(stage.steps for _, stages in self.cycles for stage in stages)
 
-    def changed(self, steps: int | None, batch: int | None, size: int | None, rate: float | None) -> "Schedule":
-        """Return the schedule with so many steps in all, each stage its share.
+    def with_changes(
+        self,
+        *,
+        steps: int | None = None,
+        batch: int | None = None,
+        size: int | None = None,
+        rate: float | None = None,
+    ) -> "Schedule":
+        """Return the schedule with other values; None keeps those of the recipe.
 
-        With another batch, size or peak rate.
+        `steps` is the number of all steps, which the stages share in proportion; `rate` is the peak of every cycle.
         """
-        total, cycles, started, given = self.steps, [], 0, 0
+        total, cycles, before, assigned = self.steps, [], 0, 0
         for peak, stages in self.cycles:
             row = []
             for stage in stages:
-                started += stage.steps
-                length = round(started * (steps or total) / total) - given
-                given += length
+                before += stage.steps
+                length = round(before * (steps or total) / total) - assigned
+                assigned += length
                 row.append(resize_stage(replace(stage, steps=length, batch=batch or stage.batch), size))
             cycles.append((rate or peak, tuple(row)))
-        return Schedule(tuple(cycles), self.encoder)
+        return Schedule(tuple(cycles), self.encoder_factor)
 
     def settings(self) -> dict[str, str]:
-        """Return all numbers of the schedule, by what they are."""
+        """Return all numbers of the schedule by name, as checkpoints and weights record them."""
         stages = [stage for _, stages in self.cycles for stage in stages]
         columns = {name: " ".join(str(vars(stage)[name]) for stage in stages) for name in vars(stages[0])}
         return columns | {
             "rates": " ".join(f"{peak:g}" for peak, _ in self.cycles),
-            "encoder rate": f"{self.encoder:g}",
+            "encoder rate": f"{self.encoder_factor:g}",
         }
 
-    def plain(self) -> list[list[object]]:
-        """Return the cycles as JSON takes them."""
+    def as_lists(self) -> list[list[object]]:
+        """Return the cycles as lists and dictionaries, for JSON."""
         return [[peak, [vars(stage) for stage in stages]] for peak, stages in self.cycles]
 
 
 def resize_stage(stage: TrainingStage, size: int | None) -> TrainingStage:
+    """Return the stage with pictures of that short side on canvases resized in proportion; None changes nothing."""
     return replace(stage, size=size, canvas=stage.canvas * size // stage.size) if size else stage
 
 
@@ -101,24 +109,24 @@ SCHEDULES = {
         )
     ),
     ("vit", "pretrained"): Schedule(
-        ((5e-5, (TrainingStage(steps=160_000, size=518, batch=64, fresh=4, canvas=777),)),), encoder=0.1
+        ((5e-5, (TrainingStage(steps=160_000, size=518, batch=64, fresh=4, canvas=777),)),), encoder_factor=0.1
     ),
-}  # the last row is what Depth Anything V2 was taught by: 160,000 steps of 64 at 518 px, rates 5e-6 and 5e-5
+}  # the last row is the schedule of Depth Anything V2: 160,000 steps of 64 pictures at 518 px, rates 5e-6 and 5e-5
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a training minimises on maps [B, H, W]; `aligned`: features stay near those of the encoder it began with."""
+    """The loss that a training minimises on maps [B, H, W], of relative inverse depth or of metres up to `max_depth`.
+
+    With `align_features`, the features stay close to those of the pretrained encoder.
+    """
 
     loss: LossFunction
-    aligned: bool = False
+    align_features: bool = False
     max_depth: float | None = None
 
     def target(self, truth: Tensor) -> Tensor:
-        """Return what the prediction is compared with, of inverse depth.
-
-        Itself, or metres up to the largest there are.
-        """
+        """Return what a prediction is compared with, from inverse depth: itself, or metres; NaN beyond `max_depth`."""
         if self.max_depth is None:
             return truth
         depth = truth.reciprocal()
@@ -126,9 +134,9 @@ class Objective:
 
 
 TEACHER = Objective(relative_depth_loss)
-STUDENT = Objective(pseudo_label_loss, aligned=True)
+STUDENT = Objective(pseudo_label_loss, align_features=True)
 
 
 def metric_objective(model: str) -> Objective:
-    """Return metres up to the model's largest depth."""
+    """Return the objective of a model in metres, `indoor` or `outdoor`, up to its largest depth."""
     return Objective(scale_invariant_log_loss, max_depth=METRIC_RANGES[model])

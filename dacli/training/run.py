@@ -1,4 +1,4 @@
-"""One training, from its options to a file of weights, or on from where it was broken off."""
+"""One training, from its options to a file of weights; an interrupted one resumes from its checkpoint."""
 
 import json
 import time
@@ -23,22 +23,26 @@ from dacli.training.loop import (
     FeatureAlignment,
     TrainingPlan,
     TrainingState,
-    start_training,
+    create_training_state,
     train_network,
 )
-from dacli.training.parallel import TrainingWorld, share_gradients, synchronize_batch_norms
+from dacli.training.parallel import TrainingWorld, check_batch_split, synchronize_batch_norms
 from dacli.training.recipes import SCHEDULES, Objective, Schedule
 
 LOG_EVERY = 10  # steps between two rows of the log
-VALIDATE_EVERY = 500  # steps between two looks at the held-out samples
+VALIDATE_EVERY = 500  # steps between two validations
 TRAINING_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
-StepReport = Callable[[dict[str, Any]], None]
+StepReport = Callable[[dict[str, Any]], None]  # takes a row of the log: step, of, size, loss, rate
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What the options say about a training; None: as its recipe has it."""
+    """The options of a training; None stands for the value of the recipe.
+
+    `init` is a file of weights to start from, `rate` the peak of the learning rate, `workers` the number of processes
+    that make batches, `minutes` the time between two checkpoints.
+    """
 
     folder: Path
     encoder: str | None = None
@@ -53,14 +57,14 @@ class TrainingOptions:
     minutes: float = 5
 
     def schedule(self, encoder: str) -> Schedule:
-        """Return the row of the recipes for this start, with the changes that were asked for."""
+        """Return the schedule of the recipe for this encoder, with the values of the options."""
         family = "tiny" if encoder == "tiny" else "vit"
-        row = SCHEDULES[family, "pretrained" if self.init else "scratch"]
-        return row.changed(self.steps, self.batch, self.size, self.rate)
+        schedule = SCHEDULES[family, "pretrained" if self.init else "scratch"]
+        return schedule.with_changes(steps=self.steps, batch=self.batch, size=self.size, rate=self.rate)
 
 
 def run_training(
-    wanted: TrainingOptions,
+    options: TrainingOptions,
     command: str,
     objective: Objective,
     source: TrainingSource,
@@ -70,58 +74,81 @@ def run_training(
     *,
     strong: bool = False,
 ) -> Path:
-    """Train, or go on where the folder's checkpoint left off; the file of weights, which is the running average.
+    """Train, or resume from the checkpoint in the folder; return the file of weights, those of the running average.
 
-    `data` identifies these pictures; `report` gets a row for every step. Raises DacliError if the folder cannot
-    be written, its checkpoint is another training's, or the data is faulty.
+    `data` identifies the pictures; `report` gets a row for every step. Raises DacliError if the folder cannot be
+    written, if its checkpoint belongs to another training, or if the data is faulty.
     """
-    network, encoder = initial_network(wanted, objective)
-    schedule, dtype = wanted.schedule(encoder), training_dtype(wanted.precision, world.device)
-    for _, stages in schedule.cycles:
-        for stage in stages:
-            share_gradients(stage.batch, world)
-    course = TrainingPlan(schedule, objective, source, wanted.seed, network.spec.multiple, strong, dtype)
+    network, encoder = initial_network(options, objective)
+    schedule, dtype = options.schedule(encoder), training_dtype(options.precision, world.device)
+    for stage in (stage for _, stages in schedule.cycles for stage in stages):
+        check_batch_split(stage.batch, world)
+    plan = TrainingPlan(
+        schedule=schedule,
+        objective=objective,
+        source=source,
+        seed=options.seed,
+        patch=network.spec.multiple,
+        strong=strong,
+        dtype=dtype,
+    )
     settings = {
         "command": command,
         "encoder": encoder,
-        "init": describe_data(wanted.init),
-        "seed": str(wanted.seed),
+        "init": describe_init_file(options.init),
+        "seed": str(options.seed),
         "data": data,
         "strong": str(strong),
         "precision": str(dtype).removeprefix("torch."),
     }
-    made = settings | schedule.settings()
-    run, alignment = resume_training(network.to(world.device), course, made, world, aligned=wanted.init is not None)
-    if (wanted.folder / CHECKPOINT_FILE).exists():
-        run.load(wanted.folder / CHECKPOINT_FILE)
-    look = TrainingMonitor(run, course, wanted.folder, report) if world.leads else report
-    train_network(run, course, wanted.folder, world, wanted.workers, wanted.minutes, look, alignment)
-    path = wanted.folder / f"{encoder}.safetensors"
-    if world.leads:
-        depth = {} if objective.max_depth is None else {"max_depth": str(objective.max_depth)}
-        about = {"dacli": __version__, **depth, **settings, "cycles": json.dumps(schedule.plain())}
-        files.write_file(path, tiny.encode_weights(run.average.cpu(), about))
+    state, alignment = prepare_training(
+        network.to(world.device), plan, settings | schedule.settings(), world, pretrained=options.init is not None
+    )
+    if (options.folder / CHECKPOINT_FILE).exists():
+        state.load(options.folder / CHECKPOINT_FILE)
+    train_network(
+        state,
+        plan,
+        options.folder,
+        world,
+        workers=options.workers,
+        minutes=options.minutes,
+        report=TrainingMonitor(state, plan, options.folder, report) if world.is_main else report,
+        alignment=alignment,
+    )
+    path = options.folder / f"{encoder}.safetensors"
+    if world.is_main:
+        write_average(path, state, plan, settings)
     return path
 
 
-def initial_network(wanted: TrainingOptions, objective: Objective) -> tuple[DepthModel, str]:
-    """Return the network to train, and the name of its encoder."""
-    torch.manual_seed(wanted.seed)
-    if wanted.encoder not in (None, *registry.model_names()):
-        registry.choose_model(wanted.encoder, "v2", None)
-    if wanted.init is not None:
-        network = network_from_file(wanted.init, wanted.encoder, objective.max_depth)
+def write_average(path: Path, state: TrainingState, plan: TrainingPlan, settings: dict[str, str]) -> None:
+    """Write the weights of the running average, with the settings and the schedule as metadata."""
+    max_depth = plan.objective.max_depth
+    depth = {} if max_depth is None else {"max_depth": str(max_depth)}
+    metadata = {"dacli": __version__, **depth, **settings, "cycles": json.dumps(plan.schedule.as_lists())}
+    files.write_file(path, tiny.encode_weights(state.average.module.cpu(), metadata))
+
+
+def initial_network(options: TrainingOptions, objective: Objective) -> tuple[DepthModel, str]:
+    """Return the network to train and the name of its encoder; raise UsageError if there is no such encoder."""
+    torch.manual_seed(options.seed)
+    if options.encoder not in (None, *registry.model_names()):
+        registry.choose_model(options.encoder, "v2", None)
+    if options.init is not None:
+        network = network_from_file(options.init, options.encoder, objective.max_depth)
     else:
-        network = untrained_network(wanted.encoder or "tiny", objective.max_depth)
+        network = untrained_network(options.encoder or "tiny", objective.max_depth)
     return network, network.spec.name
 
 
-def describe_data(path: Path | None) -> str:
+def describe_init_file(path: Path | None) -> str:
+    """Return the name and size of a file of weights, as checkpoints record it."""
     return "nothing" if path is None else f"{path.name} ({path.stat().st_size} bytes)"
 
 
 def training_dtype(precision: str, place: str) -> torch.dtype:
-    """Return the type of the products: bfloat16 where the device has it, the rest is float32 anyway."""
+    """Return the type of matrix products: bfloat16 if the device is fast at it; everything else is float32."""
     if precision not in ("auto", *TRAINING_PRECISIONS):
         raise UsageError(f"cannot train in precision {precision!r}", f"choose auto, {' or '.join(TRAINING_PRECISIONS)}")
     if precision != "auto":
@@ -130,43 +157,45 @@ def training_dtype(precision: str, place: str) -> torch.dtype:
     return TRAINING_PRECISIONS["bf16" if fast and place != "mps" else "fp32"]
 
 
-def resume_training(
-    network: DepthModel, course: TrainingPlan, settings: dict[str, str], world: TrainingWorld, *, aligned: bool
+def prepare_training(
+    network: DepthModel, plan: TrainingPlan, settings: dict[str, str], world: TrainingWorld, *, pretrained: bool
 ) -> tuple[TrainingState, FeatureAlignment | None]:
-    """Return the run at its first step, and what its features are aligned with, if they are."""
+    """Return the state at step 0, and the alignment of features if the objective has one for pretrained networks."""
     if world.count > 1:
         synchronize_batch_norms(network)
-    run = start_training(network, course.schedule.encoder, settings)
-    return run, FeatureAlignment(network) if course.objective.aligned and aligned else None
+    state = create_training_state(network, plan.schedule.encoder_factor, settings)
+    return state, FeatureAlignment(network) if plan.objective.align_features and pretrained else None
 
 
 class TrainingMonitor:
-    """Writes down how a run goes, and looks at its held-out samples now and then."""
+    """Logs the steps of a training and validates its running average from time to time."""
 
-    def __init__(self, run: TrainingState, course: TrainingPlan, folder: Path, report: StepReport) -> None:
-        self.run, self.course, self.folder, self.report = run, course, folder, report
-        self.rows = monitoring.resume_log(folder, run.done)
-        self.samples = validation_samples(course.lesson(course.schedule.cycles[-1][1][-1]))
-        self.started, self.first = time.monotonic(), run.done
+    def __init__(self, state: TrainingState, plan: TrainingPlan, folder: Path, report: StepReport) -> None:
+        self.state, self.plan, self.folder, self.report = state, plan, folder, report
+        self.rows = monitoring.resume_log(folder, state.steps_done)
+        self.samples = validation_samples(plan.batch_settings(plan.schedule.cycles[-1][1][-1]))
+        self.started, self.first = time.monotonic(), state.steps_done
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Take a step's row: tell it with the rate, and write every tenth down."""
+        """Report the row of a step with the steps per second; log every tenth row and validate after every 500th."""
         rate = (row["step"] - self.first) / max(1e-9, time.monotonic() - self.started)
         self.report({**row, "rate": rate})
         last = row["step"] == row["of"]
         if row["step"] % LOG_EVERY == 0 or last:
-            self.add({**row, "rate": round(rate, 4), "time": round(time.time(), 1)})
+            self.log({**row, "rate": round(rate, 4), "time": round(time.time(), 1)})
         if row["step"] % VALIDATE_EVERY == 0 or last:
-            self.look(row["step"])
+            self.validate(row["step"])
 
-    def look(self, step: int) -> None:
-        """Measure and draw the held-out samples and the curve."""
-        objective = self.course.objective
-        loss, found = monitoring.validate_network(self.run.average, objective, self.samples)
-        self.add({"step": step, "validation": loss})
-        files.write_file(self.folder / monitoring.CURVE, monitoring.draw_loss_curve(self.rows))
-        files.write_file(self.folder / monitoring.SHEET, monitoring.draw_sample_sheet(objective, self.samples, found))
+    def validate(self, step: int) -> None:
+        """Log the loss of the held-out samples; draw them and the curve of the loss."""
+        objective = self.plan.objective
+        loss, predictions = monitoring.validate_network(self.state.average.module, objective, self.samples)
+        self.log({"step": step, "validation": loss})
+        files.write_file(self.folder / monitoring.CURVE_FILE, monitoring.draw_loss_curve(self.rows))
+        sheet = monitoring.draw_sample_sheet(objective, self.samples, predictions)
+        files.write_file(self.folder / monitoring.SHEET_FILE, sheet)
 
-    def add(self, row: dict[str, Any]) -> None:
+    def log(self, row: dict[str, Any]) -> None:
+        """Append a row to the log."""
         monitoring.append_log_row(self.folder, row)
         self.rows.append(row)

@@ -392,7 +392,7 @@ def test_a_clip_is_a_folder_of_frames(dacli: Run, home: Path) -> None:
         ([1, "s", "--clip", "zoom"], 2, "there is no motion 'zoom'"),
         ([1, "s", "--clip", "pan", "--fps", 0], 2, "--fps 0 is not a rate"),
         ([1, "file"], 1, "cannot write file/scene_000000.png"),
-        ([1, "other"], 1, "other/scene_000000.json is there, made otherwise"),
+        ([1, "other"], 1, "other/scene_000000.json was made with other settings"),
     ],
 )
 def test_what_scenes_cannot_do_is_one_line(

@@ -1,3 +1,5 @@
+"""Scenes written as files: pictures, depth, camera; read with OpenCV, Pillow and NumPy."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -6,64 +8,62 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import datasets
-from dacli.io import depth_files, images, png, records
+from dacli.io import png, records
 from dacli.scenes import export, layouts, moving
-from dacli.scenes.export import SceneOrder, write_scene
+from dacli.scenes.export import SceneRequest, write_scene
 
-STILL = SceneOrder(3, (48, 64), ("npy", "png16"))
-CLIP = SceneOrder(3, (48, 64), ("npy",), "truck", 4, 2.0)
-
-
-def made(folder: Path, order: SceneOrder, index: int = 0, *, overwrite: bool = False) -> list[Path]:
-    return list(write_scene(folder, order, index, overwrite=overwrite))
+STILL = SceneRequest(3, (48, 64), ("npy", "png16"))
+CLIP = SceneRequest(3, (48, 64), ("npy",), "truck", 4, 2.0)
 
 
-def told(picture: Path) -> dict[str, Any]:
+def write(folder: Path, scene_request: SceneRequest, index: int = 0, *, overwrite: bool = False) -> list[Path]:
+    return list(write_scene(folder, scene_request, index, overwrite=overwrite))
+
+
+def description(picture: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(picture.with_suffix(".json").read_text())
     return found
 
 
-def truth(picture: Path) -> NDArray[np.float64]:
+def exact_depth(picture: Path) -> NDArray[np.float64]:
     return np.asarray(np.load(picture.with_name(f"{picture.stem}_depth.npy")), np.float64)
 
 
 # --- stills ---
 
 
-def test_a_scene_becomes_a_picture_its_depth_and_its_description(tmp_path: Path) -> None:
-    (picture,) = made(tmp_path / "new", STILL, 7)
+def test_a_scene_is_a_picture_its_depth_and_its_description(tmp_path: Path) -> None:
+    (picture,) = write(tmp_path / "new", STILL, 7)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         *("scene_000007.json", "scene_000007.png", "scene_000007_depth.npy", "scene_000007_depth16.png")
     ]
-    drawn = layouts.render_layouts([layouts.make_scene(3, 7)], 48, 64)
-    np.testing.assert_array_equal(images.read_image(picture), drawn.rgb[0].permute(1, 2, 0).numpy())
-    np.testing.assert_array_equal(truth(picture), drawn.depth[0].numpy())
+    rendering = layouts.render_layouts([layouts.make_scene(3, 7)], 48, 64)
+    np.testing.assert_array_equal(Image.open(picture), rendering.rgb[0].permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(exact_depth(picture), rendering.depth[0].numpy())
 
 
-def test_both_kinds_of_depth_say_the_same_in_metres_and_where_the_sky_is(tmp_path: Path) -> None:
+def test_both_kinds_of_depth_agree_in_metres_and_in_the_sky(tmp_path: Path) -> None:
     skies = 0
     for index in range(4):
-        (picture,) = made(tmp_path, SceneOrder(1, (48, 64), ("npy", "png16")), index)
-        exact = truth(picture)
-        with np.errstate(divide="ignore"):
-            coarse = 1 / depth_files.read_depth_file(picture.with_name(f"{picture.stem}_depth16.png")).astype(
-                np.float64
-            )
-        seen = np.isfinite(exact)
-        step = next(step for step in (0.001, 0.01, 0.1, 1) if exact[seen].max() < 65534 * step)
-        np.testing.assert_array_equal(np.isinf(coarse), ~seen)
-        np.testing.assert_allclose(coarse[seen], exact[seen], atol=0.501 * step)
-        skies += not seen.all()
+        (picture,) = write(tmp_path, SceneRequest(1, (48, 64), ("npy", "png16")), index)
+        exact = exact_depth(picture)
+        values = np.asarray(Image.open(picture.with_name(f"{picture.stem}_depth16.png")))
+        known = np.isfinite(exact)
+        step = next(step for step in (0.001, 0.01, 0.1, 1) if exact[known].max() < 65534 * step)
+        np.testing.assert_array_equal(values == 65535, ~known)
+        np.testing.assert_allclose(values[known] * step, exact[known], atol=0.501 * step)
+        skies += not known.all()
     assert skies > 1
 
 
 @pytest.mark.parametrize(
     ("farthest", "step"), [(65.5, 0.001), (65.54, 0.01), (655.0, 0.01), (700.0, 0.1), (7000.0, 1.0), (90000.0, 1.0)]
 )
-def test_16_bits_take_the_finest_step_that_reaches(tmp_path: Path, farthest: float, step: float) -> None:
+def test_16_bits_use_the_finest_step_that_holds_the_depth(tmp_path: Path, farthest: float, step: float) -> None:
     depth = np.array([[1e-9, 0.5, farthest, np.inf]], np.float32)
     path = tmp_path / "a_depth16.png"
     path.write_bytes(export.encode_depth16(depth, "a.png"))
@@ -75,19 +75,21 @@ def test_16_bits_take_the_finest_step_that_reaches(tmp_path: Path, farthest: flo
     assert (record.unit == "millimetres") == (step == 0.001)
 
 
-def test_all_sky_has_a_picture_of_it() -> None:
-    assert export.encode_depth16(np.full((2, 3), np.inf, np.float32), "a.png").startswith(png.PNG_SIGNATURE)
+def test_a_picture_of_sky_alone_is_all_65535() -> None:
+    data = export.encode_depth16(np.full((2, 3), np.inf, np.float32), "a.png")
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert np.asarray(values).tolist() == [[65535] * 3] * 2
 
 
-def test_pictures_of_a_scene_are_no_inputs_of_a_folders_run_twice(tmp_path: Path) -> None:
+def test_a_folder_run_takes_the_pictures_of_scenes_and_not_their_depth(tmp_path: Path) -> None:
     from dacli.batch import inputs
 
-    made(tmp_path, STILL, 1)
+    write(tmp_path, STILL, 1)
     assert [path.name for path in inputs.find_pictures(tmp_path)] == ["scene_000001.png"]
 
 
-def test_the_pairs_of_the_folder_are_found_again(tmp_path: Path) -> None:
-    made(tmp_path, STILL, 0), made(tmp_path, SceneOrder(3, (48, 64), ("png16",)), 1), made(tmp_path, CLIP, 2)
+def test_evaluation_finds_the_pairs_of_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, STILL, 0), write(tmp_path, SceneRequest(3, (48, 64), ("png16",)), 1), write(tmp_path, CLIP, 2)
     pairs = datasets.find_pairs(tmp_path)
     assert [pair.picture.relative_to(tmp_path).as_posix() for pair in pairs] == [
         *("scene_000000.png", "scene_000001.png"),
@@ -102,112 +104,115 @@ def test_the_pairs_of_the_folder_are_found_again(tmp_path: Path) -> None:
 
 
 def test_intrinsics_and_pose_are_those_of_the_rendering(tmp_path: Path) -> None:
-    (picture,) = made(tmp_path, STILL, 4)
-    said, layout = told(picture), layouts.make_scene(3, 4)
-    matrix, pose = np.array(said["intrinsics"]), np.array(said["camera_to_world"])
+    (picture,) = write(tmp_path, STILL, 4)
+    content, layout = description(picture), layouts.make_scene(3, 4)
+    matrix, pose = np.array(content["intrinsics"]), np.array(content["camera_to_world"])
     assert matrix[0, 0] == matrix[1, 1] == pytest.approx(48 / 2 / np.tan(layout.field_of_view / 2))
     assert matrix[:2, 2].tolist() == [31.5, 23.5]
-    assert (said["picture"], said["size"], said["seconds"]) == ("scene_000004.png", [48, 64], 0)
+    assert (content["picture"], content["size"], content["seconds"]) == ("scene_000004.png", [48, 64], 0)
     assert np.linalg.det(pose[:3, :3]) == pytest.approx(1)
     np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(pose[:3, 3], layout.position * [1, -1, 1])
 
 
-def test_points_of_one_frame_lie_in_the_next_where_the_description_says(tmp_path: Path) -> None:
-    """Unprojected with one frame's camera and projected with the other's they have the depth that stands there."""
-    first, *_, last = made(tmp_path, SceneOrder(3, (96, 128), ("npy",), "truck", 4, 2.0), 1)
-    one, other = told(first), told(last)
-    depth, there = truth(first), truth(last)
+def test_points_of_one_frame_project_into_another_as_its_camera_says(tmp_path: Path) -> None:
+    """Unprojected with the camera of one frame and projected with the other, they have the depth found there."""
+    first, *_, last = write(tmp_path, SceneRequest(3, (96, 128), ("npy",), "truck", 4, 2.0), 1)
+    one, other = description(first), description(last)
+    depth, there = exact_depth(first), exact_depth(last)
     y, x = np.nonzero(np.isfinite(depth))
     rays = np.linalg.inv(one["intrinsics"]) @ np.stack([x, y, np.ones_like(x)])
     world = np.array(one["camera_to_world"]) @ np.concatenate([rays * depth[y, x], np.ones((1, len(x)))])
-    seen = (np.linalg.inv(other["camera_to_world"]) @ world)[:3]
-    u, v, _ = np.rint(np.array(other["intrinsics"]) @ seen / seen[2]).astype(int)
-    inside = (seen[2] > 0) & (u >= 0) & (u < 128) & (v >= 0) & (v < 96)
-    expected, found = seen[2][inside], there[v[inside], u[inside]]
+    local = (np.linalg.inv(other["camera_to_world"]) @ world)[:3]
+    u, v, _ = np.rint(np.array(other["intrinsics"]) @ local / local[2]).astype(int)
+    inside = (local[2] > 0) & (u >= 0) & (u < 128) & (v >= 0) & (v < 96)
+    expected, found = local[2][inside], there[v[inside], u[inside]]
     assert inside.mean() > 0.5
     assert (np.abs(found / expected - 1) < 0.03).mean() > 0.85
     assert np.abs(np.array(one["camera_to_world"]) - other["camera_to_world"]).max() > 0.05
 
 
-def test_frames_know_their_time_and_are_those_of_the_clip(tmp_path: Path) -> None:
-    frames = made(tmp_path, CLIP, 5)
+def test_frames_have_their_time_and_are_those_of_the_clip(tmp_path: Path) -> None:
+    frames = write(tmp_path, CLIP, 5)
     assert [path.relative_to(tmp_path).as_posix() for path in frames] == [
         f"scene_000005/frame_{number:06}.png" for number in range(4)
     ]
-    assert [told(frame)["seconds"] for frame in frames] == [0, 0.5, 1, 1.5]
-    drawn = moving.render_clip([layouts.make_scene(3, 5)], moving.MOTIONS["truck"], 4, (48, 64), fps=2.0, seed=5)
-    for path, frame in zip(frames, drawn, strict=True):
-        np.testing.assert_array_equal(truth(path), frame.depth)
+    assert [description(frame)["seconds"] for frame in frames] == [0, 0.5, 1, 1.5]
+    rendered = moving.render_clip([layouts.make_scene(3, 5)], moving.MOTIONS["truck"], 4, (48, 64), fps=2.0, seed=5)
+    for path, frame in zip(frames, rendered, strict=True):
+        np.testing.assert_array_equal(exact_depth(path), frame.depth)
 
 
-# --- again ---
+# --- a second run ---
 
 
-def stamps(folder: Path) -> dict[str, int]:
+def modification_times(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("order", [STILL, CLIP])
-def test_what_is_there_is_not_made_again(tmp_path: Path, order: SceneOrder, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = made(tmp_path, order)
-    before = stamps(tmp_path)
+@pytest.mark.parametrize("scene_request", [STILL, CLIP])
+def test_complete_scenes_are_not_rendered_again(
+    tmp_path: Path, scene_request: SceneRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write(tmp_path, scene_request)
+    before = modification_times(tmp_path)
     monkeypatch.setattr(export, "render_frames", None)
-    assert made(tmp_path, order) == first
-    assert stamps(tmp_path) == before
+    assert write(tmp_path, scene_request) == first
+    assert modification_times(tmp_path) == before
 
 
-@pytest.mark.parametrize("order", [STILL, CLIP])
+@pytest.mark.parametrize("scene_request", [STILL, CLIP])
 @pytest.mark.parametrize("suffix", [".png", "_depth.npy", ".json"])
-def test_what_was_broken_off_is_made_whole(tmp_path: Path, order: SceneOrder, suffix: str) -> None:
-    *_, last = made(tmp_path, order)
+def test_missing_files_are_written_again(tmp_path: Path, scene_request: SceneRequest, suffix: str) -> None:
+    *_, last = write(tmp_path, scene_request)
     lost = last.with_name(last.stem + suffix)
     data = lost.read_bytes()
     lost.unlink()
-    made(tmp_path, order)
+    write(tmp_path, scene_request)
     assert lost.read_bytes() == data
 
 
 @pytest.mark.parametrize(
-    "other", [SceneOrder(4, (48, 64), ("npy",)), SceneOrder(3, (32, 64), ("npy",)), SceneOrder(3, (64, 48), ("npy",))]
+    "other",
+    [SceneRequest(4, (48, 64), ("npy",)), SceneRequest(3, (32, 64), ("npy",)), SceneRequest(3, (64, 48), ("npy",))],
 )
-def test_files_of_another_order_are_not_replaced_unless_asked(tmp_path: Path, other: SceneOrder) -> None:
-    made(tmp_path, STILL)
-    before = stamps(tmp_path)
-    with pytest.raises(DacliError, match=r"scene_000000\.json is there, made otherwise"):
-        made(tmp_path, other)
-    assert stamps(tmp_path) == before
-    (picture,) = made(tmp_path, other, overwrite=True)
-    assert truth(picture).shape == other.size
+def test_files_of_other_settings_are_only_replaced_with_overwrite(tmp_path: Path, other: SceneRequest) -> None:
+    write(tmp_path, STILL)
+    before = modification_times(tmp_path)
+    with pytest.raises(DacliError, match=r"scene_000000\.json was made with other settings"):
+        write(tmp_path, other)
+    assert modification_times(tmp_path) == before
+    (picture,) = write(tmp_path, other, overwrite=True)
+    assert exact_depth(picture).shape == other.size
 
 
-def test_a_clip_of_another_length_is_another_order(tmp_path: Path) -> None:
-    made(tmp_path, CLIP)
-    with pytest.raises(DacliError, match="made otherwise"):
-        made(tmp_path, SceneOrder(3, (48, 64), ("npy",), "truck", 5, 2.0))
-    with pytest.raises(DacliError, match="made otherwise"):
-        made(tmp_path, SceneOrder(3, (48, 64), ("npy",), "pan", 4, 2.0))
+def test_a_clip_of_another_length_or_motion_has_other_settings(tmp_path: Path) -> None:
+    write(tmp_path, CLIP)
+    with pytest.raises(DacliError, match="made with other settings"):
+        write(tmp_path, SceneRequest(3, (48, 64), ("npy",), "truck", 5, 2.0))
+    with pytest.raises(DacliError, match="made with other settings"):
+        write(tmp_path, SceneRequest(3, (48, 64), ("npy",), "pan", 4, 2.0))
 
 
-def test_a_description_that_is_none_is_not_replaced(tmp_path: Path) -> None:
+def test_a_damaged_description_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "scene_000000.json").write_text("mine")
-    with pytest.raises(DacliError, match="made otherwise"):
-        made(tmp_path, STILL)
+    with pytest.raises(DacliError, match="made with other settings"):
+        write(tmp_path, STILL)
 
 
 @pytest.mark.parametrize(
-    ("order", "why"),
+    ("scene_request", "why"),
     [
-        (SceneOrder(1, (15, 64), ("npy",)), "64 × 15 pixels cannot be rendered"),
-        (SceneOrder(1, (64, 5000), ("npy",)), "5000 × 64 pixels"),
-        (SceneOrder(1, (64, 64), ("npy", "exr")), "cannot save 'exr'"),
-        (SceneOrder(1, (64, 64), ()), "names no kind"),
-        (SceneOrder(1, (64, 64), ("npy",), "fly"), "no motion 'fly': choose one of still, pan"),
-        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, 0.0), "--fps 0 is not a rate"),
-        (SceneOrder(1, (64, 64), ("npy",), "pan", 3, float("nan")), "--fps nan is not a rate"),
+        (SceneRequest(1, (15, 64), ("npy",)), "64 × 15 pixels cannot be rendered"),
+        (SceneRequest(1, (64, 5000), ("npy",)), "5000 × 64 pixels"),
+        (SceneRequest(1, (64, 64), ("npy", "exr")), "cannot save 'exr'"),
+        (SceneRequest(1, (64, 64), ()), "names no kind"),
+        (SceneRequest(1, (64, 64), ("npy",), "fly"), "no motion 'fly': choose one of still, pan"),
+        (SceneRequest(1, (64, 64), ("npy",), "pan", 3, 0.0), "--fps 0 is not a rate"),
+        (SceneRequest(1, (64, 64), ("npy",), "pan", 3, float("nan")), "--fps nan is not a rate"),
     ],
 )
-def test_what_cannot_be_rendered_is_told_first(order: SceneOrder, why: str) -> None:
+def test_requests_that_cannot_be_rendered_are_rejected(scene_request: SceneRequest, why: str) -> None:
     with pytest.raises(UsageError) as error:
-        export.check_scene_order(order)
+        export.check_scene_request(scene_request)
     assert why in str(error.value)

@@ -1,3 +1,5 @@
+"""Random scenes: reproducible, of the right share of kinds, and exact at any picture size."""
+
 from collections import Counter
 from collections.abc import Callable
 
@@ -6,7 +8,7 @@ import pytest
 import torch
 
 from dacli.scenes import layouts
-from dacli.scenes.furniture import FURNITURE, OUTDOORS, SMALL, ObjectMaker
+from dacli.scenes.furniture import FURNITURE, OUTDOOR_OBJECTS, SMALL_OBJECTS
 from dacli.scenes.layouts import (
     Layout,
     make_close_up,
@@ -15,16 +17,17 @@ from dacli.scenes.layouts import (
     make_scene,
     make_street,
     make_view_from_above,
-    random_camera,
     render_layouts,
 )
+from dacli.scenes.objects import ObjectMaker
 from dacli.scenes.parts import Parts, rotation_about_y, upwards
 from dacli.scenes.raycast import ROOM
+from dacli.scenes.sampling import random_camera
 
-KINDS = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
+MAKERS = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
 
 
-def test_the_same_numbers_give_the_same_picture() -> None:
+def test_the_same_seed_and_index_give_the_same_picture() -> None:
     first, again = (render_layouts([make_scene(7, index) for index in range(3)], 64, 64) for _ in range(2))
     assert torch.equal(first.rgb, again.rgb)
     assert torch.equal(first.depth, again.depth)
@@ -32,7 +35,7 @@ def test_the_same_numbers_give_the_same_picture() -> None:
         assert not torch.equal(render_layouts([other], 64, 64).rgb[0], first.rgb[0])
 
 
-def test_pictures_have_contrast_and_depth_is_a_number() -> None:
+def test_pictures_have_contrast_and_depth_is_positive() -> None:
     found = render_layouts([make_scene(21, index) for index in range(12)], 64, 64)
     assert found.rgb.shape == (12, 3, 64, 64)
     assert found.rgb.dtype == torch.uint8
@@ -47,21 +50,21 @@ def test_pictures_have_contrast_and_depth_is_a_number() -> None:
     assert (nearest > 1.2 * farthest).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_scene_renders(kind: Callable[[np.random.Generator], Layout]) -> None:
-    layouts = [kind(np.random.default_rng(seed)) for seed in range(5)]
+@pytest.mark.parametrize("make", MAKERS)
+def test_every_kind_of_scene_renders(make: Callable[[np.random.Generator], Layout]) -> None:
+    layouts = [make(np.random.default_rng(seed)) for seed in range(5)]
     found = render_layouts(layouts, 64, 64)
     assert not found.depth.isnan().any()
     assert found.depth.min() > 0.02
     assert (found.rgb.float().std((1, 2, 3)) > 3).all()
     rooms = [(layout.solids["kind"] == ROOM).sum() for layout in layouts]
-    assert rooms == [int(kind is make_room)] * 5
-    assert kind is not make_room or found.depth.isfinite().all()
+    assert rooms == [int(make is make_room)] * 5
+    assert make is not make_room or found.depth.isfinite().all()
 
 
-def test_all_kinds_of_scenes_occur_at_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in KINDS:
-        monkeypatch.setattr(layouts, kind.__name__, lambda _rng, name=kind.__name__: name)
+def test_kinds_of_scenes_occur_in_their_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
+    for make in MAKERS:
+        monkeypatch.setattr(layouts, make.__name__, lambda _rng, name=make.__name__: name)
     found = Counter(str(make_scene(5, index)) for index in range(2000))
     shares = {
         "make_room": 0.36,
@@ -77,10 +80,10 @@ def test_all_kinds_of_scenes_occur_at_their_share(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("index", range(4))
 def test_a_larger_canvas_keeps_the_geometry(index: int) -> None:
     small, large = (render_layouts([make_scene(9, index)], size, size) for size in (48, 144))
-    same = large.depth[0, 1::3, 1::3]  # the middles of 3 × 3 pixels are the middles of the small picture's
+    same = large.depth[0, 1::3, 1::3]  # the centres of blocks of 3 × 3 pixels are those of the small pixels
     torch.testing.assert_close(large.focal, 3 * small.focal)
     off = ~torch.isclose(same, small.depth[0], rtol=1e-3)
-    assert off.float().mean() < 0.003  # rays that graze an edge
+    assert off.float().mean() < 0.003  # rays that pass close to an edge
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -92,7 +95,7 @@ def test_a_wider_canvas_shows_the_same_in_its_middle(index: int) -> None:
         assert (~torch.isclose(part, square, rtol=1e-3)).float().mean() < 0.003
 
 
-def test_exposure_and_tint_change_the_picture_not_the_depth() -> None:
+def test_exposure_and_tint_change_the_picture_but_not_the_depth() -> None:
     layout = make_scene(9, 1)
     plain = render_layouts([layout], 48, 48)
     layout.exposure *= 2
@@ -104,7 +107,7 @@ def test_exposure_and_tint_change_the_picture_not_the_depth() -> None:
     assert gain[1] > gain[2]
 
 
-def test_cameras_have_square_axes_and_look_up_for_positive_pitch() -> None:
+def test_cameras_have_orthogonal_axes_and_look_up_for_positive_pitch() -> None:
     rng = np.random.default_rng(1)
     for pitch in (-1.2, -0.1, 0.4):
         position, rotation = random_camera(rng, 1.6, pitch)
@@ -114,7 +117,7 @@ def test_cameras_have_square_axes_and_look_up_for_positive_pitch() -> None:
         assert rotation[1, 1] < -0.3  # down in the picture is down in the world
 
 
-def test_nothing_stands_where_the_camera_is() -> None:
+def test_no_solid_contains_the_camera() -> None:
     for index in range(60):
         layout = make_scene(13, index)
         to_local = layout.solids["to_local"][layout.solids["kind"] != ROOM]
@@ -122,8 +125,8 @@ def test_nothing_stands_where_the_camera_is() -> None:
         assert not inside.any()
 
 
-@pytest.mark.parametrize("make", dict.fromkeys((*FURNITURE, *OUTDOORS, *SMALL)))
-def test_things_stand_near_their_place_and_are_whole(make: ObjectMaker) -> None:
+@pytest.mark.parametrize("make", dict.fromkeys((*FURNITURE, *OUTDOOR_OBJECTS, *SMALL_OBJECTS)))
+def test_objects_stand_near_their_place_with_complete_rows(make: ObjectMaker) -> None:
     at, box = np.array([30.0, 0, -40]), np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     for seed in range(20):
         parts = Parts(np.random.default_rng(seed))
@@ -141,20 +144,20 @@ def test_things_stand_near_their_place_and_are_whole(make: ObjectMaker) -> None:
         assert away.max() < 25
 
 
-def test_bars_go_from_end_to_end() -> None:
+def test_bars_reach_from_start_to_end() -> None:
     rng = np.random.default_rng(3)
     start, end = rng.normal(size=(2, 30, 3))
     start[0], end[0] = [0, 0, 0], [0, 2, 0]
     parts = Parts(rng)
-    parts.material()
-    parts.bar(start, end, 0.1)
+    parts.random_material()
+    parts.add_bars(start, end, 0.1)
     to_local = parts.solids()["to_local"]
     for points, y in ((start, -1), (end, 1)):
         local = np.einsum("nij,nj->ni", to_local[..., :3], points) + to_local[..., 3]
         np.testing.assert_allclose(local, np.broadcast_to([0, y, 0], (30, 3)), atol=1e-9)
 
 
-def test_turns_are_about_the_vertical() -> None:
+def test_rotations_are_about_the_vertical_axis() -> None:
     np.testing.assert_allclose(rotation_about_y(0.7) @ upwards(3), [0, 3, 0])
     np.testing.assert_allclose(rotation_about_y(np.pi / 2) @ [0, 0, 1], [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose(rotation_about_y(0.3) @ rotation_about_y(0.4), rotation_about_y(0.7))

@@ -1,3 +1,5 @@
+"""Ray casting and shading against meshes of trimesh and closed forms."""
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +31,14 @@ def tensors(scene: Sequence[Parts]) -> Solids:
 
 def solid(kind: int, centre: Array, half: Array, rotation: Array = IDENTITY, taper: float = 0.0) -> Solids:
     parts = Parts(np.random.default_rng(0))
-    parts.material()
+    parts.random_material()
     parts.add(kind, centre, half, rotation, taper=taper)
     return tensors([parts])
 
 
 def camera(position: Array, rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Camera:
-    place, turned = torch.tensor(position).float()[None], torch.tensor(rotation).float()[None]
-    return raycast.perspective_camera(place, turned, torch.tensor([focal]), size, size)
+    positions, rotations = torch.tensor(position).float()[None], torch.tensor(rotation).float()[None]
+    return raycast.perspective_camera(positions, rotations, torch.tensor([focal]), size, size)
 
 
 def directions(rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) -> Array:
@@ -45,11 +47,11 @@ def directions(rotation: Array = AHEAD, size: int = SIZE, focal: float = FOCAL) 
     return np.asarray(forward + x[..., None] / focal * right + y[..., None] / focal * down)
 
 
-def depth_of(solids: Solids, seen: Camera, size: int = SIZE) -> Array:
-    return np.asarray(raycast.cast_rays(solids, seen, size, size)[0][0].numpy(), np.float64)
+def depth_of(solids: Solids, view: Camera, size: int = SIZE) -> Array:
+    return np.asarray(raycast.cast_rays(solids, view, size, size)[0][0].numpy(), np.float64)
 
 
-def rotation(rng: np.random.Generator) -> Array:
+def random_rotation(rng: np.random.Generator) -> Array:
     q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     return np.asarray(q * np.sign(np.linalg.det(q)))
 
@@ -62,7 +64,7 @@ def looking_at(target: Array, position: Array, roll: Array) -> Array:
 
 
 def mesh_of(kind: int, taper: float) -> Any:
-    """The unit shape as a convex trimesh; round ones fine enough to be within 0.001 of the true surface."""
+    """Return the unit shape as a convex mesh; those of round ones are within 0.001 of the true surface."""
     if kind == BOX:
         return trimesh.creation.box((2, 2, 2))
     if kind == ELLIPSOID:
@@ -73,20 +75,20 @@ def mesh_of(kind: int, taper: float) -> Any:
     return trimesh.convex.convex_hull(np.concatenate(rims))
 
 
-def mesh_depth(mesh: Any, origin: Array, ways: Array) -> tuple[Array, Array, Array]:
-    """Depth where rays enter a convex mesh (infinite if they miss it), how squarely they meet it (0…1), its normal."""
+def mesh_depth(mesh: Any, origin: Array, rays: Array) -> tuple[Array, Array, Array]:
+    """Return the depth where rays enter a convex mesh (infinite for a miss), the cosine to the normal, the normal."""
     plane = ((mesh.triangles[:, 0] - origin) * mesh.face_normals).sum(1)
-    rate = ways.reshape(-1, 3) @ mesh.face_normals.T
+    rate = rays.reshape(-1, 3) @ mesh.face_normals.T
     with np.errstate(divide="ignore", invalid="ignore"):
         t = plane / rate
     enter = np.where(rate < 0, t, -np.inf)
     first = enter.argmax(1)
     near, far = enter.max(1), np.where(rate > 0, t, np.inf).min(1)
     hit = (near < far) & (near > 0)
-    square = -rate[np.arange(len(rate)), first] / np.linalg.norm(ways.reshape(-1, 3), axis=1)
-    shape = ways.shape[:2]
+    cosine = -rate[np.arange(len(rate)), first] / np.linalg.norm(rays.reshape(-1, 3), axis=1)
+    shape = rays.shape[:2]
     normal = np.asarray(mesh.face_normals[first].reshape(*shape, 3))
-    return np.where(hit, near, np.inf).reshape(shape), np.where(hit, square, 0).reshape(shape), normal
+    return np.where(hit, near, np.inf).reshape(shape), np.where(hit, cosine, 0).reshape(shape), normal
 
 
 every_shape = pytest.mark.parametrize(
@@ -96,44 +98,44 @@ every_shape = pytest.mark.parametrize(
 )
 
 
-def turned_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, Any, Array, Array]:
-    """A random solid, its mesh, position and rotation of a camera that looks at it."""
+def rotated_and_stretched(kind: int, taper: float, seed: int) -> tuple[Solids, Any, Array, Array]:
+    """Return a random solid, its mesh, and the position and rotation of a camera that looks at it."""
     rng = np.random.default_rng([seed, kind])
-    half, centre, turned = rng.uniform(0.3, 1.5, 3), rng.normal(0, 5, 3), rotation(rng)
-    position = centre + rng.normal(0, 1, 3) + 5 * turned[:, 1] * rng.choice([-1, 1])
-    seen = looking_at(centre + rng.normal(0, 0.4, 3), position, rng.normal(size=3))
+    half, centre, rotation = rng.uniform(0.3, 1.5, 3), rng.normal(0, 5, 3), random_rotation(rng)
+    position = centre + rng.normal(0, 1, 3) + 5 * rotation[:, 1] * rng.choice([-1, 1])
+    view = looking_at(centre + rng.normal(0, 0.4, 3), position, rng.normal(size=3))
     mesh = mesh_of(kind, taper)
     to_world = np.eye(4)
-    to_world[:3, :3], to_world[:3, 3] = turned * half, centre
+    to_world[:3, :3], to_world[:3, 3] = rotation * half, centre
     mesh.apply_transform(to_world)
-    return solid(kind, centre, half, turned, taper), mesh, position, seen
+    return solid(kind, centre, half, rotation, taper), mesh, position, view
 
 
 @pytest.mark.parametrize("seed", range(4))
 @every_shape
-def test_a_turned_and_stretched_solid_against_a_mesh(kind: int, taper: float, seed: int) -> None:
-    solids, mesh, position, seen = turned_and_stretched(kind, taper, seed)
-    expected, square, _ = mesh_depth(mesh, position, directions(seen))
-    found = depth_of(solids, camera(position, seen))
+def test_a_rotated_and_stretched_solid_against_a_mesh(kind: int, taper: float, seed: int) -> None:
+    solids, mesh, position, view = rotated_and_stretched(kind, taper, seed)
+    expected, cosine, _ = mesh_depth(mesh, position, directions(view))
+    found = depth_of(solids, camera(position, view))
     assert 50 < np.isfinite(expected).sum() < SIZE * SIZE
     differ = np.isfinite(found) != np.isfinite(expected)
     assert differ.sum() <= (2 if kind == BOX else 12)
-    clear = np.isfinite(found) & (square > 0.2)
+    clear = np.isfinite(found) & (cosine > 0.2)
     assert clear.sum() > 30
     sag = 1e-5 if kind == BOX else 0.001 * float(solids.half.max())  # of the facets, longer along slanting rays
-    assert (np.abs(found[clear] - expected[clear]) < 1e-4 + sag / square[clear]).all()
+    assert (np.abs(found[clear] - expected[clear]) < 1e-4 + sag / cosine[clear]).all()
 
 
 @pytest.mark.parametrize("seed", range(3))
 @every_shape
-def test_surfaces_face_where_those_of_the_mesh_face(kind: int, taper: float, seed: int) -> None:
-    solids, mesh, position, seen = turned_and_stretched(kind, taper, seed)
-    _, square, normal = mesh_depth(mesh, position, directions(seen))
-    for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.glow, 0)):
+def test_normals_are_those_of_the_mesh(kind: int, taper: float, seed: int) -> None:
+    solids, mesh, position, view = rotated_and_stretched(kind, taper, seed)
+    _, cosine, normal = mesh_depth(mesh, position, directions(view))
+    for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.emission, 0)):
         values.fill_(value)
-    colour, _ = render_solids(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, seen), SIZE, SIZE)
+    colour, _ = render_solids(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, view), SIZE, SIZE)
     upwards = ((colour[0] / (0.5 * torch.tensor([0.2, 0.3, 0.4])[:, None, None]) - 0.7) / 0.3).mean(0).numpy()
-    off = np.abs(upwards - normal[..., 1])[square > 0.2]
+    off = np.abs(upwards - normal[..., 1])[cosine > 0.2]
     limit = 1e-3 if kind == BOX else 0.12  # facets are flat; the ellipsoid's lie up to 0.06 apart, more if stretched
     assert (off > limit).mean() < 0.02  # where two faces meet
 
@@ -144,10 +146,10 @@ def test_depth_is_along_the_optical_axis_not_along_the_ray() -> None:
     assert np.linalg.norm(directions()[0, 0]) > 1.1
 
 
-def test_single_rays_at_a_ball_in_closed_form() -> None:
+def test_a_ball_in_closed_form() -> None:
     centre, radius = np.array([0.3, -0.2, 6.0]), 1.3
-    way = directions()
-    a, b, c = (way**2).sum(-1), way @ centre, centre @ centre - radius**2
+    rays = directions()
+    a, b, c = (rays**2).sum(-1), rays @ centre, centre @ centre - radius**2
     root = b**2 - a * c
     expected = np.where(root > 0, (b - np.sqrt(root.clip(0))) / a, np.inf)
     found = depth_of(solid(ELLIPSOID, centre, np.full(3, radius)), camera(np.zeros(3)))
@@ -161,49 +163,56 @@ def test_a_floor_in_closed_form() -> None:
     np.testing.assert_allclose(depth_of(floor, camera(np.array([0, 1.7, 0]))), expected, rtol=1e-4)
 
 
-def crowd(seed: int, count: int = 40) -> Parts:
+def random_solids(seed: int, count: int = 40) -> Parts:
     rng = np.random.default_rng(seed)
     parts = Parts(rng)
     for kind in (BOX, ELLIPSOID, FRUSTUM):
         places = rng.uniform([-3, -3, 3], [3, 3, 9], (count, 3))
-        parts.add(kind, places, rng.uniform(0.1, 0.7, (count, 3)), parts.tumble(count), parts.material(), taper=0.5)
+        parts.add(
+            kind,
+            places,
+            rng.uniform(0.1, 0.7, (count, 3)),
+            parts.random_orientations(count),
+            parts.random_material(),
+            taper=0.5,
+        )
     return parts
 
 
 def test_the_nearest_of_many_solids_wins_in_any_order() -> None:
-    solids, seen = tensors([crowd(1)]), camera(np.zeros(3))
-    depth, index = raycast.cast_rays(solids, seen, SIZE, SIZE)
+    solids, view = tensors([random_solids(1)]), camera(np.zeros(3))
+    depth, index = raycast.cast_rays(solids, view, SIZE, SIZE)
     order = torch.randperm(len(solids.kind), generator=torch.Generator().manual_seed(2))
-    mixed, mixed_index = raycast.cast_rays(solids.rows(order), seen, SIZE, SIZE)
+    mixed, mixed_index = raycast.cast_rays(solids.rows(order), view, SIZE, SIZE)
     assert torch.equal(depth, mixed)
     assert torch.equal(torch.where(mixed_index < 0, -1, order[mixed_index]), index)
-    alone = torch.stack([raycast.cast_rays(solids.rows(torch.tensor([i])), seen, SIZE, SIZE)[0][0] for i in range(120)])
+    alone = torch.stack([raycast.cast_rays(solids.rows(torch.tensor([i])), view, SIZE, SIZE)[0][0] for i in range(120)])
     np.testing.assert_allclose(depth[0], alone.amin(0), rtol=1e-5)
     assert torch.equal(index[0][depth[0].isfinite()], alone.argmin(0)[depth[0].isfinite()])
 
 
 @pytest.mark.parametrize("seen_from_the_sun", [False, True])
-def test_bounds_cut_nothing_off(monkeypatch: pytest.MonkeyPatch, *, seen_from_the_sun: bool) -> None:
+def test_bounds_contain_the_whole_solid(monkeypatch: pytest.MonkeyPatch, *, seen_from_the_sun: bool) -> None:
     placed = [layouts.make_scene(11, index) for index in range(5)]
     solids = Solids(
         scene=layouts.stack_arrays([np.repeat(np.arange(5), [len(v.solids["kind"]) for v in placed])]),
         **{key: layouts.stack_arrays([v.solids[key] for v in placed]) for key in placed[0].solids},
     )
-    seen, _ = layouts.layout_cameras(placed, SIZE, SIZE, "cpu")
+    view, _ = layouts.layout_cameras(placed, SIZE, SIZE, "cpu")
     if seen_from_the_sun:
         sun, centre = (layouts.stack_arrays([v.lights[key][None] for v in placed]) for key in ("sun", "centre"))
-        seen = raycast.orthographic_camera(
+        view = raycast.orthographic_camera(
             centre, sun, layouts.stack_arrays([np.array([v.lights["extent"]]) for v in placed]), SIZE
         )
-    bounded = raycast.cast_rays(solids, seen, SIZE, SIZE)[0]
+    bounded = raycast.cast_rays(solids, view, SIZE, SIZE)[0]
     whole = torch.tensor([0, 0, SIZE, SIZE])
     monkeypatch.setattr(raycast, "screen_bounds", lambda some, *_: whole.expand(len(some.kind), 4))
-    everywhere = raycast.cast_rays(solids, seen, SIZE, SIZE)[0]
+    everywhere = raycast.cast_rays(solids, view, SIZE, SIZE)[0]
     assert bounded.isfinite().float().mean() > 0.3
     np.testing.assert_allclose(bounded, everywhere, rtol=1e-5)
 
 
-def test_bounds_are_tight_enough_to_be_of_use() -> None:
+def test_bounds_are_tight() -> None:
     ball = solid(ELLIPSOID, np.array([0, 0, 10.0]), np.full(3, 1.0))
     left, top, width, height = raycast.screen_bounds(ball, camera(np.zeros(3)), SIZE, SIZE)[0].tolist()
     reach = FOCAL / 9  # the front of the box around the ball
@@ -221,7 +230,7 @@ def test_a_batch_of_scenes_equals_each_alone() -> None:
         assert together.focal[number] == alone.focal[0]
 
 
-def test_nothing_hit_is_infinitely_far() -> None:
+def test_pixels_that_hit_nothing_are_infinitely_far() -> None:
     aside = solid(BOX, np.array([100, 0, 5.0]), np.ones(3))
     depth, index = raycast.cast_rays(aside, camera(np.zeros(3)), SIZE, SIZE)
     assert depth.isinf().all()
@@ -232,11 +241,11 @@ def test_nothing_hit_is_infinitely_far() -> None:
 
 
 @pytest.mark.parametrize("kind", [BOX, ELLIPSOID, FRUSTUM])
-def test_what_is_behind_the_camera_is_not_seen(kind: int) -> None:
+def test_solids_behind_the_camera_are_not_visible(kind: int) -> None:
     assert np.isinf(depth_of(solid(kind, np.array([0, 0, -5.0]), np.ones(3)), camera(np.zeros(3)))).all()
 
 
-def test_a_box_that_reaches_past_the_camera_beside_it() -> None:
+def test_a_box_that_extends_past_the_camera_beside_it() -> None:
     half, centre = np.array([0.5, 4, 30]), np.array([1.2, 0, 0])
     with np.errstate(divide="ignore"):
         side = 0.7 / directions()[..., 0]
@@ -245,12 +254,12 @@ def test_a_box_that_reaches_past_the_camera_beside_it() -> None:
 
 
 def test_the_walls_of_a_room_from_inside() -> None:
-    turned, half, centre = rotation(np.random.default_rng(3)), np.array([2, 1.5, 3]), np.array([0.2, 1, 0.5])
-    position = centre + turned @ np.array([0.5, -0.7, 1.0])
-    o, d = (position - centre) @ turned, directions(AHEAD) @ turned
+    rotation, half, centre = random_rotation(np.random.default_rng(3)), np.array([2, 1.5, 3]), np.array([0.2, 1, 0.5])
+    position = centre + rotation @ np.array([0.5, -0.7, 1.0])
+    o, d = (position - centre) @ rotation, directions(AHEAD) @ rotation
     with np.errstate(divide="ignore"):
         expected = np.where(d > 0, (half - o) / d, (-half - o) / d).min(-1)
-    np.testing.assert_allclose(depth_of(solid(ROOM, centre, half, turned), camera(position)), expected, rtol=1e-4)
+    np.testing.assert_allclose(depth_of(solid(ROOM, centre, half, rotation), camera(position)), expected, rtol=1e-4)
 
 
 def plain_lights(**changed: list[float] | float) -> Lights:
@@ -275,14 +284,14 @@ def floor_and_box() -> Solids:
     plain = {
         "colours": np.full((3, 3), 0.5),
         "texture": np.zeros(2, int),
-        "grain": np.ones(2),
+        "tile_size": np.ones(2),
         "overlay": np.array(0.0),
         "gloss": np.array(0.0),
-        "glow": np.array(0.0),
+        "emission": np.array(0.0),
     }
     parts = Parts(np.random.default_rng(0))
-    parts.add(BOX, np.array([0, -1.0, 0]), np.array([50, 1.0, 50]), wear=plain)
-    parts.add(BOX, np.array([0, 1.5, 0]), np.array([1.0, 0.25, 0.6]), wear=plain)
+    parts.add(BOX, np.array([0, -1.0, 0]), np.array([50, 1.0, 50]), material=plain)
+    parts.add(BOX, np.array([0, 1.5, 0]), np.array([1.0, 0.25, 0.6]), material=plain)
     return tensors([parts])
 
 
@@ -294,12 +303,12 @@ def rendered(lights: Lights) -> tuple[Tensor, Tensor]:
     return colour[0], depth[0]
 
 
-def test_a_box_between_sun_and_floor_throws_its_shadow_where_geometry_says() -> None:
+def test_the_shadow_of_a_box_lies_where_geometry_says() -> None:
     sun = np.array([0.5, 0.8, -0.3]) / np.linalg.norm([0.5, 0.8, -0.3])
     colour, depth = rendered(plain_lights(sun=sun.tolist()))
     at = np.array([0, 10.0, 0]) + directions(DOWN, 80, 90.0) * depth.numpy()[..., None]
     floor = np.abs(at[..., 1]) < 1e-3
-    margin = 3 * 2 * 6 / 320  # three texels of the shadow map: nearer to its edge either is right
+    margin = 3 * 2 * 6 / 320  # three texels of the shadow map: closer to its edge both are right
 
     def shaded(grown: float) -> NDArray[np.bool_]:
         low, high = np.array([-1, 1.25, -0.6]) - grown, np.array([1, 1.75, 0.6]) + grown
@@ -315,7 +324,7 @@ def test_a_box_between_sun_and_floor_throws_its_shadow_where_geometry_says() -> 
     np.testing.assert_allclose(pixels[bright], np.broadcast_to(lit, (bright.sum(), 3)), atol=1e-3)
 
 
-def test_fog_hides_by_depth_and_tends_to_its_colour() -> None:
+def test_fog_grows_with_depth_towards_its_colour() -> None:
     clear, depth = rendered(plain_lights())
     foggy, _ = rendered(plain_lights(fog=0.2))
     share = np.exp(-0.2 * depth.numpy())
@@ -325,7 +334,7 @@ def test_fog_hides_by_depth_and_tends_to_its_colour() -> None:
     np.testing.assert_allclose(thick, np.broadcast_to(tint, thick.shape), atol=1e-6)
 
 
-def test_a_lamp_fades_with_distance_and_slant() -> None:
+def test_the_light_of_a_lamp_falls_with_distance_and_angle() -> None:
     dark, _ = rendered(plain_lights(sun_colour=[0, 0, 0]))
     lamp = np.array([2.0, 3.0, 1.0])
     lit, depth = rendered(plain_lights(sun_colour=[0, 0, 0], lamp=lamp.tolist(), lamp_colour=[1, 1, 1], lamp_reach=2))
@@ -336,15 +345,15 @@ def test_a_lamp_fades_with_distance_and_slant() -> None:
     np.testing.assert_allclose((lit - dark).numpy()[:, floor], np.broadcast_to(expected, (3, floor.sum())), atol=1e-4)
 
 
-def test_gloss_shows_the_sun_halfway_between_sun_and_eye() -> None:
+def test_gloss_shows_a_highlight_halfway_between_sun_and_camera() -> None:
     sun = np.array([0.1, 0.9, -0.2]) / np.linalg.norm([0.1, 0.9, -0.2])
     dull, depth = rendered(plain_lights(sun=sun.tolist()))
     solids = floor_and_box()
     solids.gloss.fill_(0.6)
-    seen = camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0)
-    shiny = render_solids(solids, plain_lights(sun=sun.tolist()), seen, 80, 80)[0][0]
-    way = directions(DOWN, 80, 90.0)
-    half = sun - way / np.linalg.norm(way, axis=-1, keepdims=True)
+    view = camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0)
+    shiny = render_solids(solids, plain_lights(sun=sun.tolist()), view, 80, 80)[0][0]
+    rays = directions(DOWN, 80, 90.0)
+    half = sun - rays / np.linalg.norm(rays, axis=-1, keepdims=True)
     shine = 0.6 * (half[..., 1] / np.linalg.norm(half, axis=-1)) ** 24
     lit = (dull[0] > 0.999 * dull[0].max()).numpy()
     expected = np.array([1, 0.9, 0.8])[:, None] * shine[lit]
@@ -353,36 +362,41 @@ def test_gloss_shows_the_sun_halfway_between_sun_and_eye() -> None:
     assert depth.isfinite().all()
 
 
-def test_the_sky_goes_from_horizon_to_zenith() -> None:
+def test_the_sky_is_a_gradient_from_horizon_to_zenith() -> None:
     colour, _ = render_solids(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
-    way = directions()
-    up = (way[..., 1] / np.linalg.norm(way, axis=-1))[: SIZE // 2]
+    rays = directions()
+    up = (rays[..., 1] / np.linalg.norm(rays, axis=-1))[: SIZE // 2]
     horizon, zenith = np.full((3, 1, 1), 0.8), np.array([0.2, 0.4, 0.9])[:, None, None]
     np.testing.assert_allclose(colour[0, :, : SIZE // 2], horizon + (zenith - horizon) * np.sqrt(up), atol=1e-5)
 
 
 def test_every_tensor_is_made_on_the_device_of_the_scene() -> None:
-    lights, solids, position, turned = plain_lights(), floor_and_box(), torch.zeros(1, 3), torch.eye(3)[None]
+    lights, solids, position, rotation = plain_lights(), floor_and_box(), torch.zeros(1, 3), torch.eye(3)[None]
     textures.texture_pyramid.cache_clear()
     textures.pyramid_on_device.cache_clear()
     focal = torch.tensor([FOCAL])
-    with torch.device("meta"):  # where a tensor lands whose device nobody chose; it cannot meet those of the scene
-        seen = raycast.perspective_camera(position, turned, focal, 8, 8)
-        colour, depth = render_solids(solids, lights, seen, 8, 8)
-    assert {colour.device.type, depth.device.type, seen.project.device.type} == {"cpu"}
+    with torch.device(
+        "meta"
+    ):  # the device of tensors for which none is chosen; they cannot be combined with those of the scene
+        view = raycast.perspective_camera(position, rotation, focal, 8, 8)
+        colour, depth = render_solids(solids, lights, view, 8, 8)
+    assert {colour.device.type, depth.device.type, view.project.device.type} == {"cpu"}
 
 
-def test_cameras_project_where_their_rays_go() -> None:
+def test_cameras_project_points_onto_the_pixels_of_their_rays() -> None:
     rng = np.random.default_rng(4)
-    place, turned = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(np.stack([rotation(rng), rotation(rng)]))
+    place, rotation = (
+        torch.tensor(rng.normal(size=(2, 3))),
+        torch.tensor(np.stack([random_rotation(rng), random_rotation(rng)])),
+    )
     sun = torch.nn.functional.normalize(torch.tensor(rng.normal(size=(2, 3))), dim=-1)
     sides = (
-        raycast.perspective_camera(place, turned, torch.tensor([30.0, 50.0]).double(), 20, 30),
+        raycast.perspective_camera(place, rotation, torch.tensor([30.0, 50.0]).double(), 20, 30),
         raycast.orthographic_camera(place, sun, torch.tensor([3.0, 8.0]).double(), 20),
     )
-    for seen in sides:
+    for view in sides:
         x, y, t = 3.25, 11.5, 7.0
         pixel = torch.tensor([1, x, y]).double()
-        point = (seen.origin + t * seen.direction).transpose(1, 2) @ pixel
-        projected = (seen.project[..., :3] @ point[..., None])[..., 0] + seen.project[..., 3]
+        point = (view.origin + t * view.direction).transpose(1, 2) @ pixel
+        projected = (view.project[..., :3] @ point[..., None])[..., 0] + view.project[..., 3]
         np.testing.assert_allclose(projected[:, :2] / projected[:, 2:], [[x, y]] * 2, rtol=1e-6)

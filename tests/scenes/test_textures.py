@@ -1,3 +1,5 @@
+"""Textures: range, seamless tiles, and the levels of their pyramid against means by NumPy."""
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ RNG = np.random.default_rng(1)
 
 
 def fields() -> NDArray[np.float32]:
-    """The finest level of all textures [count, TEXELS, TEXELS]."""
+    """Return the finest level of all textures [count, size, size]."""
     return (
         textures.texture_pyramid()[: textures.texture_count() * TEXTURE_SIZE**2]
         .view(-1, TEXTURE_SIZE, TEXTURE_SIZE)
@@ -50,14 +52,14 @@ def test_tiles_repeat_without_a_seam(texture: int) -> None:
 
 
 @pytest.mark.parametrize("texture", range(textures.texture_count()))
-def test_a_wide_footprint_sees_the_mean(texture: int) -> None:
+def test_a_wide_footprint_gives_the_mean(texture: int) -> None:
     u, v = RNG.random(20) * 4, RNG.random(20) * 4
     np.testing.assert_allclose(sampled(texture, u, v, 1.0), fields()[texture].mean(), atol=1e-5)
     np.testing.assert_allclose(sampled(texture, u, v, 1e6), fields()[texture].mean(), atol=1e-5)
 
 
 @pytest.mark.parametrize("level", range(8))
-def test_a_footprint_picks_the_level_of_its_width(level: int) -> None:
+def test_a_footprint_selects_the_level_of_its_width(level: int) -> None:
     size = TEXTURE_SIZE >> level
     width = 1 << level
     means = fields().reshape(-1, size, width, size, width).mean((2, 4))

@@ -1,3 +1,5 @@
+"""Augmentation against Pillow, SciPy and closed forms."""
+
 import io
 from functools import cache
 
@@ -20,12 +22,12 @@ def seeded(seed: int) -> Generator:
 
 @cache
 def rendered() -> tuple[Tensor, Tensor]:
-    """Four pictures [4, 3, 96, 120] in 0…1 and their inverse depth."""
+    """Return four pictures [4, 3, 96, 120] in 0…1 and their inverse depth."""
     found = render_layouts([make_scene(31, index) for index in range(4)], 96, 120)
     return found.rgb.float() / 255, found.inverse_depth
 
 
-def pillow(gray: NDArray[np.uint8], quality: int) -> NDArray[np.float64]:
+def pillow_jpeg(gray: NDArray[np.uint8], quality: int) -> NDArray[np.float64]:
     file = io.BytesIO()
     Image.fromarray(gray).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file), np.float64)
@@ -33,20 +35,21 @@ def pillow(gray: NDArray[np.uint8], quality: int) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("quality", "coarseness"), [(50, 1.0), (25, 2.0), (75, 0.5)])
 @pytest.mark.parametrize("size", [(96, 120), (61, 50)])
-def test_jpeg_damage_is_that_of_a_real_codec(quality: int, coarseness: float, size: tuple[int, int]) -> None:
+def test_jpeg_artefacts_are_those_of_libjpeg(quality: int, coarseness: float, size: tuple[int, int]) -> None:
     # libjpeg scales the standard table by 50 / quality up to 50, by 2 − quality / 50 above, and rounds it
-    grain = 3 * torch.randn(4, 96, 120, generator=seeded(9))  # in flat areas many coefficients would lie midway
-    gray = (rendered()[0].mean(1) * 255 + grain).round().clamp(0, 255)[:, : size[0], : size[1]]
+    # noise, because many coefficients of flat areas would lie midway between two steps
+    noise = 3 * torch.randn(4, 96, 120, generator=seeded(9))
+    gray = (rendered()[0].mean(1) * 255 + noise).round().clamp(0, 255)[:, : size[0], : size[1]]
     ours = jpeg_artefacts(gray[:, None] / 255, torch.full((4, 1, 1, 1), coarseness))[:, 0].numpy() * 255
-    theirs = np.stack([pillow(row.numpy().astype(np.uint8), quality) for row in gray])
-    damage, expected = ours.clip(0, 255) - gray.numpy(), theirs - gray.numpy()
+    theirs = np.stack([pillow_jpeg(row.numpy().astype(np.uint8), quality) for row in gray])
+    change, expected = ours.clip(0, 255) - gray.numpy(), theirs - gray.numpy()
     assert expected.std() > 1.5
-    assert np.abs(damage - expected).mean() < 0.6
-    assert (np.abs(damage - expected) < 2.5).mean() > 0.96
-    assert np.corrcoef(damage.ravel(), expected.ravel())[0, 1] > 0.95
+    assert np.abs(change - expected).mean() < 0.6
+    assert (np.abs(change - expected) < 2.5).mean() > 0.96
+    assert np.corrcoef(change.ravel(), expected.ravel())[0, 1] > 0.95
 
 
-def test_jpeg_takes_each_sample_and_channel_by_itself() -> None:
+def test_jpeg_treats_each_sample_and_channel_separately() -> None:
     rgb, _ = rendered()
     coarseness = torch.tensor([0.3, 1, 2, 3])[:, None, None, None]
     found = jpeg_artefacts(rgb, coarseness)
@@ -67,17 +70,17 @@ def test_the_cosine_basis_is_the_orthonormal_dct() -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.4, 1.0, 1.6, 3.5])
-def test_blur_is_gaussian_with_weights_kept_inside_the_picture(sigma: float) -> None:
+def test_blur_is_gaussian_with_the_weights_inside_normalised(sigma: float) -> None:
     rgb, _ = rendered()
     near = (0, 0, sigma, sigma)
     weights = ndimage.gaussian_filter(np.ones(rgb.shape), near, mode="constant", truncate=8)
     expected = ndimage.gaussian_filter(rgb.double().numpy(), near, mode="constant", truncate=8) / weights
-    # scipy samples and normalises the same bell; the borders are renormalised by the weights that fell outside
+    # SciPy samples and normalises the same kernel; dividing by the blurred ones normalises it at the borders
     np.testing.assert_allclose(gaussian_blur(rgb, sigma), expected, atol=2e-5)
 
 
-def ramps(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """A canvas whose red says how far right and whose green how far down, and depth that says both."""
+def gradient_canvas(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return a canvas whose red grows to the right and whose green grows downwards, and depth that encodes both."""
     down, right = np.mgrid[0:height, 0:width]
     rgb = np.stack([right * 255 / (width - 1), down * 255 / (height - 1), 0 * down]).round().astype(np.uint8)
     depth = right / (width - 1) + 10 * down / (height - 1)
@@ -85,47 +88,47 @@ def ramps(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("canvas", "size"), [((120, 120), (64, 96)), ((96, 120), (64, 64)), ((80, 200), (96, 64))])
-def test_views_keep_picture_and_depth_together(canvas: tuple[int, int], size: tuple[int, int]) -> None:
-    rgb, depth = ramps(*canvas)
+def test_crops_keep_picture_and_depth_aligned(canvas: tuple[int, int], size: tuple[int, int]) -> None:
+    rgb, depth = gradient_canvas(*canvas)
     mirrored = []
     for seed in range(40):
         picture, truth = random_crop(rgb, depth, *size, seeded(seed))
         assert picture.shape == (3, *size)
         assert truth.shape == size
         shown = picture[0] + 10 * picture[1]
-        pixels = 1 / (canvas[1] - 1) + 10 / (canvas[0] - 1)  # what one pixel of the canvas is worth
+        pixels = 1 / (canvas[1] - 1) + 10 / (canvas[0] - 1)  # the change from one pixel of the canvas to the next
         assert (shown - truth).abs()[2:-2, 2:-2].max() < pixels + 0.03
         steps = picture[0].diff(dim=1).mean()
         mirrored.append(bool(steps < 0))
         part = steps.abs() * (size[1] - 1) / (picture[1].diff(dim=0).mean() * (size[0] - 1))
-        assert part == pytest.approx(size[1] / size[0] * canvas[0] / canvas[1], rel=0.08)  # as wide as high
+        assert part == pytest.approx(size[1] / size[0] * canvas[0] / canvas[1], rel=0.08)  # one scale
     assert 8 < sum(mirrored) < 32
 
 
-def test_views_show_from_half_to_all_of_the_canvas() -> None:
-    rgb, depth = ramps(128, 128)
+def test_crops_show_from_half_to_all_of_the_canvas() -> None:
+    rgb, depth = gradient_canvas(128, 128)
     shares = [float(random_crop(rgb, depth, 64, 64, seeded(seed))[0][1].diff(dim=0).mean() * 63) for seed in range(80)]
     assert min(shares) < 0.65
     assert max(shares) > 0.95
     assert min(shares) > 0.46
 
 
-def test_views_at_the_size_of_the_canvas_invent_no_depth() -> None:
+def test_resized_crops_only_hold_depths_of_the_canvas() -> None:
     _, depth = rendered()
     canvas = torch.zeros(3, 96, 120, dtype=torch.uint8)
     _, truth = random_crop(canvas, depth[0], 64, 64, seeded(3))
     assert np.isin(truth.numpy(), depth[0].numpy()).all()
 
 
-def test_views_are_the_same_under_a_seed() -> None:
-    rgb, depth = ramps(96, 96)
+def test_crops_depend_on_the_seed() -> None:
+    rgb, depth = gradient_canvas(96, 96)
     first, again, other = (random_crop(rgb, depth, 64, 64, seeded(seed)) for seed in (5, 5, 6))
     assert torch.equal(first[0], again[0])
     assert torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
 
 
-def test_augmented_pictures_stay_in_range_and_follow_their_seed() -> None:
+def test_augmented_pictures_are_in_range_and_depend_on_the_seed() -> None:
     rgb, depth = rendered()
     before = depth.clone()
     for seed in range(12):
@@ -137,7 +140,7 @@ def test_augmented_pictures_stay_in_range_and_follow_their_seed() -> None:
     assert torch.equal(depth, before)
 
 
-def test_augmented_pictures_still_show_the_same() -> None:
+def test_augmented_pictures_still_resemble_the_originals() -> None:
     rgb, depth = rendered()
     alike = []
     for seed in range(12):
@@ -146,7 +149,7 @@ def test_augmented_pictures_still_show_the_same() -> None:
     assert np.median(alike) > 0.85
 
 
-def test_colours_go_gray_now_and_then_and_swap_now_and_then() -> None:
+def test_some_pictures_become_gray() -> None:
     red = torch.zeros(400, 3, 8, 8)
     red[:, 0], red[:, :, :4] = 0.8, red[:, :, :4] + 0.1
     found = jitter_colour(red, seeded(1))
@@ -157,7 +160,7 @@ def test_colours_go_gray_now_and_then_and_swap_now_and_then() -> None:
     assert ((found > 0) & (found <= 1)).all()
 
 
-def test_defocus_blurs_what_is_off_the_plane_in_focus() -> None:
+def test_defocus_blurs_pixels_away_from_the_depth_in_focus() -> None:
     rgb = torch.rand(1, 3, 64, 96, generator=seeded(2))
     depth = torch.full((1, 64, 96), 0.2)
     depth[..., 48:] = 1.0
@@ -172,39 +175,39 @@ def test_defocus_blurs_what_is_off_the_plane_in_focus() -> None:
     assert sides == {0, 1}
 
 
-def test_defocus_of_a_plane_changes_nothing() -> None:
+def test_a_picture_of_one_depth_is_in_focus_everywhere() -> None:
     rgb = rendered()[0]
     assert torch.equal(defocus_blur(rgb, torch.full((4, 96, 120), 0.4), seeded(1)), rgb)
 
 
-def test_random_numbers_come_from_the_generator_and_go_where_the_picture_is() -> None:
-    rgb, depth, canvas = *rendered(), ramps(96, 96)
+def test_random_numbers_move_to_the_device_of_the_pictures() -> None:
+    rgb, depth, canvas = *rendered(), gradient_canvas(96, 96)
     random = seeded(1)
     cosine_basis.cache_clear()
-    with torch.device("meta"):  # where a tensor lands whose device nobody chose; it cannot meet those of the pictures
+    with torch.device("meta"):  # the default device of new tensors, which cannot be combined with those of the pictures
         found = [augment.augment_photometric(rgb, depth, random) for _ in range(4)]
         picture, truth = random_crop(*canvas, 64, 64, random)
     assert {t.device.type for t in (*found, picture, truth)} == {"cpu"}
 
 
-def test_views_without_zoom_keep_the_lens() -> None:
-    rgb, depth = ramps(128, 128)
+def test_crops_without_zoom_keep_the_field_of_view() -> None:
+    rgb, depth = gradient_canvas(128, 128)
     for seed in range(10):
         picture, truth = random_crop(rgb, depth, 64, 64, seeded(seed), zoom=0)
         assert float(picture[1].diff(dim=0).mean() * 63) == pytest.approx(1, abs=0.02)
         assert float(truth.max() - truth.min()) == pytest.approx(11, abs=0.3)
 
 
-def test_hues_turn_as_colorsys_has_it_for_a_third_of_the_circle() -> None:
+def test_a_third_of_the_circle_of_hues_permutes_the_channels() -> None:
     rgb = rendered()[0]
-    turned = augment.rotate_hue(rgb, torch.full((4, 1, 1, 1), 1 / 3))  # red becomes green, green blue, blue red
-    torch.testing.assert_close(turned, rgb[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
+    rotated = augment.rotate_hue(rgb, torch.full((4, 1, 1, 1), 1 / 3))  # red becomes green, green blue, blue red
+    torch.testing.assert_close(rotated, rgb[:, [2, 0, 1]], atol=1e-5, rtol=1e-5)
     part = augment.rotate_hue(rgb, torch.full((4, 1, 1, 1), 0.1))
     torch.testing.assert_close(part.mean(1), rgb.mean(1))
     torch.testing.assert_close(part.std(1), rgb.std(1), atol=1e-5, rtol=1e-4)
 
 
-def test_strong_perturbation_stays_in_range_and_is_strong() -> None:
+def test_strong_augmentation_is_in_range_and_strong() -> None:
     rgb = rendered()[0]
     first, again = (augment.strong_augmentation(rgb, seeded(3)) for _ in range(2))
     assert torch.equal(first, again)
@@ -230,7 +233,8 @@ def test_cut_mix_puts_a_rectangle_of_one_picture_and_its_depth_into_another() ->
         rows, columns = inside.any(1), inside.any(0)
         assert torch.equal(inside, rows[:, None] & columns)  # a rectangle
         shares.append(inside.float().mean().item())
-    # U, an even share, cut off at the borders: of sides √U about an even middle, E = ∫ (√u − u / 4)² du = 17 / 60 … 1/2
+    # Of an area U, uniform in 0 … 1, with sides √U around a uniform middle and clipped at the borders:
+    # E = ∫ (√u − u / 4)² du = 17 / 60 … 1/2
     side = np.sqrt(np.linspace(0, 1, 100_001))
     kept = side - side**2 / 4
     assert np.mean(shares) == pytest.approx((kept**2).mean(), abs=0.05)

@@ -1,3 +1,5 @@
+"""Networks at the start of a training: random, of checkpoints, of DINOv2 files."""
+
 from functools import cache
 from pathlib import Path
 
@@ -38,7 +40,7 @@ def tiny_file(path: Path, max_depth: float | None = None) -> Path:
     return path
 
 
-def test_networks_from_scratch_see_something_and_can_learn() -> None:
+def test_untrained_networks_predict_something_and_can_learn() -> None:
     found = vits()(picture(56))
     assert found.shape == (2, 56, 56)
     assert found.std() > 0
@@ -48,7 +50,7 @@ def test_networks_from_scratch_see_something_and_can_learn() -> None:
     assert float(vits().pretrained.pos_embed.detach().abs().max()) > 0
 
 
-def test_a_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
+def test_training_starts_from_a_checkpoint(tmp_path: Path) -> None:
     torch.save(vits().state_dict(), tmp_path / "own.pth")
     network = network_from_file(tmp_path / "own.pth", None, None)
     assert torch.equal(network.eval()(picture(56)), vits().eval()(picture(56)))
@@ -57,7 +59,7 @@ def test_a_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
-def test_an_encoder_of_dinov2_gets_a_new_decoder(kind: str, tmp_path: Path) -> None:
+def test_an_encoder_of_dinov2_gets_a_random_decoder(kind: str, tmp_path: Path) -> None:
     encoder = vits().pretrained.state_dict()
     path = tmp_path / f"dinov2_vits14_pretrain.{kind}"
     if kind == "pth":
@@ -75,10 +77,10 @@ def test_an_encoder_of_dinov2_gets_a_new_decoder(kind: str, tmp_path: Path) -> N
         network_from_file(path, "tiny", None)
 
 
-def test_an_encoder_with_registers_is_no_encoder_of_these_networks(tmp_path: Path) -> None:
+def test_an_encoder_with_registers_is_rejected(tmp_path: Path) -> None:
     state = vits().pretrained.state_dict() | {"register_tokens": torch.zeros(1, 4, 384)}
     torch.save(state, tmp_path / "dinov2_reg.pth")
-    with pytest.raises(DacliError, match=r"no DINOv2 encoder without registers.*register_tokens"):
+    with pytest.raises(DacliError, match=r"is not a DINOv2 encoder without registers.*register_tokens"):
         network_from_file(tmp_path / "dinov2_reg.pth", None, None)
     state["patch_embed.proj.weight"] = torch.zeros(7, 3, 14, 14)
     torch.save(state, tmp_path / "odd.pth")
@@ -87,7 +89,7 @@ def test_an_encoder_with_registers_is_no_encoder_of_these_networks(tmp_path: Pat
 
 
 @pytest.mark.parametrize("encoder", ["tiny", "vits"])
-def test_metres_begin_in_the_order_of_the_relative_depth(encoder: str, tmp_path: Path) -> None:
+def test_a_network_in_metres_starts_with_the_order_of_relative_depth(encoder: str, tmp_path: Path) -> None:
     path = tmp_path / "weights"
     relative: DepthModel
     if encoder == "tiny":
@@ -100,14 +102,14 @@ def test_metres_begin_in_the_order_of_the_relative_depth(encoder: str, tmp_path:
     assert metric.max_depth == 20
     near, far = relative(picture(size)).flatten(), metric(picture(size)).flatten()
     assert 0 < far.min() < far.max() < 20
-    seen = near > 0  # what a ReLU cut off has no order
-    a, b = near[seen], far[seen]
+    positive = near > 0  # pixels that the last ReLU clips have no order
+    a, b = near[positive], far[positive]
     assert (a.sort().indices == b.sort(descending=True).indices).float().mean() > 0.9 or torch.corrcoef(
         torch.stack([a.argsort().argsort().float(), b.argsort().argsort().float()])
     )[0, 1] < -0.9999
 
 
-def test_metric_weights_say_so_themselves_and_are_gone_on_from(tmp_path: Path) -> None:
+def test_training_in_metres_starts_from_metric_weights_of_the_same_range(tmp_path: Path) -> None:
     path = tiny_file(tmp_path / "metres.safetensors", 20.0)
     network = network_from_file(path, None, 20.0).eval()
     loaded = tiny.load_tiny(path)
@@ -119,7 +121,7 @@ def test_metric_weights_say_so_themselves_and_are_gone_on_from(tmp_path: Path) -
         network_from_file(path, None, 80.0)
 
 
-def test_another_encoder_is_named(tmp_path: Path) -> None:
+def test_files_of_another_encoder_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match="holds tiny, not vits"):
         network_from_file(tiny_file(tmp_path / "a"), "vits", None)
     torch.save(vits().state_dict(), tmp_path / "b.pth")
@@ -130,14 +132,14 @@ def test_another_encoder_is_named(tmp_path: Path) -> None:
 
 
 def test_features_are_the_last_tokens_of_the_encoder() -> None:
-    seen = TokenRecorder(vits().token_layer())
+    recorder = TokenRecorder(vits().token_layer())
     maps = vits().feature_encoder()(picture(56))[-1]
-    torch.testing.assert_close(seen.tokens, maps.flatten(2).mT)
+    torch.testing.assert_close(recorder.tokens, maps.flatten(2).mT)
     torch.manual_seed(4)
     small = Tiny().eval()
-    seen = TokenRecorder(small.token_layer())
+    recorder = TokenRecorder(small.token_layer())
     small(picture(64))
-    assert seen.tokens.shape == (2, 4, 256)
+    assert recorder.tokens.shape == (2, 4, 256)
 
 
 def test_each_parameter_belongs_to_the_encoder_or_to_the_decoder() -> None:

@@ -1,3 +1,5 @@
+"""The log, the curve and the sheet of samples of a training."""
+
 import errno
 import io
 import json
@@ -15,7 +17,7 @@ from dacli.training import monitoring
 from dacli.training.recipes import TEACHER, metric_objective
 
 
-def opened(data: bytes) -> Image.Image:
+def open_picture(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
@@ -26,7 +28,7 @@ def samples(count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(count, 3, 64, 64, generator=random), truth
 
 
-def test_a_log_is_read_up_to_the_step_that_a_training_goes_on_from(tmp_path: Path) -> None:
+def test_a_log_is_cut_at_the_step_from_which_a_training_resumes(tmp_path: Path) -> None:
     rows = [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 0.5}, {"step": 20, "validation": 0.7}]
     later = '{"step": 30, "loss": 0.4}\n{"step": 40, "lo\n[1]\n'
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + later)
@@ -41,7 +43,7 @@ def test_a_folder_without_a_log_gets_one(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "log.jsonl").read_text() == ""
 
 
-def test_a_log_on_a_full_disk_ends_the_training_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_on_a_full_disk_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(io.StringIO):
         def write(self, _: str) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -56,41 +58,41 @@ def test_a_log_on_a_full_disk_ends_the_training_in_one_line(tmp_path: Path, monk
 
 def test_the_curve_is_smoothed_by_the_mean_of_the_latest_rows() -> None:
     values = tuple(np.random.default_rng(1).random(60))
-    expected = [np.mean(values[max(0, n - monitoring.SMOOTHED + 1) : n + 1]) for n in range(60)]
+    expected = [np.mean(values[max(0, n - monitoring.SMOOTHING_ROWS + 1) : n + 1]) for n in range(60)]
     np.testing.assert_allclose(monitoring.smooth_curve(values), expected)
 
 
-def test_the_curve_shows_what_there_is() -> None:
+def test_the_curve_shows_training_and_validation() -> None:
     rows: list[monitoring.LogRow] = [{"step": n, "loss": 1 / n} for n in range(1, 40)]
-    bare, taught, both = (
-        np.asarray(opened(monitoring.draw_loss_curve(given)), float)
+    empty, training, both = (
+        np.asarray(open_picture(monitoring.draw_loss_curve(given)), float)
         for given in ([], rows, [*rows, {"step": 39, "validation": 0.5}])
     )
-    assert bare.shape == taught.shape == both.shape
-    assert np.abs(bare - taught).mean() > 0.5
-    assert np.abs(both - taught).mean() > 0.1
+    assert empty.shape == training.shape == both.shape
+    assert np.abs(empty - training).mean() > 0.5
+    assert np.abs(both - training).mean() > 0.1
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_the_sheet_has_a_row_for_each_of_the_first_samples(count: int) -> None:
     picture, truth = samples(count)
-    image = opened(monitoring.draw_sample_sheet(TEACHER, (picture, truth), truth[:, 0].nan_to_num(0)))
-    assert image.size == (600, 200 * min(count, monitoring.SHOWN_SAMPLES))
+    image = open_picture(monitoring.draw_sample_sheet(TEACHER, (picture, truth), truth[:, 0].nan_to_num(0)))
+    assert image.size == (600, 200 * min(count, monitoring.SHEET_ROWS))
 
 
-def test_near_is_red_on_both_kinds_of_sheet() -> None:
+def test_near_is_red_for_inverse_depth_and_for_metres() -> None:
     picture, _ = samples(1)
     rising = torch.linspace(1, 10, 64).expand(1, 1, 64, 64)  # the right side is near
     for objective, truth in ((TEACHER, rising), (metric_objective("indoor"), 1 / (11 - rising))):
         depth = objective.target(truth)[:, 0]
-        shown = np.asarray(opened(monitoring.draw_sample_sheet(objective, (picture, truth), depth)), float)
+        shown = np.asarray(open_picture(monitoring.draw_sample_sheet(objective, (picture, truth), depth)), float)
         for left, right in ((210, 390), (410, 590)):  # truth and prediction
             part = shown[40:190, left:right]
             assert part[:, -40:-15, 0].mean() > part[:, -40:-15, 2].mean() + 50
             assert part[:, 15:40, 2].mean() > part[:, 15:40, 0].mean() + 50
 
 
-def test_validation_is_the_mean_loss_of_a_network_at_rest() -> None:
+def test_validation_is_the_mean_loss_and_changes_no_weights() -> None:
     torch.manual_seed(1)
     model, (picture, truth) = Tiny(), samples()
     state = {key: value.clone() for key, value in model.state_dict().items()}
