@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from dacli.errors import DacliError
-from dacli.io import files, images
+from dacli.io import depth_files, files, images, npy
 
 RNG = np.random.default_rng(5)
 RGB = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
@@ -408,7 +408,7 @@ def test_too_large_a_file_is_not_loaded(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_too_little_memory_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path, "a.png", encoded(Image.fromarray(RGB), "PNG"))
-    monkeypatch.setattr(images, "_pillow_pixels", raising(MemoryError()))
+    monkeypatch.setattr(images, "_decode_by_pillow", raising(MemoryError()))
     assert "not enough memory" in fault(path)
 
 
@@ -522,7 +522,7 @@ def test_a_folder_a_file_and_a_long_name_in_the_way(tmp_path: Path) -> None:
 
 def test_npy_is_read_by_numpy() -> None:
     depth = RNG.random((7, 5), dtype=np.float32)
-    found = np.load(io.BytesIO(images.encode_npy(depth)), allow_pickle=False)
+    found = np.load(io.BytesIO(npy.encode_npy(depth)), allow_pickle=False)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, depth)
 
@@ -530,7 +530,7 @@ def test_npy_is_read_by_numpy() -> None:
 def test_read_depth16_gives_values_and_text(tmp_path: Path) -> None:
     deep = RNG.integers(0, 65536, (5, 7), dtype=np.uint16)
     path = saved(tmp_path, "a.png", png16(deep, 0, chunk(b"tEXt", b"dacli\0{}")))
-    values, text = images.read_depth16(path)
+    values, text = depth_files.read_depth16(path)
     np.testing.assert_array_equal(values, deep)
     assert text == {"dacli": "{}"}
 
@@ -551,4 +551,4 @@ def test_read_depth16_refuses_other_files(tmp_path: Path) -> None:
     ]
     for data, word in cases:
         with pytest.raises(DacliError, match=word):
-            images.read_depth16(saved(tmp_path, "a.png", data))
+            depth_files.read_depth16(saved(tmp_path, "a.png", data))

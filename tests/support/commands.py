@@ -40,12 +40,12 @@ def photo(path: Path, seed: int = 0, shape: tuple[int, int] = (24, 36)) -> Path:
     return path
 
 
-def image(path: Path) -> NDArray[Any]:
+def read_bgr(path: Path) -> NDArray[Any]:
     found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert found is not None
     return found
 
 
-def files(folder: Path) -> list[str]:
+def files_below(folder: Path) -> list[str]:
     """The names of all that lies below a folder, folders too."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))

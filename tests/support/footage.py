@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.hanging import PATIENCE
+from tests.support.hanging import TIME_LIMIT
 
 FFMPEG = str(imageio_ffmpeg.get_ffmpeg_exe())
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-threads", "2")
@@ -35,12 +35,12 @@ class Packet(NamedTuple):
 def ffmpeg(*arguments: str | Path) -> bytes:
     """What ffmpeg prints; it must succeed."""
     command = [FFMPEG, "-hide_banner", "-nostdin", "-v", "error", "-y", *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
+    run = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT, check=False)
     assert run.returncode == 0, run.stderr.decode()
     return run.stdout
 
 
-def make(path: Path, *arguments: str, source: str = "testsrc2=s=96x64:r=24", frames: int = 30) -> Path:
+def make_clip(path: Path, *arguments: str, source: str = "testsrc2=s=96x64:r=24", frames: int = 30) -> Path:
     """A clip of ffmpeg's test picture."""
     ffmpeg("-f", "lavfi", "-i", source, *arguments, "-frames:v", str(frames), path)
     return path
@@ -54,13 +54,13 @@ def packets(path: Path, stream: str = "0:V:0") -> tuple[Fraction, list[Packet]]:
     return Fraction(head["tb"]), sorted(Packet(int(r[2]), int(r[3]), int(r[4]), r[5]) for r in rows)
 
 
-def seconds(path: Path, stream: str = "0:V:0") -> list[Fraction]:
+def packet_times(path: Path, stream: str = "0:V:0") -> list[Fraction]:
     """When the packets of a stream are shown."""
     base, found = packets(path, stream)
     return [packet.pts * base for packet in found]
 
 
-def pixels(path: Path, form: str = "rgb24", *options: str) -> NDArray[Any]:
+def decoded_frames(path: Path, form: str = "rgb24", *options: str) -> NDArray[Any]:
     """The frames of a clip as ffmpeg alone decodes them, [N, H, W, 3] or of gray [N, H, W]; any fault is an error."""
     size = ffmpeg("-i", path, "-frames:v", "1", *options, "-f", "framecrc", "-").decode()
     width, height = (int(n) for n in size.split("#dimensions 0: ")[1].split("\n")[0].split("x"))
@@ -85,18 +85,20 @@ def pixels(path: Path, form: str = "rgb24", *options: str) -> NDArray[Any]:
     return np.frombuffer(data, np.uint8).reshape((-1, height, width) + ((3,) if form == "rgb24" else ()))
 
 
-def said(path: Path) -> str:
+def ffmpeg_report(path: Path) -> str:
     """What ffmpeg says of a file."""
-    run = subprocess.run([FFMPEG, "-hide_banner", "-i", str(path)], capture_output=True, timeout=PATIENCE, check=False)
+    run = subprocess.run(
+        [FFMPEG, "-hide_banner", "-i", str(path)], capture_output=True, timeout=TIME_LIMIT, check=False
+    )
     return run.stderr.decode()
 
 
-def hashes(path: Path, stream: str) -> bytes:
+def stream_hash(path: Path, stream: str) -> bytes:
     """The checksum of a stream's packets."""
     return ffmpeg("-i", path, "-map", stream, "-c", "copy", "-f", "streamhash", "-")
 
 
-def impostor(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+def replace_ffmpeg(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Let dacli run a shell script in place of ffmpeg, which the script knows as $FFMPEG."""
     path = folder / "impostor"
     path.write_text(f"#!/bin/sh\nFFMPEG='{FFMPEG}'\n{script}\n")
@@ -105,18 +107,18 @@ def impostor(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 
 
 @contextmanager
-def nothing_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_leftovers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail if what is done leaves a thread, a process or a temporary file."""
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    before, started = set(threading.enumerate()), children()
+    before, started = set(threading.enumerate()), child_processes()
     yield
     assert not set(threading.enumerate()) - before
     assert not list(folder.iterdir())
-    assert children() <= started, "a process is left"
+    assert child_processes() <= started, "a process is left"
 
 
-def children() -> set[str]:
+def child_processes() -> set[str]:
     """The processes that this one started and that still run."""
     found: set[str] = set()
     for path in Path("/proc/self/task").glob("*/children"):

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 30.0  # seconds after which a test calls something hung
+TIME_LIMIT = 30.0  # seconds after which a test calls something hung
 
 
 def in_time(action: Callable[[], Any]) -> Any:
@@ -19,7 +19,7 @@ def in_time(action: Callable[[], Any]) -> Any:
 
     thread = threading.Thread(target=act, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TIME_LIMIT)
     assert not thread.is_alive(), "it hangs"
     result, error = found[0]
     if error is not None:

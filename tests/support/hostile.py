@@ -226,7 +226,7 @@ DAMAGED = {
 }
 
 BAD: Mapping[str, tuple[bytes, str]] = {**CUT, **FOREIGN, **DAMAGED}
-LINKED = "leads nowhere.jpg"  # one more bad one, that is no file at all
+BROKEN_LINK = "leads nowhere.jpg"  # one more bad one, that is no file at all
 
 SKIPPED: Mapping[str, bytes] = {
     ".DS_Store": b"\0\0\0\1Bud1",
@@ -246,14 +246,14 @@ SKIPPED: Mapping[str, bytes] = {
 }
 
 
-def fill(folder: Path) -> None:
+def fill_folder(folder: Path) -> None:
     """Make the folder: GOOD, BAD, LINKED and SKIPPED, and pipes, sockets and links that lead round."""
     for name, data in {**GOOD, **{name: data for name, (data, _) in BAD.items()}, **SKIPPED}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     (folder / "nothing in it.jpg").mkdir()
-    (folder / LINKED).symlink_to("is not here.jpg")
+    (folder / BROKEN_LINK).symlink_to("is not here.jpg")
     (folder / "round.jpg").symlink_to("round.jpg")
     (folder / "there.jpg").symlink_to("back.jpg")
     (folder / "back.jpg").symlink_to("there.jpg")
