@@ -15,7 +15,7 @@ from dacli.evaluation import temporal
 from dacli.inference import planning
 from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Predictor
-from dacli.io.records import to_tones
+from dacli.io.scales import to_tones
 from dacli.models import tiny
 from dacli.scenes import moving
 from dacli.scenes.layouts import make_scene

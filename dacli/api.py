@@ -31,7 +31,7 @@ from dacli.outputs.style import depth_limits
 from dacli.types import DepthArray, Gray8, Image8, ImageArray
 from dacli.video.options import ClipOptions
 from dacli.video.process import open_clip, process_clip
-from dacli.weights import checkpoints
+from dacli.weights import manifest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -259,7 +259,7 @@ def load(
 
 def available_models() -> tuple[str, ...]:
     """Return the names that load() takes: the model inside the package, then those of the list of checkpoints."""
-    return ("tiny", *dict.fromkeys(_model_name(row.encoder, row.model) for row in checkpoints.read_manifest()))
+    return ("tiny", *dict.fromkeys(_model_name(row.encoder, row.model) for row in manifest.read_manifest()))
 
 
 def _model_name(encoder: str, model: str) -> str:
@@ -277,7 +277,7 @@ def _model_options(model: str | Path) -> dict[str, Any]:
     name = model
     if name.startswith("hf:"):
         repo = name.removeprefix("hf:")
-        row = next((row for row in checkpoints.read_manifest() if row.repo.lower() == repo.lower()), None)
+        row = next((row for row in manifest.read_manifest() if row.repo.lower() == repo.lower()), None)
         if row is None:
             raise ValueError(f"{name} is not the repository of a model that dacli knows: see available_models()")
         name = _model_name(row.encoder, row.model)

@@ -1,10 +1,13 @@
-"""The errors that dacli raises, each in one line for its user."""
+"""The errors that dacli raises, each with one line for the user."""
 
 import os
 
 
 class DacliError(Exception):
-    """What went wrong and what to do about it, each in one line for the user; the command ends with exit code 1."""
+    """An error that the user can act on; the command line prints it in one line and ends with exit code 1.
+
+    `message` says what went wrong, `hint` what to do about it. Both are one line: line breaks become spaces.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
         self.message = " ".join(message.split())
@@ -13,20 +16,23 @@ class DacliError(Exception):
 
 
 class UsageError(DacliError, ValueError):
-    """A DacliError that the command line itself caused (an unknown name, a value out of range): exit code 2."""
+    """An error of an argument (an unknown name, a value out of range): exit code 2; from Python also a ValueError."""
 
 
 class StopError(DacliError):
-    """A DacliError after which nothing else can succeed either (a full disk): it ends the run, not one input."""
+    """An error that all further inputs would meet too (a full disk): the run stops instead of going on."""
+
+
+class MemoryShortError(DacliError):
+    """An error of a device that has too little memory for a pass: a smaller batch or smaller tiles may fit."""
 
 
 def unexpected_error(error: Exception, name: str = "") -> DacliError:
-    """Return the error that a fault of dacli becomes for its user; with DACLI_DEBUG=1 it is raised as it is."""
+    """Return a DacliError for an exception that dacli does not expect, with the name of the input if one is given.
+
+    With DACLI_DEBUG=1 the exception itself is raised, so that its traceback is shown.
+    """
     if os.environ.get("DACLI_DEBUG") == "1":
         raise error
     about = f"{name}: " if name else ""
     return DacliError(f"{about}{type(error).__name__}: {error}", "this is a fault of dacli: DACLI_DEBUG=1 shows where")
-
-
-class MemoryShortError(DacliError):
-    """A DacliError of a device whose memory does not suffice: less at once may do."""

@@ -1,4 +1,7 @@
-"""Set before torch is imported: its threads spin while they wait, and more of them than idle cores cost five times."""
+"""Fixtures of all tests. The number of threads is set before torch is imported.
+
+Waiting threads of torch keep their core busy: more threads than idle cores make it five times slower.
+"""
 
 import os
 
@@ -20,7 +23,7 @@ from tests.support.commands import Result, Run
 
 @pytest.fixture(autouse=True)
 def no_handler_of_ended_children() -> Iterator[None]:
-    """Take back the handler that torch's data loaders leave: after OpenVINO has run here it ends the process."""
+    """Remove the signal handler that torch's data loaders install: with OpenVINO loaded it ends the process."""
     yield
     if hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -28,7 +31,7 @@ def no_handler_of_ended_children() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny of random weights: what it sees does not matter to the command line."""
+    """A tiny of random weights, which is enough for tests of the command line."""
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     torch.manual_seed(0)
     path.write_bytes(tiny.encode_weights(Tiny(), {}))
@@ -37,13 +40,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where OpenVINO's networks are kept: to compile one for each test would take longer than the tests."""
+    """A cache of compiled OpenVINO networks that all tests share: compiling takes longer than the tests."""
     return tmp_path_factory.mktemp("compiled")
 
 
 @pytest.fixture
 def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user with nothing but the package, no network and one folder, in which the commands run."""
+    """An empty working folder of a user without settings, cached files or network; commands run in it."""
     for name in list(os.environ):
         if name.lower().startswith(("hf_", "dacli_", "huggingface_", "xdg_")):
             monkeypatch.delenv(name)
@@ -60,7 +63,7 @@ def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def dacli(capsys: pytest.CaptureFixture[str]) -> Run:
-    """The command in this process."""
+    """A function that runs a command in this process."""
 
     def run(*arguments: object) -> Result:
         capsys.readouterr()

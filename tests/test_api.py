@@ -19,7 +19,7 @@ from PIL import Image
 import dacli
 from dacli import Depth, DepthMap, prefetch
 from dacli.batch.outcomes import Failed
-from tests.support.commands import Run, files, photo
+from tests.support.commands import Run, files_below, photo
 from tests.support.hanging import in_time
 
 TORCH: dict[str, Any] = {"device": "cpu", "engine": "torch", "size": 32}
@@ -201,7 +201,7 @@ def test_a_folder_is_done_skipped_and_its_failures_named(home: Path) -> None:
     (failed,) = (one for one in seen if isinstance(one, Failed))
     assert str(failed.error).startswith(str(home / "in" / "bad.jpg"))
     assert json.loads((home / "out" / "failures.jsonl").read_text())["input"] == "bad.jpg"
-    assert {"a_depth16.png", "a_depth.npy", "sub/b_depth16.png", "sub/b_depth.npy"} <= set(files(home / "out"))
+    assert {"a_depth16.png", "a_depth.npy", "sub/b_depth16.png", "sub/b_depth.npy"} <= set(files_below(home / "out"))
     again = dacli.process_folder(str(home / "in"), str(home / "out"), **how)
     assert (again.done, again.skipped, again.failed) == (0, 2, 1)
     with pytest.raises(dacli.DacliError, match="no pictures"):

@@ -13,7 +13,7 @@ import pytest
 
 import dacli.prefetch as streams
 from dacli.prefetch import Prefetch, any_stage_alive, close_stages, take_and_close
-from tests.support.hanging import PATIENCE, in_time
+from tests.support.hanging import TIME_LIMIT, in_time
 
 SOON = 0.05  # seconds to wait for a thread that is known not to come
 FEW_AND_MANY = pytest.mark.parametrize("threads", [1, 3])
@@ -29,16 +29,16 @@ def no_thread_is_left() -> Iterator[None]:
     yield
     left = set(threading.enumerate()) - before
     for thread in left:
-        thread.join(PATIENCE)  # one that is about to end may do so; one that hangs is a fault
+        thread.join(TIME_LIMIT)  # one that is about to end may do so; one that hangs is a fault
     assert not any(thread.is_alive() for thread in left)
 
 
 def wait(event: threading.Event) -> None:
-    assert event.wait(PATIENCE), "it hangs"
+    assert event.wait(TIME_LIMIT), "it hangs"
 
 
 def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIME_LIMIT
     while not holds():
         assert time.monotonic() < end, "it hangs"
         time.sleep(0.001)
@@ -208,7 +208,7 @@ def test_interrupt_of_a_waiting_writer_ends_the_stream(monkeypatch: pytest.Monke
 
     def slow() -> Iterator[int]:
         yield 0
-        release.wait(PATIENCE)
+        release.wait(TIME_LIMIT)
         yield 1
 
     def wait_for(self: threading.Condition, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -294,7 +294,7 @@ def test_order_is_kept_when_later_items_are_made_first() -> None:
 
 
 def test_several_threads_make_at_the_same_time() -> None:
-    together = threading.Barrier(3, timeout=PATIENCE)
+    together = threading.Barrier(3, timeout=TIME_LIMIT)
 
     def make(number: int) -> int:
         together.wait()
@@ -454,7 +454,7 @@ def test_a_thread_that_waits_for_items_holds_nothing_of_its_last_one(threads: in
         things.append(weakref.ref(thing))
         yield thing
         del thing
-        release.wait(PATIENCE)
+        release.wait(TIME_LIMIT)
 
     stage = Prefetch(items(), lambda thing: thing, one, threads)
 
@@ -465,7 +465,7 @@ def test_a_thread_that_waits_for_items_holds_nothing_of_its_last_one(threads: in
         release.set()
 
     in_time(take)
-    assert stage.close(PATIENCE)
+    assert stage.close(TIME_LIMIT)
 
 
 # --- closing ---
@@ -477,7 +477,7 @@ def test_closing_frees_threads_that_wait_for_room(threads: int) -> None:
     stage = ahead(source, threads, limit=1)
     assert in_time(lambda: next(stage)) == 0
     until(lambda: len(source.made) >= 2 + threads)
-    assert stage.close(PATIENCE)
+    assert stage.close(TIME_LIMIT)
     assert not any_stage_alive()
     assert source.closed
     assert list(stage) == []
@@ -517,7 +517,7 @@ def test_closing_while_threads_wait_for_their_turn_at_the_items_takes_no_more_of
     assert not stage.close(SOON)
     assert any_stage_alive()
     gate.opened.set()
-    assert stage.close(PATIENCE)
+    assert stage.close(TIME_LIMIT)
     assert gate.given == [0, 1]
     assert made == [0]  # an item that comes after closing is not begun
 
@@ -533,7 +533,7 @@ def test_close_says_when_a_thread_is_busy_and_the_thread_leaves_with_its_item(th
     assert any_stage_alive()
     gate.opened.set()
     for thread in stage.threads:
-        thread.join(PATIENCE)
+        thread.join(TIME_LIMIT)
     assert not any_stage_alive()
     assert len(gate.given) <= 1 + threads
     assert stage.close()
@@ -549,11 +549,11 @@ def test_closing_frees_threads_that_wait_for_another_stage(threads: int) -> None
     wait(gate.reached)
     assert not close_stages([after, before], SOON)
     for thread in after.threads:
-        thread.join(PATIENCE)
+        thread.join(TIME_LIMIT)
         assert not thread.is_alive()
     assert any_stage_alive()
     gate.opened.set()
-    assert close_stages([after, before], PATIENCE)
+    assert close_stages([after, before], TIME_LIMIT)
     assert source.closed
     assert not any_stage_alive()
 
@@ -572,9 +572,9 @@ def test_what_a_closed_stage_still_lets_out_is_not_begun() -> None:
     assert in_time(lambda: next(after)) == 0
     wait(gate.reached)
     assert not close_stages([after, before], SOON)
-    after.threads[0].join(PATIENCE)
+    after.threads[0].join(TIME_LIMIT)
     gate.opened.set()
-    assert close_stages([after, before], PATIENCE)
+    assert close_stages([after, before], TIME_LIMIT)
     assert begun == [0]
 
 
@@ -587,11 +587,11 @@ def test_closing_frees_a_taker_that_waits() -> None:
     taker.start()
     wait(gate.reached)
     assert not stage.close(SOON)
-    taker.join(PATIENCE)
+    taker.join(TIME_LIMIT)
     assert not taker.is_alive()
     assert found == []
     gate.opened.set()
-    assert stage.close(PATIENCE)
+    assert stage.close(TIME_LIMIT)
 
 
 def test_closing_twice_is_closing_once() -> None:
@@ -638,7 +638,7 @@ def test_threads_of_stages_are_distinguished_from_others() -> None:
     assert any_stage_alive()
     gate.opened.set()
     assert in_time(lambda: list(stage)) == [1]
-    assert stage.close(PATIENCE)
+    assert stage.close(TIME_LIMIT)
     assert not any_stage_alive()
     other.join()
 

@@ -17,7 +17,8 @@ from dacli.batch.stages import Loaded, Predicted, Stages, infer_group, run_stage
 from dacli.callbacks import TileProgress, ignore_progress
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import files, images
-from dacli.io.records import Record, choose_scale
+from dacli.io.records import Record
+from dacli.io.scales import choose_scale
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView
 from dacli.types import ImageArray

@@ -11,7 +11,7 @@ from dacli import __version__, paths
 from dacli.bench.machine import installed_version
 from dacli.errors import DacliError
 from dacli.inference import device, planning
-from dacli.weights import checkpoints
+from dacli.weights import checkpoints, manifest
 
 SHOWN_PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "typer", "rich")
 SHOWN_VARIABLES = (
@@ -99,7 +99,7 @@ def describe_ffmpeg() -> str:
 def checkpoints_here() -> list[str]:
     """Return the names of the checkpoints that are on this machine."""
     try:
-        states = [(row.name, checkpoints.checkpoint_state(row).state) for row in checkpoints.read_manifest()]
+        states = [(row.name, checkpoints.checkpoint_status(row).state) for row in manifest.read_manifest()]
     except DacliError as error:
         return [str(error)]
     return [name if state == "ok" else f"{name} ({state})" for name, state in states if state != "missing"]

@@ -20,7 +20,7 @@ def decode(
     overwrite: Overwrite = False,
 ) -> None:
     """The floats back from a 16-bit depth PNG (H × W) or clip (N × H × W): inverse depth or metres, float32."""
-    from dacli.io import files, images, records
+    from dacli.io import depth_files, files, npy, records
     from dacli.video import depth_clips
 
     target = out or file.parent / f"{file.stem}.npy"
@@ -28,9 +28,9 @@ def decode(
         raise DacliError(f"{display_path(target)} is there already", "--overwrite replaces it")
     if file.suffix.lower() == ".mkv":
         record, count, depths = depth_clips.decode_depth_clip(file)
-        files.write_file(target, images.encode_npy_stream(depths, count))
+        files.write_file(target, npy.encode_npy_stream(depths, count))
     else:
-        depth, record = records.decode_depth(*images.read_depth16(file), display_path(file))
-        files.write_file(target, images.encode_npy(depth))
+        depth, record = records.decode_depth(*depth_files.read_depth16(file), display_path(file))
+        files.write_file(target, npy.encode_npy(depth))
     Console().note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {record.encoder} {record.model}")
     print(target)

@@ -107,12 +107,12 @@ def evaluate(
     from dacli.cli.tables import print_table
     from dacli.evaluation import sweeps, tables
     from dacli.io import depth_files
-    from dacli.weights import checkpoints
+    from dacli.weights import manifest
 
     console = Console(json=json_, quiet=quiet)
     sizes, step = parse_sizes(networks.size), depth_files.parse_depth_unit(judging.unit)
     choices = sweeps.choose_networks(parse_list(networks.encoder), networks.model, networks.weights or ())
-    kind = checkpoints.MODEL_ALIASES.get(networks.model, networks.model)
+    kind = manifest.MODEL_ALIASES.get(networks.model, networks.model)
     how = sweeps.choose_alignment(judging.align, kind)
     todo = sweeps.evaluation_setups(choices, sizes, parse_list(networks.precision), networks.device, engine.engine)
     sweeps.check_not_there(out, list(sweeps.EVALUATION_FILES.values()), overwrite=overwrite)

@@ -97,7 +97,7 @@ def leave(code: int) -> NoReturn:
     If Python ended first, such a thread would crash the process when it comes back.
     """
     if files := sys.modules.get("dacli.io.files"):
-        files.remove_unfinished()
+        files.remove_unfinished_files()
     if not prefetch.any_stage_alive():
         sys.exit(code)
     sys.stdout.flush()

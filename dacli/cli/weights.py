@@ -18,22 +18,22 @@ def list_weights() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dacli.weights import checkpoints
+    from dacli.weights import checkpoints, manifest
 
     table = Table("name", "MB", "licence", "state", box=None)
-    for row in checkpoints.read_manifest():
+    for row in manifest.read_manifest():
         size = f"{row.bytes / 1e6:.0f}" if row.bytes else "?"
-        table.add_row(row.name, size, row.licence, checkpoints.checkpoint_state(row).state)
+        table.add_row(row.name, size, row.licence, checkpoints.checkpoint_status(row).state)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 @weights_app.command("get")
 def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], quiet: Quiet = False) -> None:
     """Download and check checkpoints; those that are here already are only checked."""
-    from dacli.weights import checkpoints
+    from dacli.weights import checkpoints, manifest
 
     console = Console(quiet=quiet)
-    rows = [checkpoints.checkpoint_named(name) for name in names]
+    rows = [manifest.checkpoint_named(name) for name in names]
     failed = 0
     for row in rows:
         try:
@@ -48,9 +48,9 @@ def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], 
 @weights_app.command("verify")
 def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]")] = None) -> None:
     """Read every byte again and compare; without names, all that are here."""
-    from dacli.weights import checkpoints
+    from dacli.weights import checkpoints, manifest
 
-    rows = [checkpoints.checkpoint_named(name) for name in names] if names else checkpoints.read_manifest()
+    rows = [manifest.checkpoint_named(name) for name in names] if names else manifest.read_manifest()
     bad = 0
     for row in rows:
         status = checkpoints.verify_checkpoint(row)
@@ -63,8 +63,8 @@ def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[N
 @weights_app.command("path")
 def path_of_weights(name: str) -> None:
     """Where a checkpoint is, or where a file that you fetch by hand belongs (then the exit code is 1)."""
-    from dacli.weights import checkpoints
+    from dacli.weights import checkpoints, manifest
 
-    status = checkpoints.checkpoint_state(checkpoints.checkpoint_named(name))
+    status = checkpoints.checkpoint_status(manifest.checkpoint_named(name))
     print(status.path)
     raise typer.Exit(1 if status.state in ("missing", "damaged") else 0)

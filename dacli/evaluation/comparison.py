@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.evaluation import accuracy, tables
-from dacli.io import files, images, png, records
+from dacli.io import depth_files, files, png, records
 from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
@@ -70,7 +70,7 @@ def read_compared_depth(path: Path) -> ComparedDepth:
     if path.name.endswith(FORMATS["npy"].suffix):
         depth, quantity = read_npy_output(path), quantity_beside(path)
     else:
-        decoded, record = records.decode_depth(*images.read_depth16(path), display_path(path))
+        decoded, record = records.decode_depth(*depth_files.read_depth16(path), display_path(path))
         depth, quantity = decoded.astype(np.float64), record.quantity
     inverse = 1 / np.maximum(depth, SMALLEST_METRES) if quantity != "inverse depth" else depth
     if not np.isfinite(inverse).all():

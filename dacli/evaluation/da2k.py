@@ -18,8 +18,8 @@ from dacli.evaluation.scoring import EvaluationData, EvaluationSample, ScorePart
 from dacli.io import files, images
 from dacli.paths import display_path
 from dacli.types import FloatArray
-from dacli.weights import checkpoints
-from dacli.weights.checkpoints import Checkpoint
+from dacli.weights import checkpoints, locations
+from dacli.weights.manifest import Checkpoint
 
 ARCHIVE = Checkpoint(
     "DA-2K",
@@ -53,7 +53,7 @@ def fetch_da2k(say: Log, progress: Callable[[str], AbstractContextManager[Downlo
         with progress(ARCHIVE.file) as shown_progress:
             return checkpoints.obtain_checkpoint(ARCHIVE, say, shown_progress)
     except DacliError as error:
-        address = checkpoints.download_origins(ARCHIVE)[0].address
+        address = locations.download_origins(ARCHIVE)[0].address
         raise DacliError(error.message, f"fetch {address} elsewhere and give the file: dacli eval DA-2K.zip") from error
 
 

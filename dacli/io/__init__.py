@@ -1,1 +1,1 @@
-"""Files written whole, pictures in, PNG, depth files, and the record that outputs carry."""
+"""Files read and written: pictures, PNG, NPY, depth files, and the record in dacli's outputs."""

@@ -1,32 +1,38 @@
-"""Depth as files hold it, read as inverse depth: 0 = infinitely far, NaN = not known."""
+"""Depth files of other programs (16-bit PNG, NPY, PFM, EXR, HDF5), read as inverse depth, and dacli's 16-bit PNGs.
+
+Inverse depth is 0 where depth is infinite and NaN where it is unknown.
+"""
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dacli.errors import DacliError, UsageError
-from dacli.io import images, records
+from dacli.io import png, records, scales
 from dacli.io.files import os_reason, read_bytes
+from dacli.io.images import decode_with_opencv
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
-from dacli.types import DepthArray
+from dacli.types import DepthArray, Gray16
 
-DepthUnit = float | str  # metres that one step means, or one of the next three
+DepthUnit = float | str  # metres for one step, or INVERSE, LABEL or HYPERSIM
 
 INVERSE = "1/m"  # inverse depth of any scale
-LABEL = "label"  # inverse depth that a network gave; it may be flat
+LABEL = "label"  # inverse depth that a network predicted; it may be flat
 HYPERSIM = "hypersim"  # metres to the camera's centre, not along its axis
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-UNIT_CHOICES = f"{', '.join(UNITS)}, {INVERSE} or what one step means in metres, as 0.001"
-HYPERSIM_ANGLE = np.pi / 3  # of the camera, across the width
+UNIT_CHOICES = f"{', '.join(UNITS)}, {INVERSE} or the metres of one step, such as 0.001"
+HYPERSIM_ANGLE = np.pi / 3  # horizontal field of view of Hypersim's camera, in radians
 
 
 def parse_depth_unit(text: str | None) -> DepthUnit | None:
-    """Return the unit that `--unit` names; raise UsageError for what is neither one nor a number of metres above 0."""
+    """Return the unit that `--unit` names; raise UsageError if it is neither a name nor a number of metres above 0."""
     if text is None or text == INVERSE:
         return text
     try:
@@ -39,28 +45,28 @@ def parse_depth_unit(text: str | None) -> DepthUnit | None:
 
 
 def read_depth_file(path: Path, unit: DepthUnit | None = None) -> DepthArray:
-    """Return the inverse depth [H, W] of a gray PNG with 16 bits, NPY, PFM, EXR or HDF5 file, by its extension.
+    """Return the inverse depth [H, W] of a 16-bit gray PNG, NPY, PFM, EXR or HDF5 file, chosen by its extension.
 
-    `unit` is that of the numbers; without one they are metres, and a PNG says what it holds. Depth that is 0, negative
-    or NaN is not known, infinite depth and 65535 in a PNG are far. Raises DacliError, with the reason, for a file that
-    is none of these, has no known unit, or knows no pixel.
+    Without a unit the numbers are metres, and those of a PNG have the unit of its record. Depth that is 0, negative or
+    NaN is unknown; infinite depth, and 65535 in a PNG, is infinitely far.
+    Raises DacliError for a file that is of another kind, has no known unit, or has no pixel of known depth.
     """
     name, kind = display_path(path), path.suffix.lower()
     if kind == ".png":
-        found = read_png_depth(path, unit)
+        inverse = read_png_depth(path, unit)
     elif kind in DEPTH_PARSERS:
-        found = to_inverse_depth(read_values(path, DEPTH_PARSERS[kind]), 1.0 if unit is None else unit)
+        inverse = to_inverse_depth(read_values(path, DEPTH_PARSERS[kind]), 1.0 if unit is None else unit)
     else:
         raise DacliError(f"{name} is not a depth file", f"depth is read from .png, {', '.join(DEPTH_PARSERS)}")
-    known = np.isfinite(found)
-    if not known.any() or (unit != LABEL and not found[known].any()):
-        fault = f"{name} holds no depth: all of it is 0, infinite or not a number"
-        raise DacliError(fault, "check what made it, or leave it out")
-    return found
+    known = np.isfinite(inverse)
+    if not known.any() or (unit != LABEL and not inverse[known].any()):
+        message = f"{name} holds no depth: all of it is 0, infinite or not a number"
+        raise DacliError(message, "check what made it, or leave it out")
+    return inverse
 
 
 def to_inverse_depth(values: DepthArray, unit: DepthUnit) -> DepthArray:
-    """Return inverse depth of numbers [H, W] in a unit."""
+    """Return the inverse depth [H, W] of numbers [H, W] in a unit."""
     if unit == HYPERSIM:
         depth = distance_to_depth(values)
     elif isinstance(unit, str):
@@ -68,8 +74,8 @@ def to_inverse_depth(values: DepthArray, unit: DepthUnit) -> DepthArray:
     else:
         depth = values * np.float32(unit)
     with np.errstate(divide="ignore", over="ignore"):
-        found = 1 / depth
-    return np.where((depth > 0) & np.isfinite(found), found, np.nan).astype(np.float32)
+        inverse = 1 / depth
+    return np.where((depth > 0) & np.isfinite(inverse), inverse, np.nan).astype(np.float32)
 
 
 def distance_to_depth(distance: DepthArray) -> DepthArray:
@@ -82,59 +88,76 @@ def distance_to_depth(distance: DepthArray) -> DepthArray:
     return depth
 
 
+def read_depth16(path: Path) -> tuple[Gray16, dict[str, str]]:
+    """Return the values [H, W] and the text of a 16-bit gray PNG; raise DacliError for any other file."""
+    data, name = read_bytes(path), display_path(path)
+    text = png.read_png_text(data, name)
+    width, height, bits, kind = struct.unpack_from(">IIBB", data.ljust(26, b"\0"), 16)
+    if bits != 16 or kind != 0:
+        form = f"{bits}-bit {'gray' if kind == 0 else 'color'}"
+        raise DacliError(f"{name} is a {form} PNG", "depth comes back from the 16-bit one that --save png16 makes")
+    values = decode_with_opencv(data, cv2.IMREAD_UNCHANGED) if width * height <= 1 << 30 else None
+    if values is None or values.dtype != np.uint16 or values.shape != (height, width):
+        raise DacliError(f"{name} is damaged", "copy it again")
+    return values.astype(np.uint16, copy=False), text
+
+
 def read_png_depth(path: Path, unit: DepthUnit | None) -> DepthArray:
-    values, text = images.read_depth16(path)
+    """Return the inverse depth [H, W] of a 16-bit gray PNG, in a unit or by the scale of its record."""
+    values, text = read_depth16(path)
     depth = recorded_scale(text, display_path(path)).decode(values) if unit is None else values.astype(np.float32)
     if unit != INVERSE:
-        depth[values == records.TOP16] = np.inf
+        depth[values == scales.TOP16] = np.inf
     return to_inverse_depth(depth, 1.0 if unit is None else unit)
 
 
-def recorded_scale(text: dict[str, str], name: str) -> records.DepthScale:
+def recorded_scale(text: dict[str, str], name: str) -> scales.DepthScale:
+    """Return the scale of the record in a PNG's text; raise DacliError if there is none, or one without metres."""
     if RECORD_KEYWORD not in text:
         raise DacliError(f"{name} does not say its unit", f"give it with --unit: {UNIT_CHOICES}")
     record = records.parse_record(text[RECORD_KEYWORD], name)
     if record.quantity != "metres":
-        raise DacliError(f"{name} holds {record.quantity} of no known scale", "the truth has to be in metres")
+        raise DacliError(f"{name} holds {record.quantity} of no known scale", "the true depth has to be in metres")
     return record.scale
 
 
-def read_values(path: Path, reader: "DepthParser") -> DepthArray:
-    """Return the numbers [H, W] of a file as they are; raise DacliError if it is damaged or holds something else."""
+def read_values(path: Path, parse: "DepthParser") -> DepthArray:
+    """Return the numbers [H, W] of a file; raise DacliError if it is damaged or has several numbers for a pixel."""
     name = display_path(path)
     try:
-        values = reader(read_bytes(path), name)
+        values = parse(read_bytes(path), name)
     except DacliError:
         raise
     except Exception as error:
         raise DacliError(f"{name} cannot be read as depth ({os_reason(error)})", "export it again") from error
     flat = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if flat.ndim != 2 or flat.dtype.kind not in "fiu":
-        raise DacliError(f"{name} is not depth but {values.dtype} {list(values.shape)}", "give one number a pixel")
+        raise DacliError(f"{name} is not depth but {values.dtype} {list(values.shape)}", "give one number for a pixel")
     with np.errstate(over="ignore"):
         return flat.astype(np.float32)
 
 
 def parse_npy(data: bytes, _: str) -> NDArray[Any]:
-    found: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
-    return found
+    """Return the array of an NPY file; pickled objects are refused."""
+    array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def parse_pfm(data: bytes, name: str) -> NDArray[Any]:
-    """Return a portable float map: three lines of header, then rows from the bottom up.
+    """Return the values of a portable float map: a header of three lines, then rows from the lowest to the highest.
 
-    A negative scale is little-endian.
+    Its third line is the scale; a negative one means little-endian.
     """
     kind, size, scale, pixels = data.split(b"\n", 3)
     if kind.strip() != b"Pf":
-        raise DacliError(f"{name} is not a gray PFM", "depth has one number a pixel")
+        raise DacliError(f"{name} is not a gray PFM", "give one number for a pixel")
     width, height = (int(number) for number in size.split())
     order = "<f4" if float(scale) < 0 else ">f4"
     return np.frombuffer(pixels[: 4 * width * height], order).reshape(height, width)[::-1]
 
 
 def parse_exr(data: bytes, name: str) -> NDArray[Any]:
-    """Return the channel Z, Y, R or the only one of an OpenEXR file."""
+    """Return the channel Z, Y, R or V of an OpenEXR file, or else its first."""
     try:
         import OpenEXR
     except ImportError:
@@ -146,6 +169,7 @@ def parse_exr(data: bytes, name: str) -> NDArray[Any]:
 
 
 def parse_hdf5(data: bytes, name: str) -> NDArray[Any]:
+    """Return the values of an HDF5 file as Hypersim writes it: an array called `dataset`."""
     try:
         import h5py
     except ImportError:
@@ -154,7 +178,7 @@ def parse_hdf5(data: bytes, name: str) -> NDArray[Any]:
         return np.array(file["dataset"])
 
 
-DepthParser = Callable[[bytes, str], NDArray[Any]]
+DepthParser = Callable[[bytes, str], NDArray[Any]]  # takes a file's bytes and its name for errors
 DEPTH_PARSERS: dict[str, DepthParser] = {
     ".npy": parse_npy,
     ".pfm": parse_pfm,

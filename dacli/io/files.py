@@ -1,4 +1,4 @@
-"""Regular files in, whole files out, and the reason when not."""
+"""Files read and written as a whole, and what their errors mean to the user."""
 
 import contextlib
 import errno
@@ -10,29 +10,32 @@ from pathlib import Path
 from dacli.errors import DacliError, StopError
 from dacli.paths import display_path
 
-MAX_BYTES = 2 << 30
+MAX_BYTES = 2 << 30  # of a file that is read whole
 PART_SUFFIX = ".part"
-unfinished_files: set[Path] = set()  # what a process that ends in the middle of a write must delete
-_FOLDER = ("a folder stands there", "move it away or choose another folder")
-_FILE = ("a file stands where its folder should be", "move it away or choose another folder")
-_FULL = ("the disk is full", "make room or choose another folder")
-_DENIED = ("no permission", "choose another folder with -o")
-_STOPPING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
-_WRITE_FAULTS = {
-    errno.EISDIR: _FOLDER,
-    errno.EEXIST: _FILE,
-    errno.ENOTDIR: _FILE,
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EACCES: _DENIED,
-    errno.EPERM: _DENIED,
+unfinished_files: set[Path] = set()  # temporary files of the writes in progress
+_FOLDER_IN_THE_WAY = ("a folder stands there", "move it away or choose another folder")
+_FILE_IN_THE_WAY = ("a file stands where its folder should be", "move it away or choose another folder")
+_DISK_FULL = ("the disk is full", "make room or choose another folder")
+_NO_PERMISSION = ("no permission", "choose another folder with -o")
+_ERRORS_THAT_STOP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
+_WRITE_ERRORS = {
+    errno.EISDIR: _FOLDER_IN_THE_WAY,
+    errno.EEXIST: _FILE_IN_THE_WAY,
+    errno.ENOTDIR: _FILE_IN_THE_WAY,
+    errno.ENOSPC: _DISK_FULL,
+    errno.EDQUOT: _DISK_FULL,
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
     errno.EROFS: ("the disk is read-only", "choose another folder with -o"),
     errno.ENAMETOOLONG: ("the name is too long", "rename the picture"),
 }
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a regular file; raise DacliError with the reason for anything else."""
+    """Return the bytes of a file.
+
+    Raises DacliError, with the reason, for what is missing, empty, not a regular file, above 2 GiB or not readable.
+    """
     name = display_path(path)
     try:
         info = path.stat()
@@ -41,8 +44,8 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(info.st_mode):
             raise DacliError(f"{name} is a pipe, socket or device, not a file", "save it as a file first")
         if not 0 < info.st_size <= MAX_BYTES:
-            fault = "is too large (over 2 GiB)" if info.st_size else "is empty"
-            raise DacliError(f"{name} {fault}", "check what made it")
+            reason = "is too large (over 2 GiB)" if info.st_size else "is empty"
+            raise DacliError(f"{name} {reason}", "check what made it")
         return path.read_bytes()
     except FileNotFoundError:
         raise DacliError(f"{name} does not exist", "check the path") from None
@@ -53,34 +56,38 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_file(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, mark: str = "") -> None:
-    """Write a whole file or none, from bytes or pieces of them, through a temporary one beside it.
+    """Write a file as a whole or not at all: to a temporary file beside it, which then takes its name.
 
-    Makes the folder and replaces what is there. `below` is a folder above it that must be there still; `mark` begins
-    the temporary name. Raises DacliError that says why not: no permission, a folder in the way and the like; StopError
-    for a full disk or one that is gone.
+    `data` is the file, or its pieces in order. Missing folders are made; a file of this name is replaced. `below` is a
+    folder above the file that must still exist; `mark` is what the temporary name starts with.
+    Raises DacliError if this file cannot be written, StopError if no other can be either (a full disk, a lost one).
     """
     temporary = path.with_name(f".{mark}{secrets.token_hex(8)}{PART_SUFFIX}")
     try:
         make_folder(path.parent, below)
-        try:
-            unfinished_files.add(temporary)
-            with temporary.open("xb") as file:
-                for piece in [data] if isinstance(data, bytes) else data:
-                    file.write(piece)
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            unfinished_files.discard(temporary)
+        _write_and_rename(temporary, path, [data] if isinstance(data, bytes) else data)
     except OSError as error:
         if below is not None and not below.is_dir():
-            fault = f"the output folder {display_path(below)} is gone"
-            raise StopError(fault, "bring it back; the same command then goes on") from error
+            message = f"the output folder {display_path(below)} is gone"
+            raise StopError(message, "bring it back; the same command then goes on") from error
         raise write_error(path, error) from error
 
 
+def _write_and_rename(temporary: Path, path: Path, pieces: Iterable[bytes]) -> None:
+    try:
+        unfinished_files.add(temporary)
+        with temporary.open("xb") as file:
+            for piece in pieces:
+                file.write(piece)
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        unfinished_files.discard(temporary)
+
+
 def make_folder(folder: Path, below: Path | None) -> None:
-    """Make a folder and what is missing above it, but not `below`: where that is gone, a disk may be."""
+    """Make a folder and all that are missing above it, but not `below`: if that is gone, its disk may be too."""
     if below is None:
         folder.mkdir(parents=True, exist_ok=True)
         return
@@ -89,19 +96,20 @@ def make_folder(folder: Path, below: Path | None) -> None:
         each.mkdir(exist_ok=True)
 
 
-def remove_unfinished() -> None:
-    """Delete what is written just now: the process is about to end without waiting for its threads."""
+def remove_unfinished_files() -> None:
+    """Delete the temporary files of all writes in progress, before the process ends without waiting for its threads."""
     for path in list(unfinished_files):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def os_reason(error: Exception) -> str:
+    """Return the reason of an error in the system's words, or else the text or the name of the error."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def write_error(path: Path, error: OSError) -> DacliError:
-    """Return what an error of writing means to the user; StopError if nothing else can be written there either."""
-    fault, hint = _WRITE_FAULTS.get(error.errno or 0, (os_reason(error), "check the disk"))
-    kind = StopError if error.errno in _STOPPING else DacliError
-    return kind(f"cannot write {display_path(path)} ({fault})", hint)
+    """Return the error to raise when a file cannot be written; a StopError if no other file can be either."""
+    reason, hint = _WRITE_ERRORS.get(error.errno or 0, (os_reason(error), "check the disk"))
+    kind = StopError if error.errno in _ERRORS_THAT_STOP else DacliError
+    return kind(f"cannot write {display_path(path)} ({reason})", hint)

@@ -1,4 +1,9 @@
-"""One process at a time: locks on files, which end with the process that holds them."""
+"""Locks on open files, which the system releases when their process ends.
+
+filelock does not replace them: it locks a path and not the open journal, on Windows it locks the first byte, so that no
+other process could read a journal while it is written, and where a file system has no locks it leaves a marker file
+that a killed process never removes.
+"""
 
 import sys
 from typing import IO
@@ -6,25 +11,25 @@ from typing import IO
 if sys.platform == "win32":
     import msvcrt
 
-    _FAR = 1 << 30  # a locked byte cannot be read by others there, so it is one that no file has
+    _LOCKED_BYTE = 1 << 30  # beyond the end of every file: other processes cannot read a byte that is locked
 
     def lock_file(file: IO[bytes], *, wait: bool = False) -> bool | None:
-        """Lock an open file; False if another process holds it, None where the file system has no locks."""
-        place = file.tell()
-        file.seek(_FAR)
+        """Lock an open file; return False if another process holds it, here also after a wait of ten seconds."""
+        position = file.tell()
+        file.seek(_LOCKED_BYTE)
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         except OSError:
             return False
         finally:
-            file.seek(place)
+            file.seek(position)
         return True
 
 else:
     import fcntl
 
     def lock_file(file: IO[bytes], *, wait: bool = False) -> bool | None:
-        """Lock an open file; False if another process holds it, None where the file system has no locks."""
+        """Lock an open file; return False if another process holds it, None if the file system has no locks."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

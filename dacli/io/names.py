@@ -1,3 +1,3 @@
-"""Names that the files of dacli carry."""
+"""The keyword of the record, apart from the modules that load NumPy."""
 
-RECORD_KEYWORD = "dacli"  # the keyword of the record in a PNG, a clip or a sidecar
+RECORD_KEYWORD = "dacli"  # of the record in a PNG, a clip or a JSON file beside them

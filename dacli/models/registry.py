@@ -14,7 +14,7 @@ from dacli.errors import DacliError, UsageError
 from dacli.models import checkpoint_files, tiny
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 from dacli.models.spec import DepthModel
-from dacli.weights import checkpoints
+from dacli.weights import checkpoints, manifest
 
 MODELS = {"v2": None, "v1": None, "indoor": 20.0, "outdoor": 80.0}  # the largest depth in metres of the metric ones
 METRIC_RANGES = {name: depth for name, depth in MODELS.items() if depth is not None}
@@ -77,7 +77,7 @@ def build_untrained(name: str, max_depth: float | None) -> DepthModel:
 
 def choose_model(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
     """Return the choice that options make; raise UsageError, with the nearest name, for names that do not exist."""
-    model = checkpoints.MODEL_ALIASES.get(model, model)
+    model = manifest.MODEL_ALIASES.get(model, model)
     if model not in MODELS:
         raise UsageError(f"unknown model {model!r}", f"{suggest(model, MODELS)}choose v2, v1, indoor or outdoor")
     if encoder is None and weights is None:
@@ -112,7 +112,7 @@ def open_model(
     if family.bundled is not None:
         found = family.open_file(family.bundled(), choice)
         return OpenModel(found.network, name, name, found.weights)
-    rows = checkpoints.matching_checkpoints(name, choice.model, half=half)
+    rows = manifest.matching_checkpoints(name, choice.model, half=half)
     row = next((row for row in rows if checkpoints.find_checkpoint(row, lambda _: None)), rows[0])
     with progress(row.file) as shown:
         path = checkpoints.obtain_checkpoint(row, log, shown)
@@ -123,7 +123,7 @@ def has_weights(choice: ModelChoice, *, half: bool) -> bool:
     """Return whether open_model() would find the weights on this machine."""
     if choice.weights is not None or family_named(str(choice.encoder)).bundled is not None:
         return True
-    rows = checkpoints.matching_checkpoints(str(choice.encoder), choice.model, half=half)
+    rows = manifest.matching_checkpoints(str(choice.encoder), choice.model, half=half)
     return any(checkpoints.find_checkpoint(row, lambda _: None) for row in rows)
 
 
@@ -144,7 +144,7 @@ def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
 
 
 def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:
-    published = next((row for row in checkpoints.read_manifest() if row.file == path.name), None)
+    published = next((row for row in manifest.read_manifest() if row.file == path.name), None)
     if published is not None and published.model != choice.model:
         # All models have the same keys: only the name distinguishes them, and metres read as relative depth look right.
         hint = f"use --model {published.model}, or rename the file if it is your own"

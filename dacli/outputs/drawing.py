@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dacli.choices import Near, Quantity
 from dacli.errors import UsageError
-from dacli.io.records import TOP16, quantize_depth, scale_ends
+from dacli.io.scales import TOP16, quantize_depth, scale_ends
 from dacli.types import DepthArray, Gray8, Image8, ImageArray
 
 

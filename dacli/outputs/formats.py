@@ -82,19 +82,19 @@ def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) ->
 
 
 def _encode_npy(view: "DepthView") -> bytes:
-    from dacli.io import images
+    from dacli.io import npy
 
-    return images.encode_npy(view.depth)
+    return npy.encode_npy(view.depth)
 
 
 def _encode_half(view: "DepthView") -> bytes:
     import numpy as np
 
-    from dacli.io import images
+    from dacli.io import npy
 
     if view.depth.max() > np.finfo(np.float16).max:
         raise DacliError(f"its depth reaches {view.depth.max():g}, beyond float16", "choose another network")
-    return images.encode_npy(view.depth.astype(np.float16))
+    return npy.encode_npy(view.depth.astype(np.float16))
 
 
 FORMATS: Mapping[str, OutputFormat] = {

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from dacli.io.records import TONES, DepthScale, Record
+from dacli.io.records import Record
+from dacli.io.scales import TONES, DepthScale
 from dacli.outputs.style import DepthStyle
 from dacli.types import DepthArray, ImageArray
 

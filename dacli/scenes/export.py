@@ -9,7 +9,7 @@ import numpy as np
 
 from dacli import __version__, types
 from dacli.errors import DacliError, UsageError
-from dacli.io import files, images, png, records
+from dacli.io import files, npy, png, records, scales
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.scenes import moving
@@ -98,7 +98,7 @@ def write_scene_frame(stem: Path, frame: RenderedFrame, kinds: Sequence[str], fi
     """Write a picture, its depth and, last, its description, each as a whole file; return the path of the picture."""
     picture = stem.with_name(f"{stem.name}.png")
     files.write_file(picture, png.encode_png(np.ascontiguousarray(frame.rgb)))
-    encode = {"npy": lambda: images.encode_npy(frame.depth), "png16": lambda: encode_depth16(frame.depth, picture.name)}
+    encode = {"npy": lambda: npy.encode_npy(frame.depth), "png16": lambda: encode_depth16(frame.depth, picture.name)}
     for kind in kinds:
         files.write_file(scene_file_name(stem, kind), encode[kind]())
     description = describe_frame(stem, frame, kinds, fingerprint)
@@ -162,13 +162,13 @@ def encode_depth16(depth: types.DepthArray, source: str) -> bytes:
     finite = np.isfinite(depth)
     known = depth[finite]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
-    step = next((step for step in DEPTH_STEPS if high < (records.TOP16 - 1) * step), DEPTH_STEPS[-1])
-    values = np.full(depth.shape, records.TOP16, np.uint16)
-    values[finite] = np.clip(np.rint(depth[finite].astype(np.float64) / step), 1, records.TOP16 - 1)
+    step = next((step for step in DEPTH_STEPS if high < (scales.TOP16 - 1) * step), DEPTH_STEPS[-1])
+    values = np.full(depth.shape, scales.TOP16, np.uint16)
+    values[finite] = np.clip(np.rint(depth[finite].astype(np.float64) / step), 1, scales.TOP16 - 1)
     size = (depth.shape[0], depth.shape[1])
     record = records.Record(
         black=0.0,
-        white=records.TOP16 * step,
+        white=scales.TOP16 * step,
         near="black",
         unit="millimetres" if step == DEPTH_STEPS[0] else "steps",
         quantity="metres",

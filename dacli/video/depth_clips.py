@@ -13,7 +13,8 @@ from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError
 from dacli.io import files
 from dacli.io.names import RECORD_KEYWORD
-from dacli.io.records import Record, choose_scale, parse_record
+from dacli.io.records import Record, parse_record
+from dacli.io.scales import choose_scale
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.types import DepthArray
@@ -86,7 +87,7 @@ def decode_depth_clip(path: Path) -> tuple[Record, int, Iterator[DepthArray]]:
         raise DacliError(f"{name} does not say what its values mean", "decode takes the 16-bit files that dacli wrote")
     record = parse_record(tags[RECORD_KEYWORD], name)
     if record.unit != VARYING:
-        return record, count, (record.floats(each) for each in values)
+        return record, count, (record.decode(each) for each in values)
     rows = read_sidecar(path.with_suffix(".json")).get("frames", [])
     if len(rows) != count:
         raise DacliError(f"{name} and the file beside it, which ends in .json, do not belong together", "make it again")

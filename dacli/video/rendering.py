@@ -16,7 +16,8 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Predicted
 from dacli.inference.predictor import Predictor
 from dacli.io.names import RECORD_KEYWORD
-from dacli.io.records import TONES, DepthScale, Record, choose_scale, to_tones
+from dacli.io.records import Record
+from dacli.io.scales import TONES, DepthScale, choose_scale, to_tones
 from dacli.outputs.formats import OutputFormat
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView

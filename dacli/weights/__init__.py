@@ -1,1 +1,1 @@
-"""weights.toml, the cache of checkpoints, and downloads."""
+"""Published checkpoints: the manifest weights.toml, copies on this machine, downloads."""

@@ -1,4 +1,4 @@
-"""One answer of a hub: what to ask, whom to show the token, and what its refusal means."""
+"""One request to a hub: its address, which hosts get the token, and what its errors mean."""
 
 import contextlib
 import socket
@@ -15,18 +15,21 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Origin:
-    """One http(s) address of a file, and the token that its host, and no other, may see."""
+    """The http(s) address of a file, and the token that is sent to its host and to no other."""
 
     address: str
     token: str | None = None
 
 
 class RefusedError(Exception):
-    """The origin will not give the file: the next one may."""
+    """An origin does not give the file; the next one may."""
 
 
 class DroppedError(Exception):
-    """The same origin may give the rest later."""
+    """A connection that broke or a server that is busy: the same origin may give the rest after `wait` seconds.
+
+    `unreachable` means that no connection was made.
+    """
 
     def __init__(self, reason: str, *, wait: float | None = None, unreachable: bool = False) -> None:
         self.wait = wait
@@ -36,12 +39,15 @@ class DroppedError(Exception):
 
 @contextlib.contextmanager
 def open_origin(origin: Origin, headers: dict[str, str], timeout: float) -> Iterator[HTTPResponse | None]:
-    """Yield the server's answer; None if it says that nothing is left of the range asked for (416)."""
-    request = urllib.request.Request(origin.address, headers=headers)  # noqa: S310  an Origin is http(s)
+    """Yield the server's answer; None if nothing is left of the range in the headers (HTTP 416).
+
+    Raises RefusedError or DroppedError.
+    """
+    request = urllib.request.Request(origin.address, headers=headers)  # noqa: S310 - an Origin is http(s)
     if origin.token:
         request.add_unredirected_header("Authorization", f"Bearer {origin.token}")
     try:
-        response = urllib.request.build_opener(Redirects).open(request, timeout=timeout)
+        response = urllib.request.build_opener(RedirectHandler).open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
             if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "Range" not in headers:
@@ -50,13 +56,15 @@ def open_origin(origin: Origin, headers: dict[str, str], timeout: float) -> Iter
         return
     except (OSError, HTTPException) as error:
         raise _opening_error(error) from error
-    except ValueError:  # its text would show the token
+    except ValueError:  # its text contains the token
         raise RefusedError("the address or HF_TOKEN holds characters that cannot be sent") from None
     with response:
         yield response
 
 
-class Redirects(urllib.request.HTTPRedirectHandler):
+class RedirectHandler(urllib.request.HTTPRedirectHandler):
+    """Redirects that stay encrypted once they are, and that take the token along only on the same host."""
+
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
@@ -73,7 +81,7 @@ class Redirects(urllib.request.HTTPRedirectHandler):
 def _status_error(error: urllib.error.HTTPError, origin: Origin) -> Exception:
     status = f"HTTP {error.code} {error.reason}"
     if error.code in {401, 403}:
-        return RefusedError(f"{status} ({'it does not accept HF_TOKEN' if origin.token else 'it may want HF_TOKEN'})")
+        return RefusedError(f"{status} ({'it does not accept HF_TOKEN' if origin.token else 'it may need HF_TOKEN'})")
     if error.code in {408, 425, 429, 500, 502, 503, 504}:
         after = error.headers.get("Retry-After", "")
         return DroppedError(status, wait=float(after) if after.isdigit() else None)
@@ -91,5 +99,6 @@ def _opening_error(error: Exception) -> Exception:
 
 
 def connection_reason(error: Exception) -> str:
+    """Return the reason of a network error in the system's words, or else its text or its name."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

@@ -230,6 +230,6 @@ def test_abandoned_writes_leave_nothing(tmp_path: Path) -> None:
     part = tmp_path / ".x.part"
     part.touch()
     files.unfinished_files.add(part)
-    files.remove_unfinished()
+    files.remove_unfinished_files()
     files.unfinished_files.clear()
     assert list(tmp_path.iterdir()) == []

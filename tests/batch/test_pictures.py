@@ -28,7 +28,7 @@ from dacli.callbacks import TileProgress, ignore_progress
 from dacli.errors import DacliError, MemoryShortError, StopError
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.predictor import Prediction, PreparedImage, RawDepth
-from dacli.io import files, images, png, records
+from dacli.io import depth_files, files, images, npy, png, records
 from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
 from dacli.outputs.style import DepthRange, DepthStyle
@@ -389,7 +389,7 @@ def test_npy_of_other_settings_beside_a_picture_of_these_is_done_anew(tmp_path: 
     assert is_skipped(run([source], ("npy", "color"))[0])
     assert is_skipped(run([source], ("color",))[0])
     other = np.zeros((20, 30), np.float32)
-    files.write_file(tmp_path / "a_depth.npy", images.encode_npy(other))
+    files.write_file(tmp_path / "a_depth.npy", npy.encode_npy(other))
     assert is_skipped(run([source], ("color",))[0])
     assert not is_skipped(run([source], ("npy", "color"))[0])
     assert np.load(tmp_path / "a_depth.npy").any()
@@ -509,7 +509,7 @@ def test_metres_are_recorded_as_metres_and_as_millimetres_in_png16(tmp_path: Pat
     (outcome,) = run(
         [photo(tmp_path / "a.png")], ("png16", "npy"), replace(SETTINGS, quantity="metres"), Model(scale=0.1)
     )
-    values, text = images.read_depth16(tmp_path / "a_depth16.png")
+    values, text = depth_files.read_depth16(tmp_path / "a_depth16.png")
     depth, record = records.decode_depth(values, text, "a")
     assert (record.quantity, record.unit, record.near) == ("metres", "millimetres", "black")
     assert np.abs(depth - np.load(tmp_path / "a_depth.npy")).max() <= 0.0005
@@ -734,7 +734,7 @@ def test_what_changed_is_done_anew_and_then_known_again(
     if changed == "source":
         photo(sources[0], 0, seed=9, shape=(24, 30))
     elif changed == "output":
-        output.write_bytes(images.encode_npy(np.zeros((20, 31), np.float32)))
+        output.write_bytes(npy.encode_npy(np.zeros((20, 31), np.float32)))
     elif changed == "no output":
         output.unlink()
     elif changed == "version":

@@ -26,7 +26,7 @@ from dacli.inference import device, planning
 from dacli.models import checkpoint_files
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.tiny import Tiny
-from tests.support.commands import Run, image
+from tests.support.commands import Run, read_bgr
 
 SMALL = ("--encoder", "tiny", "--size", "32", "--turns", "1")
 MADE = ("--engine", "torch", "--precision", "fp32")
@@ -187,7 +187,7 @@ def test_what_is_made_of_random_weights_is_not_kept(
 def given(folder: Path) -> RivalInput:
     network = subjects.fill_with_random_weights(DepthAnything("vits").eval())
     (source,) = measure.make_photos(folder / "in", 1, width=80, height=60)
-    rgb = np.ascontiguousarray(image(source)[..., ::-1])
+    rgb = np.ascontiguousarray(read_bgr(source)[..., ::-1])
     seen = torch.randn(1, 3, 42, 56, generator=torch.Generator().manual_seed(1))
     return RivalInput(network, rgb, seen, 42, [source], folder)
 
@@ -220,7 +220,7 @@ def test_the_pipeline_sees_what_dacli_does(home: Path, monkeypatch: pytest.Monke
     assert seen[0] == tuple(same.seen.shape)
     assert tuple(found["predicted_depth"].shape) == (60, 80)
     runner.folder()
-    assert image(home / f"{same.sources[0].stem}_pipeline.png").shape == (60, 80, 3)
+    assert read_bgr(home / f"{same.sources[0].stem}_pipeline.png").shape == (60, 80, 3)
 
 
 @pytest.mark.usefixtures("light")
@@ -271,14 +271,14 @@ def test_a_sheet_shows_what_dacli_image_makes(dacli: Run, home: Path, photo: Pat
     options = (*MADE, "--precision", "bf16,fp32", "--size", "64,32", "--turns", "1")
     run = dacli("bench", "--encoder", "tiny", *options, "--sheet", photo, "-q")
     assert (run.code, run.out, run.err) == (0, f"{home / 'photo_sheet.png'}\n", [])
-    sheet = image(home / "photo_sheet.png")
+    sheet = read_bgr(home / "photo_sheet.png")
     assert sheet.shape == (60 + 2 * (270 + 36), 190 + 2 * 368, 3)
     for row, precision in enumerate(("bf16", "fp32")):
         for column, size in enumerate((32, 64)):
             how = ("--engine", "torch", "--precision", precision, "--size", size, "--tile", "auto")
             assert dacli("image", photo, "--encoder", "tiny", *how, "--overwrite", "-q").code == 0
             top, left = 60 + row * 306, 190 + column * 368
-            assert np.array_equal(sheet[top : top + 270, left : left + 360], image(home / "photo_color.png"))
+            assert np.array_equal(sheet[top : top + 270, left : left + 360], read_bgr(home / "photo_color.png"))
             below = sheet[top + 270 : top + 298, left : left + 360]
             assert 0.01 < (below < 128).mean() < 0.2
 
@@ -296,7 +296,7 @@ def test_what_fails_leaves_its_place_in_the_sheet_empty(
     options = (*SMALL, "--size", "32,64", "--engine", "torch", "--precision", "fp32,bf16", "--json", "-q")
     run = dacli("bench", *options, "--sheet", photo, "-o", "s.png")
     assert (run.code, json.loads(run.out), run.err) == (1, {"sheet": "s.png"}, ["error: it is full"])
-    sheet = image(home / "s.png")
+    sheet = read_bgr(home / "s.png")
     assert (sheet[366:636, 190:550] == 255).all()
     assert (sheet[366:636, 558:918] != 255).mean() > 0.5
 

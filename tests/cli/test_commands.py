@@ -30,8 +30,8 @@ from dacli.io import images, png
 from dacli.models import registry
 from dacli.models.tiny import Tiny
 from dacli.outputs import formats
-from dacli.weights import checkpoints
-from tests.support.commands import KINDS, SMALL, Run, files, photo
+from dacli.weights import locations, manifest
+from tests.support.commands import KINDS, SMALL, Run, files_below, photo
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -52,7 +52,7 @@ def test_all_kinds_come_from_one_pass_under_the_names_of_the_contract(dacli: Run
     photo(home / "photo.jpg")
     run = dacli("image", "photo.jpg", *SMALL, "--save", ",".join(KINDS), "-o", "deep/er")
     assert run.code == 0
-    assert files(home / "deep/er") == [
+    assert files_below(home / "deep/er") == [
         *("photo_color.png", "photo_depth.npy", "photo_depth16.png", "photo_gray.png", "photo_side.png")
     ]
     assert run.out.split() == [f"deep/er/photo{formats.FORMATS[kind].suffix}" for kind in KINDS]
@@ -198,7 +198,7 @@ def test_a_signal_ends_a_run_whose_network_is_busy_without_waiting_for_it(home: 
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, b"")  # Python's own end would crash if the network were OpenVINO's
     assert b"interrupted after 0 of 1" in err
-    assert files(home) == ["a.jpg"]
+    assert files_below(home) == ["a.jpg"]
 
 
 def test_the_same_photo_twice_is_done_once(dacli: Run, home: Path) -> None:
@@ -212,12 +212,12 @@ def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home
     made = ["a_color.png", "a_depth16.png", "b_color_color.png", "b_color_depth16.png"]
     how = (*SMALL, "--save", "color,png16", "--json")
     assert dacli("image", "a.png", "b_color.png", *how).code == 0
-    assert files(home) == sorted(["a.png", "b_color.png", *made])
+    assert files_below(home) == sorted(["a.png", "b_color.png", *made])
     again = dacli("image", *(path.name for path in sorted(home.glob("*.png"))), *how)
     assert again.code == 0
     assert [(each["input"], each["kept"]) for each in again.objects] == [("a.png", True), ("b_color.png", True)]
     assert "4 outputs of dacli are left out, as a_color.png" in again.err
-    assert files(home) == sorted(["a.png", "b_color.png", *made])
+    assert files_below(home) == sorted(["a.png", "b_color.png", *made])
 
 
 def test_an_output_alone_is_refused(dacli: Run, home: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_bad_file_is_named_and_the_others_are_done(dacli: Run, home: Path, nam
     assert run.errors[0].startswith(f"error: {name} ")
     assert fault in run.errors[0]
     assert run.out.split() == ["first_color.png", "last_color.png"]
-    assert files(home) == sorted(["first.jpg", name, "last.jpg", "first_color.png", "last_color.png"])
+    assert files_below(home) == sorted(["first.jpg", name, "last.jpg", "first_color.png", "last_color.png"])
 
 
 def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
     assert run.errors[0] == "error: nowhere/b.jpg does not exist: check the path"
     assert run.errors[1].startswith("error: album.jpg is a folder: name the pictures in it")
     assert run.out == "a_color.png\n"
-    assert files(home) == ["a.jpg", "a_color.png", "album.jpg"]
+    assert files_below(home) == ["a.jpg", "a_color.png", "album.jpg"]
 
 
 def test_a_file_that_may_not_be_read_is_named(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +332,7 @@ def test_a_file_in_the_place_of_the_output_folder(dacli: Run, home: Path, out: s
     assert len(run.errors) == 2
     assert re.match(rf"error: a\.jpg: cannot write {out}/a_color\.png \(a file stands where", run.errors[0])
     assert (home / "taken").read_text() == "mine"
-    assert files(home) == ["a.jpg", "b.jpg", "taken"]
+    assert files_below(home) == ["a.jpg", "b.jpg", "taken"]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert run.code == 1
     assert len(run.errors) == 1  # the second picture would fare no better
     assert run.errors[0].startswith(f"error: cannot write a_depth.npy ({fault})")
-    assert files(home) == ["a.jpg", "b.jpg"]
+    assert files_below(home) == ["a.jpg", "b.jpg"]
 
 
 def test_a_picture_that_is_not_dacli_s_is_left_alone(dacli: Run, home: Path) -> None:
@@ -471,7 +471,7 @@ def test_a_full_disk_ends_a_run_of_tiles_at_once(dacli: Run, home: Path, monkeyp
     run = dacli("image", "a.jpg", *TILED, "--tile", "on")
     assert (run.code, run.out) == (1, "")
     assert run.errors == ["error: cannot write a_color.png (the disk is full): make room"]
-    assert files(home) == ["a.jpg"]
+    assert files_below(home) == ["a.jpg"]
 
 
 def test_progress_goes_on_with_every_tile(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -526,7 +526,7 @@ def test_wrong_usage_is_one_line(dacli: Run, home: Path, arguments: tuple[str, .
     assert len(run.err) == 1
     assert run.err[0].startswith("error: ")
     assert said in run.err[0]
-    assert files(home) == ["a.jpg"]
+    assert files_below(home) == ["a.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -587,7 +587,7 @@ def test_offline_without_weights_says_where_they_belong_and_what_works_now(dacli
     run = dacli("image", "a.jpg", "--json")
     assert (run.code, run.out, len(run.errors)) == (1, "", 1)
     assert "https://huggingface.co/depth-anything/Depth-Anything-V2-Small/resolve/" in run.errors[0]
-    assert str(checkpoints.download_path(checkpoints.checkpoint_named("vits"))) in run.errors[0]
+    assert str(locations.download_path(manifest.checkpoint_named("vits"))) in run.errors[0]
     assert "--encoder tiny" in run.errors[0]
 
 
@@ -632,12 +632,12 @@ def test_decode_refuses_what_is_not_its_own(dacli: Run, home: Path) -> None:
         photo(home / "eight.png").name: "eight.png is a 8-bit color PNG",
         ".": ". is a folder",
     }
-    before = files(home)
+    before = files_below(home)
     for name, said in cases.items():
         run = dacli("decode", name)
         assert (run.code, run.out, len(run.err)) == (1, "", 1), name
         assert said in run.err[0]
-    assert files(home) == before
+    assert files_below(home) == before
 
 
 # --- weights ---
@@ -646,7 +646,7 @@ def test_decode_refuses_what_is_not_its_own(dacli: Run, home: Path) -> None:
 def test_weights_list_shows_every_checkpoint(dacli: Run) -> None:
     run = dacli("weights", "list")
     assert run.code == 0
-    for row in checkpoints.read_manifest():
+    for row in manifest.read_manifest():
         assert re.search(
             rf"^\s*{row.name}\s.*{re.escape(row.licence.split(',')[0])}.*missing", run.out, re.MULTILINE
         ), row.name
@@ -655,7 +655,7 @@ def test_weights_list_shows_every_checkpoint(dacli: Run) -> None:
 def test_weights_path_says_where_a_file_belongs(dacli: Run) -> None:
     run = dacli("weights", "path", "vits")
     assert run.code == 1
-    assert run.out.strip() == str(checkpoints.download_path(checkpoints.checkpoint_named("vits")))
+    assert run.out.strip() == str(locations.download_path(manifest.checkpoint_named("vits")))
 
 
 @pytest.mark.parametrize("command", ["get", "path", "verify"])
@@ -669,10 +669,10 @@ def test_weights_get_offline_is_one_error_each_with_address_and_place(dacli: Run
     run = dacli("weights", "get", "vits", "vitb-indoor")
     assert (run.code, run.out, len(run.errors)) == (1, "", 2)
     for line, name in zip(run.errors, ("vits", "vitb-indoor"), strict=True):
-        row = checkpoints.checkpoint_named(name)
+        row = manifest.checkpoint_named(name)
         assert line.startswith(f"error: cannot download {row.file} (HF_HUB_OFFLINE is set)")
         assert row.path_on_hub in line
-        assert str(checkpoints.download_path(row)) in line
+        assert str(locations.download_path(row)) in line
 
 
 def test_weights_verify_tells_missing_and_damaged(dacli: Run, home: Path) -> None:
@@ -680,13 +680,13 @@ def test_weights_verify_tells_missing_and_damaged(dacli: Run, home: Path) -> Non
     missing = dacli("weights", "verify", "vits")
     assert missing.code == 1
     assert missing.out.startswith("vits: missing ")
-    place = checkpoints.download_path(checkpoints.checkpoint_named("vits"))
+    place = locations.download_path(manifest.checkpoint_named("vits"))
     place.parent.mkdir(parents=True)
     place.write_bytes(b"cut short")
     damaged = dacli("weights", "verify")
     assert damaged.code == 1
     assert re.match(rf"vits: damaged {re.escape(str(place))} it has 9 bytes, 99218434 expected$", damaged.out.strip())
-    assert files(home) == []
+    assert files_below(home) == []
 
 
 # --- how it ends ---
@@ -696,7 +696,7 @@ def test_debug_shows_the_whole_fault(home: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DACLI_DEBUG", "1")
     with pytest.raises(DacliError, match="unknown device"):
         main(["image", "a.jpg", "--encoder", "tiny", "--device", "gpu"])
-    assert files(home) == []
+    assert files_below(home) == []
 
 
 def test_a_fault_of_its_own_is_one_line_too(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -724,7 +724,7 @@ def test_an_interrupt_ends_with_130_and_no_scraps(
     run = dacli("image", "a.jpg", "b.jpg", *SMALL)
     assert (run.code, run.out) == (130, "")
     assert run.err[-1] == "interrupted after 0 of 2; the same command goes on from there"
-    assert files(home) == ["a.jpg", "b.jpg"]
+    assert files_below(home) == ["a.jpg", "b.jpg"]
 
 
 # --- help, version, and whole processes ---

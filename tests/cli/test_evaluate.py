@@ -23,7 +23,7 @@ from dacli.models.registry import ModelChoice
 from dacli.models.tiny import Tiny
 from dacli.scenes import metric_places
 from dacli.scenes.layouts import render_layouts
-from tests.support.commands import SMALL, Run, files, image
+from tests.support.commands import SMALL, Run, files_below, read_bgr
 
 SCORES = [
     *("ordinal", "ramp", "delta1", "delta2", "delta3", "abs_rel", "rmse", "log10", "silog", "boundary_f1"),
@@ -74,11 +74,11 @@ def test_several_networks_sizes_and_precisions_make_a_row_each_and_four_files(da
         for how in ("fp32", "bf16")
     ]
     assert len({row["abs_rel"] for row in run.objects}) == 8
-    assert files(home / "out") == ["eval.csv", "eval.json", "eval.png"]
+    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png"]
     assert [json.loads(line) for line in (home / "out/eval.json").read_text().splitlines()] == run.objects
     rows = list(csv.DictReader((home / "out/eval.csv").read_text().splitlines()))
     assert [float(row["delta1"]) for row in rows] == [row["delta1"] for row in run.objects]
-    assert min(image(home / "out/eval.png").shape[:2]) > 300
+    assert min(read_bgr(home / "out/eval.png").shape[:2]) > 300
     assert run.err[-3:] == ["wrote out/eval.csv", "wrote out/eval.json", "wrote out/eval.png"]
 
 
@@ -160,7 +160,7 @@ def test_da2k_has_a_column_for_each_scene(dacli: Run, home: Path, monkeypatch: p
     assert re.search(r"encoder +all +scene0 +scene1 +scene2", table)
     assert re.search(r"vits +66\.7 % +100\.0 % +0\.0 % +100\.0 %", table)
     assert "3 pictures and 3 pairs of da: pairs in the right order" in table
-    assert min(image(home / "out/eval.png").shape[:2]) > 300
+    assert min(read_bgr(home / "out/eval.png").shape[:2]) > 300
 
 
 def test_a_point_outside_is_told_once_and_the_exit_code_is_1(dacli: Run, home: Path) -> None:
@@ -186,7 +186,7 @@ def test_one_bad_pair_of_a_list_is_named_and_the_others_count(dacli: Run, home: 
         "error: s/scene_000001_depth.npy holds no depth: all of it is 0, infinite or not a number: "
         "check what made it, or leave it out"
     ]
-    assert files(home / "out") == ["eval.csv", "eval.json", "eval.png"]
+    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png"]
 
 
 def test_if_nothing_can_be_judged_there_is_no_table(dacli: Run, home: Path) -> None:
@@ -296,10 +296,10 @@ def test_compare_tells_how_much_and_where_and_draws_it(dacli: Run, home: Path) -
     span = np.subtract(*np.percentile(a, (98, 2)))
     expected = np.abs(scale * b + shift - a).mean() / span
     assert next(row["mean"] for row in each if row["picture"] == "a") == pytest.approx(expected, rel=1e-4)
-    assert files(home / "out") == ["compare.csv", "compare.json", "compare.png"]
+    assert files_below(home / "out") == ["compare.csv", "compare.json", "compare.png"]
     rows = list(csv.DictReader((home / "out/compare.csv").read_text().splitlines()))
     assert [row["picture"] for row in rows] == ["all 3", *(row["picture"] for row in each)]
-    assert image(home / "out/compare.png").shape[0] > 900
+    assert read_bgr(home / "out/compare.png").shape[0] > 900
     table = dacli("compare", "A", "B").out
     assert "after the fit of B to A (affine, in inverse depth)" in table
     assert re.search(rf"all 3 +0 of 3 +row, column +{100 * whole['mean']:.3g} %", table)
@@ -364,7 +364,7 @@ def test_what_compare_cannot_do_is_one_line(dacli: Run, arguments: list[str], co
 def test_scenes_are_pictures_that_other_commands_take(dacli: Run, home: Path) -> None:
     run = dacli("scenes", 2, "s", "--seed", 5, "--width", 64, "--height", 48, "--save", "png16,npy")
     assert (run.code, run.out.split()) == (0, ["s/scene_000000.png", "s/scene_000001.png"])
-    assert len(files(home / "s")) == 8
+    assert len(files_below(home / "s")) == 8
     assert images.read_image(home / "s/scene_000000.png").shape == (48, 64, 3)
     assert dacli("decode", "s/scene_000000_depth16.png", "-o", "d.npy").code == 0
     exact = np.load("s/scene_000000_depth.npy")
@@ -406,7 +406,7 @@ def test_what_scenes_cannot_do_is_one_line(
     if why is not None:
         (line,) = run.err
         assert line.startswith(f"error: {why}")
-    assert files(home) == ["file", "other", "other/scene_000000.json"]
+    assert files_below(home) == ["file", "other", "other/scene_000000.json"]
 
 
 @pytest.mark.parametrize("command", ["eval", "compare", "scenes"])

@@ -88,7 +88,7 @@ def seen(data: bytes) -> tuple[int, int]:
 
 @pytest.fixture
 def corpus(home: Path) -> None:
-    hostile.fill(home / "in")
+    hostile.fill_folder(home / "in")
     assert len(hostile.BAD) >= 60
 
 
@@ -119,7 +119,7 @@ def test_every_good_picture_of_a_hostile_folder_gets_all_its_outputs(dacli: Run)
 def test_every_bad_file_of_a_hostile_folder_is_named_with_its_reason_once(dacli: Run) -> None:
     run = dacli("folder", "in", "out", *SMALL, "--json")
     told = {each["input"].removeprefix("in/"): each["error"] for each in run.objects if not each["ok"]}
-    reasons = {name: reason for name, (_, reason) in hostile.BAD.items()} | {hostile.LINKED: "does not exist"}
+    reasons = {name: reason for name, (_, reason) in hostile.BAD.items()} | {hostile.BROKEN_LINK: "does not exist"}
     rows = failures(Path("out"))
     assert run.code == 1
     assert rows == told

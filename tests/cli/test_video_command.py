@@ -22,8 +22,8 @@ from dacli.models import registry
 from dacli.models.tiny import Tiny
 from dacli.video import muxing
 from tests.support import footage
-from tests.support.commands import SMALL, Result, Run, files, photo
-from tests.support.footage import H264, VARY, make
+from tests.support.commands import SMALL, Result, Run, files_below, photo
+from tests.support.footage import H264, VARY, make_clip
 from tests.video.test_muxing import rich
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -40,7 +40,7 @@ def nothing_is_left(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     torch.set_num_threads(1)
     signal.signal(signal.SIGALRM, hangs)
     signal.setitimer(signal.ITIMER_REAL, HANG)
-    with footage.nothing_left(home.parent / "temporary", monkeypatch):
+    with footage.no_leftovers(home.parent / "temporary", monkeypatch):
         yield
     signal.setitimer(signal.ITIMER_REAL, 0)
     torch.set_num_threads(workers)
@@ -79,38 +79,40 @@ SOURCES: dict[str, tuple[str, tuple[str, ...], str]] = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_outputs_have_the_frames_and_times_of_their_source(dacli: Run, home: Path, name: str) -> None:
     file, arguments, source = SOURCES[name]
-    clip = make(home / file, *arguments, source=source, frames=10)
+    clip = make_clip(home / file, *arguments, source=source, frames=10)
     run = dacli("video", file, *SMALL, "--save", ",".join(KINDS), "--json")
     (told,) = run.objects
     assert (run.code, told["ok"], told["frames"]) == (0, True, 10)
-    want = footage.seconds(clip)
+    want = footage.packet_times(clip)
     begin = want[0] if name == "interlaced" else 0  # a transport stream begins anywhere
-    height, width = footage.pixels(clip).shape[1:3]
+    height, width = footage.decoded_frames(clip).shape[1:3]
     for kind in KINDS:
         path = Path(told["outputs"][kind])
-        found = footage.seconds(path)
+        found = footage.packet_times(path)
         late = max(abs(got - time + begin) for got, time in zip(found, want, strict=True))
         assert late <= (Fraction(1, 2000) if kind == "png16" else 0)
-        frames = footage.pixels(path, "gray16le" if kind == "png16" else "rgb24")
+        frames = footage.decoded_frames(path, "gray16le" if kind == "png16" else "rgb24")
         grown = (0, 0) if kind == "png16" else (height % 2, width % 2)
         assert frames.shape[1:3] == (
             height + grown[0],
             width * (2 if kind == "side" else 1) + (kind != "side") * grown[1],
         )
-    assert files(home) == sorted([file, *(Path(each).name for each in told["outputs"].values()), "a_depth16.json"])
+    assert files_below(home) == sorted(
+        [file, *(Path(each).name for each in told["outputs"].values()), "a_depth16.json"]
+    )
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_turned_clips_come_out_upright(dacli: Run, home: Path, turn: int) -> None:
-    make(home / "flat.mp4", *H264, frames=3)
+    make_clip(home / "flat.mp4", *H264, frames=3)
     footage.ffmpeg("-display_rotation", str(turn), "-i", home / "flat.mp4", "-c", "copy", home / "a.mp4")
     assert dacli("video", "a.mp4", *SMALL, "--save", "side").code == 0
-    upright = footage.pixels(home / "a.mp4").astype(int)  # ffmpeg turns it by itself
-    side = footage.pixels(home / "a_side.mp4").astype(int)
+    upright = footage.decoded_frames(home / "a.mp4").astype(int)  # ffmpeg turns it by itself
+    side = footage.decoded_frames(home / "a_side.mp4").astype(int)
     width = upright.shape[2]
     assert side.shape == (3, upright.shape[1], 2 * width, 3)
     assert np.abs(side[:, :, :width] - upright).mean() < 12
-    assert "displaymatrix" not in footage.said(home / "a_side.mp4")
+    assert "displaymatrix" not in footage.ffmpeg_report(home / "a_side.mp4")
 
 
 def test_sound_subtitles_chapters_and_tags_are_kept(dacli: Run, home: Path) -> None:
@@ -118,36 +120,36 @@ def test_sound_subtitles_chapters_and_tags_are_kept(dacli: Run, home: Path) -> N
     assert dacli("video", "a.mkv", *SMALL, "--save", "color,png16").code == 0
     for output in (home / "a_color.mp4", home / "a_depth16.mkv"):
         for stream in ("0:a:0", "0:a:1"):
-            assert footage.hashes(output, stream) == footage.hashes(clip, stream)
+            assert footage.stream_hash(output, stream) == footage.stream_hash(clip, stream)
         subtitles = footage.ffmpeg("-i", output, "-map", "0:s", "-f", "srt", "-").decode()
         assert subtitles.split() == footage.ffmpeg("-i", clip, "-map", "0:s", "-f", "srt", "-").decode().split()
-        assert all(text in footage.said(output) for text in ("My clip", "Part 0", "Part 1"))
+        assert all(text in footage.ffmpeg_report(output) for text in ("My clip", "Part 0", "Part 1"))
 
 
 def test_what_mp4_cannot_hold_is_told(dacli: Run, home: Path) -> None:
     sound = ("-f", "lavfi", "-i", "sine=440:d=1", "-map", "0", "-map", "1", "-c:a", "wmav2")
-    make(home / "a.mkv", *sound, *H264, frames=24)
+    make_clip(home / "a.mkv", *sound, *H264, frames=24)
     run = dacli("video", "a.mkv", *SMALL)
     assert (run.code, run.errors) == (0, [])
     assert any("wmav2" in line and "mp4 cannot hold it" in line for line in run.err)
 
 
 def test_one_frame(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=1)
+    make_clip(home / "a.mp4", *H264, frames=1)
     assert dacli("video", "a.mp4", *SMALL, "--save", "color,png16", "-o", "out").code == 0
     assert (
-        len(footage.pixels(home / "out/a_color.mp4"))
-        == len(footage.pixels(home / "out/a_depth16.mkv", "gray16le"))
+        len(footage.decoded_frames(home / "out/a_color.mp4"))
+        == len(footage.decoded_frames(home / "out/a_depth16.mkv", "gray16le"))
         == 1
     )
 
 
 def test_a_span_of_a_clip_at_fewer_frames_a_second(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=48)
+    make_clip(home / "a.mp4", *H264, frames=48)
     span = ("--start", "0:00:00.5", "--end", "1.5", "--max-fps", "12")
     run = dacli("video", "a.mp4", *EXACT, "--save", "npy,color", "--steady", "off", *span)
     assert run.code == 0
-    assert footage.seconds(home / "a_color.mp4") == [Fraction(n, 12) for n in range(12)]
+    assert footage.packet_times(home / "a_color.mp4") == [Fraction(n, 12) for n in range(12)]
     dacli("video", "a.mp4", *EXACT, "--save", "npy", "--steady", "off", "-o", "whole")
     np.testing.assert_array_equal(floats(home / "a_depth"), floats(home / "whole/a_depth")[12:36:2])
 
@@ -181,7 +183,7 @@ def test_without_steadying_every_frame_is_a_picture_by_itself(dacli: Run, home: 
     raw = alone(dacli, moving)
     np.testing.assert_array_equal(floats(home / "frames_depth"), raw)
     low, high = raw.min((1, 2), keepdims=True), raw.max((1, 2), keepdims=True)
-    deep = footage.pixels(home / "frames_depth16.mkv", "gray16le")
+    deep = footage.decoded_frames(home / "frames_depth16.mkv", "gray16le")
     assert np.abs(deep - (raw - low) / (high - low) * 65535).max() <= 0.51
     assert dacli("decode", "frames_depth16.mkv").code == 0
     back = np.load("frames_depth16.npy")
@@ -205,11 +207,11 @@ def test_the_sidecar_leads_from_steady_depth_to_the_networks_own(
     assert sidecar(home / "frames_depth/frames.json") == (record, rows)
     straight = 0.05 + 0.9 * steady  # for depth within the range; beyond it, towards 0 and 1
     within = (steady >= 0) & (steady <= 1)
-    deep = footage.pixels(home / "frames_depth16.mkv", "gray16le") / 65535
+    deep = footage.decoded_frames(home / "frames_depth16.mkv", "gray16le") / 65535
     assert np.abs(deep - straight)[within].max() < 0.51 / 65535 + 1e-6
     assert ((deep > 0.95) & (deep < 1))[steady > 1.001].all()
     assert ((deep < 0.05) & (deep > 0))[steady < -0.001].all()
-    gray = footage.pixels(home / "frames_gray.mp4", "gray").astype(float)
+    gray = footage.decoded_frames(home / "frames_gray.mp4", "gray").astype(float)
     assert np.abs(gray - deep * 255).mean() < 2.5
     assert dacli("decode", "frames_depth16.mkv", "-o", "back.npy").code == 0
     assert np.abs(np.load("back.npy") - steady)[within].max() < 0.56 / 65535 / 0.9
@@ -231,7 +233,7 @@ def test_a_stated_range_is_that_of_every_frame(dacli: Run, home: Path) -> None:
     assert dacli("video", "frames", *EXACT, "--save", "png16,npy", "--range", "0.2,0.8").code == 0
     steady = floats(home / "frames_depth")
     want = np.clip((steady - 0.2) / 0.6, 0, 1) * 65535
-    assert np.abs(footage.pixels(home / "frames_depth16.mkv", "gray16le") - want).max() <= 0.51
+    assert np.abs(footage.decoded_frames(home / "frames_depth16.mkv", "gray16le") - want).max() <= 0.51
     assert dacli("decode", "frames_depth16.mkv").code == 0
     assert np.abs(np.load("frames_depth16.npy") - np.clip(steady, 0.2, 0.8)).max() < 0.51 * 0.6 / 65535 + 1e-6
 
@@ -241,7 +243,8 @@ def test_black_is_near_where_that_is_asked_for(dacli: Run, home: Path) -> None:
     for near in ("white", "black"):
         assert dacli("video", "frames", *EXACT, "--save", "png16", "--near", near, "-o", near).code == 0
     white, black = (
-        footage.pixels(home / near / "frames_depth16.mkv", "gray16le").astype(int) for near in ("white", "black")
+        footage.decoded_frames(home / near / "frames_depth16.mkv", "gray16le").astype(int)
+        for near in ("white", "black")
     )
     assert np.abs(white + black - 65535).max() <= 1
     for near in ("white", "black"):
@@ -255,7 +258,7 @@ def test_numbered_pictures_instead_of_video(dacli: Run, home: Path) -> None:
     assert dacli("video", "frames", *EXACT, "--save", "png16,color,npy", "--frames").code == 0
     numbers = [f"{n:06d}" for n in range(21)]
     for folder, suffix in (("frames_depth16", ".png"), ("frames_color", ".png"), ("frames_depth", ".npy")):
-        assert files(home / folder) == sorted([*(name + suffix for name in numbers), "frames.json"])
+        assert files_below(home / folder) == sorted([*(name + suffix for name in numbers), "frames.json"])
     assert dacli("decode", "frames_depth16/000003.png", "-o", "3.npy").code == 0
     steady = floats(home / "frames_depth")[3]
     within = (steady >= 0) & (steady <= 1)
@@ -269,16 +272,16 @@ def test_numbered_pictures_instead_of_video(dacli: Run, home: Path) -> None:
 
 def test_metres_stay_metres(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network in metres: what it says goes as millimetres into the clip, whatever steadying does to the look."""
-    make(home / "a.mp4", *H264, frames=6)
+    make_clip(home / "a.mp4", *H264, frames=6)
 
     opened = registry.OpenModel(Tiny(20.0), "tiny", "indoor", "x")
     monkeypatch.setattr(loading, "open_model", lambda *_, **__: opened)
     assert dacli("video", "a.mp4", *EXACT, "--save", "png16,npy,gray", "--engine", "torch").code == 0
     metres = floats(home / "a_depth")
-    deep = footage.pixels(home / "a_depth16.mkv", "gray16le")
+    deep = footage.decoded_frames(home / "a_depth16.mkv", "gray16le")
     assert 0 < metres.min() <= metres.max() < 20
     assert np.abs(deep - metres * 1000).max() <= 0.51
-    gray = footage.pixels(home / "a_gray.mp4", "gray").astype(float)
+    gray = footage.decoded_frames(home / "a_gray.mp4", "gray").astype(float)
     assert np.corrcoef(gray.ravel(), metres.ravel())[0, 1] < -0.9  # near is white
     assert dacli("decode", "a_depth16.mkv").code == 0
     assert np.abs(np.load("a_depth16.npy") - metres).max() < 0.00051
@@ -288,7 +291,7 @@ def test_metres_stay_metres(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_done_is_not_done_again(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=4)
+    make_clip(home / "a.mp4", *H264, frames=4)
     ask = ("video", "a.mp4", *SMALL, "--save", "color,png16,npy")
     assert dacli(*ask).code == 0
 
@@ -311,15 +314,15 @@ def test_what_is_done_is_not_done_again(dacli: Run, home: Path) -> None:
 
 
 def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=2)
-    make(home / "b_color.mp4", *H264, frames=2)
+    make_clip(home / "a.mp4", *H264, frames=2)
+    make_clip(home / "b_color.mp4", *H264, frames=2)
     assert dacli("video", "a.mp4", *SMALL).code == 0
     run = dacli("video", "a.mp4", "a_color.mp4", "b_color.mp4", *SMALL, "--json")
     assert [(run.code, each["input"], each["kept"]) for each in run.objects] == [
         *((0, "a.mp4", True), (0, "b_color.mp4", False)),
     ]
     assert "a_color.mp4 is left out: it is an output of dacli" in run.err
-    assert files(home) == ["a.mp4", "a_color.mp4", "b_color.mp4", "b_color_color.mp4"]
+    assert files_below(home) == ["a.mp4", "a_color.mp4", "b_color.mp4", "b_color_color.mp4"]
     assert dacli("video", "a.mp4", *SMALL, "--frames").code == 0
     frames = dacli("video", "a.mp4", "a_color", *SMALL, "--json")
     assert [each["input"] for each in frames.objects] == ["a.mp4"]
@@ -332,12 +335,12 @@ def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home
 
 
 def test_a_clip_from_a_pipe(home: Path, weights: Path) -> None:
-    data = make(home.parent / "a.mkv", *H264, frames=5).read_bytes()
+    data = make_clip(home.parent / "a.mkv", *H264, frames=5).read_bytes()
     run = subprocess.run(
         [*command(weights), "video", "-", *SMALL], input=data, capture_output=True, timeout=HANG, check=False
     )
     assert (run.returncode, run.stdout) == (0, b"stdin_color.mp4\n")
-    assert len(footage.pixels(home / "stdin_color.mp4")) == 5
+    assert len(footage.decoded_frames(home / "stdin_color.mp4")) == 5
 
 
 def command(weights: Path) -> list[str]:
@@ -355,7 +358,7 @@ def started(weights: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_job_that_was_stopped_goes_on_without_encoding_again(home: Path, weights: Path, how: signal.Signals) -> None:
-    make(home / "a.mp4", *H264, frames=64)
+    make_clip(home / "a.mp4", *H264, frames=64)
     ask = ("video", "a.mp4", *EXACT, "--save", "color,png16,npy")
     whole = started(weights, *ask, "-o", "whole")
     assert whole.communicate(timeout=HANG)[0].splitlines() == [
@@ -387,7 +390,7 @@ def test_a_job_that_was_stopped_goes_on_without_encoding_again(home: Path, weigh
 def test_a_job_that_was_stopped_at_its_very_end_has_only_to_be_joined(
     dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(home / "a.mp4", *H264, frames=9)
+    make_clip(home / "a.mp4", *H264, frames=9)
     ask = ("video", "a.mp4", *EXACT, "--save", "png16,npy")
     assert dacli(*ask, "-o", "whole").code == 0
     whole = muxing.join_segments
@@ -420,8 +423,8 @@ def fails(run: Result, *words: str) -> None:
 
 
 def test_one_bad_clip_does_not_stop_the_others(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=2)
-    make(home / "c.mp4", *H264, frames=3)
+    make_clip(home / "a.mp4", *H264, frames=2)
+    make_clip(home / "c.mp4", *H264, frames=3)
     (home / "b.mp4").write_bytes(b"\0" * 1000)
     run = dacli("video", "a.mp4", "b.mp4", "gone.mp4", "c.mp4", *SMALL, "--json")
     assert run.code == 1
@@ -432,7 +435,7 @@ def test_one_bad_clip_does_not_stop_the_others(dacli: Run, home: Path) -> None:
         "c.mp4": True,
     }
     assert [line.split(":")[1].split()[0] for line in run.errors] == ["b.mp4", "gone.mp4"]
-    assert len(footage.pixels(home / "c_color.mp4")) == 3
+    assert len(footage.decoded_frames(home / "c_color.mp4")) == 3
 
 
 def test_clips_that_are_none(dacli: Run, home: Path) -> None:
@@ -450,12 +453,12 @@ def test_clips_that_are_none(dacli: Run, home: Path) -> None:
     }
     for name, words in told.items():
         fails(dacli("video", name, *SMALL), name, words)
-    assert not [name for name in files(home) if "color" in name]
+    assert not [name for name in files_below(home) if "color" in name]
 
 
 def truncated(path: Path) -> Path:
     """A clip of 48 frames whose last half is gone."""
-    whole = make(path.with_name("whole.mkv"), *H264, "-g", "6", frames=48)
+    whole = make_clip(path.with_name("whole.mkv"), *H264, "-g", "6", frames=48)
     data = whole.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     whole.unlink()
@@ -465,22 +468,22 @@ def truncated(path: Path) -> Path:
 def test_a_truncated_clip_is_refused_and_used_only_if_that_is_allowed(dacli: Run, home: Path) -> None:
     truncated(home / "a.mkv")
     fails(dacli("video", "a.mkv", *SMALL), "decoded", "of 48 frames of a.mkv", "--allow-truncated")
-    assert files(home) == ["a.mkv"]
+    assert files_below(home) == ["a.mkv"]
     run = dacli("video", "a.mkv", *SMALL, "--allow-truncated", "--json")
     count = run.objects[0]["frames"]
     assert run.code == 0
     assert 5 < count < 40
-    assert len(footage.pixels(home / "a_color.mp4")) == count
+    assert len(footage.decoded_frames(home / "a_color.mp4")) == count
     assert any(f"decoded {count} of 48 frames" in line for line in run.err)
 
 
 def test_a_clip_damaged_half_way_leaves_nothing(dacli: Run, home: Path) -> None:
-    path = make(home / "a.mkv", *H264, "-g", "6", frames=48)
+    path = make_clip(home / "a.mkv", *H264, "-g", "6", frames=48)
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 800] = bytes(800)
     path.write_bytes(data)
     fails(dacli("video", "a.mkv", *SMALL), "of 48 frames of a.mkv")
-    assert files(home) == ["a.mkv"]
+    assert files_below(home) == ["a.mkv"]
 
 
 @pytest.mark.parametrize(
@@ -498,27 +501,27 @@ def test_a_clip_damaged_half_way_leaves_nothing(dacli: Run, home: Path) -> None:
 def test_an_encoder_that_fails(
     dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
 ) -> None:
-    make(home / "a.mp4", *H264, frames=12)
-    footage.impostor(home.parent, monkeypatch, script)
+    make_clip(home / "a.mp4", *H264, frames=12)
+    footage.replace_ffmpeg(home.parent, monkeypatch, script)
     fails(dacli("video", "a.mp4", *SMALL), "cannot write a_color.mp4", words)
-    assert files(home) == ["a.mp4"]
+    assert files_below(home) == ["a.mp4"]
 
 
 def test_a_decoder_that_is_killed_half_way(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(home / "a.mp4", *H264, frames=12)
+    make_clip(home / "a.mp4", *H264, frames=12)
     decoder = (
         'case "$*" in *rawvideo*pipe:1*) "$FFMPEG" "$@" | head -c 60000; kill -9 $$;; *) exec "$FFMPEG" "$@";; esac'
     )
-    footage.impostor(home.parent, monkeypatch, decoder)
+    footage.replace_ffmpeg(home.parent, monkeypatch, decoder)
     fails(dacli("video", "a.mp4", *SMALL), "decoded 3 of 12 frames of a.mp4", "signal 9")
-    assert files(home) == ["a.mp4"]
+    assert files_below(home) == ["a.mp4"]
 
 
 def test_a_network_that_fails_ends_the_clip_and_not_the_run(
     dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a.mp4", "b.mp4"):
-        make(home / name, *H264, frames=9)
+        make_clip(home / name, *H264, frames=9)
     whole, calls = Tiny.forward, 0
 
     def forward(self: Tiny, pictures: torch.Tensor) -> torch.Tensor:
@@ -532,17 +535,17 @@ def test_a_network_that_fails_ends_the_clip_and_not_the_run(
     run = dacli("video", "a.mp4", "b.mp4", *SMALL, "--engine", "torch")
     assert run.code == 1
     assert [line for line in run.errors if "cosmic ray" in line and "a.mp4" in line] == run.errors
-    assert files(home) == ["a.mp4", "b.mp4", "b_color.mp4"]
+    assert files_below(home) == ["a.mp4", "b.mp4", "b_color.mp4"]
 
 
 def test_what_dacli_did_not_make_is_not_replaced(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=2)
-    make(home / "a_color.mp4", *H264, frames=5)
+    make_clip(home / "a.mp4", *H264, frames=2)
+    make_clip(home / "a_color.mp4", *H264, frames=5)
     fails(dacli("video", "a.mp4", *SMALL), "a_color.mp4", "not a complete output of dacli", "--overwrite")
-    assert len(footage.pixels(home / "a_color.mp4")) == 5
+    assert len(footage.decoded_frames(home / "a_color.mp4")) == 5
     assert dacli("video", "a.mp4", *SMALL, "--overwrite").code == 0
-    assert len(footage.pixels(home / "a_color.mp4")) == 2
-    make(home / "b.mp4", *H264, frames=3)
+    assert len(footage.decoded_frames(home / "a_color.mp4")) == 2
+    make_clip(home / "b.mp4", *H264, frames=3)
     (home / "a_color.mp4").rename(home / "b_color.mp4")
     fails(dacli("video", "b.mp4", *SMALL), "b_color.mp4", "was made from a.mp4")
     (home / "a_depth").mkdir()
@@ -559,23 +562,23 @@ def test_frames_of_several_sizes(dacli: Run, home: Path) -> None:
 
 
 def test_a_clip_larger_than_allowed(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=1)
+    make_clip(home / "a.mp4", *H264, frames=1)
     fails(dacli("video", "a.mp4", *SMALL, "--max-pixels", "0.005"), "a.mp4 has 96 × 64 pixels", "--max-pixels")
 
 
 def test_no_frame_in_the_span(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=24)
+    make_clip(home / "a.mp4", *H264, frames=24)
     fails(dacli("video", "a.mp4", *SMALL, "--start", "9"), "a.mp4 has no frame from 9 s")
 
 
 def test_an_output_folder_that_is_a_file(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=2)
+    make_clip(home / "a.mp4", *H264, frames=2)
     (home / "out").touch()
     fails(dacli("video", "a.mp4", *SMALL, "-o", "out"), "cannot write out/a_color.mp4")
 
 
 def test_depth_clips_that_lead_nowhere(dacli: Run, home: Path) -> None:
-    make(home / "a.mp4", *H264, frames=3)
+    make_clip(home / "a.mp4", *H264, frames=3)
     assert dacli("video", "a.mp4", *SMALL, "--save", "png16,color", "--steady", "off").code == 0
     (home / "a_depth16.json").rename(home / "hidden.json")
     fails(dacli("decode", "a_depth16.mkv"), "a_depth16.json does not exist")
@@ -601,8 +604,8 @@ def test_depth_clips_that_lead_nowhere(dacli: Run, home: Path) -> None:
     ],
 )
 def test_wrong_usage(dacli: Run, home: Path, arguments: tuple[str, ...], words: str) -> None:
-    make(home / "a.mp4", *H264, frames=1)
+    make_clip(home / "a.mp4", *H264, frames=1)
     run = dacli("video", "a.mp4", *SMALL, *arguments)
     assert run.code == 2
     assert any(words in line for line in run.errors)
-    assert files(home) == ["a.mp4"]
+    assert files_below(home) == ["a.mp4"]

@@ -26,7 +26,7 @@ def desk(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (home / "photos").mkdir()
     for number in (1, 2):
         photo(home / "photos" / f"{number}.jpg", number)
-    footage.make(home / "clip.mp4", *footage.H264, frames=4)
+    footage.make_clip(home / "clip.mp4", *footage.H264, frames=4)
     return home
 
 

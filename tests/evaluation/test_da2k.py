@@ -21,7 +21,7 @@ from dacli.evaluation import da2k, scoring
 from dacli.evaluation.da2k import ARCHIVE, open_da2k
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.models.tiny import Tiny
-from dacli.weights import checkpoints
+from dacli.weights import locations
 
 Annotations = dict[str, Any]
 HEIGHT, WIDTH = 6, 9
@@ -229,7 +229,7 @@ def test_an_archive_that_is_here_is_taken_only_if_its_hash_is_right(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("DACLI_CACHE", str(tmp_path))
-    place = in_zip(checkpoints.download_path(ARCHIVE), GOOD)
+    place = in_zip(locations.download_path(ARCHIVE), GOOD)
     said: list[str] = []
     with pytest.raises(DacliError, match="cannot download"):
         da2k.fetch_da2k(said.append, unseen)
@@ -284,4 +284,4 @@ def test_where_there_is_a_network_it_is_fetched_and_checked(hub: bytes, monkeypa
 def test_an_archive_of_another_hash_is_not_kept() -> None:
     with pytest.raises(DacliError, match="SHA-256 differs"):
         da2k.fetch_da2k(lambda _: None, unseen)
-    assert not checkpoints.download_path(ARCHIVE).exists()
+    assert not locations.download_path(ARCHIVE).exists()

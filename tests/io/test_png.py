@@ -17,14 +17,14 @@ KEYWORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 
 
-def opened(data: bytes) -> PngImagePlugin.PngImageFile:
+def open_with_pillow(data: bytes) -> PngImagePlugin.PngImageFile:
     image = Image.open(io.BytesIO(data))
     assert isinstance(image, PngImagePlugin.PngImageFile)
     image.load()
     return image
 
 
-def with_chunk(kind: bytes, body: bytes, crc: int | None = None) -> bytes:
+def png_with_chunk(kind: bytes, body: bytes, crc: int | None = None) -> bytes:
     data = png.encode_png(GRAY)
     check = zlib.crc32(kind + body) if crc is None else crc
     return data[:33] + struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check) + data[33:]
@@ -36,7 +36,7 @@ def test_pixels_as_pillow_reads_them(shape: tuple[int, int]) -> None:
     color = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     deep = RNG.integers(0, 65536, shape, dtype=np.uint16)
     for array, mode in ((gray, "L"), (color, "RGB"), (deep, "I;16")):
-        image = opened(png.encode_png(array))
+        image = open_with_pillow(png.encode_png(array))
         assert image.mode == mode
         np.testing.assert_array_equal(np.asarray(image), array)
 
@@ -44,18 +44,18 @@ def test_pixels_as_pillow_reads_them(shape: tuple[int, int]) -> None:
 def test_views_that_are_not_contiguous() -> None:
     color = RNG.integers(0, 256, (8, 9, 3), dtype=np.uint8)
     for view in (color[::-1], color[:, ::2], color.swapaxes(0, 1), color[..., 1]):
-        np.testing.assert_array_equal(np.asarray(opened(png.encode_png(view))), view)
+        np.testing.assert_array_equal(np.asarray(open_with_pillow(png.encode_png(view))), view)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(KEYWORDS, TEXTS, max_size=4))
 def test_text_round_trip_agrees_with_pillow(text: dict[str, str]) -> None:
     data = png.encode_png(GRAY, text)
-    assert opened(data).text == text
+    assert open_with_pillow(data).text == text
     assert png.read_png_text(data, "a.png") == text
 
 
-def test_text_that_another_program_wrote() -> None:
+def test_text_that_pillow_writes() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("plain", "one")
     info.add_text("packed", "two" * 50, zip=True)
@@ -63,13 +63,13 @@ def test_text_that_another_program_wrote() -> None:
     info.add_itxt("wide packed", "vier 深" * 50, zip=True)
     file = io.BytesIO()
     Image.fromarray(GRAY).save(file, "PNG", pnginfo=info)
-    want = {"plain": "one", "packed": "two" * 50, "wide": "drei 深", "wide packed": "vier 深" * 50}
-    assert png.read_png_text(file.getvalue(), "a.png") == want
+    expected = {"plain": "one", "packed": "two" * 50, "wide": "drei 深", "wide packed": "vier 深" * 50}
+    assert png.read_png_text(file.getvalue(), "a.png") == expected
 
 
 @pytest.mark.parametrize("text", [{"": "x"}, {"k" * 80: "x"}, {"k": "a\0b"}, {"k\0": "a"}, {"深": "a"}])
 def test_text_that_png_cannot_hold(text: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"PNG text|codec"):
+    with pytest.raises(ValueError, match=r"text that PNG can hold|codec"):
         png.encode_png(GRAY, text)
 
 
@@ -86,31 +86,31 @@ def test_a_length_beyond_the_file() -> None:
         png.read_png_text(bytes(data), "a.png")
 
 
-HURT = [
-    with_chunk(b"tEXt", b"key\0text", crc=5),
-    with_chunk(b"tEXt", b"no separator"),
-    with_chunk(b"zTXt", b"key\0\0not deflate"),
-    with_chunk(b"zTXt", b"key\0\0" + zlib.compress(b"x" * 500)[:-6]),
-    with_chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(1 << 21))),
-    with_chunk(b"iTXt", b"key\0"),
-    with_chunk(b"iTXt", b"key\0\0\0de\0x\0\xff\xfe"),
+DAMAGED = [
+    png_with_chunk(b"tEXt", b"key\0text", crc=5),
+    png_with_chunk(b"tEXt", b"no separator"),
+    png_with_chunk(b"zTXt", b"key\0\0not deflate"),
+    png_with_chunk(b"zTXt", b"key\0\0" + zlib.compress(b"x" * 500)[:-6]),
+    png_with_chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(1 << 21))),
+    png_with_chunk(b"iTXt", b"key\0"),
+    png_with_chunk(b"iTXt", b"key\0\0\0de\0x\0\xff\xfe"),
 ]
 
 
-@pytest.mark.parametrize("data", HURT)
+@pytest.mark.parametrize("data", DAMAGED)
 def test_damaged_text(data: bytes) -> None:
     with pytest.raises(DacliError, match=r"a\.png is damaged \("):
         png.read_png_text(data, "a.png")
 
 
-def test_pixels_that_rotted() -> None:
+def test_pixels_that_do_not_match_their_checksum() -> None:
     data = bytearray(png.encode_png(RNG.integers(0, 65536, (30, 30), dtype=np.uint16)))
     data[300] ^= 1
     with pytest.raises(DacliError, match=r"a\.png is damaged"):
         png.read_png_text(bytes(data), "a.png")
 
 
-def test_what_is_no_png() -> None:
+def test_a_file_of_another_format() -> None:
     for data in (b"", b"\x89PNG", b"\xff\xd8\xff"):
         with pytest.raises(DacliError, match=r"a\.png is not a PNG"):
             png.read_png_text(data, "a.png")

@@ -13,7 +13,7 @@ from dacli.callbacks import ignore_download, ignore_log
 from dacli.errors import UsageError
 from dacli.models import registry
 from dacli.models.registry import ModelFamily, OpenModel
-from dacli.weights import checkpoints
+from dacli.weights import checkpoints, manifest
 from tests.support.commands import photo
 from tests.support.models import SmallModel
 
@@ -50,8 +50,8 @@ def test_a_family_reads_its_own_downloads(monkeypatch: pytest.MonkeyPatch, tmp_p
         models=("v2", "indoor"),
     )
     monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, row))
-    published = replace(checkpoints.read_manifest()[0], name="b", encoder="brightness", file="b.pth")
-    monkeypatch.setattr(checkpoints, "read_manifest", lambda: (published,))
+    published = replace(manifest.read_manifest()[0], name="b", encoder="brightness", file="b.pth")
+    monkeypatch.setattr(manifest, "read_manifest", lambda: (published,))
     monkeypatch.setattr(checkpoints, "find_checkpoint", lambda _row, _log: tmp_path / "b.pth")
     monkeypatch.setattr(checkpoints, "obtain_checkpoint", lambda _row, _log, _progress: tmp_path / "b.pth")
     choice = registry.choose_model("brightness", "v2", None)

@@ -18,8 +18,8 @@ from dacli.models import registry, tiny
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.registry import ModelChoice, OpenModel, choose_model, open_model
 from dacli.models.tiny import Tiny
-from dacli.weights import checkpoints
-from dacli.weights.checkpoints import Checkpoint
+from dacli.weights import manifest
+from dacli.weights.manifest import Checkpoint
 from tests.models.test_depth_anything import weights_of
 
 
@@ -197,11 +197,11 @@ def test_files_of_one_name_are_distinguished(files: Path, tmp_path: Path) -> Non
 def published(files: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Checkpoint]:
     """The list of checkpoints, as if these test files were the published ones of vits."""
     kinds = {"vits": "own.pth", "vits-fp32": "own.safetensors", "vits-indoor": "own.pth", "vits-v1": "own.pth"}
-    rows = {row.name: row for row in checkpoints.read_manifest()}
+    rows = {row.name: row for row in manifest.read_manifest()}
     for name, file in kinds.items():
         data = (files / file).read_bytes()
         rows[name] = replace(rows[name], sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
-    monkeypatch.setattr(checkpoints, "read_manifest", lambda: tuple(rows.values()))
+    monkeypatch.setattr(manifest, "read_manifest", lambda: tuple(rows.values()))
     return rows
 
 

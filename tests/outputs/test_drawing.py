@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as hnp
 from dacli import choices, types
 from dacli.choices import Near, Quantity
 from dacli.errors import DacliError, UsageError
-from dacli.io import png, records
-from dacli.io.records import DepthScale, Record
+from dacli.io import png, records, scales
+from dacli.io.records import Record
+from dacli.io.scales import DepthScale
 from dacli.outputs import drawing, style
 from dacli.outputs.style import FULL_RANGE, DepthRange
 from dacli.types import DepthArray
@@ -52,9 +53,9 @@ def depth16(
     near: choices.Near = "white",
     *,
     auto: bool = False,
-) -> tuple[types.Gray16, records.DepthScale]:
+) -> tuple[types.Gray16, scales.DepthScale]:
     """The 16-bit values and their scale, made as the pipeline makes them."""
-    scale = records.choose_scale(low, high, quantity, near, auto=auto)
+    scale = scales.choose_scale(low, high, quantity, near, auto=auto)
     return scale.encode(depth), scale
 
 
@@ -187,9 +188,9 @@ def test_metres_become_millimetres(near: Near) -> None:
 
 
 def test_metres_beyond_65_or_with_a_range_are_not_millimetres() -> None:
-    assert records.choose_scale(0.0, 65.6, "metres", auto=True) == DepthScale(65.6, 0.0, "white", "steps")
-    assert records.choose_scale(1.0, 9.0, "metres", "black") == DepthScale(1.0, 9.0, "black", "steps")
-    assert records.choose_scale(1.0, 9.0, "inverse depth", auto=True) == DepthScale(1.0, 9.0, "white", "steps")
+    assert scales.choose_scale(0.0, 65.6, "metres", auto=True) == DepthScale(65.6, 0.0, "white", "steps")
+    assert scales.choose_scale(1.0, 9.0, "metres", "black") == DepthScale(1.0, 9.0, "black", "steps")
+    assert scales.choose_scale(1.0, 9.0, "inverse depth", auto=True) == DepthScale(1.0, 9.0, "white", "steps")
 
 
 @pytest.mark.parametrize("name", ["Spectral_r", "viridis", "tab10", "gray"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dacli.errors import DacliError, UsageError
-from dacli.io.records import DepthScale
+from dacli.io.scales import DepthScale
 from dacli.outputs import formats
 from dacli.outputs.formats import FORMATS, OutputFormat, parse_formats
 from dacli.outputs.style import DepthStyle

@@ -1,4 +1,4 @@
-"""What tests of commands share: what a command left behind, and what its user had."""
+"""What tests of commands share: the result of a command, and pictures to run it on."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ KINDS = ("color", "gray", "png16", "npy", "side")
 
 @dataclass
 class Result:
-    """What a command left behind: exit code, standard output, lines of standard error."""
+    """The exit code of a command, its standard output, and the lines of its standard error."""
 
     code: int
     out: str
@@ -35,17 +35,19 @@ Run = Callable[..., Result]
 
 
 def photo(path: Path, seed: int = 0, shape: tuple[int, int] = (24, 36)) -> Path:
+    """Write a picture of random pixels [H, W] in the format of the path's suffix."""
     pixels = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
     path.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
     return path
 
 
-def image(path: Path) -> NDArray[Any]:
+def read_bgr(path: Path) -> NDArray[Any]:
+    """Return a picture as OpenCV reads it: BGR [H, W, 3]."""
     found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     assert found is not None
     return found
 
 
-def files(folder: Path) -> list[str]:
-    """The names of all that lies below a folder, folders too."""
+def files_below(folder: Path) -> list[str]:
+    """Return the paths of all files and folders below a folder."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))

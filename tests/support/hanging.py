@@ -1,27 +1,27 @@
-"""What hangs fails a test, and does not hang it."""
+"""A time limit for actions of tests: what hangs fails its test instead of stopping the run."""
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 30.0  # seconds after which a test calls something hung
+TIME_LIMIT = 30.0  # seconds
 
 
 def in_time(action: Callable[[], Any]) -> Any:
-    """What the action returns or raises; a failed test, and not a hung one, if it takes too long."""
-    found: list[Any] = []
+    """Return what the action returns, or raise what it raises; fail the test if it takes longer than TIME_LIMIT."""
+    outcome: list[Any] = []
 
-    def act() -> None:
+    def run() -> None:
         try:
-            found.append((action(), None))
+            outcome.append((action(), None))
         except BaseException as error:  # noqa: BLE001 - raised again below
-            found.append((None, error))
+            outcome.append((None, error))
 
-    thread = threading.Thread(target=act, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(TIME_LIMIT)
     assert not thread.is_alive(), "it hangs"
-    result, error = found[0]
+    result, error = outcome[0]
     if error is not None:
         raise error
     return result

@@ -1,4 +1,4 @@
-"""A folder as users have them: pictures of every kind, files that only look like pictures, and what is neither."""
+"""A folder as users have them: pictures of every kind, damaged ones, other files named as pictures, and the rest."""
 
 import gzip
 import io
@@ -16,45 +16,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from tests.support.pictures import encode_picture, exif_of, png_chunk
+
 PIXELS = np.random.default_rng(7).integers(0, 256, (24, 36, 3), dtype=np.uint8)
 RGB = Image.fromarray(PIXELS)
 LONG = "x" * 247
-NO_TEXT = os.fsdecode(b"caf\xe9.jpg")
+NOT_UTF8 = os.fsdecode(b"caf\xe9.jpg")
 
 
-def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    """A picture file."""
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+def turned_picture(orientation: int, form: str) -> bytes:
+    return encode_picture(RGB, form, exif=exif_of(orientation).tobytes())
 
 
-def turned(orientation: int, form: str) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return encoded(RGB, form, exif=exif.tobytes())
-
-
-def by_opencv(pixels: NDArray[Any], suffix: str = ".png") -> bytes:
+def encode_by_opencv(pixels: NDArray[Any], suffix: str = ".png") -> bytes:
     return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def bomb(width: int, height: int) -> bytes:
-    """A PNG of hardly any bytes that says it has this many pixels."""
+    """Return a PNG of few bytes whose header gives it this size."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IDAT", zlib.compress(bytes(100)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IEND", b"")
+    body = png_chunk(b"IDAT", zlib.compress(bytes(100)))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", head) + body + png_chunk(b"IEND", b"")
 
 
-def flipped(data: bytes, at: int) -> bytes:
+def with_inverted_byte(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
 
 
-def archive() -> bytes:
+def zip_archive() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as pack:
         pack.writestr("photo.jpg", JPEG)
@@ -62,58 +51,58 @@ def archive() -> bytes:
 
 
 def animation(form: str) -> bytes:
-    return encoded(RGB, form, save_all=True, append_images=[RGB.rotate(90), RGB.rotate(180)], duration=40)
+    return encode_picture(RGB, form, save_all=True, append_images=[RGB.rotate(90), RGB.rotate(180)], duration=40)
 
 
 def commented_png() -> bytes:
     text = PngImagePlugin.PngInfo()
-    text.add_text("Comment", "a picture of somebody else's")
-    return encoded(RGB, "PNG", pnginfo=text)
+    text.add_text("Comment", "a picture by another program")
+    return encode_picture(RGB, "PNG", pnginfo=text)
 
 
 def damaged_exif(text: bytes) -> bytes:
-    """A JPEG with this EXIF block right after its first marker."""
+    """Return a JPEG with this EXIF block."""
     return JPEG[:2] + b"\xff\xe1" + struct.pack(">H", len(text) + 8) + b"Exif\0\0" + text + JPEG[2:]
 
 
-JPEG = encoded(RGB, "JPEG", quality=90)
-PROGRESSIVE = encoded(RGB, "JPEG", quality=90, progressive=True)
-PNG = encoded(RGB, "PNG")
-WEBP = encoded(RGB, "WEBP", lossless=True)
-TIFF = encoded(RGB, "TIFF")
-LZW = encoded(RGB, "TIFF", compression="tiff_lzw")
-GIF = encoded(RGB.quantize(64), "GIF")
-BMP = encoded(RGB, "BMP")
-PPM = encoded(RGB, "PPM")
+JPEG = encode_picture(RGB, "JPEG", quality=90)
+PROGRESSIVE = encode_picture(RGB, "JPEG", quality=90, progressive=True)
+PNG = encode_picture(RGB, "PNG")
+WEBP = encode_picture(RGB, "WEBP", lossless=True)
+TIFF = encode_picture(RGB, "TIFF")
+LZW = encode_picture(RGB, "TIFF", compression="tiff_lzw")
+GIF = encode_picture(RGB.quantize(64), "GIF")
+BMP = encode_picture(RGB, "BMP")
+PPM = encode_picture(RGB, "PPM")
 DEEP = PIXELS.astype(np.uint16) * 257
 FLOATS = (PIXELS[..., 0] / np.float32(255)).astype(np.float32)
 
 GOOD: Mapping[str, bytes] = {
-    **{f"turned/{n}.jpg": turned(n, "JPEG") for n in range(1, 9)},
-    "turned/6.png": turned(6, "PNG"),
-    "turned/8.webp": turned(8, "WEBP"),
-    "turned/5.tif": turned(5, "TIFF"),
-    "cmyk.jpg": encoded(RGB.convert("CMYK"), "JPEG"),
-    "gray.jpg": encoded(RGB.convert("L"), "JPEG"),
+    **{f"turned/{n}.jpg": turned_picture(n, "JPEG") for n in range(1, 9)},
+    "turned/6.png": turned_picture(6, "PNG"),
+    "turned/8.webp": turned_picture(8, "WEBP"),
+    "turned/5.tif": turned_picture(5, "TIFF"),
+    "cmyk.jpg": encode_picture(RGB.convert("CMYK"), "JPEG"),
+    "gray.jpg": encode_picture(RGB.convert("L"), "JPEG"),
     "progressive.jpeg": PROGRESSIVE,
-    "bilevel.png": encoded(RGB.convert("1"), "PNG"),
-    "palette.png": encoded(RGB.quantize(16), "PNG"),
-    "alpha.png": encoded(RGB.convert("RGBA"), "PNG"),
-    "gray alpha.png": encoded(RGB.convert("LA"), "PNG"),
-    "gray16.png": by_opencv(DEEP[..., 0]),
-    "rgb16.png": by_opencv(DEEP),
-    "rgb16.tiff": by_opencv(DEEP, ".tiff"),
-    "float.tif": encoded(Image.fromarray(FLOATS), "TIFF"),
+    "bilevel.png": encode_picture(RGB.convert("1"), "PNG"),
+    "palette.png": encode_picture(RGB.quantize(16), "PNG"),
+    "alpha.png": encode_picture(RGB.convert("RGBA"), "PNG"),
+    "gray alpha.png": encode_picture(RGB.convert("LA"), "PNG"),
+    "gray16.png": encode_by_opencv(DEEP[..., 0]),
+    "rgb16.png": encode_by_opencv(DEEP),
+    "rgb16.tiff": encode_by_opencv(DEEP, ".tiff"),
+    "float.tif": encode_picture(Image.fromarray(FLOATS), "TIFF"),
     "lzw.tif": LZW,
-    "cmyk.tif": encoded(RGB.convert("CMYK"), "TIFF"),
+    "cmyk.tif": encode_picture(RGB.convert("CMYK"), "TIFF"),
     "moving.gif": animation("GIF"),
     "moving.webp": animation("WEBP"),
     "moving.png": animation("PNG"),
-    "clear.webp": encoded(RGB.convert("RGBA"), "WEBP"),
+    "clear.webp": encode_picture(RGB.convert("RGBA"), "WEBP"),
     "plain.bmp": BMP,
     "plain.ppm": PPM,
-    "plain.pgm": encoded(RGB.convert("L"), "PPM"),
-    "still.avif": encoded(RGB, "AVIF"),
+    "plain.pgm": encode_picture(RGB.convert("L"), "PPM"),
+    "still.avif": encode_picture(RGB, "AVIF"),
     "zeros behind.jpg": JPEG + bytes(40),
     "UPPER.JPG": JPEG,
     "Mixed.PnG": PNG,
@@ -122,10 +111,10 @@ GOOD: Mapping[str, bytes] = {
     "a jpeg.png": JPEG,
     "a png.jpg": PNG,
     "a webp.jpg": WEBP,
-    "one pixel.png": encoded(Image.new("RGB", (1, 1)), "PNG"),
-    "tall.png": encoded(Image.new("L", (1, 90)), "PNG"),
-    "wide.png": encoded(Image.new("L", (90, 1)), "PNG"),
-    "flat.png": encoded(Image.new("RGB", (30, 20)), "PNG"),
+    "one pixel.png": encode_picture(Image.new("RGB", (1, 1)), "PNG"),
+    "tall.png": encode_picture(Image.new("L", (1, 90)), "PNG"),
+    "wide.png": encode_picture(Image.new("L", (90, 1)), "PNG"),
+    "flat.png": encode_picture(Image.new("RGB", (30, 20)), "PNG"),
     "a.jpg": JPEG,
     "a.png": PNG,
     "a.webp": WEBP,
@@ -150,7 +139,7 @@ GOOD: Mapping[str, bytes] = {
     f"{LONG}.jpg": JPEG,
     f"{LONG}.png": PNG,
     f"{LONG[:-1]}y.jpg": JPEG,
-    NO_TEXT: JPEG,
+    NOT_UTF8: JPEG,
     "写" * 70 + ".png": PNG,
     "comment_color.png": commented_png(),
     "folder.jpg/in it.jpg": JPEG,
@@ -173,13 +162,13 @@ CUT = {
     "cut.ppm": (PPM[: len(PPM) // 2], "truncated"),
 }
 
-FOREIGN = {
+OTHER_FORMATS = {
     "page.jpg": (b"<!DOCTYPE html><html><title>404</title></html>", "web page"),
     "page in capitals.png": (b"\n <HTML><body>Sign in</body></HTML>", "web page"),
     "drawing.png": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
     "sitemap.jpg": (b'<?xml version="1.0"?><urlset/>', "XML"),
     "document.jpg": (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
-    "archive.jpg": (archive(), "ZIP"),
+    "archive.jpg": (zip_archive(), "ZIP"),
     "packed.jpg": (gzip.compress(JPEG, mtime=0), "gzip"),
     "text.jpg": (b"This is not a picture.\n", "text"),
     "report.jpg": (b'{"error": "rate limit"}', "text"),
@@ -196,8 +185,8 @@ FOREIGN = {
     "canon.jpg": (b"II*\0\x10\0\0\0CR\x02\0" + bytes(64), "RAW"),
     "fuji.jpg": (b"FUJIFILMCCD-RAW 0201" + bytes(64), "RAW"),
     "sound.jpg": (b"RIFF\x24\0\0\0WAVEfmt " + bytes(28), "truncated, damaged"),
-    "program.jpg": (b"\x7fELF\2\1\1" + bytes(64), "no picture"),
-    "icon.png": (b"\0\0\1\0\1\0\x10\x10" + bytes(64), "no picture"),
+    "program.jpg": (b"\x7fELF\2\1\1" + bytes(64), "is not a picture"),
+    "icon.png": (b"\0\0\1\0\1\0\x10\x10" + bytes(64), "is not a picture"),
 }
 
 DAMAGED = {
@@ -205,18 +194,18 @@ DAMAGED = {
     "empty.png": (b"", "empty"),
     "one byte.jpg": (b"\xff", "truncated, damaged"),
     "zeros.jpg": (bytes(5000), "truncated, damaged"),
-    "noise.jpg": (np.random.default_rng(0).bytes(5000), "no picture"),
+    "noise.jpg": (np.random.default_rng(0).bytes(5000), "is not a picture"),
     "bomb.png": (bomb(60_000, 60_000), "60000 × 60000 pixels"),
     "larger bomb.png": (bomb(2**31 - 1, 2**31 - 1), "pixels"),
     "bomb named.jpg": (bomb(30_000, 30_000), "30000 × 30000 pixels"),
     "hollow.png": (bomb(500, 500), ""),
     "no size.png": (bomb(0, 10), ""),
-    "wrong crc.png": (flipped(PNG, 29), ""),
-    "wrong crc of pixels.png": (flipped(PNG, 100), ""),
+    "wrong crc.png": (with_inverted_byte(PNG, 29), ""),
+    "wrong crc of pixels.png": (with_inverted_byte(PNG, 100), ""),
     "jpeg without pixels.jpg": (JPEG[: JPEG.index(b"\xff\xda")] + b"\xff\xd9", ""),
-    "bright.tif": (encoded(Image.fromarray(FLOATS * 300), "TIFF"), "outside 0 to 1"),
-    "below zero.tif": (encoded(Image.fromarray(FLOATS - 1), "TIFF"), "outside 0 to 1"),
-    "not a number.tif": (encoded(Image.fromarray(FLOATS * np.nan), "TIFF"), "outside 0 to 1"),
+    "bright.tif": (encode_picture(Image.fromarray(FLOATS * 300), "TIFF"), "outside 0 to 1"),
+    "below zero.tif": (encode_picture(Image.fromarray(FLOATS - 1), "TIFF"), "outside 0 to 1"),
+    "not a number.tif": (encode_picture(Image.fromarray(FLOATS * np.nan), "TIFF"), "outside 0 to 1"),
     "directory far away.tif": (b"II*\0\xf0\xff\xff\x7f" + TIFF[8:], ""),
     "sub/bad\nname.jpg": (b"nonsense", "text"),
     "写真.jpg": (b"", "empty"),
@@ -225,8 +214,8 @@ DAMAGED = {
     "-bad.jpg": (b"", "empty"),
 }
 
-BAD: Mapping[str, tuple[bytes, str]] = {**CUT, **FOREIGN, **DAMAGED}
-LINKED = "leads nowhere.jpg"  # one more bad one, that is no file at all
+BAD: Mapping[str, tuple[bytes, str]] = {**CUT, **OTHER_FORMATS, **DAMAGED}
+BROKEN_LINK = "leads nowhere.jpg"  # one more bad file: a link to nothing
 
 SKIPPED: Mapping[str, bytes] = {
     ".DS_Store": b"\0\0\0\1Bud1",
@@ -246,14 +235,14 @@ SKIPPED: Mapping[str, bytes] = {
 }
 
 
-def fill(folder: Path) -> None:
-    """Make the folder: GOOD, BAD, LINKED and SKIPPED, and pipes, sockets and links that lead round."""
+def fill_folder(folder: Path) -> None:
+    """Fill a folder with GOOD, BAD, BROKEN_LINK and SKIPPED, and with pipes, sockets and links that lead in circles."""
     for name, data in {**GOOD, **{name: data for name, (data, _) in BAD.items()}, **SKIPPED}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     (folder / "nothing in it.jpg").mkdir()
-    (folder / LINKED).symlink_to("is not here.jpg")
+    (folder / BROKEN_LINK).symlink_to("is not here.jpg")
     (folder / "round.jpg").symlink_to("round.jpg")
     (folder / "there.jpg").symlink_to("back.jpg")
     (folder / "back.jpg").symlink_to("there.jpg")
@@ -262,7 +251,7 @@ def fill(folder: Path) -> None:
     os.mkfifo(folder / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as end:
         here = Path.cwd()
-        os.chdir(folder)  # the name of a socket has about a hundred bytes at most
+        os.chdir(folder)  # the path of a socket is limited to about a hundred bytes
         try:
             end.bind("socket.jpg")
         finally:

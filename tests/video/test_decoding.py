@@ -18,7 +18,7 @@ from dacli.video import decoding, ffmpeg, probe
 from dacli.video.decoding import DecodedFrame
 from dacli.video.probe import Clip
 from tests.support import footage
-from tests.support.footage import H264, VARY, make
+from tests.support.footage import H264, VARY, make_clip
 from tests.support.hanging import in_time
 
 SEEKS = {  # what seeking meets: few keyframes, open groups, none at all, times that only decoding tells
@@ -35,7 +35,7 @@ SEEKS = {  # what seeking meets: few keyframes, open groups, none at all, times 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with footage.nothing_left(tmp_path / "temporary", monkeypatch):
+    with footage.no_leftovers(tmp_path / "temporary", monkeypatch):
         yield
 
 
@@ -66,29 +66,29 @@ def damaged(path: Path) -> Path:
 
 @pytest.mark.parametrize("name", SEEKS)
 def test_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
-    path = make(tmp_path / name, *SEEKS[name], frames=48)
+    path = make_clip(tmp_path / name, *SEEKS[name], frames=48)
     clip = probe.probe_clip(path)
     found = taken(clip)
     assert tuple(frame.pts for frame in found) == clip.pts
-    np.testing.assert_array_equal(stack(found), footage.pixels(path))
+    np.testing.assert_array_equal(stack(found), footage.decoded_frames(path))
 
 
 @pytest.mark.parametrize("name", SEEKS)
 @pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (1.3, 1.7), (1.9, None)])
 def test_part_of_a_clip_has_the_frames_of_the_whole(tmp_path: Path, name: str, start: float, end: float | None) -> None:
-    path = make(tmp_path / name, *SEEKS[name], frames=48)
+    path = make_clip(tmp_path / name, *SEEKS[name], frames=48)
     whole = probe.probe_clip(path)
     part = probe.trim_clip(whole, start, end)
     found = taken(part)
     first = whole.pts.index(part.pts[0])
     assert tuple(frame.pts for frame in found) == part.pts == whole.pts[first : first + len(found)]
-    np.testing.assert_array_equal(stack(found), footage.pixels(path)[first : first + len(found)])
+    np.testing.assert_array_equal(stack(found), footage.decoded_frames(path)[first : first + len(found)])
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
 def test_going_on_after_any_frame(tmp_path: Path, name: str) -> None:
-    path = make(tmp_path / name, *SEEKS[name], frames=48)
-    clip, whole = probe.probe_clip(path), footage.pixels(path)
+    path = make_clip(tmp_path / name, *SEEKS[name], frames=48)
+    clip, whole = probe.probe_clip(path), footage.decoded_frames(path)
     for index in (0, 23, 30, 46):
         found = taken(clip, after=clip.pts[index])
         assert tuple(frame.pts for frame in found) == clip.pts[index + 1 :]
@@ -114,7 +114,7 @@ def noted(monkeypatch: pytest.MonkeyPatch, spoil: int = 0) -> list[bool]:
 
 @pytest.mark.parametrize("name", ["a.mp4", "open.mp4", "a.mkv", "a.webm", "a.gif"])
 def test_seeking_saves_decoding_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    part = probe.trim_clip(probe.probe_clip(make(tmp_path / name, *SEEKS[name], frames=48)), start=1.6)
+    part = probe.trim_clip(probe.probe_clip(make_clip(tmp_path / name, *SEEKS[name], frames=48)), start=1.6)
     runs = noted(monkeypatch)
     assert tuple(frame.pts for frame in taken(part)) == part.pts
     assert runs == [True]
@@ -124,39 +124,39 @@ def test_seeking_saves_decoding_from_the_start(tmp_path: Path, monkeypatch: pyte
 def test_seeking_that_leads_too_far_is_not_relied_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: int
 ) -> None:
-    path = make(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
+    path = make_clip(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
     part = probe.trim_clip(probe.probe_clip(path), start=1.75)
     runs = noted(monkeypatch, spoil)
-    np.testing.assert_array_equal(stack(taken(part)), footage.pixels(path)[42:])
+    np.testing.assert_array_equal(stack(taken(part)), footage.decoded_frames(path)[42:])
     assert runs == [True, False]
 
 
 def test_fewer_frames_a_second_are_some_of_them(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
+    path = make_clip(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
     found = taken(probe.trim_clip(probe.probe_clip(path), max_fps=8))
-    np.testing.assert_array_equal(stack(found), footage.pixels(path)[::3])
+    np.testing.assert_array_equal(stack(found), footage.decoded_frames(path)[::3])
 
 
 @pytest.mark.parametrize(("turn", "quarters"), [(90, 1), (180, 2), (270, 3)])
 def test_frames_stand_upright(tmp_path: Path, turn: int, quarters: int) -> None:
-    plain = make(tmp_path / "plain.mkv", "-pix_fmt", "bgr0", "-c:v", "ffv1", frames=2)
+    plain = make_clip(tmp_path / "plain.mkv", "-pix_fmt", "bgr0", "-c:v", "ffv1", frames=2)
     footage.ffmpeg("-display_rotation", str(turn), "-i", plain, "-c", "copy", tmp_path / "turned.mkv")
     found = stack(taken(probe.probe_clip(tmp_path / "turned.mkv")))
-    np.testing.assert_array_equal(found, np.rot90(footage.pixels(plain), quarters, (1, 2)))
+    np.testing.assert_array_equal(found, np.rot90(footage.decoded_frames(plain), quarters, (1, 2)))
 
 
 def test_odd_sizes(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mkv", "-vf", "scale=97:63", "-pix_fmt", "bgr0", "-c:v", "ffv1", frames=3)
-    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path))), footage.pixels(path))
+    path = make_clip(tmp_path / "a.mkv", "-vf", "scale=97:63", "-pix_fmt", "bgr0", "-c:v", "ffv1", frames=3)
+    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path))), footage.decoded_frames(path))
 
 
 def test_one_frame(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mp4", *H264, frames=1)
-    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path))), footage.pixels(path))
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=1)
+    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path))), footage.decoded_frames(path))
 
 
 def test_ten_bits_become_eight(tmp_path: Path) -> None:
-    path = make(
+    path = make_clip(
         tmp_path / "a.mkv", "-pix_fmt", "gray10le", "-c:v", "ffv1", source="nullsrc=s=96x64:r=24,geq=lum=N*40", frames=6
     )
     deep = np.frombuffer(footage.ffmpeg("-i", path, "-pix_fmt", "gray10le", "-f", "rawvideo", "-"), np.uint16)
@@ -177,7 +177,7 @@ def test_fields_are_woven_without_combs(tmp_path: Path) -> None:
         "-q:v",
         "2",
     )
-    path = make(tmp_path / "a.mpg", *fields, source=bar, frames=12)
+    path = make_clip(tmp_path / "a.mpg", *fields, source=bar, frames=12)
     clip = probe.probe_clip(path)
     found = taken(clip)
     assert clip.interlaced
@@ -188,7 +188,7 @@ def test_fields_are_woven_without_combs(tmp_path: Path) -> None:
         rows = frames[..., 0].astype(int)
         return float(np.abs(2 * rows[:, 1:-1] - rows[:, :-2] - rows[:, 2:]).mean())
 
-    assert combs(stack(found)) < combs(footage.pixels(path)) / 4
+    assert combs(stack(found)) < combs(footage.decoded_frames(path)) / 4
 
 
 @pytest.mark.parametrize("transfer", ["smpte2084", "arib-std-b67"])
@@ -197,8 +197,10 @@ def test_hdr_is_tone_mapped(tmp_path: Path, transfer: str, size: str) -> None:
     """Gray stays gray, brighter stays brighter, diffuse white is bright; red, in narrower primaries, becomes redder."""
     ramp = f"nullsrc=s={size}:r=24,format=yuv420p10le,geq=lum='64+X*9':cb=512:cr='512+90*gt(Y,20)',"
     ramp += f"setparams=range=tv:color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc"
-    path = make(tmp_path / "a.mkv", "-c:v", "ffv1", source=ramp, frames=2)
-    found, plain = (pixels[0].astype(int) for pixels in (stack(taken(probe.probe_clip(path))), footage.pixels(path)))
+    path = make_clip(tmp_path / "a.mkv", "-c:v", "ffv1", source=ramp, frames=2)
+    found, plain = (
+        pixels[0].astype(int) for pixels in (stack(taken(probe.probe_clip(path))), footage.decoded_frames(path))
+    )
     row = found[10]
     assert np.ptp(row, axis=1).max() <= 2
     assert (np.diff(row[:, 0]) >= -1).all()
@@ -212,10 +214,10 @@ def test_hdr_is_tone_mapped(tmp_path: Path, transfer: str, size: str) -> None:
 
 def test_hdr_without_the_filter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq = "setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
-    path = make(tmp_path / "a.mkv", "-vf", f"format=yuv420p10le,{pq}", "-c:v", "ffv1", frames=2)
+    path = make_clip(tmp_path / "a.mkv", "-vf", f"format=yuv420p10le,{pq}", "-c:v", "ffv1", frames=2)
     monkeypatch.setattr(ffmpeg, "has_filter", lambda name: name != "zscale")
     notes: list[str] = []
-    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path), tell=notes.append)), footage.pixels(path))
+    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path), tell=notes.append)), footage.decoded_frames(path))
     assert len(notes) == 1
     assert "zscale" in notes[0]
 
@@ -244,7 +246,7 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
 def test_a_cut_file_is_refused_before_its_first_frame(tmp_path: Path, name: str) -> None:
     usual = (*H264, "-movflags", "+faststart")
     codec = {"a.webm": SEEKS[name], "a.avi": ("-c:v", "mjpeg")}.get(name, usual)
-    path = truncated(make(tmp_path / name, *codec, frames=48), 0.6)
+    path = truncated(make_clip(tmp_path / name, *codec, frames=48), 0.6)
     clip = probe.probe_clip(path)
     stream = decoding.decode_frames(clip)
     with pytest.raises(DacliError, match=rf"^decoded {len(clip.pts)} of \d\d frames of .*{name}") as caught:
@@ -254,7 +256,7 @@ def test_a_cut_file_is_refused_before_its_first_frame(tmp_path: Path, name: str)
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.gif"])
 def test_the_good_frames_of_a_cut_file(tmp_path: Path, name: str) -> None:
-    whole = make(
+    whole = make_clip(
         tmp_path / f"whole{name[1:]}",
         *SEEKS[name],
         *(("-movflags", "+faststart") if name == "a.mp4" else ()),
@@ -270,7 +272,7 @@ def test_the_good_frames_of_a_cut_file(tmp_path: Path, name: str) -> None:
     assert 0 < len(found) < 48
     at = [probe.probe_clip(whole).pts.index(frame.pts) for frame in good]
     assert at[:20] == list(range(20))
-    differ = (stack(good) != footage.pixels(whole)[at]).any(axis=(1, 2, 3))
+    differ = (stack(good) != footage.decoded_frames(whole)[at]).any(axis=(1, 2, 3))
     assert not differ[:20].any()
     assert differ.sum() <= 3  # frames whose successor they lean on is lost
     (note,) = notes
@@ -280,7 +282,7 @@ def test_the_good_frames_of_a_cut_file(tmp_path: Path, name: str) -> None:
 def test_damage_within_a_file_is_noticed(tmp_path: Path) -> None:
     # MPEG-4 and one thread: in the arithmetic code of H.264, wrong bytes may still decode without a complaint, and
     # where they fall depends on the number of cores.
-    path = damaged(make(tmp_path / "a.mp4", "-c:v", "mpeg4", "-threads", "1", frames=48))
+    path = damaged(make_clip(tmp_path / "a.mp4", "-c:v", "mpeg4", "-threads", "1", frames=48))
     clip = probe.probe_clip(path)
     got: list[DecodedFrame] = []
     with pytest.raises(DacliError, match=r"^decoded (\d+) of 48 frames"):
@@ -293,26 +295,26 @@ def test_damage_within_a_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_damage_after_the_part_that_is_asked_for_does_not_matter(tmp_path: Path) -> None:
-    path = truncated(make(tmp_path / "a.mkv", *H264, frames=48), 0.6)
+    path = truncated(make_clip(tmp_path / "a.mkv", *H264, frames=48), 0.6)
     assert len(taken(probe.trim_clip(probe.probe_clip(path), end=0.5))) == 12
 
 
 def test_equal_times_are_no_damage(tmp_path: Path) -> None:
     times = "settb=1/1000,setpts='10*floor(N/2)'"
     exact = ("-fps_mode", "passthrough", "-enc_time_base", "1:1000")
-    path = make(tmp_path / "a.mkv", "-vf", times, *exact, "-pix_fmt", "bgr0", "-c:v", "ffv1")
+    path = make_clip(tmp_path / "a.mkv", "-vf", times, *exact, "-pix_fmt", "bgr0", "-c:v", "ffv1")
     clip = probe.probe_clip(path)
     for allow in (False, True):
         notes: list[str] = []
         found = taken(clip, allow_truncated=allow, tell=notes.append)
         assert tuple(frame.pts for frame in found) == clip.pts
-        np.testing.assert_array_equal(stack(found), footage.pixels(path))
+        np.testing.assert_array_equal(stack(found), footage.decoded_frames(path))
         assert notes == []
 
 
 def test_frames_that_the_packets_promised_and_decoding_lacks(tmp_path: Path) -> None:
     """No error tells of a frame that the decoder never gave."""
-    path = make(tmp_path / "a.mp4", *H264, frames=24)
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=24)
     clip = probe.probe_clip(path)
     more = replace(clip, pts=(*clip.pts, clip.end))
     with pytest.raises(DacliError, match="decoded 24 of 25 frames"):
@@ -322,7 +324,7 @@ def test_frames_that_the_packets_promised_and_decoding_lacks(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("allow", [False, True])
 def test_ffmpeg_killed_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allow: bool) -> None:
-    path = make(tmp_path / "a.mkv", "-c:v", "ffv1", source="testsrc2=s=640x480:r=24", frames=48)
+    path = make_clip(tmp_path / "a.mkv", "-c:v", "ffv1", source="testsrc2=s=640x480:r=24", frames=48)
     clip, started = probe.probe_clip(path), list[ffmpeg.FFmpegProcess]()
     original = ffmpeg.FFmpegProcess.__init__
 
@@ -343,16 +345,16 @@ def test_ffmpeg_killed_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("allow", [False, True])
 def test_ffmpeg_that_stalls_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allow: bool) -> None:
-    path = make(tmp_path / "a.mp4", *H264, frames=24)
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=24)
     clip = probe.probe_clip(path)
-    footage.impostor(tmp_path, monkeypatch, '"$FFMPEG" "$@" | head -c 50000; exec sleep 100')
+    footage.replace_ffmpeg(tmp_path, monkeypatch, '"$FFMPEG" "$@" | head -c 50000; exec sleep 100')
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.5)
     with pytest.raises(DacliError, match=r"decoded \d of 24 frames of .* \(ffmpeg stalled for 0.5 s\)"):
         taken(clip, allow_truncated=allow)
 
 
 def test_leaving_early_or_failing(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mkv", "-c:v", "ffv1", source="testsrc2=s=640x480:r=24", frames=48)
+    path = make_clip(tmp_path / "a.mkv", "-c:v", "ffv1", source="testsrc2=s=640x480:r=24", frames=48)
     clip = probe.probe_clip(path)
 
     def leave() -> int:
@@ -371,7 +373,7 @@ def test_leaving_early_or_failing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_vanishes_after_it_was_probed(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mp4", *H264, frames=24)
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=24)
     clip = probe.probe_clip(path)
     path.unlink()
     with pytest.raises(DacliError, match=r"decoded 0 of 24 frames .*No such file"):
@@ -397,19 +399,19 @@ def test_16_bit_depth_comes_back_exactly_with_its_record(tmp_path: Path) -> None
 
 
 def test_records_in_mp4_and_none_at_all(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mp4", "-metadata", 'keywords=dacli={"a": "=;"}', *H264, frames=1)
+    path = make_clip(tmp_path / "a.mp4", "-metadata", 'keywords=dacli={"a": "=;"}', *H264, frames=1)
     assert decoding.read_tags(path)["dacli"] == '{"a": "=;"}'
     assert "dacli" not in decoding.read_tags(
-        make(tmp_path / "b.mp4", "-metadata", "keywords=cat, dog", *H264, frames=1)
+        make_clip(tmp_path / "b.mp4", "-metadata", "keywords=cat, dog", *H264, frames=1)
     )
     assert decoding.read_tags(tmp_path / "none.mp4") == {}
 
 
 def test_clips_of_depth_that_are_none(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mp4", *H264, frames=2)
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=2)
     with pytest.raises(DacliError, match=r"a\.mp4 is a h264 clip \(yuv420p\)"):
         decoding.read_depth16_clip(path)
-    other = make(tmp_path / "b.mkv", "-pix_fmt", "gray", "-c:v", "ffv1", frames=2)
+    other = make_clip(tmp_path / "b.mkv", "-pix_fmt", "gray", "-c:v", "ffv1", frames=2)
     with pytest.raises(DacliError, match=r"b\.mkv is a ffv1 clip \(gray\)"):
         decoding.read_depth16_clip(other)
 

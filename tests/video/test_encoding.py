@@ -27,7 +27,7 @@ RNG = np.random.default_rng(6)
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with footage.nothing_left(tmp_path / "temporary", monkeypatch):
+    with footage.no_leftovers(tmp_path / "temporary", monkeypatch):
         yield
     assert not list(tmp_path.glob("*.part"))
 
@@ -90,7 +90,7 @@ def test_any_times_to_the_microsecond(steps: list[int], top: int, bottom: int) -
     about = clip([int(time) for time in times], int(times[-1]) + 9, Fraction(top, bottom))
     with tempfile.TemporaryDirectory() as folder:
         frames = [np.zeros((8, 8), np.uint16)] * len(times)
-        found = footage.seconds(encoded(Path(folder, "a.mp4"), frames, about))
+        found = footage.packet_times(encoded(Path(folder, "a.mp4"), frames, about))
     assert len(found) == len(times)
     worst = max(abs(got - time * about.time_base) for got, time in zip(found, about.pts, strict=True))
     assert worst <= (
@@ -101,10 +101,10 @@ def test_any_times_to_the_microsecond(steps: list[int], top: int, bottom: int) -
 def test_colours_come_back(tmp_path: Path) -> None:
     frames = smooth(6)
     path = encoded(tmp_path / "a.mp4", frames, clip(range(0, 6000, 1000), 6000))
-    difference = footage.pixels(path).astype(int) - np.stack(frames)
+    difference = footage.decoded_frames(path).astype(int) - np.stack(frames)
     assert np.abs(difference).mean() < 3
     assert np.abs(difference.mean(axis=(0, 1, 2))).max() < 2  # no shift of hue, as a wrong matrix makes
-    said = footage.said(path)
+    said = footage.ffmpeg_report(path)
     assert "h264" in said
     assert "yuv420p(tv, bt709, progressive)" in said
 
@@ -113,13 +113,13 @@ def test_flat_colours_to_a_level(tmp_path: Path) -> None:
     for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (30, 140, 220)):
         frames = [np.full((16, 16, 3), color, np.uint8)] * 2
         path = encoded(tmp_path / "a.mp4", frames, clip([0, 1000], 2000))
-        assert np.abs(footage.pixels(path).astype(int) - color).max() <= 3
+        assert np.abs(footage.decoded_frames(path).astype(int) - color).max() <= 3
 
 
 def test_gray_comes_back_over_its_whole_range(tmp_path: Path) -> None:
     ramp = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
     path = encoded(tmp_path / "a.mp4", [ramp] * 2, clip([0, 1000], 2000))
-    assert np.abs(footage.pixels(path)[..., 1].astype(int) - ramp).max() <= 3
+    assert np.abs(footage.decoded_frames(path)[..., 1].astype(int) - ramp).max() <= 3
 
 
 def test_quality_is_what_was_asked_for(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_quality_is_what_was_asked_for(tmp_path: Path) -> None:
 def test_16_bits_come_back_exactly_at_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
     frames = [RNG.integers(0, 65536, size, dtype=np.uint16) for _ in range(5)]
     path = encoded(tmp_path / "a.mp4", frames, clip(range(0, 5000, 1000), 5000))
-    np.testing.assert_array_equal(footage.pixels(path, "gray16le"), np.stack(frames))
+    np.testing.assert_array_equal(footage.decoded_frames(path, "gray16le"), np.stack(frames))
 
 
 def test_a_damaged_byte_of_16_bits_is_found_and_costs_one_frame(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_damaged_byte_of_16_bits_is_found_and_costs_one_frame(tmp_path: Path) 
     data = bytearray(path.read_bytes())
     data[data.index(b"mdat") + 14000] ^= 1
     path.write_bytes(data)
-    wrong = (footage.pixels(path, "gray16le") != np.stack(frames)).any(axis=(1, 2))
+    wrong = (footage.decoded_frames(path, "gray16le") != np.stack(frames)).any(axis=(1, 2))
     assert wrong.sum() == 1
     with ffmpeg.FFmpegProcess(["-i", str(path), "-f", "null", "-"]) as process:
         process.finish()
@@ -155,7 +155,7 @@ def test_odd_sizes_become_even_by_repeating_the_last(tmp_path: Path, size: tuple
     frames = [frame[..., 0] if channels == 1 else frame for frame in smooth(3, *size, channels=channels)]
     path = encoded(tmp_path / "a.mp4", frames, clip([0, 1000, 2000], 3000), crf=1)
     want = np.pad(np.stack(frames), ((0, 0), (0, size[0] % 2), (0, size[1] % 2), (0, 0))[: frames[0].ndim + 1], "edge")
-    found = footage.pixels(path, "rgb24" if channels == 3 else "gray")
+    found = footage.decoded_frames(path, "rgb24" if channels == 3 else "gray")
     assert found.shape == want.shape
     assert np.abs(found.astype(int) - want).mean() < 3
 
@@ -165,7 +165,7 @@ def test_odd_sizes_become_even_by_repeating_the_last(tmp_path: Path, size: tuple
 def test_the_sample_aspect_is_kept(tmp_path: Path, aspect: Fraction, deep: bool) -> None:
     frame = np.zeros((16, 16), np.uint16 if deep else np.uint8)
     path = encoded(tmp_path / "a.mp4", [frame], clip([0], 1000, aspect=aspect))
-    assert f"SAR {aspect.numerator}:{aspect.denominator} " in footage.said(path)
+    assert f"SAR {aspect.numerator}:{aspect.denominator} " in footage.ffmpeg_report(path)
 
 
 def test_frames_stand_in_the_order_of_their_times(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_parts_of_arrays_are_written_as_they_look(tmp_path: Path) -> None:
     values = RNG.integers(0, 65536, (20, 30), dtype=np.uint16)
     frames = [values[::-1, ::2], values[:, 15:], values.T[:15].T[::-1]]
     path = encoded(tmp_path / "a.mp4", frames, clip([0, 1000, 2000], 3000))
-    np.testing.assert_array_equal(footage.pixels(path, "gray16le"), np.stack(frames))
+    np.testing.assert_array_equal(footage.decoded_frames(path, "gray16le"), np.stack(frames))
 
 
 def test_ticks_are_the_sources_down_to_microseconds() -> None:
@@ -203,7 +203,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("script", FAILURES)
 def test_an_encoder_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    footage.impostor(tmp_path, monkeypatch, script)
+    footage.replace_ffmpeg(tmp_path, monkeypatch, script)
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.5)
     frames = [RNG.integers(0, 65536, (200, 200), dtype=np.uint16)] * 30
     with pytest.raises(DacliError, match=r"^cannot write .*a\.mp4 \(") as caught:

@@ -20,7 +20,7 @@ ENDLESS = ["-f", "lavfi", "-i", "color=s=64x48:r=24", "-pix_fmt", "rgb24", "-f",
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with footage.nothing_left(tmp_path / "temporary", monkeypatch):
+    with footage.no_leftovers(tmp_path / "temporary", monkeypatch):
         yield
 
 
@@ -96,7 +96,7 @@ def test_killed_from_outside_it_says_by_what() -> None:
 def test_a_stalled_one_is_killed_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    footage.impostor(tmp_path, monkeypatch, script)
+    footage.replace_ffmpeg(tmp_path, monkeypatch, script)
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.2)
 
     def act() -> tuple[bool, bool, str]:
@@ -110,7 +110,7 @@ def test_a_stalled_one_is_killed_with_all_it_started(
 
 
 def test_one_that_takes_no_input_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    footage.impostor(tmp_path, monkeypatch, "exec sleep 100")
+    footage.replace_ffmpeg(tmp_path, monkeypatch, "exec sleep 100")
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.2)
 
     def act() -> bool:
@@ -128,13 +128,13 @@ def test_no_clock_runs_while_a_slow_consumer_thinks() -> None:
 
 
 def test_lines_come_whole_however_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    footage.impostor(tmp_path, monkeypatch, "printf 'one\\ntw'; sleep 0.1; printf 'o\\n\\nthree\\n'")
+    footage.replace_ffmpeg(tmp_path, monkeypatch, "printf 'one\\ntw'; sleep 0.1; printf 'o\\n\\nthree\\n'")
     with ffmpeg.FFmpegProcess([]) as process:
         assert in_time(lambda: list(process.text())) == ["one", "two", "", "three"]
 
 
 def test_its_log_may_be_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    footage.impostor(tmp_path, monkeypatch, "yes '[a @ 0x1] [error] again' | head -c 4000000 >&2; exit 3")
+    footage.replace_ffmpeg(tmp_path, monkeypatch, "yes '[a @ 0x1] [error] again' | head -c 4000000 >&2; exit 3")
     with ffmpeg.FFmpegProcess([]) as process:
         assert in_time(process.finish) == 3
         assert process.fault() == "again"
@@ -171,14 +171,14 @@ def test_running_tells_why_it_failed(tmp_path: Path) -> None:
 def test_names_that_ffmpeg_would_take_for_something_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("-y.mp4", "concat:a|b.mp4", "%03d [1].mp4", "é\n'.mp4"):
-        made = footage.make(tmp_path / "plain.mp4", frames=2).rename(name)
+        made = footage.make_clip(tmp_path / "plain.mp4", frames=2).rename(name)
         found, log = ffmpeg.list_media(["-i", ffmpeg.file_url(made), "-map", "0:V:0", "-c", "copy"])
         assert found is not None, log
         assert len(found.pts) == 2
 
 
 def test_a_listing_is_what_framecrc_prints(tmp_path: Path) -> None:
-    clip = footage.make(
+    clip = footage.make_clip(
         tmp_path / "a.mp4",
         "-vf",
         f"{footage.VARY},setsar=4/3",

@@ -14,7 +14,7 @@ from dacli.video import decoding, ffmpeg, muxing, probe
 from dacli.video.encoding import ClipEncoder
 from dacli.video.probe import Clip
 from tests.support import footage
-from tests.support.footage import H264, VARIABLE, VARY, make
+from tests.support.footage import H264, VARIABLE, VARY, make_clip
 from tests.support.hanging import in_time
 
 RECORD = '{"low": 0.5, "name": "a=b;c#d\\\\e"}'
@@ -23,7 +23,7 @@ OUTPUTS = ("out_color.mp4", "out_depth16.mkv")
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with footage.nothing_left(tmp_path / "temporary", monkeypatch):
+    with footage.no_leftovers(tmp_path / "temporary", monkeypatch):
         yield
 
 
@@ -36,7 +36,7 @@ def rich(path: Path, *codecs: str, video: Sequence[str] = H264) -> Path:
     sound = ["-f", "lavfi", "-i", "sine=440:d=2", "-f", "lavfi", "-i", "sine=880:r=48000:d=2"]
     inputs = [*sound, "-i", str(folder / "a.srt"), "-f", "ffmetadata", "-i", str(folder / "meta")]
     maps = [text for number in range(4) for text in ("-map", str(number))]
-    return make(path, *inputs, *maps, "-map_metadata", "4", "-map_chapters", "4", *video, *codecs, frames=48)
+    return make_clip(path, *inputs, *maps, "-map_metadata", "4", "-map_chapters", "4", *video, *codecs, frames=48)
 
 
 def joined(clip: Clip, output: Path, length: int = 11, record: str = RECORD) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def joined(clip: Clip, output: Path, length: int = 11, record: str = RECORD) -> 
 
 def shown(path: Path) -> list[int]:
     """The numbers of the frames in the order in which they are shown."""
-    frames = footage.pixels(path, "gray16le" if path.suffix == ".mkv" else "gray")
+    frames = footage.decoded_frames(path, "gray16le" if path.suffix == ".mkv" else "gray")
     return [round((float(value) + 1) / 5) for value in frames.mean(axis=(1, 2))]  # gray may be 3 levels too dark
 
 
@@ -70,10 +70,10 @@ def shown(path: Path) -> list[int]:
 @pytest.mark.parametrize("length", [1, 7, 48])
 def test_joints_cannot_be_seen(tmp_path: Path, name: str, length: int) -> None:
     video = ("-vf", VARY, "-fps_mode", "passthrough", "-enc_time_base", "1:24000", "-video_track_timescale", "24000")
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *video, *H264, frames=30))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *video, *H264, frames=30))
     joined(clip, tmp_path / name, length)
     want = [Fraction(time, 24000) for time in VARIABLE]
-    found = footage.seconds(tmp_path / name)
+    found = footage.packet_times(tmp_path / name)
     if name.endswith(".mkv"):  # a container of milliseconds
         assert all(abs(got - time) <= Fraction(1, 2000) for got, time in zip(found, want, strict=True))
     else:
@@ -96,7 +96,7 @@ def test_sound_is_the_same_to_the_bit(tmp_path: Path, name: str, source: str, co
     path = rich(tmp_path / source, *codecs)
     joined(probe.probe_clip(path), tmp_path / name)
     for stream in ("0:a:0", "0:a:1"):
-        assert footage.hashes(tmp_path / name, stream) == footage.hashes(path, stream)
+        assert footage.stream_hash(tmp_path / name, stream) == footage.stream_hash(path, stream)
         (base, sound), (own_base, own) = footage.packets(path, stream), footage.packets(tmp_path / name, stream)
         assert [packet.crc for packet in own] == [packet.crc for packet in sound]
         moved = max(abs(a.pts * own_base - b.pts * base) for a, b in zip(own, sound, strict=True))
@@ -109,7 +109,7 @@ def test_subtitles_chapters_and_tags_are_kept(tmp_path: Path, name: str) -> None
     notes = joined(probe.probe_clip(path), tmp_path / name)
     text = footage.ffmpeg("-i", tmp_path / name, "-map", "0:s", "-f", "srt", "-").decode()
     assert text.strip() == (tmp_path / "a.srt").read_text().strip()
-    said = footage.said(tmp_path / name)
+    said = footage.ffmpeg_report(tmp_path / name)
     assert all(f"Chapter #0:{n}: start {n}.000000" in said and f"Part {n}" in said for n in range(2))
     tags = decoding.read_tags(tmp_path / name)
     assert (tags["title"], tags["comment"], tags["dacli"]) == ("My clip", "été", RECORD)
@@ -121,16 +121,16 @@ def test_subtitles_chapters_and_tags_are_kept(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("base", [Fraction(1, 10_000_000), Fraction(1, 1_200_000), Fraction(1001, 9_999_991)])
 def test_ticks_finer_than_joining_keeps_are_kept_to_the_microsecond(tmp_path: Path, base: Fraction) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=30))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=30))
     fine = replace(clip, time_base=base, pts=tuple(417_083 * i + 7 * (i % 3) for i in range(30)), end=417_083 * 30 + 1)
     joined(fine, tmp_path / OUTPUTS[0], length=4)
-    found = footage.seconds(tmp_path / OUTPUTS[0])
+    found = footage.packet_times(tmp_path / OUTPUTS[0])
     worst = max(abs(got - time * base) for got, time in zip(found, fine.pts, strict=True))
     assert worst <= Fraction(3, 2_000_000)
 
 
 def test_what_only_mp4_says_of_itself_is_no_tag_of_matroska(tmp_path: Path) -> None:
-    joined(probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=3)), tmp_path / OUTPUTS[1])
+    joined(probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=3)), tmp_path / OUTPUTS[1])
     assert not {"major_brand", "minor_version", "compatible_brands"} & set(decoding.read_tags(tmp_path / OUTPUTS[1]))
 
 
@@ -141,7 +141,7 @@ def test_sound_that_mp4_cannot_hold_is_converted_and_told(tmp_path: Path) -> Non
     assert [note.split(" became ")[1].split(":")[0] for note in notes] == ["aac", "mov_text"]
     found = probe.probe_clip(tmp_path / OUTPUTS[0]).tracks
     assert [track.codec for track in found] == ["aac", "flac", "mov_text"]
-    assert footage.hashes(tmp_path / OUTPUTS[0], "0:a:1") == footage.hashes(path, "0:a:1")
+    assert footage.stream_hash(tmp_path / OUTPUTS[0], "0:a:1") == footage.stream_hash(path, "0:a:1")
     assert joined(probe.probe_clip(path), tmp_path / OUTPUTS[1]) == ()
 
 
@@ -154,7 +154,7 @@ def pgs() -> bytes:
 
 def test_subtitles_of_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     (tmp_path / "a.sup").write_bytes(pgs() * 2)
-    path = make(tmp_path / "a.mkv", "-i", str(tmp_path / "a.sup"), "-map", "0", "-map", "1", "-c:s", "copy", *H264)
+    path = make_clip(tmp_path / "a.mkv", "-i", str(tmp_path / "a.sup"), "-map", "0", "-map", "1", "-c:s", "copy", *H264)
     clip = probe.probe_clip(path)
     assert [track.codec for track in clip.tracks] == ["hdmv_pgs_subtitle"]
     (note,) = joined(clip, tmp_path / OUTPUTS[0])
@@ -166,7 +166,7 @@ def test_subtitles_of_pictures_are_left_out_and_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_silent_clips_and_folders(tmp_path: Path, name: str) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264))
     joined(clip, tmp_path / name)
     assert shown(tmp_path / name) == list(range(30))
     folder = replace(clip, pictures=(tmp_path / "none.png",), path=tmp_path, tracks=())
@@ -179,10 +179,12 @@ def test_a_part_takes_its_part_of_the_sound(tmp_path: Path, name: str) -> None:
     """A click at 1.2 s must still come 0.2 s after the frame of 1.0 s."""
     click = "aevalsrc='between(t,1.2,1.21)':s=8000:d=2"
     inputs = ("-f", "lavfi", "-i", click, "-c:a", "pcm_s16le")
-    clip = probe.trim_clip(probe.probe_clip(make(tmp_path / "a.mkv", *inputs, *H264, frames=48)), start=1.0, end=1.5)
+    clip = probe.trim_clip(
+        probe.probe_clip(make_clip(tmp_path / "a.mkv", *inputs, *H264, frames=48)), start=1.0, end=1.5
+    )
     joined(clip, tmp_path / name)
     assert len(clip.pts) == 12
-    assert footage.seconds(tmp_path / name)[0] == 0
+    assert footage.packet_times(tmp_path / name)[0] == 0
     data = footage.ffmpeg(
         "-i", tmp_path / name, "-map", "0:a", "-af", "aresample=async=1:first_pts=0", "-f", "s16le", "-"
     )
@@ -197,19 +199,19 @@ def test_a_video_that_begins_after_its_sound_still_does(tmp_path: Path, name: st
     shift = f"settb=1/24000,setpts=PTS+{int(late * 24000)}"
     scale = ("-video_track_timescale", "24000", "-movie_timescale", "24000", "-enc_time_base", "1:24000")
     inputs = ("-f", "lavfi", "-i", "sine=d=2", "-vf", shift, "-c:a", "flac", "-fps_mode", "passthrough", *scale)
-    path = make(tmp_path / "a.mp4", *inputs, *H264, source="testsrc2=s=96x64:r=24000/1001", frames=24)
+    path = make_clip(tmp_path / "a.mp4", *inputs, *H264, source="testsrc2=s=96x64:r=24000/1001", frames=24)
     joined(probe.probe_clip(path), tmp_path / name)
     want = [late + Fraction(1001 * n, 24000) for n in range(24)]
-    assert footage.seconds(path) == want
-    worst = max(abs(got - time) for got, time in zip(footage.seconds(tmp_path / name), want, strict=True))
+    assert footage.packet_times(path) == want
+    worst = max(abs(got - time) for got, time in zip(footage.packet_times(tmp_path / name), want, strict=True))
     assert worst <= (Fraction(1, 2000) if name.endswith(".mkv") else 0)
-    assert abs(footage.seconds(tmp_path / name, "0:a")[0]) < Fraction(1, 1000)
+    assert abs(footage.packet_times(tmp_path / name, "0:a")[0]) < Fraction(1, 1000)
 
 
 def test_many_joints_add_up_to_no_tick(tmp_path: Path) -> None:
     """A third of a microsecond, lost at each, would be a tick after 63 of them."""
     joined(
-        probe.probe_clip(make(tmp_path / "a.mp4", *H264, source="testsrc2=s=96x64:r=24000/1001", frames=1)),
+        probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, source="testsrc2=s=96x64:r=24000/1001", frames=1)),
         tmp_path / OUTPUTS[0],
     )
     (tmp_path / OUTPUTS[0]).unlink()
@@ -221,26 +223,26 @@ def test_many_joints_add_up_to_no_tick(tmp_path: Path) -> None:
             same, clip, muxing.Soundtrack((), ()), "", tmp_path / OUTPUTS[0], tmp_path / OUTPUTS[0]
         )
     )
-    assert footage.seconds(tmp_path / OUTPUTS[0]) == [Fraction(time, 24000) for time in times]
+    assert footage.packet_times(tmp_path / OUTPUTS[0]) == [Fraction(time, 24000) for time in times]
 
 
 def test_turned_clips_are_not_turned_again(tmp_path: Path) -> None:
-    plain = make(tmp_path / "plain.mp4", *H264, frames=3)
+    plain = make_clip(tmp_path / "plain.mp4", *H264, frames=3)
     footage.ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", tmp_path / "turned.mp4")
     for name in OUTPUTS:
         joined(probe.probe_clip(tmp_path / "turned.mp4"), tmp_path / name)
-        assert "rotation" not in footage.said(tmp_path / name)
+        assert "rotation" not in footage.ffmpeg_report(tmp_path / name)
 
 
 def test_mp4_can_be_played_before_it_is_all_there(tmp_path: Path) -> None:
-    joined(probe.probe_clip(make(tmp_path / "a.mp4", *H264)), tmp_path / OUTPUTS[0])
+    joined(probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264)), tmp_path / OUTPUTS[0])
     data = (tmp_path / OUTPUTS[0]).read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_file_with_other_times_is_refused(tmp_path: Path, name: str) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=12))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=12))
     output = tmp_path / name
     joined(clip, output)
     off = 30 if name.endswith(".mkv") else 1
@@ -256,7 +258,7 @@ def test_a_file_with_other_times_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_matroska_may_show_all_a_little_later(tmp_path: Path) -> None:
     """As ffmpeg 7.0 does for the priming of sound, and 9.0 does not."""
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=12))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=12))
     for late, good in ((0, True), (283, True), (1475, False)):  # ticks of 1/12288 s
         made = tmp_path / f"{late}.mkv"
         footage.ffmpeg("-i", clip.path, "-c", "copy", "-bsf:v", f"setts=ts=TS+{late}", "-copyts", made)
@@ -276,10 +278,10 @@ def test_matroska_may_show_all_a_little_later(tmp_path: Path) -> None:
     ],
 )
 def test_a_join_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264))
     output = tmp_path / "out_color.mp4"
     joined(clip, output)
-    footage.impostor(tmp_path, monkeypatch, script)
+    footage.replace_ffmpeg(tmp_path, monkeypatch, script)
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.3)
     with pytest.raises(DacliError, match=r"cannot write .*out_color\.mp4") as caught:
         in_time(

@@ -18,7 +18,7 @@ from dacli.errors import DacliError
 from dacli.video import ffmpeg, probe
 from dacli.video.probe import SoundTrack
 from tests.support import footage
-from tests.support.footage import H264, VARIABLE, VARY, make
+from tests.support.footage import H264, VARIABLE, VARY, make_clip
 from tests.support.hanging import in_time
 
 NTSC = Fraction(24000, 1001)
@@ -28,7 +28,7 @@ FIELDS = ("-vf", "tinterlace=interleave_top,setfield=tff", "-flags", "+ilme+ildc
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with footage.nothing_left(tmp_path / "temporary", monkeypatch):
+    with footage.no_leftovers(tmp_path / "temporary", monkeypatch):
         yield
 
 
@@ -97,7 +97,7 @@ MADE = {
 @pytest.mark.parametrize("name", MADE)
 def test_what_a_clip_holds(tmp_path: Path, name: str) -> None:
     made = MADE[name]
-    path = make(tmp_path / made.name, *made.arguments, source=made.source, frames=made.frames)
+    path = make_clip(tmp_path / made.name, *made.arguments, source=made.source, frames=made.frames)
     clip = probe.probe_clip(path)
     usual = {"width": 96, "height": 64, "sample_aspect": 1, "variable": False, "transfer": "", "interlaced": False}
     usual |= {"tracks": (), "origin": 0, "lost": 0, "followed": False, "seekable": True, "path": path}
@@ -108,7 +108,7 @@ def test_what_a_clip_holds(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
 def test_upright_size_and_sample_aspect(tmp_path: Path, turn: int) -> None:
-    plain = make(tmp_path / "plain.mp4", "-vf", "setsar=4/3", *H264, frames=3)
+    plain = make_clip(tmp_path / "plain.mp4", "-vf", "setsar=4/3", *H264, frames=3)
     footage.ffmpeg("-display_rotation", str(turn), "-i", plain, "-c", "copy", tmp_path / "turned.mp4")
     clip = probe.probe_clip(tmp_path / "turned.mp4")
     upright = (96, 64, Fraction(4, 3)) if turn % 180 == 0 else (64, 96, Fraction(3, 4))
@@ -117,7 +117,7 @@ def test_upright_size_and_sample_aspect(tmp_path: Path, turn: int) -> None:
 
 def test_frames_before_an_edit_do_not_count(tmp_path: Path) -> None:
     """Copying from the middle of a group leaves packets that are decoded and not shown."""
-    make(tmp_path / "a.mp4", "-c:v", "libx264", frames=48)
+    make_clip(tmp_path / "a.mp4", "-c:v", "libx264", frames=48)
     footage.ffmpeg("-ss", "0.7", "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "b.mp4")
     clip = probe.probe_clip(tmp_path / "b.mp4")
     assert clip.pts == even(512, 31)
@@ -126,7 +126,7 @@ def test_frames_before_an_edit_do_not_count(tmp_path: Path) -> None:
 
 def test_equal_times_are_told_apart(tmp_path: Path) -> None:
     times = "settb=1/1000,setpts='10*floor(N/2)'"
-    path = make(
+    path = make_clip(
         tmp_path / "a.mkv", "-vf", times, "-fps_mode", "passthrough", "-enc_time_base", "1:1000", "-c:v", "ffv1"
     )
     clip = probe.probe_clip(path)
@@ -139,7 +139,7 @@ def test_tracks_beside_the_video(tmp_path: Path) -> None:
     sound = [*("-f", "lavfi", "-i", "sine=d=1"), *("-f", "lavfi", "-i", "sine=d=1"), "-i", str(tmp_path / "a.srt")]
     maps = [text for number in range(4) for text in ("-map", str(number))]
     codecs = ["-c:a:0", "aac", "-c:a:1", "libopus", "-c:s", "copy", "-metadata:s:a:0", "language=ger"]
-    make(tmp_path / "a.mkv", *sound, *maps, *codecs, *H264, frames=24)
+    make_clip(tmp_path / "a.mkv", *sound, *maps, *codecs, *H264, frames=24)
     assert probe.probe_clip(tmp_path / "a.mkv").tracks == (
         SoundTrack(1, "audio", "aac"),
         SoundTrack(2, "audio", "opus"),
@@ -148,9 +148,11 @@ def test_tracks_beside_the_video(tmp_path: Path) -> None:
 
 
 def test_a_cover_is_no_clip(tmp_path: Path) -> None:
-    inputs = ["-i", str(make(tmp_path / "cover.png", frames=1)), "-map", "0", "-map", "1", "-c:a", "aac"]
-    path = make(tmp_path / "song.m4a", *inputs, "-c:v", "copy", "-disposition:v:0", "attached_pic", source="sine=d=0.2")
-    assert "attached pic" in footage.said(path)
+    inputs = ["-i", str(make_clip(tmp_path / "cover.png", frames=1)), "-map", "0", "-map", "1", "-c:a", "aac"]
+    path = make_clip(
+        tmp_path / "song.m4a", *inputs, "-c:v", "copy", "-disposition:v:0", "attached_pic", source="sine=d=0.2"
+    )
+    assert "attached pic" in footage.ffmpeg_report(path)
     assert fault(path) == "has no video stream, only audio"
 
 
@@ -176,9 +178,9 @@ def test_what_is_no_clip(tmp_path: Path) -> None:
     assert fault(tmp_path / "text.mp4") == "is not a video that ffmpeg can read (moov atom not found)"
     (tmp_path / "noise.mkv").write_bytes(np.random.default_rng(1).bytes(5000))
     assert fault(tmp_path / "noise.mkv").startswith("is not a video that ffmpeg can read (")
-    sound = make(tmp_path / "sound.mp4", "-c:a", "aac", source="sine=d=0.2")
+    sound = make_clip(tmp_path / "sound.mp4", "-c:a", "aac", source="sine=d=0.2")
     assert fault(sound) == "has no video stream, only audio"
-    assert fault(truncated(make(tmp_path / "cut.mp4", *H264), 0.5)) == "is truncated: its index (moov) is missing"
+    assert fault(truncated(make_clip(tmp_path / "cut.mp4", *H264), 0.5)) == "is truncated: its index (moov) is missing"
 
 
 @pytest.mark.parametrize("form", ["png", "jpg", "webp", "bmp", "tiff"])
@@ -197,19 +199,19 @@ def test_a_picture_under_the_name_of_a_clip(tmp_path: Path, form: str) -> None:
     ],
 )
 def test_text_leads_nowhere(tmp_path: Path, name: str, text: str) -> None:
-    other = make(tmp_path / "other.ts", *H264, frames=3)
+    other = make_clip(tmp_path / "other.ts", *H264, frames=3)
     (tmp_path / name).write_text(text.format(other=other.name))
     assert "not a clip but text" in (found := fault(tmp_path / name)) or "not a video that ffmpeg can read" in found
 
 
 def test_a_video_stream_without_a_frame(tmp_path: Path) -> None:
-    make(tmp_path / "a.mkv", "-f", "lavfi", "-i", "sine=d=0.1", "-c:v", "ffv1", "-c:a", "flac", frames=1)
+    make_clip(tmp_path / "a.mkv", "-f", "lavfi", "-i", "sine=d=0.1", "-c:v", "ffv1", "-c:a", "flac", frames=1)
     footage.ffmpeg("-i", tmp_path / "a.mkv", "-c", "copy", "-bsf:v", "noise=drop=1", tmp_path / "b.mkv")
     assert fault(tmp_path / "b.mkv") == "has a video stream without a frame"
 
 
 def test_a_first_frame_that_cannot_be_decoded(tmp_path: Path) -> None:
-    make(tmp_path / "a.mkv", "-c:v", "ffv1", frames=2)
+    make_clip(tmp_path / "a.mkv", "-c:v", "ffv1", frames=2)
     footage.ffmpeg("-i", tmp_path / "a.mkv", "-c", "copy", "-bsf:v", "noise=amount=1", tmp_path / "b.mkv")
     assert fault(tmp_path / "b.mkv").startswith("cannot be decoded (")
 
@@ -218,7 +220,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def denied(path: Path, *_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    path = make(tmp_path / "a.mp4", *H264, frames=1)
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=1)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", denied)
         assert fault(path) == "cannot be read (Permission denied)"
@@ -227,7 +229,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])
 def test_a_cut_file_tells_how_many_frames_it_lacks(tmp_path: Path, name: str) -> None:
     codec = {"a.avi": ("-c:v", "mjpeg"), "a.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime")}
-    path = truncated(make(tmp_path / name, *codec.get(name, (*H264, "-movflags", "+faststart")), frames=48), 0.6)
+    path = truncated(make_clip(tmp_path / name, *codec.get(name, (*H264, "-movflags", "+faststart")), frames=48), 0.6)
     clip = probe.probe_clip(path)
     assert 0 < len(clip.pts) < 48
     if name == "a.avi":  # the length of which ffmpeg takes from the file's size
@@ -237,14 +239,14 @@ def test_a_cut_file_tells_how_many_frames_it_lacks(tmp_path: Path, name: str) ->
 
 
 def test_a_stalled_ffmpeg_is_no_reason_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make(tmp_path / "a.mp4", *H264, frames=1)
-    footage.impostor(tmp_path, monkeypatch, "exec sleep 100")
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=1)
+    footage.replace_ffmpeg(tmp_path, monkeypatch, "exec sleep 100")
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.2)
     assert fault(path) == "is not a video that ffmpeg can read (ffmpeg stalled for 0.2 s)"
 
 
 def test_parts_of_a_clip(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=48))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48))
     part = probe.trim_clip(clip, start=0.5, end=1.0)
     assert (part.pts, part.origin, part.end, part.followed) == (even(512, 12, 6144), 6144, 12288, True)
     assert part.seconds == Fraction(1, 2)
@@ -259,14 +261,14 @@ def test_parts_of_a_clip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("span", [(2.0, None), (1.0, 1.0), (0.501, 0.502), (None, 0.0), (1.5, 0.5)])
 def test_a_part_without_a_frame(tmp_path: Path, span: tuple[float | None, float | None]) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=48))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48))
     with pytest.raises(DacliError, match="has no frame from") as caught:
         probe.trim_clip(clip, *span)
     assert "1.958 s" in caught.value.hint
 
 
 def test_fewer_frames_a_second(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=48))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48))
     half = probe.trim_clip(clip, max_fps=12)
     assert half.pts == even(1024, 24)
     assert half.rate == 12
@@ -277,7 +279,7 @@ def test_fewer_frames_a_second(tmp_path: Path) -> None:
 
 
 def test_the_lost_end_is_not_missed_where_it_was_not_asked_for(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mkv", *H264, frames=48)
+    path = make_clip(tmp_path / "a.mkv", *H264, frames=48)
     clip = probe.probe_clip(truncated(path, 0.6))
     assert clip.lost
     assert probe.trim_clip(clip, end=0.2).lost == 0
@@ -305,7 +307,7 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_kept_in_a_file_while_it_is_needed(tmp_path: Path) -> None:
-    data = make(tmp_path / "a.mp4", *H264).read_bytes()
+    data = make_clip(tmp_path / "a.mp4", *H264).read_bytes()
     with probe.spool_stream(io.BytesIO(data)) as path:
         assert path.read_bytes() == data
         assert probe.probe_clip(path).pts == even(512)

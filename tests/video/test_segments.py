@@ -21,7 +21,7 @@ from dacli.video import decoding, ffmpeg, probe, segments
 from dacli.video.probe import Clip
 from dacli.video.segments import ClipWriter
 from tests.support import footage
-from tests.support.footage import H264, VARY, make
+from tests.support.footage import H264, VARY, make_clip
 from tests.support.hanging import in_time
 
 KINDS = ("color", "gray", "side", "png16")
@@ -30,7 +30,7 @@ VARIED = ("-vf", VARY, "-fps_mode", "passthrough", "-enc_time_base", "1:24000", 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with footage.nothing_left(tmp_path / "temporary", monkeypatch):
+    with footage.no_leftovers(tmp_path / "temporary", monkeypatch):
         yield
 
 
@@ -69,7 +69,9 @@ def content(files: Mapping[str, Path]) -> dict[str, list[footage.Packet]]:
 
 
 def decoded(files: Mapping[str, Path]) -> dict[str, NDArray[Any]]:
-    return {kind: footage.pixels(path, "gray16le" if kind == "png16" else "rgb24") for kind, path in files.items()}
+    return {
+        kind: footage.decoded_frames(path, "gray16le" if kind == "png16" else "rgb24") for kind, path in files.items()
+    }
 
 
 SOURCES: dict[str, tuple[str, tuple[str, ...], str]] = {
@@ -94,16 +96,16 @@ SOURCES: dict[str, tuple[str, tuple[str, ...], str]] = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_outputs_have_the_frames_and_times_of_their_source(tmp_path: Path, name: str) -> None:
     file, arguments, source = SOURCES[name]
-    clip = probe.probe_clip(make(tmp_path / file, *arguments, source=source, frames=12))
+    clip = probe.probe_clip(make_clip(tmp_path / file, *arguments, source=source, frames=12))
     files = outputs(tmp_path)
     assert in_time(lambda: written(clip, files)) == (12, ())
     want = [time * clip.time_base for time in clip.pts]
     for kind, path in files.items():
-        found = footage.seconds(path)
+        found = footage.packet_times(path)
         assert len(found) == 12
         worst = max(abs(got - time) for got, time in zip(found, want, strict=True))
         assert worst <= (Fraction(1, 2000) if kind == "png16" else 0)
-        assert f"SAR {clip.sample_aspect.numerator}:{clip.sample_aspect.denominator} " in footage.said(path)
+        assert f"SAR {clip.sample_aspect.numerator}:{clip.sample_aspect.denominator} " in footage.ffmpeg_report(path)
         assert decoding.read_tags(path)["dacli"] == f'{{"kind": "{kind}"}}'
     rgb = np.stack([frame.rgb for frame in decoding.decode_frames(clip)])
     found_pixels = decoded(files)
@@ -119,16 +121,16 @@ def test_outputs_have_the_frames_and_times_of_their_source(tmp_path: Path, name:
 
 @pytest.mark.parametrize("turn", [90, 180])
 def test_turned_sources_are_written_upright(tmp_path: Path, turn: int) -> None:
-    make(tmp_path / "plain.mp4", *H264, frames=3)
+    make_clip(tmp_path / "plain.mp4", *H264, frames=3)
     footage.ffmpeg("-display_rotation", str(turn), "-i", tmp_path / "plain.mp4", "-c", "copy", tmp_path / "a.mp4")
     files = outputs(tmp_path / "out", "png16")
     written(probe.probe_clip(tmp_path / "a.mp4"), files)
-    upright = np.stack([drawn(frame)["png16"] for frame in footage.pixels(tmp_path / "a.mp4")])
-    np.testing.assert_array_equal(footage.pixels(files["png16"], "gray16le"), upright)
+    upright = np.stack([drawn(frame)["png16"] for frame in footage.decoded_frames(tmp_path / "a.mp4")])
+    np.testing.assert_array_equal(footage.decoded_frames(files["png16"], "gray16le"), upright)
 
 
 def test_one_frame(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=1))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=1))
     files = outputs(tmp_path)
     written(clip, files)
     assert {len(packets) for packets in content(files).values()} == {1}
@@ -136,15 +138,17 @@ def test_one_frame(tmp_path: Path) -> None:
 
 
 def test_parts_with_fewer_frames_a_second(tmp_path: Path) -> None:
-    clip = probe.trim_clip(probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=48)), start=0.5, end=1.5, max_fps=8)
+    clip = probe.trim_clip(
+        probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48)), start=0.5, end=1.5, max_fps=8
+    )
     files = outputs(tmp_path, "color")
     written(clip, files)
-    assert footage.seconds(files["color"]) == [Fraction(n, 8) for n in range(8)]
+    assert footage.packet_times(files["color"]) == [Fraction(n, 8) for n in range(8)]
 
 
 @pytest.mark.parametrize("stop", [7, 13, 14, 21, 23])
 def test_going_on_after_a_kill_gives_what_one_run_gives(tmp_path: Path, stop: int) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *VARIED, "-c:v", "libx264", frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *VARIED, "-c:v", "libx264", frames=24))
     whole, files = (outputs(tmp_path / folder, "color", "png16") for folder in ("whole", "out"))
     written(clip, whole)
     killed(clip, files, stop)
@@ -157,7 +161,7 @@ def test_going_on_after_a_kill_gives_what_one_run_gives(tmp_path: Path, stop: in
 
 
 def test_going_on_again_and_again_with_the_state_of_each_time(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray", "png16")
     for stop in (9, 2, 8, 1):
         killed(clip, files, stop, resume=True)
@@ -169,7 +173,7 @@ def test_going_on_again_and_again_with_the_state_of_each_time(tmp_path: Path) ->
 
 
 def test_a_kill_after_the_last_frame_leaves_only_the_joining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "color", "gray")
     with monkeypatch.context() as patch:
         patch.setattr("dacli.video.muxing.check_times", lambda *_: (tmp_path / "none").stat())
@@ -194,7 +198,7 @@ with segments.ClipWriter(clip, {"gray": Path(sys.argv[2])}, "x", length=7) as wr
 
 
 def test_a_process_that_was_really_killed(tmp_path: Path) -> None:
-    path = make(tmp_path / "a.mp4", *H264, frames=24)
+    path = make_clip(tmp_path / "a.mp4", *H264, frames=24)
     files = outputs(tmp_path, "gray")
     run = [sys.executable, "-c", CHILD, str(path), str(files["gray"])]
     (tmp_path / "left").mkdir()  # what a killed process cannot tidy up
@@ -212,7 +216,7 @@ def test_a_process_that_was_really_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["settings", "kinds", "clip", "no resume", "damaged"])
 def test_what_was_made_otherwise_is_not_gone_on_with(tmp_path: Path, change: str) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray", "png16")
     killed(clip, files, 16)
     (work,) = tmp_path.glob(".*")
@@ -228,14 +232,14 @@ def test_what_was_made_otherwise_is_not_gone_on_with(tmp_path: Path, change: str
 
 
 def test_going_on_with_fewer_kinds(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     killed(clip, outputs(tmp_path, "gray", "png16"), 16)
     assert written(clip, outputs(tmp_path, "gray"), resume=True)[0] == 10
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "a_gray.mp4", "temporary"]
 
 
 def test_a_segment_that_lacks_a_kind_is_made_again(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray", "png16")
     killed(clip, files, 22)
     (work,) = tmp_path.glob(".*")
@@ -248,7 +252,7 @@ def test_a_segment_that_lacks_a_kind_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_failure_in_the_first_segment_leaves_nothing(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     killed(clip, outputs(tmp_path), 5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "temporary"]
     killed(clip, outputs(tmp_path), 0)
@@ -256,7 +260,7 @@ def test_a_failure_in_the_first_segment_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray")
     with ClipWriter(clip, files, "x", length=7) as writer:
         for pts, rgb in decoding.decode_frames(clip):
@@ -266,7 +270,7 @@ def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
 
 
 def test_frames_that_were_not_written_are_missed(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray")
     with ClipWriter(clip, files, "x", length=7) as writer:
         for pts, rgb in list(decoding.decode_frames(clip))[:22]:
@@ -275,13 +279,13 @@ def test_frames_that_were_not_written_are_missed(tmp_path: Path) -> None:
             writer.finish({"gray": ""})
         assert not files["gray"].exists()
         assert writer.finish({"gray": ""}, allow_truncated=True) == ()
-    assert footage.seconds(files["gray"]) == [Fraction(n, 24) for n in range(22)]
+    assert footage.packet_times(files["gray"]) == [Fraction(n, 24) for n in range(22)]
     with ClipWriter(clip, files, "x") as writer, pytest.raises(DacliError, match="0 of 24 frames"):
         writer.finish({"gray": ""}, allow_truncated=True)
 
 
 def test_outputs_that_were_there_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray")
     files["gray"].write_text("old")
     killed(clip, files, 20)
@@ -292,7 +296,7 @@ def test_outputs_that_were_there_stay_until_the_new_ones_are_whole(tmp_path: Pat
 
 def test_notes_of_the_sound_are_given_once_a_container(tmp_path: Path) -> None:
     sound = ("-f", "lavfi", "-i", "sine=d=1", "-c:a", "wmav2")
-    clip = probe.probe_clip(make(tmp_path / "a.mkv", *sound, *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mkv", *sound, *H264, frames=24))
     _, notes = written(clip, outputs(tmp_path))
     assert len(notes) == 1
     assert "became aac" in notes[0]
@@ -311,7 +315,7 @@ def test_notes_of_the_sound_are_given_once_a_container(tmp_path: Path) -> None:
 def test_an_encoder_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str, stop: int
 ) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray", "png16")
     frames = list(decoding.decode_frames(clip))
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.5 if "sleep" in script else 60)
@@ -320,7 +324,7 @@ def test_an_encoder_that_fails(
         with ClipWriter(clip, files, "x", length=7) as writer:
             for number, (pts, rgb) in enumerate(frames):
                 if number == stop:
-                    footage.impostor(tmp_path, monkeypatch, script)
+                    footage.replace_ffmpeg(tmp_path, monkeypatch, script)
                 writer.write(pts, drawn(rgb))
             writer.finish(dict.fromkeys(files, ""))
 
@@ -334,7 +338,7 @@ def test_an_encoder_that_fails(
 
 
 def test_an_encoder_killed_half_way(tmp_path: Path) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, source="testsrc2=s=640x480:r=24", frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, source="testsrc2=s=640x480:r=24", frames=24))
     files = outputs(tmp_path)
 
     def act() -> None:
@@ -351,7 +355,7 @@ def test_an_encoder_killed_half_way(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = probe.probe_clip(make(tmp_path / "a.mp4", *H264, frames=24))
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     (tmp_path / "file").touch()
     with pytest.raises(DacliError, match=r"cannot write .*a_gray\.mp4 \(Not a directory\)"):
         ClipWriter(clip, outputs(tmp_path / "file", "gray"), "x")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dacli.io.records import from_tones, to_tones
+from dacli.io.scales import from_tones, to_tones
 from dacli.scenes.layouts import make_scene
 from dacli.scenes.moving import MOTIONS, RenderedFrame, render_clip
 from dacli.video.matching import FrameLink

@@ -1,0 +1,90 @@
+"""Where a checkpoint is downloaded from, where a download is saved, and where copies may already be."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dacli.errors import DacliError
+from dacli.paths import cache_folder
+from dacli.weights.hub import Origin
+from dacli.weights.manifest import Checkpoint, read_hubs
+
+
+def download_path(checkpoint: Checkpoint) -> Path:
+    """Return where a download saves the checkpoint, and where a file fetched by hand belongs."""
+    return cache_folder() / "weights" / checkpoint.file
+
+
+def download_origins(checkpoint: Checkpoint) -> tuple[Origin, ...]:
+    """Return where the checkpoint can be downloaded, in the order to try; only the first is sent HF_TOKEN.
+
+    HF_ENDPOINT is the only hub if it is set. Otherwise DACLI_MIRRORS (addresses separated by commas or spaces; empty:
+    none) replaces all hubs of weights.toml but the first. Raises DacliError if an address is not http or https.
+    """
+    endpoint, mirrors = os.environ.get("HF_ENDPOINT", "").strip(), os.environ.get("DACLI_MIRRORS")
+    hub, *others = read_hubs()
+    if mirrors is not None:
+        others = mirrors.replace(",", " ").split()
+    first, *rest = [endpoint] if endpoint else [hub, *others]
+    path = checkpoint.path_on_hub
+    return (Origin(_file_address(first, path), _hub_token()), *(Origin(_file_address(each, path)) for each in rest))
+
+
+def local_copies(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Yield every file here whose name and folder are those of the checkpoint; its content may be another.
+
+    They are in the folders of DACLI_WEIGHTS_DIR and their `depthanything` (as ComfyUI names it), in dacli's cache and
+    in Hugging Face's.
+    """
+    for path in (*_user_paths(checkpoint), download_path(checkpoint), *_hugging_face_paths(checkpoint)):
+        if _is_file(path):
+            yield path
+
+
+def _file_address(hub: str, path: str) -> str:
+    try:
+        valid = urlsplit(hub).scheme in {"http", "https"} and bool(urlsplit(hub).netloc)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise DacliError(f"{hub!r} is not the address of a hub", "HF_ENDPOINT and DACLI_MIRRORS take https://HOST")
+    return f"{hub.rstrip('/')}/{path}"
+
+
+def _hub_token() -> str | None:
+    if token := os.environ.get("HF_TOKEN", "").strip():
+        return token
+    path = Path(os.environ.get("HF_TOKEN_PATH") or _hugging_face_home() / "token").expanduser()
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return path.read_text("utf-8").strip() or None
+    return None
+
+
+def _user_paths(checkpoint: Checkpoint) -> Iterator[Path]:
+    for name in filter(None, os.environ.get("DACLI_WEIGHTS_DIR", "").split(os.pathsep)):
+        folder = Path(name).expanduser().absolute()
+        yield folder / checkpoint.file
+        yield folder / "depthanything" / checkpoint.file
+
+
+def _hugging_face_paths(checkpoint: Checkpoint) -> Iterator[Path]:
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or _hugging_face_home() / "hub"
+    kind = "spaces" if checkpoint.space else "models"
+    repo = Path(cache).expanduser() / "--".join((kind, *checkpoint.repo.split("/")))
+    pinned = repo / "snapshots" / checkpoint.revision / checkpoint.path_in_repo
+    yield pinned
+    yield from (path for path in sorted(repo.glob(f"snapshots/*/{checkpoint.path_in_repo}")) if path != pinned)
+
+
+def _hugging_face_home() -> Path:
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("HF_HOME") or Path(caches, "huggingface")).expanduser()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False

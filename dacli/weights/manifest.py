@@ -1,0 +1,95 @@
+"""The published checkpoints and the hubs that have them: the rows of weights.toml."""
+
+import difflib
+import functools
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dacli.errors import DacliError, UsageError
+
+MODEL_ALIASES = {"hypersim": "indoor", "vkitti": "outdoor"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A published file of weights: one table of weights.toml."""
+
+    name: str
+    encoder: str
+    model: str
+    precision: str
+    repo: str
+    file: str
+    revision: str
+    sha256: str
+    licence: str
+    native_size: int
+    bytes: int | None = None
+    max_depth: float | None = None
+    space: bool = False
+    folder: str = ""
+
+    @property
+    def non_commercial(self) -> bool:
+        """Return whether its licence, or that of the model it was fine-tuned from, forbids commercial use."""
+        return "-NC-" in self.licence
+
+    @property
+    def path_in_repo(self) -> str:
+        """Return the file's path inside its repository."""
+        return f"{self.folder}/{self.file}" if self.folder else self.file
+
+    @property
+    def path_on_hub(self) -> str:
+        """Return the file's path on a hub: what follows the hub's address and a slash."""
+        return f"{'spaces/' if self.space else ''}{self.repo}/resolve/{self.revision}/{self.path_in_repo}"
+
+
+@functools.cache
+def read_manifest() -> tuple[Checkpoint, ...]:
+    """Return every published checkpoint; raise DacliError if weights.toml cannot be read."""
+    return tuple(Checkpoint(name=name, **row) for name, row in _read_tables().items() if isinstance(row, dict))
+
+
+def read_hubs() -> list[str]:
+    """Return the addresses of the hubs, in the order in which they are tried; raise DacliError as read_manifest()."""
+    return list(_read_tables()["hubs"])
+
+
+def checkpoint_named(name: str) -> Checkpoint:
+    """Return the checkpoint of this name; raise UsageError, with the nearest name, if there is none."""
+    rows = {row.name: row for row in read_manifest()}
+    if name in rows:
+        return rows[name]
+    near = difflib.get_close_matches(name.lower(), rows, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`dacli weights list` shows all names"
+    raise UsageError(f"no checkpoint is called {name!r}", hint)
+
+
+def matching_checkpoints(encoder: str, model: str, *, half: bool) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints of an encoder and a model, the one to download first.
+
+    The others are used if a copy of them is already here. With `half`, fp16 files come first; without it there are
+    none, as their weights differ. Raises DacliError if no checkpoint of them is published.
+    """
+    model = MODEL_ALIASES.get(model, model)
+    rows = [row for row in read_manifest() if (row.encoder, row.model) == (encoder, model)]
+    if not rows:
+        raise DacliError(
+            f"there is no published checkpoint of {encoder} for model {model}",
+            "give a file of your own with --weights FILE",
+        )
+    precisions = ("fp16", "fp32") if half else ("fp32",)
+    return tuple(row for precision in precisions for row in rows if row.precision == precision)
+
+
+@functools.cache
+def _read_tables() -> dict[str, Any]:
+    installed = Path(__file__).parents[1] / "weights.toml"
+    path = installed if installed.exists() else Path(__file__).parents[2] / "weights.toml"
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DacliError(f"cannot read the list of checkpoints {path}: {error}", "install dacli again") from error
