@@ -27,7 +27,7 @@ INVERSE = "1/m"  # inverse depth of any scale
 LABEL = "label"  # inverse depth that a network predicted; it may be flat
 HYPERSIM = "hypersim"  # metres to the camera's centre, not along its axis
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-UNIT_CHOICES = f"{', '.join(UNITS)}, {INVERSE} or the metres of one step, such as 0.001"
+UNIT_CHOICES = f"{', '.join(UNITS)}, {INVERSE} or what one step means in metres, as 0.001"
 HYPERSIM_ANGLE = np.pi / 3  # horizontal field of view of Hypersim's camera, in radians
 
 
