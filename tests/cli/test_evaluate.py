@@ -214,8 +214,8 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
     [
         (["--encoder", "tiny,vitz"], 2, "unknown encoder 'vitz'"),
         (["--encoder", "tiny,vits", "--weights", "a.pth"], 2, "several encoders and --weights contradict"),
-        (["--encoder", "tiny", "--model", "indoor"], 2, "tiny has no indoor model"),
-        (["--encoder", "tiny", "--align", "least"], 2, "--align least is not an alignment: choose one of none, median"),
+        (["--encoder", "tiny", "--model", "indoor"], 2, "there is no indoor model of tiny"),
+        (["--encoder", "tiny", "--align", "least"], 2, "unknown align 'least': choose none, median"),
         (["--encoder", "tiny", "--align", "none"], 2, "--align none judges metres, and relative depth has no scale"),
         (["--encoder", "tiny", "--size", "256,big"], 2, "--size big is not a number of pixels"),
         (["--encoder", "tiny", "--size", "256,9"], 2, "--size 9 is not between 14 and 10000"),
@@ -347,7 +347,7 @@ def test_damaged_outputs_are_named_and_the_rest_is_compared(dacli: Run, home: Pa
         (["A", "nowhere"], 1, "nowhere is not a folder: name two output folders of dacli"),
         (["in", "A"], 1, "in holds no depth: run dacli with --save npy or png16"),
         (["A/sub", "B"], 1, "A and B have no picture in common"),
-        (["A", "B", "--align", "best"], 2, "--align best is not an alignment"),
+        (["A", "B", "--align", "best"], 2, "unknown align 'best'"),
         (["A", "B", "-o", "A/a_depth.npy"], 1, "cannot write A/a_depth.npy/compare.csv"),
     ],
 )

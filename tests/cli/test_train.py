@@ -197,7 +197,7 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
         (("teacher", "run", "--data", "none.txt", "--unit", "m"), 1, "none.txt does not exist"),
         (("teacher", "run", "--data", "photos"), 1, "no pictures with depth in photos"),
         (("teacher", "run", "--encoder", "vitx"), 2, "unknown encoder 'vitx'"),
-        (("teacher", "run", "--precision", "fp16"), 2, "cannot train in precision 'fp16'"),
+        (("teacher", "run", "--precision", "fp16"), 2, "unknown precision 'fp16'"),
         (("teacher", "run", "--device", "cuda:77"), 1, "torch sees no cuda:77"),
         (("teacher", "run", "--init", "none.pth"), 1, "there is no file none.pth"),
         (("teacher", "run", "--init", "tiny.safetensors", "--encoder", "vits"), 1, "holds tiny, not vits"),
@@ -206,9 +206,9 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
         (("label", "empty", "labels"), 1, "no pictures in empty"),
         (("label", "photos", "labels", "--model", "indoor"), 2, "this network predicts metres"),
         (("student", "run", "photos", "labels"), 1, "labels of 0 of the 3 pictures"),
-        (("metric", "run", "--model", "moon"), 2, "neither indoor nor outdoor"),
+        (("metric", "run", "--model", "moon"), 2, "unknown model 'moon': choose indoor or outdoor"),
         (("metric", "run", "--encoder", "vits"), 2, "from a relative checkpoint"),
-        (("metric", "run", "--data", "list.txt", "--unit", "1/m"), 2, "tells no metres"),
+        (("metric", "run", "--data", "list.txt", "--unit", "1/m"), 2, "inverse depth of any scale does not tell metres"),
     ],
 )
 def test_what_users_get_wrong_is_one_line(

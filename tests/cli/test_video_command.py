@@ -330,7 +330,7 @@ def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home
     refused = dacli("video", "a_color.mp4", *SMALL)
     assert (refused.code, refused.errors) == (
         1,
-        ["error: a_color.mp4 is an output of dacli: name what it was made from"],
+        ["error: a_color.mp4 is an output of dacli: name the picture that it was made from"],
     )
 
 
