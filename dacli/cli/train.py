@@ -134,7 +134,7 @@ def train_teacher(
     from dacli.scenes.layouts import make_scene
     from dacli.training import recipes
 
-    given = source_from_files(data, unit, options.seed) if data else rendered_source(options.seed, make_scene)
+    given = source_from_files(data, unit, options.seed) if data else rendered_source("scenes", options.seed, make_scene)
     run_training_command(training_options(folder, options), "teacher", recipes.TEACHER, given, options)
 
 
@@ -216,16 +216,18 @@ def train_metric(
     if data:
         given = source_from_files(data, unit, options.seed)
     else:
-        given = rendered_source(options.seed, METRIC_PLACES[model], whole=True)
+        given = rendered_source(f"{model} places", options.seed, METRIC_PLACES[model], whole=True)
     wanted = training_options(folder, options, init=options.init or tiny.BUNDLED_WEIGHTS)
     run_training_command(wanted, "metric", recipes.metric_objective(model), given, options)
 
 
-def rendered_source(seed: int, make: Callable[[int, int], Any], *, whole: bool = False) -> tuple["TrainingSource", str]:
-    """Return scenes without end, and what identifies them."""
+def rendered_source(
+    name: str, seed: int, make: Callable[[int, int], Any], *, whole: bool = False
+) -> tuple["TrainingSource", str]:
+    """Return scenes without end, and what identifies them in the checkpoint: a name that outlives the functions'."""
     from dacli.training.data import SceneSource
 
-    return SceneSource(seed, make, whole), f"rendered {make.__name__}"
+    return SceneSource(seed, make, whole), f"rendered {name}"
 
 
 def source_from_files(data: Path, unit: str | None, seed: int) -> tuple["TrainingSource", str]:

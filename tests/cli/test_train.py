@@ -208,7 +208,11 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
         (("student", "run", "photos", "labels"), 1, "labels of 0 of the 3 pictures"),
         (("metric", "run", "--model", "moon"), 2, "unknown model 'moon': choose indoor or outdoor"),
         (("metric", "run", "--encoder", "vits"), 2, "from a relative checkpoint"),
-        (("metric", "run", "--data", "list.txt", "--unit", "1/m"), 2, "inverse depth of any scale does not tell metres"),
+        (
+            ("metric", "run", "--data", "list.txt", "--unit", "1/m"),
+            2,
+            "inverse depth of any scale does not tell metres",
+        ),
     ],
 )
 def test_what_users_get_wrong_is_one_line(
