@@ -264,6 +264,9 @@ def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
         while not ready():
             time.sleep(0.05)
 
+    def started() -> bool:
+        return log.exists() and "loss" in log.read_text()
+
     def alone() -> bool:
         try:
             os.killpg(training.pid, 0)
@@ -273,7 +276,7 @@ def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
 
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as training:
         try:
-            in_time(lambda: until(lambda: log.exists() and "loss" in log.read_text()))
+            in_time(lambda: until(started), limit=180)  # ten steps of training: 20 s on two busy cores
             training.kill()
             training.wait()
             in_time(lambda: until(alone))

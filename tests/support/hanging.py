@@ -7,8 +7,8 @@ from typing import Any
 TIME_LIMIT = 30.0  # seconds
 
 
-def in_time(action: Callable[[], Any]) -> Any:
-    """Return what the action returns, or raise what it raises; fail the test if it takes longer than TIME_LIMIT."""
+def in_time(action: Callable[[], Any], limit: float = TIME_LIMIT) -> Any:
+    """Return what the action returns, or raise what it raises; fail the test if it takes longer than `limit` seconds."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -19,7 +19,7 @@ def in_time(action: Callable[[], Any]) -> Any:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(TIME_LIMIT)
+    thread.join(limit)
     assert not thread.is_alive(), "it hangs"
     result, error = outcome[0]
     if error is not None:
