@@ -8,7 +8,7 @@ TIME_LIMIT = 30.0  # seconds
 
 
 def in_time(action: Callable[[], Any], limit: float = TIME_LIMIT) -> Any:
-    """Return what the action returns, or raise what it raises; fail the test if it takes longer than `limit` seconds."""
+    """Return what the action returns, or raise what it raises; fail the test after `limit` seconds."""
     outcome: list[Any] = []
 
     def run() -> None:
