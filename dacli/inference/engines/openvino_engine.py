@@ -61,7 +61,7 @@ class OpenVINOEngine:
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
         how = PRECISION_HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": compute_threads()}
-        self.compiled = compile_network(self.network, how, log, quantised=plan.precision == "int8")
+        self.compiled = compile_network(self.network, plan.precision, how, log)
         self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams):
             self.idle.put(self.compiled.create_infer_request())
@@ -105,20 +105,21 @@ def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.flo
 
 
 def compile_network(
-    network: DepthModel, how: OpenVINOProperties, log: Log, *, quantised: bool
+    network: DepthModel, precision: str, how: OpenVINOProperties, log: Log
 ) -> openvino.CompiledModel:
-    """Return the network compiled with OpenVINO's properties `how`.
+    """Return the network compiled in a precision with OpenVINO's properties `how`.
 
-    It is read from dacli's cache, or written there; one file serves all sizes, streams and precisions (int8 has a file
-    of its own), and a damaged file is replaced. `log` gets a line before a quantisation. Raises DacliError if a
-    temporary file cannot be written.
+    It is read from dacli's cache, or written there; one file serves all sizes and streams, and a damaged file is
+    replaced. Each precision has its own file: with AMX, OpenVINO 2026.4 computes nonsense in bfloat16 if the file was
+    exported in float32. `log` gets a line before a quantisation. Raises DacliError if a temporary file cannot be
+    written.
     """
     core = openvino.Core()
-    path = cache_path(network, core, quantised=quantised)
+    path = cache_path(network, core, precision)
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         return core.import_model(read_checked(path), "CPU", how)
     model = convert_network(network)
-    if quantised:
+    if precision == "int8":
         log("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
         model = quantization.quantize_model(
             model, [network_inputs(network, each) for each in quantization.calibration_pictures(network)]
@@ -151,21 +152,25 @@ def crc32_bytes(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
     return struct.pack("<I", isal_zlib.crc32(content))
 
 
-def cache_path(network: DepthModel, core: openvino.Core, *, quantised: bool = False) -> Path:
-    """Return the cache file of a network, named by its weights and by all code that converts, compiles and runs it."""
+def cache_path(network: DepthModel, core: openvino.Core, precision: str) -> Path:
+    """Return the cache file of a network in a precision.
+
+    Its name depends on the weights, the processor, and all code that converts, compiles and runs the network.
+    """
     weights = hashlib.sha256(f"{network.spec.version} {network.spec.max_depth}".encode())
     for name, value in network.state_dict().items():
         content = crc32_bytes(value.contiguous().reshape(-1).view(torch.uint8).numpy())
         weights.update(f"{name} {list(value.shape)} {content.hex()}\n".encode())
-    versions = [__version__, openvino.__version__, torch.__version__, core.get_property("CPU", "FULL_DEVICE_NAME")]
+    versions = [__version__, openvino.__version__, torch.__version__]
+    versions += [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     sources = {__file__} | {inspect.getfile(type(part)) for part in network.modules()}
-    if quantised:
+    if precision == "int8":
         versions.append(version("nncf"))
         sources.add(quantization.__file__)
     code = hashlib.sha256("\n".join(versions).encode())
     for source in sorted(sources):
         code.update(Path(source).read_bytes())
-    name = f"{weights.hexdigest()[:16]}{'_int8' if quantised else ''}-{code.hexdigest()[:16]}.blob"
+    name = f"{weights.hexdigest()[:16]}_{precision}-{code.hexdigest()[:16]}.blob"
     return paths.cache_folder() / "openvino" / name
 
 

@@ -264,7 +264,7 @@ def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-def test_a_network_is_converted_once_for_all_precisions_and_streams(
+def test_a_network_is_converted_once_for_all_streams(
     small: ConvolutionModel, cache: Path, conversions: list[Any]
 ) -> None:
     x = pictures(64, 96)
@@ -272,25 +272,18 @@ def test_a_network_is_converted_once_for_all_precisions_and_streams(
     again = OpenVINOEngine(copy.deepcopy(small), plan(), streams=2)
     gc.collect()  # what the compiled network reads must not go with what loaded it
     assert torch.equal(again.forward(x), first)
-    if has_fast_bf16():
-        half = OpenVINOEngine(small, plan("bf16")).forward(x)
-        assert not torch.equal(half, first)
     assert len(conversions) == len(kept(cache)) == 1
 
 
 @BF16
-def test_the_cache_changes_no_bit_of_bf16_whichever_precision_wrote_it(
+def test_the_cache_changes_no_bit_of_bf16_also_beside_float32(
     small: ConvolutionModel, conversions: list[Any], cache: Path
 ) -> None:
     x = pictures(64, 96)
     converted = OpenVINOEngine(small, plan("bf16")).forward(x)
-    from_bf16 = OpenVINOEngine(small, plan("bf16")).forward(x)
-    (cache / kept(cache)[0]).unlink()
     OpenVINOEngine(small, plan("fp32"))
-    from_fp32 = OpenVINOEngine(small, plan("bf16")).forward(x)
-    assert len(conversions) == 2
-    assert torch.equal(converted, from_bf16)
-    assert torch.equal(converted, from_fp32)
+    assert torch.equal(converted, OpenVINOEngine(small, plan("bf16")).forward(x))
+    assert len(conversions) == len(kept(cache)) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "zeros", "one bit", "garbage", "a folder"])
@@ -344,7 +337,18 @@ def test_networks_of_the_same_weights_have_files_of_their_own(monkeypatch: pytes
     core = importlib.import_module("openvino").Core()
     variants = (("v2", None), ("v1", None), ("v2", 20.0), ("v2", 80.0))
     networks = [short_transformer(monkeypatch, *how) for how in variants]
-    assert len({openvino_engine.cache_path(network, core).name for network in networks}) == 4
+    assert len({openvino_engine.cache_path(network, core, "fp32").name for network in networks}) == 4
+
+
+@BF16
+def test_each_precision_computes_the_same_after_the_other(small: ConvolutionModel, cache: Path) -> None:
+    # With AMX, a file exported in float32 and imported in bfloat16 gives depth that has nothing to do with the picture.
+    x = pictures(64, 96)
+    for precision in ("fp32", "bf16", "fp32", "bf16"):
+        depth = OpenVINOEngine(small, plan(precision)).forward(x)
+        assert (relative_error(depth, by_torch(small, x)) <= 1e-5) == (precision == "fp32")
+        assert relative_error(depth, by_torch(small, x)) <= 1e-2
+    assert len(kept(cache)) == 2
 
 
 def test_another_version_takes_the_place_of_the_last(
