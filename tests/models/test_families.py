@@ -34,7 +34,8 @@ def test_a_new_family_is_one_class_and_one_row(home: Path, monkeypatch: pytest.M
     )
     monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, row))
     (home / "mine.pth").write_bytes(b"bright")
-    found = dacli.load(home / "mine.pth", device="cpu", engine="torch", precision="fp32")(photo(home / "a.png", shape=(28, 42)))
+    depth = dacli.load(home / "mine.pth", device="cpu", engine="torch", precision="fp32")
+    found = depth(photo(home / "a.png", shape=(28, 42)))
     rgb = torch.from_numpy(np.asarray(found.image).copy()).float() / 255
     expected = ((rgb - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])).mean(2) + 5
     np.testing.assert_allclose(found.depth, expected, atol=1e-5)
