@@ -17,6 +17,7 @@ from dacli.models.spec import DepthModel
 from dacli.weights import checkpoints, manifest
 
 MODELS = {"v2": None, "v1": None, "indoor": 20.0, "outdoor": 80.0}  # the largest depth in metres of the metric ones
+DINOV2_KEY = "patch_embed.proj.weight"  # a key of the files of DINOv2, which hold only an encoder
 METRIC_RANGES = {name: depth for name, depth in MODELS.items() if depth is not None}
 
 
@@ -47,7 +48,8 @@ class ModelFamily:
     """One family of networks, a row of FAMILIES.
 
     `names` are those that `--encoder` takes, `models` those that `--model` takes with them. `recognizes` says whether a
-    file of weights is one of the family. `open_file` returns the network of such a file, downloaded or a user's own;
+    file of weights is one of the family; `encoder_in` returns the name of the network whose encoder alone is in a file,
+    to begin a training with, or None. `open_file` returns the network of such a file, downloaded or a user's own;
     `build` an untrained one of a name and a largest depth. `bundled` returns the file inside the package for a family
     that has one; others are downloaded.
     """
@@ -57,6 +59,7 @@ class ModelFamily:
     open_file: Callable[[Path, ModelChoice], OpenModel]
     build: Callable[[str, float | None], DepthModel]
     models: tuple[str, ...] = tuple(MODELS)
+    encoder_in: Callable[[Path], str | None] = lambda _: None
     bundled: Callable[[], Path] | None = None
 
 
@@ -163,9 +166,29 @@ def is_tiny_file(path: Path) -> bool:
     """Return whether a file holds weights of tiny."""
     try:
         with safe_open(path, "pt") as file:
-            return "stem.0.weight" in file.keys()  # noqa: SIM118 - it is not a mapping
+            return "head.depth.weight" in file.keys()  # noqa: SIM118 - it is not a mapping
     except (OSError, SafetensorError):
         return False
+
+
+def encoder_in_file(path: Path) -> str | None:
+    """Return the name of the network whose encoder alone a file of weights holds, None if it holds something else."""
+    return next((name for family in FAMILIES if (name := family.encoder_in(path)) is not None), None)
+
+
+def _dinov2_in(path: Path) -> str | None:
+    weights = checkpoint_files.read_weights(path)
+    if not isinstance(weights, dict) or DINOV2_KEY not in weights:
+        return None
+    return checkpoint_files.ENCODER_WIDTHS.get(weights[DINOV2_KEY].shape[0], "of an unknown width")
+
+
+def _mobilenet_in(path: Path) -> str | None:
+    try:
+        with safe_open(path, "pt") as file:
+            return "tiny" if "blocks.0.depthwise.conv.weight" in file.keys() else None  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
 
 
 def identify_file(path: Path) -> str:
@@ -188,6 +211,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         recognizes=lambda _: False,  # what no other family recognizes is read as Depth Anything, which names the fault
         open_file=_open_depth_anything,
         build=_build_depth_anything,
+        encoder_in=_dinov2_in,
     ),
     ModelFamily(
         names=("tiny",),
@@ -195,6 +219,7 @@ FAMILIES: tuple[ModelFamily, ...] = (
         open_file=_open_tiny,
         build=_build_tiny,
         models=("v2",),
+        encoder_in=_mobilenet_in,
         bundled=lambda: tiny.BUNDLED_WEIGHTS,
     ),
 )

@@ -104,6 +104,11 @@ class DepthModel(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Return depth [B, H, W] in float32 of normalised pictures [B, 3, H, W]."""
 
+    def normalize(self, rgb: Tensor) -> Tensor:
+        """Return pictures [B, 3, H, W], RGB in 0…1, with the mean and standard deviation that forward() expects."""
+        mean, std = (rgb.new_tensor(each).view(1, 3, 1, 1) for each in (self.spec.mean, self.spec.std))
+        return (rgb - mean) / std
+
     def predict(self, images: Tensor) -> ModelOutput:
         """Return the prediction for normalised pictures [B, 3, H, W], in the dtype of the network."""
         return ModelOutput(self(images))

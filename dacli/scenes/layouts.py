@@ -85,8 +85,8 @@ def layout_cameras(
 def make_scene(seed: int, index: int) -> Layout:
     """Return scene number `index` of the endless stream `seed`; the same numbers give the same scene."""
     rng = np.random.default_rng([seed, index])
-    kinds = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
-    return kinds[rng.choice(len(kinds), p=(0.36, 0.16, 0.18, 0.18, 0.12))](rng)
+    kinds = (make_room, make_street, make_landscape, make_close_up, make_view_from_above, make_near_and_far)
+    return kinds[rng.choice(len(kinds), p=(0.3, 0.14, 0.14, 0.14, 0.1, 0.18))](rng)
 
 
 def layout_from_parts(
@@ -207,7 +207,7 @@ def make_landscape(rng: np.random.Generator) -> Layout:
     for at in random_places(rng, random_count(rng, 6, 26), 1.6, 120):
         OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
     scatter_pebbles(parts, random_places(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         add_foreground(rng, parts, eye)
     lights = random_lights(rng, np.array([0, 1.5, 9.0]), 14, np.zeros(3))
     return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.02, 0.13)))
@@ -231,6 +231,35 @@ def make_close_up(rng: np.random.Generator) -> Layout:
         rng, np.array([0, 0.4, 1.6]), 2.6, np.array([rng.normal(), 2.2, 1 + rng.normal()]), indoor=bool(indoor)
     )
     return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.22, 0.25), 0.12))
+
+
+def make_near_and_far(rng: np.random.Generator) -> Layout:
+    """Return a few near things anywhere in the picture, also high in it, before a far background.
+
+    Nothing in the picture's rows tells near from far: things hang, are held into the picture or are seen from below.
+    """
+    parts = Parts(rng)
+    eye = rng.uniform(0.8, 3)
+    add_ground(rng, parts, rng.uniform(0, 1))
+    if rng.random() < 0.35:
+        wall = rotation_about_y(rng.normal(0, 0.5))
+        at = np.array([0, 3.0, rng.uniform(3, 12)])
+        parts.add(BOX, at, np.array([30, rng.uniform(3, 12), 0.1]), wall, parts.random_material(large=True))
+    else:
+        for at in random_places(rng, random_count(rng, 6, 26), 6, 120):
+            OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+    pitch = rng.normal(0.12, 0.35)
+    for at in random_places(rng, random_count(rng, 2, 9), 0.7, 4.0, 0.6):
+        distance = at[2]
+        at[1] = eye + distance * (np.tan(pitch) + rng.uniform(-0.55, 0.45))
+        if rng.random() < 0.6:
+            SMALL_OBJECTS[rng.integers(len(SMALL_OBJECTS))](parts, at, rng.uniform(0.08, 0.3) * distance)
+        else:
+            make = (add_foliage, add_hanging_branch, add_occluder)[rng.integers(3)]
+            make(parts, at, rng.uniform(0.1, 0.5) * distance)
+    indoor = bool(rng.random() < 0.3)
+    lights = random_lights(rng, np.array([0, eye, 4.0]), 8, np.array([rng.normal(), eye + 1.5, 1.0]), indoor=indoor)
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, pitch, 0.15))
 
 
 def make_view_from_above(rng: np.random.Generator) -> Layout:

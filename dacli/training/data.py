@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from dacli.errors import DacliError
 from dacli.evaluation import datasets
 from dacli.evaluation.datasets import DepthPair
-from dacli.inference.preprocess import MEAN, STD
 from dacli.scenes.layouts import Layout, render_layouts
 from dacli.training.augment import augment_photometric, cut_mix, random_crop, random_number, strong_augmentation
 
@@ -182,7 +181,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
     canvases: OrderedDict[int, TrainingSample] = field(default_factory=OrderedDict)
 
     def __iter__(self) -> Iterator[TrainingSample | DacliError]:
-        """Yield normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W] of R regions each; NaN is unknown."""
+        """Yield pictures [B, 3, H, W] in 0…1 and inverse depth [B, R, H, W] of R regions each; NaN is unknown."""
         worker = get_worker_info()
         if worker:
             torch.set_num_threads(1)
@@ -198,7 +197,7 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
         height, width = self.settings.picture_size(number)
         slots = range(self.rank, self.settings.stage.batch, self.ranks)
         rgb, truth = zip(*(self.sample(number, slot, height, width) for slot in slots), strict=True)
-        return normalize_picture(torch.stack(rgb)), torch.stack(truth)
+        return torch.stack(rgb), torch.stack(truth)
 
     def sample(self, number: int, slot: int, height: int, width: int) -> TrainingSample:
         """Return augmented RGB [3, height, width] in 0…1 and inverse depth [R, height, width] of one slot."""
@@ -235,21 +234,15 @@ class BatchStream(IterableDataset[TrainingSample | DacliError]):
         return self.canvases[item]
 
 
-def normalize_picture(rgb: Tensor) -> Tensor:
-    """Return pictures [B, 3, H, W] in 0…1 with the mean and standard deviation that networks expect."""
-    mean, std = (torch.tensor(v).float().view(1, 3, 1, 1) for v in (MEAN, STD))
-    return (rgb - mean) / std
-
-
 def validation_samples(settings: BatchSettings) -> TrainingSample:
-    """Return held-out samples, not augmented: normalised pictures [B, 3, S, S] and inverse depth [B, 1, S, S]."""
+    """Return held-out samples, not augmented: pictures [B, 3, S, S] in 0…1 and inverse depth [B, 1, S, S]."""
     height, width = whole_picture_size(settings.stage.size, WHOLE_ASPECT_RATIOS[0], settings.patch)
     samples = [
         settings.crop(source.canvas(item, settings.stage), height, width, seeded_generator(0, item))
         for source, item in settings.source.held_out()
     ]
     rgb, truth = zip(*samples, strict=True)
-    return normalize_picture(torch.stack(rgb)), torch.stack(truth)[:, None]
+    return torch.stack(rgb), torch.stack(truth)[:, None]
 
 
 def random_picture_size(size: int, random: Generator, patch: int = SIZE_STEP) -> tuple[int, int]:

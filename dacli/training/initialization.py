@@ -10,8 +10,6 @@ from dacli.models import checkpoint_files, registry
 from dacli.models.registry import ModelChoice
 from dacli.models.spec import DepthModel
 
-DINOV2_KEY = "patch_embed.proj.weight"  # a key of the files of DINOv2, which hold only an encoder
-
 
 def untrained_network(encoder: str, max_depth: float | None) -> DepthModel:
     """Return a network with random weights, drawn by the default generator of torch."""
@@ -21,34 +19,33 @@ def untrained_network(encoder: str, max_depth: float | None) -> DepthModel:
 
 
 def network_from_file(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel:
-    """Return the network of a checkpoint, or the encoder of a DINOv2 file with a random decoder.
+    """Return the network of a checkpoint, or that of an encoder's file with a random decoder.
 
     A relative checkpoint that is trained for metres keeps its order of depths: its last convolution is negated, since
     near is large in inverse depth and small in metres. Raises DacliError for other files, and if the file holds another
     encoder.
     """
-    network = network_on_dinov2(path, encoder, max_depth) or network_from_checkpoint(path, encoder, max_depth)
+    network = network_on_encoder(path, encoder, max_depth) or network_from_checkpoint(path, encoder, max_depth)
     return network.train().requires_grad_()
 
 
-def network_on_dinov2(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel | None:
-    """Return a network with the encoder of a DINOv2 file and a random decoder; None for other files."""
-    if registry.is_tiny_file(path):
+def network_on_encoder(path: Path, encoder: str | None, max_depth: float | None) -> DepthModel | None:
+    """Return a network with the encoder that is alone in a file and a random decoder; None for other files."""
+    found = registry.encoder_in_file(path)
+    if found is None:
         return None
-    state = checkpoint_files.read_weights(path)
-    if not isinstance(state, dict) or DINOV2_KEY not in state:
-        return None
-    found = checkpoint_files.ENCODER_WIDTHS.get(state[DINOV2_KEY].shape[0])
-    if found is None or encoder not in (None, found):
-        fault = f"{path.name} holds the encoder {found or 'of an unknown width'}, not {encoder}"
-        raise DacliError(fault, f"use --encoder {found}" if found else "give DINOv2 vits14, vitb14, vitl14 or vitg14")
+    if found not in registry.model_names() or encoder not in (None, found):
+        fault = f"{path.name} holds the encoder {found}, not {encoder or 'a known one'}"
+        known = found in registry.model_names()
+        raise DacliError(fault, f"use --encoder {found}" if known else "give DINOv2 vits14, vitb14, vitl14 or vitg14")
     network = untrained_network(found, max_depth)
     try:
-        network.load_encoder(state)
+        network.load_encoder(checkpoint_files.read_weights(path))
     except (RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise DacliError(
-            f"{path.name} is not a DINOv2 encoder without registers ({reason})", "give another file"
+            f"{path.name} does not hold the encoder of {found} ({reason})",
+            "give DINOv2 without registers, or MobileNetV2 1.4 for tiny",
         ) from error
     return network
 
@@ -76,7 +73,7 @@ def last_convolution(network: DepthModel) -> nn.Conv2d:
 
 def is_encoder_parameter(name: str) -> bool:
     """Return whether a parameter belongs to the encoder."""
-    return name.startswith(("pretrained.", "stem.", "stages.", "attention."))
+    return name.startswith(("pretrained.", "encoder."))
 
 
 class TokenRecorder:

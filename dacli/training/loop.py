@@ -67,7 +67,7 @@ class TrainingState:
     It needs no state of a random generator: the number of a batch seeds everything that is random in it.
     """
 
-    model: nn.Module
+    model: DepthModel
     average: AveragedModel
     optimiser: torch.optim.Optimizer
     steps_done: int = 0
@@ -112,7 +112,7 @@ class TrainingState:
 
 
 def create_training_state(
-    model: nn.Module, encoder_factor: float = 1.0, settings: Mapping[str, str] | None = None
+    model: DepthModel, encoder_factor: float = 1.0, settings: Mapping[str, str] | None = None
 ) -> TrainingState:
     """Return the state at step 0, with AdamW (Loshchilov and Hutter 2019) without decay on biases and norms.
 
@@ -164,7 +164,8 @@ def learning_rate_at(step: int, total: int, peak: float) -> float:
 def batch_loss(
     state: TrainingState, plan: TrainingPlan, picture: Tensor, truth: Tensor, alignment: FeatureAlignment | None
 ) -> Tensor:
-    """Return the mean loss of normalised pictures [B, 3, H, W] and inverse depth [B, R, H, W], on one device."""
+    """Return the mean loss of pictures [B, 3, H, W] in 0…1 and inverse depth [B, R, H, W], on one device."""
+    picture = state.model.normalize(picture)
     with torch.autocast(picture.device.type, plan.dtype, enabled=plan.dtype != torch.float32):
         prediction = state.model(picture)
         extra = alignment.loss(picture) if alignment else torch.zeros((), device=picture.device)

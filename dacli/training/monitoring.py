@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from dacli.inference.preprocess import MEAN, STD
 from dacli.io import files
+from dacli.models.spec import DepthModel
 from dacli.training.losses import loss_by_region
 from dacli.training.recipes import Objective
 
@@ -55,7 +55,7 @@ def append_log_row(folder: Path, row: LogRow) -> None:
 
 
 @torch.no_grad()
-def validate_network(model: nn.Module, objective: Objective, samples: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
+def validate_network(model: DepthModel, objective: Objective, samples: tuple[Tensor, Tensor]) -> tuple[float, Tensor]:
     """Return the mean loss over held-out samples, and the predictions [N, S, S].
 
     The samples are pictures [N, 3, S, S] and inverse depth [N, 1, S, S]. The model is set to evaluation mode and left
@@ -63,7 +63,7 @@ def validate_network(model: nn.Module, objective: Objective, samples: tuple[Tens
     """
     model.eval()
     device = next(model.parameters()).device
-    predictions = torch.cat([model(picture[None].to(device)).float().cpu() for picture in samples[0]])
+    predictions = torch.cat([model(model.normalize(picture[None].to(device))).float().cpu() for picture in samples[0]])
     return loss_by_region(objective.loss, predictions, objective.target(samples[1])).mean().item(), predictions
 
 
@@ -98,9 +98,8 @@ def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], pred
     count = min(SHEET_ROWS, len(predictions))
     figure = Figure(figsize=(6, 2 * count), layout="constrained")
     axes = figure.subplots(count, 3, squeeze=False)
-    mean, std = (torch.tensor(v).float().view(3, 1, 1) for v in (MEAN, STD))
     for row, picture, truth, depth in zip(axes, *samples, predictions, strict=False):
-        row[0].imshow((picture * std + mean).clamp(0, 1).permute(1, 2, 0).numpy())
+        row[0].imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy())
         row[1].imshow(objective.target(truth)[0].numpy(), cmap=objective_colormap(objective))
         row[2].imshow(depth.numpy(), cmap=objective_colormap(objective))
         for each in row:

@@ -70,7 +70,16 @@ def resize_stage(stage: TrainingStage, size: int | None) -> TrainingStage:
     return replace(stage, size=size, canvas=stage.canvas * size // stage.size) if size else stage
 
 
+ENCODER_ON_TINY = (
+    TrainingStage(steps=2400, size=128, batch=24, fresh=2, canvas=192),
+    TrainingStage(steps=1200, size=224, batch=24, fresh=2, canvas=320),
+    TrainingStage(steps=300, size=320, batch=16, fresh=2, canvas=448),
+)
+DEPTH_ANYTHING_V2 = Schedule(
+    ((5e-5, (TrainingStage(steps=160_000, size=518, batch=64, fresh=4, canvas=777),)),), encoder_factor=0.1
+)  # 160,000 steps of 64 pictures at 518 px, rates 5e-6 and 5e-5
 SCHEDULES = {
+    ("tiny", "encoder"): Schedule(((1e-3, ENCODER_ON_TINY),), encoder_factor=0.25),
     ("tiny", "scratch"): Schedule(
         (
             (
@@ -108,10 +117,9 @@ SCHEDULES = {
             ),
         )
     ),
-    ("vit", "pretrained"): Schedule(
-        ((5e-5, (TrainingStage(steps=160_000, size=518, batch=64, fresh=4, canvas=777),)),), encoder_factor=0.1
-    ),
-}  # the last row is the schedule of Depth Anything V2: 160,000 steps of 64 pictures at 518 px, rates 5e-6 and 5e-5
+    ("vit", "encoder"): DEPTH_ANYTHING_V2,
+    ("vit", "pretrained"): DEPTH_ANYTHING_V2,
+}
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,10 @@ class TrainingOptions:
 
     def schedule(self, encoder: str) -> Schedule:
         """Return the schedule of the recipe for this encoder, with the values of the options."""
-        family = "tiny" if encoder == "tiny" else "vit"
-        schedule = SCHEDULES[family, "pretrained" if self.init else "scratch"]
+        family, start = "tiny" if encoder == "tiny" else "vit", "scratch"
+        if self.init is not None:
+            start = "pretrained" if registry.encoder_in_file(self.init) is None else "encoder"
+        schedule = SCHEDULES[family, start]
         return schedule.with_changes(steps=self.steps, batch=self.batch, size=self.size, rate=self.rate)
 
 

@@ -80,7 +80,7 @@ def test_an_encoder_of_dinov2_gets_a_random_decoder(kind: str, tmp_path: Path) -
 def test_an_encoder_with_registers_is_rejected(tmp_path: Path) -> None:
     state = vits().pretrained.state_dict() | {"register_tokens": torch.zeros(1, 4, 384)}
     torch.save(state, tmp_path / "dinov2_reg.pth")
-    with pytest.raises(DacliError, match=r"is not a DINOv2 encoder without registers.*register_tokens"):
+    with pytest.raises(DacliError, match=r"does not hold the encoder of vits.*register_tokens"):
         network_from_file(tmp_path / "dinov2_reg.pth", None, None)
     state["patch_embed.proj.weight"] = torch.zeros(7, 3, 14, 14)
     torch.save(state, tmp_path / "odd.pth")
