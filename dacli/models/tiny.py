@@ -89,7 +89,7 @@ class MobileNetV2(nn.Module):
         x = F.relu6(self.stem(x))
         maps = []
         for block in self.blocks:
-            if block.depthwise.conv.stride[0] == 2:  # type: ignore[union-attr]
+            if cast(InvertedResidual, block).depthwise.conv.stride[0] == 2:
                 maps.append(x)
             x = block(x)
         return [*maps, x]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -191,7 +191,9 @@ class TrainingMonitor:
     def validate(self, step: int) -> None:
         """Log the loss of the held-out samples; draw them and the curve of the loss."""
         objective = self.plan.objective
-        loss, predictions = monitoring.validate_network(self.state.average.module, objective, self.samples)
+        loss, predictions = monitoring.validate_network(
+            cast(DepthModel, self.state.average.module), objective, self.samples
+        )
         self.log({"step": step, "validation": loss})
         files.write_file(self.folder / monitoring.CURVE_FILE, monitoring.draw_loss_curve(self.rows))
         sheet = monitoring.draw_sample_sheet(objective, self.samples, predictions)

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.numpy import load as load_numpy
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from dacli.errors import DacliError
 from dacli.models import tiny
-from dacli.models.tiny import Tiny, encode_weights, position_code
+from dacli.models.tiny import DepthHead, Tiny, encode_weights
 
 
 @cache
@@ -22,6 +23,7 @@ def network() -> Tiny:
     """A network with random weights and batch statistics, as training would leave it."""
     torch.manual_seed(1)
     made = Tiny().train()
+    made.initialize_encoder()
     for _ in range(3):
         made(torch.randn(2, 3, 64, 64))
     return made.eval().requires_grad_(requires_grad=False)
@@ -66,31 +68,81 @@ def test_every_place_sees_the_whole_picture() -> None:
     assert (difference[224:, 224:] > 0).float().mean() > 0.9
 
 
-def test_places_are_coded_by_their_share_of_height_and_width() -> None:
-    h, w, c = 3, 5, 16
-    code = position_code(torch.zeros(1, c, h, w)).reshape(h, w, c).numpy()
-    for row in range(h):
-        for column in range(w):
-            y, x = -1 + 2 * row / (h - 1), -1 + 2 * column / (w - 1)
-            k = np.arange(1, c // 4 + 1)
-            expected = 0.3 * np.concatenate([np.sin(k * y), np.sin(k * x), np.cos(k * y), np.cos(k * x)])
-            np.testing.assert_allclose(np.sort(code[row, column]), np.sort(expected), atol=1e-6)
-    assert position_code(torch.zeros(1, c, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
-    maps = pictures(1, c, 2, 2)
-    with torch.device("meta"):  # the device of tensors made without one
-        assert position_code(maps).device.type == "cpu"
+def test_the_encoder_is_mobilenet_as_transformers_has_it() -> None:
+    config = transformers.MobileNetV2Config(depth_multiplier=1.4, tf_padding=True, layer_norm_eps=1e-3)
+    reference = transformers.MobileNetV2Model(config, add_pooling_layer=False).eval()
+    encoder, x = network().encoder, pictures(2, 3, 96, 160)
+    stem = reference.conv_stem
+    layers = [[stem.conv_3x3, stem.reduce_1x1]]
+    layers += [[layer.expand_1x1, layer.conv_3x3, layer.reduce_1x1] for layer in reference.layer]
+    ours = [
+        [block.depthwise, block.project] if block.expand is None else [*block.children()] for block in encoder.blocks
+    ]
+    copy_folded(stem.first_conv, encoder.stem)
+    for theirs, mine in zip(layers, ours, strict=True):
+        for target, source in zip(theirs, mine, strict=True):
+            copy_folded(target, source)
+    with torch.no_grad():
+        expected = [reference.conv_stem(x), *reference(x, output_hidden_states=True).hidden_states]
+        maps = encoder(x)
+    assert [tuple(each.shape[1:]) for each in maps] == [
+        *((24, 48, 80), (32, 24, 40), (48, 12, 20), (136, 6, 10), (448, 3, 5)),
+    ]
+    for each in maps:
+        assert each.std() > 0.1
+        assert any(
+            each.shape == state.shape and torch.allclose(each, state, rtol=1e-3, atol=1e-4) for state in expected
+        )
+
+
+def copy_folded(target: nn.Module, source: nn.Module) -> None:
+    """Give a convolution with batch norm the weights of a convolution with a bias."""
+    convolution, norm = target.convolution, target.normalization
+    with torch.no_grad():
+        convolution.weight.copy_(source.conv.weight)
+        norm.bias.copy_(source.conv.bias)
+        norm.running_var.fill_(1 - norm.eps)
+
+
+def test_depth_of_a_pixel_is_a_mean_of_the_coarse_depths_around_it() -> None:
+    torch.manual_seed(2)
+    head, x = DepthHead(8).eval(), pictures(1, 8, 6, 7)
+    with torch.no_grad():
+        coarse = head.depth(head.conv(x).relu())
+        fine = head(x)
+    assert fine.shape == (1, 12, 14)
+    around = nn.functional.pad(coarse, (1, 1, 1, 1), mode="replicate")
+    low, high = (-nn.functional.max_pool2d(-around, 3, 1)[0, 0], nn.functional.max_pool2d(around, 3, 1)[0, 0])
+    low, high = (each.repeat_interleave(2, 0).repeat_interleave(2, 1) for each in (low, high))
+    assert ((low <= fine[0]) & (fine[0] <= high)).all()
+    assert fine.std() > 0
+
+
+def test_the_head_can_keep_an_edge_that_a_resize_would_blur() -> None:
+    head = DepthHead(1)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.zero_()
+        head.conv.weight[0, 0, 1, 1] = 1
+        head.depth.weight[0, 0] = 1
+        head.weights.bias[4 * 4 : 5 * 4] = 50  # all weight on the coarse pixel itself
+    coarse = torch.zeros(1, 1, 4, 6)
+    coarse[..., 3:] = 1
+    expected = np.zeros((8, 12), np.float32)
+    expected[:, 6:] = 1
+    np.testing.assert_allclose(head(coarse)[0].detach(), expected, atol=1e-6)
 
 
 def test_an_engine_finds_what_it_needs() -> None:
     assert network().spec.multiple == 32
     assert network().max_depth is None
-    assert isinstance(network().get_submodule(network().spec.precise_layers), nn.Sequential)
-    assert sum(p.numel() for p in network().parameters()) < 10_000_000
+    assert isinstance(network().get_submodule(network().spec.precise_layers), DepthHead)
+    assert sum(p.numel() for p in network().parameters()) < 7_400_000
 
 
 def test_weights_are_saved_in_float16_by_rounding_and_statistics_as_they_are(tmp_path: Path) -> None:
     path, saved = tmp_path / "own.safetensors", copy.deepcopy(network())
-    saved.get_buffer("lateral.4.1.running_var")[:3] = torch.tensor([65519.0, 1e5, 1e-9])  # float16 ends at 65504
+    saved.get_buffer("context.reduce.1.running_var")[:3] = torch.tensor([65519.0, 1e5, 1e-9])  # float16 ends at 65504
     path.write_bytes(encode_weights(saved, {"seed": "4"}))
     stored = load_numpy(path.read_bytes())
     again = tiny.load_tiny(path)
@@ -138,9 +190,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "cut in its header": lambda: encode_weights(network(), {})[:50],
     "nothing in it": lambda: save({}),
     "another network": lambda: save({"pretrained.cls_token": torch.zeros(1, 1, 384)}),
-    "a key missing": lambda: changed(lambda state: without(state, "out.2.bias")),
+    "a key missing": lambda: changed(lambda state: without(state, "head.depth.bias")),
     "a key too many": lambda: changed(lambda state: state | {"more": torch.zeros(1)}),
-    "a wrong shape": lambda: changed(lambda state: state | {"out.2.bias": torch.zeros(2)}),
+    "a wrong shape": lambda: changed(lambda state: state | {"head.depth.bias": torch.zeros(2)}),
 }
 
 
