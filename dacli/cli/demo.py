@@ -1,4 +1,4 @@
-"""dacli demo: a rendered scene through the bundled model."""
+"""dacli demo: a photo and a rendered scene through the bundled model."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Which scene.", rich_help_panel="Input")] = 21,
     json_: Json = False,
 ) -> None:
-    """A rendered scene with known depth through the bundled model: pictures and accuracy, with no network."""
+    """Depth of a photo and of a rendered scene by the bundled model, and its accuracy, with no network."""
     from dacli.evaluation import demonstration
 
     shown = demonstration.run_demonstration(out, seed)

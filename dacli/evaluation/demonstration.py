@@ -1,4 +1,4 @@
-"""A rendered scene through the bundled model, beside its exact depth."""
+"""A photo and a rendered scene through the bundled model, the scene beside its exact depth."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +9,13 @@ from dacli import types
 from dacli.evaluation.scoring import HELD_OUT, Scores, score_prediction
 from dacli.inference import planning
 from dacli.inference.loading import build_predictor
-from dacli.io import files, png
+from dacli.io import files, images, png
 from dacli.models import tiny
 from dacli.outputs import drawing, style
 from dacli.scenes.layouts import make_scene, render_layouts
 
 DEMO_HEIGHT, DEMO_WIDTH = 480, 720
+DEMO_PHOTO = Path(__file__).parents[1] / "assets" / "demo.jpg"  # Eileen Collins, by NASA, in the public domain
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,23 @@ class Demonstration:
 
 
 def run_demonstration(folder: Path, index: int) -> Demonstration:
-    """Write scene number `index`, its predicted and its true depth into the folder; raise DacliError if it cannot."""
+    """Write a photo and scene number `index` with their depth into the folder; raise DacliError if it cannot."""
     picture = render_layouts([make_scene(HELD_OUT, index)], DEMO_HEIGHT, DEMO_WIDTH)
-    rgb, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
+    scene, truth = picture.rgb[0].permute(1, 2, 0).numpy(), picture.inverse_depth[0].numpy()
+    photo = images.read_image(DEMO_PHOTO)
     predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan())
-    (found,) = predictor.predict([rgb])
-    shown = {"scene": rgb, "depth": color_for_demo(found.depth), "truth": color_for_demo(truth)}
-    shown["side"] = np.concatenate(list(shown.values()), 1)
+    of_photo, of_scene = (predictor.predict([rgb])[0].depth for rgb in (photo, scene))
+    rows = {
+        "photo": {"photo": photo, "photo_depth": color_for_demo(of_photo)},
+        "": {"scene": scene, "depth": color_for_demo(of_scene), "truth": color_for_demo(truth)},
+    }
+    shown = {}
+    for name, row in rows.items():
+        shown |= row | {f"{name}_side".strip("_"): np.concatenate(list(row.values()), 1)}
     paths = {what: folder / f"demo_{what}.png" for what in shown}
     for what, path in paths.items():
         files.write_file(path, png.encode_png(shown[what]))
-    return Demonstration(paths, score_prediction(found.depth, truth, index))
+    return Demonstration(paths, score_prediction(of_scene, truth, index))
 
 
 def color_for_demo(inverse_depth: types.DepthArray) -> types.Image8:

@@ -500,8 +500,8 @@ def test_an_engine_computes_in_its_precision_except_in_the_last_layers() -> None
 
 def test_variances_beyond_float16_do_not_silence_their_channels() -> None:
     network = Tiny()
-    network.get_buffer("lateral.4.1.running_var").fill_(1e6)
-    norm = prepare_network(network, "cpu", torch.float16).get_submodule("lateral.4.1")
+    network.get_buffer("context.reduce.1.running_var").fill_(1e6)
+    norm = prepare_network(network, "cpu", torch.float16).get_submodule("context.reduce.1")
     x = 1000 * torch.linspace(-3, 3, 96 * 4).view(1, 96, 2, 2)
     found = norm(x.half())
     assert found.dtype == torch.float16

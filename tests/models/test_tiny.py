@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -70,11 +71,12 @@ def test_every_place_sees_the_whole_picture() -> None:
 
 def test_the_encoder_is_mobilenet_as_transformers_has_it() -> None:
     config = transformers.MobileNetV2Config(depth_multiplier=1.4, tf_padding=True, layer_norm_eps=1e-3)
-    reference = transformers.MobileNetV2Model(config, add_pooling_layer=False).eval()
+    reference = transformers.MobileNetV2Model(config, add_pooling_layer=False)
     encoder, x = network().encoder, pictures(2, 3, 96, 160)
+    reference.train(mode=False)
     stem = reference.conv_stem
-    layers = [[stem.conv_3x3, stem.reduce_1x1]]
-    layers += [[layer.expand_1x1, layer.conv_3x3, layer.reduce_1x1] for layer in reference.layer]
+    layers: list[list[Any]] = [[stem.conv_3x3, stem.reduce_1x1]]
+    layers += [[layer.expand_1x1, layer.conv_3x3, layer.reduce_1x1] for layer in cast(Any, reference.layer)]
     ours = [
         [block.depthwise, block.project] if block.expand is None else [*block.children()] for block in encoder.blocks
     ]
@@ -95,7 +97,7 @@ def test_the_encoder_is_mobilenet_as_transformers_has_it() -> None:
         )
 
 
-def copy_folded(target: nn.Module, source: nn.Module) -> None:
+def copy_folded(target: Any, source: Any) -> None:
     """Give a convolution with batch norm the weights of a convolution with a bias."""
     convolution, norm = target.convolution, target.normalization
     with torch.no_grad():
@@ -125,7 +127,7 @@ def test_the_head_can_keep_an_edge_that_a_resize_would_blur() -> None:
             parameter.zero_()
         head.conv.weight[0, 0, 1, 1] = 1
         head.depth.weight[0, 0] = 1
-        head.weights.bias[4 * 4 : 5 * 4] = 50  # all weight on the coarse pixel itself
+        head.get_parameter("weights.bias")[4 * 4 : 5 * 4] = 50  # all weight on the coarse pixel itself
     coarse = torch.zeros(1, 1, 4, 6)
     coarse[..., 3:] = 1
     expected = np.zeros((8, 12), np.float32)

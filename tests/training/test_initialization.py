@@ -145,5 +145,5 @@ def test_features_are_the_last_tokens_of_the_encoder() -> None:
 def test_each_parameter_belongs_to_the_encoder_or_to_the_decoder() -> None:
     early = {name.split(".")[0] for name, _ in Tiny().named_parameters() if is_encoder_parameter(name)}
     late = {name.split(".")[0] for name, _ in Tiny().named_parameters() if not is_encoder_parameter(name)}
-    assert (early, late) == ({"stem", "stages", "attention"}, {"lateral", "down", "fuse", "out"})
+    assert (early, late) == ({"encoder"}, {"context", "fuse", "head"})
     assert {name.split(".")[0] for name, _ in vits().named_parameters() if is_encoder_parameter(name)} == {"pretrained"}

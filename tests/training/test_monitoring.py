@@ -98,7 +98,7 @@ def test_validation_is_the_mean_loss_and_changes_no_weights() -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     loss, found = monitoring.validate_network(model, TEACHER, (picture, truth))
     with torch.no_grad():
-        each = [TEACHER.loss(model.eval()(picture[n : n + 1]), truth[n]).item() for n in range(3)]
+        each = [TEACHER.loss(model.eval()(2 * picture[n : n + 1] - 1), truth[n]).item() for n in range(3)]
     assert loss == pytest.approx(np.mean(each), rel=1e-5)
     assert found.shape == (3, 64, 64)
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())

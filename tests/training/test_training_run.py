@@ -15,9 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from dacli.errors import DacliError, StopError
-from dacli.inference import preprocess
 from dacli.models import tiny
-from dacli.models.spec import DepthModel
 from dacli.models.tiny import Tiny
 from dacli.scenes.layouts import Layout, make_scene, render_layouts
 from dacli.training import data, loop, recipes
@@ -36,6 +34,7 @@ from dacli.training.monitoring import validate_network
 from dacli.training.parallel import TrainingWorld
 from dacli.training.recipes import STUDENT, TEACHER, Schedule
 from dacli.training.run import TrainingOptions, run_training
+from tests.support.models import ConvolutionModel
 
 ALONE = TrainingWorld()
 SHORT: dict[str, Any] = {"steps": 6, "batch": 2, "size": 32, "precision": "fp32", "workers": 0, "minutes": 60}
@@ -86,10 +85,9 @@ def train(
 
 @cache
 def scenes_at_64() -> tuple[Tensor, Tensor]:
-    """Return eight normalised pictures and their inverse depth, one region each."""
+    """Return eight pictures in 0…1 and their inverse depth, one region each."""
     found = render_layouts([make_scene(17, index) for index in range(8)], 64, 64)
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocess.MEAN, preprocess.STD))
-    return ((found.rgb / 255 - mean) / std).float(), found.inverse_depth[:, None]
+    return found.rgb / 255, found.inverse_depth[:, None]
 
 
 def state_dicts(state: TrainingState) -> dict[str, Any]:
@@ -196,7 +194,7 @@ def test_the_encoder_learns_at_its_own_rate() -> None:
     training_step(state, small_plan(encoder_factor=0.1), (picture, truth), ALONE, learning_rate=1e-3)
     names = {id(p): name for name, p in state.model.named_parameters()}
     for group in state.optimiser.param_groups:
-        in_encoder = {names[id(p)].split(".")[0] in ("stem", "stages", "attention") for p in group["params"]}
+        in_encoder = {names[id(p)].split(".")[0] == "encoder" for p in group["params"]}
         assert in_encoder == {group["lr"] == pytest.approx(1e-4)} == {group["lr"] != pytest.approx(1e-3)}
         assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == loop.WEIGHT_DECAY}
     assert sum(len(group["params"]) for group in state.optimiser.param_groups) == len(names)
@@ -251,19 +249,19 @@ def test_a_loss_that_is_not_a_number_ends_the_training_without_a_checkpoint(tmp_
 
 def test_features_are_aligned_with_those_of_the_encoder_before_training() -> None:
     state, plan = new_state(), small_plan(objective=STUDENT)
-    assert isinstance(state.model, DepthModel)
     alignment = FeatureAlignment(state.model)
     batch = scenes_at_64()[0][:2], scenes_at_64()[1][:2]
     state.model.eval()  # both use the same batch statistics
-    state.model(batch[0])
-    assert alignment.loss(batch[0]).tolist() == [0, 0]
+    picture = state.model.normalize(batch[0])
+    state.model(picture)
+    assert alignment.loss(picture).tolist() == [0, 0]
     state.model.train()
     frozen = [p.clone() for p in alignment.frozen.parameters()]
     for _ in range(3):
-        training_step(state, plan, batch, ALONE, learning_rate=1e-2, alignment=alignment)
+        training_step(state, plan, batch, ALONE, learning_rate=1e-1, alignment=alignment)
     assert_same(list(alignment.frozen.parameters()), frozen)
-    state.model(batch[0])
-    loss = alignment.loss(batch[0])
+    state.model(picture)
+    loss = alignment.loss(picture)
     assert loss.mean() > 0
     total = loop.batch_loss(state, plan, *batch, alignment)
     torch.testing.assert_close(total - loop.batch_loss(state, plan, *batch, None), loss.mean(), atol=1e-5, rtol=1e-4)
@@ -301,15 +299,9 @@ def test_different_settings_are_named(tmp_path: Path) -> None:
     assert "encoder" not in message
 
 
-class OtherNetwork(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(3, 3)
-
-
 def damage(name: str, good: bytes, path: Path) -> None:
     if name == "another network":
-        create_training_state(OtherNetwork()).save(path)
+        create_training_state(ConvolutionModel()).save(path)
     elif name == "a part missing":
         torch.save({"model": new_state().model.state_dict(), "done": 3, "settings": {}}, path)
     elif name == "no checkpoint":
@@ -318,7 +310,7 @@ def damage(name: str, good: bytes, path: Path) -> None:
         state = torch.load(path, weights_only=True)
         torch.save(state | {"optimiser": torch.optim.SGD([torch.zeros(1)], 0.1).state_dict()}, path)
     elif name == "code":
-        torch.save({"model": OtherNetwork()}, path)
+        torch.save({"model": ConvolutionModel()}, path)
     elif name == "missing":
         path.unlink()
     else:
