@@ -46,7 +46,7 @@ add_command(
 add_command(folder, "folder", "depth of every picture below a folder", "dacli folder ./in ./out --save color,png16")
 add_command(video, "video", "depth of clips, as clips", "dacli video clip.mp4 --save side,png16")
 add_command(decode, "decode", "floats back from a 16-bit PNG or clip", "dacli decode photo_depth16.png -o depth.npy")
-add_command(demo, "demo", "a rendered scene and its accuracy; no network", "dacli demo -o demo")
+add_command(demo, "demo", "depth of a photo and of a rendered scene; no network", "dacli demo -o demo")
 add_command(doctor, "doctor", "what this machine will use, and why")
 app.add_typer(weights_app, name="weights", short_help="checkpoints: list, download, verify, find")
 app.add_typer(train_app, name="train", short_help="training as Depth Anything V2 was trained")

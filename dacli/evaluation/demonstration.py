@@ -37,13 +37,10 @@ def run_demonstration(folder: Path, index: int) -> Demonstration:
     photo = images.read_image(DEMO_PHOTO)
     predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan())
     of_photo, of_scene = (predictor.predict([rgb])[0].depth for rgb in (photo, scene))
-    rows = {
-        "photo": {"photo": photo, "photo_depth": color_for_demo(of_photo)},
-        "": {"scene": scene, "depth": color_for_demo(of_scene), "truth": color_for_demo(truth)},
-    }
-    shown = {}
-    for name, row in rows.items():
-        shown |= row | {f"{name}_side".strip("_"): np.concatenate(list(row.values()), 1)}
+    shown = {"photo": photo, "photo_depth": color_for_demo(of_photo)}
+    shown["photo_side"] = np.concatenate(list(shown.values()), 1)
+    row = {"scene": scene, "depth": color_for_demo(of_scene), "truth": color_for_demo(truth)}
+    shown |= row | {"side": np.concatenate(list(row.values()), 1)}
     paths = {what: folder / f"demo_{what}.png" for what in shown}
     for what, path in paths.items():
         files.write_file(path, png.encode_png(shown[what]))
