@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from dacli import __version__
 from dacli.errors import UsageError
@@ -120,7 +121,7 @@ def run_training(
     )
     path = options.folder / f"{encoder}.safetensors"
     if world.is_main:
-        write_average(path, state, plan, settings)
+        write_average(path, state, plan, settings | source_of_init_file(options.init))
     return path
 
 
@@ -147,6 +148,17 @@ def initial_network(options: TrainingOptions, objective: Objective) -> tuple[Dep
 def describe_init_file(path: Path | None) -> str:
     """Return the name and size of a file of weights, as checkpoints record it."""
     return "nothing" if path is None else f"{path.name} ({path.stat().st_size} bytes)"
+
+
+def source_of_init_file(path: Path | None) -> dict[str, str]:
+    """Return where the weights of a safetensors file came from, if it says so: their licence may ask for the credit."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, TypeError, SafetensorError):
+        return {}
+    source = metadata.get("source") or metadata.get("init source")
+    return {"init source": source} if source else {}
 
 
 def training_dtype(precision: str, place: str) -> torch.dtype:

@@ -77,6 +77,21 @@ def test_an_encoder_of_dinov2_gets_a_random_decoder(kind: str, tmp_path: Path) -
         network_from_file(path, "tiny", None)
 
 
+def test_the_encoder_of_tiny_gets_a_random_decoder(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    encoder = {key: value.half() for key, value in Tiny().encoder.state_dict().items()}
+    save_file(encoder, tmp_path / "mobilenet.safetensors")
+    network = network_from_file(tmp_path / "mobilenet.safetensors", None, None)
+    assert isinstance(network, Tiny)
+    assert all(torch.equal(value, encoder[key].float()) for key, value in network.encoder.state_dict().items())
+    with pytest.raises(DacliError, match="holds the encoder tiny, not vits"):
+        network_from_file(tmp_path / "mobilenet.safetensors", "vits", None)
+    save_file({key: value for key, value in encoder.items() if "blocks.3" not in key}, tmp_path / "part.safetensors")
+    with pytest.raises(DacliError, match=r"part\.safetensors does not hold the encoder of tiny .*blocks\.3") as error:
+        network_from_file(tmp_path / "part.safetensors", None, None)
+    assert "\n" not in str(error.value)
+
+
 def test_an_encoder_with_registers_is_rejected(tmp_path: Path) -> None:
     state = vits().pretrained.state_dict() | {"register_tokens": torch.zeros(1, 4, 384)}
     torch.save(state, tmp_path / "dinov2_reg.pth")

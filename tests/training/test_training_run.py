@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dacli.errors import DacliError, StopError
@@ -388,6 +389,19 @@ def test_a_training_leaves_weights_a_log_and_pictures(tmp_path: Path) -> None:
     with safe_open(path, "np") as file:
         assert file.metadata()["seed"] == "1"
         assert json.loads(file.metadata()["cycles"]) == schedule.as_lists()
+
+
+def test_weights_carry_the_source_of_the_encoder_that_they_began_with(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    encoder = tmp_path / "encoder.safetensors"
+    save_file(Tiny().encoder.state_dict(), encoder, {"source": "an archive, MIT"})
+    first = train_teacher(short_options(tmp_path / "first", steps=1, init=encoder))
+    second = train_teacher(short_options(tmp_path / "second", steps=1, init=first))
+    for path in (first, second):
+        with safe_open(path, "np") as file:
+            assert file.metadata()["init source"] == "an archive, MIT"
+    with safe_open(train_teacher(short_options(tmp_path / "third", steps=1)), "np") as file:
+        assert "init source" not in file.metadata()
 
 
 def test_a_training_that_was_killed_resumes_with_the_same_losses_and_log(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ PRECISION_HINTS: dict[torch.dtype, OpenVINOProperties] = {
     torch.bfloat16: {"INFERENCE_PRECISION_HINT": "bf16"},
 }
 # The residual stream adds up many small terms, so its layers and their norms stay in float32 under every hint.
-RESIDUAL_LAYER = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|attention)\.\d+/aten::add/Add)[^"]*" [^>]*>')
+RESIDUAL_LAYER = re.compile(r'<layer id="\d+" name="[^"]*(?:/MVN|(?:blocks|layers)\.\d+/aten::add/Add)[^"]*" [^>]*>')
 PRECISE_MARK = '<rt_info><attribute name="precise" version="0" /></rt_info>'
 
 
