@@ -255,11 +255,14 @@ def load_tiny(path: Path = BUNDLED_WEIGHTS) -> Tiny:
         raise DacliError(
             f"{path} cannot be read as weights of tiny ({error})", "give a file that dacli train wrote"
         ) from error
-    network = Tiny(None if max_depth is None else float(max_depth))
-    expected = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in expected.items()}:
+    with torch.device("meta"):  # without drawing random weights first
+        network = Tiny(None if max_depth is None else float(max_depth))
+    expected = {key: value.shape for key, value in network.state_dict().items()}
+    counters = {key: torch.zeros((), dtype=torch.int64) for key in expected if key.endswith("num_batches_tracked")}
+    if {key: value.shape for key, value in (state | counters).items()} != expected:
         raise DacliError(f"{path.name} does not hold the network tiny", "leave --encoder out, or give another file")
-    network.load_state_dict(state, strict=False)
+    network.load_state_dict(state | counters, assign=True)
+    network.requires_grad_()
     return network.eval()
 
 
