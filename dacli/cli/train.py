@@ -1,5 +1,6 @@
 """dacli train: the recipe of Depth Anything V2, a command for each of its steps."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,6 +95,15 @@ class TrainingCommandOptions:
         float | None,
         typer.Option(min=0, help="Peak of the learning rate. [default: the recipe's]", rich_help_panel="Training"),
     ] = None
+    time: Annotated[
+        str | None,
+        typer.Option(
+            "--time",
+            metavar="90s|10m|2h",
+            help="End after this time: the schedule, its sizes and rates, is passed through faster.",
+            rich_help_panel="Training",
+        ),
+    ] = None
     precision: Annotated[
         TrainingPrecision, typer.Option("--precision", help="Arithmetic.", rich_help_panel="Machine")
     ] = "auto"
@@ -119,7 +129,16 @@ def training_options(folder: Path, options: TrainingCommandOptions, init: Path |
         precision=options.precision,
         workers=options.workers,
         minutes=options.minutes,
+        seconds=None if options.time is None else parse_duration(options.time),
     )
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a time such as 90s, 10m or 2h; raise UsageError for any other text."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"--time {text} is not a time", "use 90s, 10m or 2h")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 @train_app.command("teacher", cls=GroupedCommand, epilog="Example: dacli train teacher runs/tiny --seed 1")

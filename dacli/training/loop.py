@@ -22,7 +22,7 @@ from dacli.paths import display_path
 from dacli.training.data import SIZE_STEP, BatchSettings, BatchStream, TrainingSource, TrainingStage, load_batches
 from dacli.training.initialization import TokenRecorder, is_encoder_parameter
 from dacli.training.losses import feature_alignment_loss, loss_by_region
-from dacli.training.parallel import TrainingWorld, average_over_world
+from dacli.training.parallel import TrainingWorld, agree_on_step, average_over_world
 from dacli.training.recipes import Objective, Schedule
 
 WARM_UP_STEPS = 200
@@ -153,6 +153,24 @@ class FeatureAlignment:
         return feature_alignment_loss(self.model_features.tokens, self.frozen_features.tokens)
 
 
+@dataclass(frozen=True)
+class TrainingClock:
+    """Ends a training after a number of seconds: its schedule moves on at least as fast as the time passes.
+
+    Steps that there is no time for are skipped evenly, so every stage gets its share of the time, and the learning rate
+    reaches its end. `begin` is the step and `started` the time.monotonic() at which the clock starts.
+    """
+
+    seconds: float
+    begin: int
+    started: float
+
+    def due_step(self, total: int) -> int:
+        """Return the step at which a training of `total` steps has to be by now."""
+        share = min(1.0, (time.monotonic() - self.started) / self.seconds)
+        return self.begin + math.floor(share * (total - self.begin))
+
+
 def learning_rate_at(step: int, total: int, peak: float) -> float:
     """Return the rate at a step of a cycle: linear warm-up, then half a cosine (Loshchilov 2017) to peak / 100."""
     warm = max(1, min(WARM_UP_STEPS, total // 6))
@@ -217,15 +235,18 @@ def train_network(
     *,
     workers: int,
     minutes: float,
+    seconds: float | None = None,
     report: Callable[[dict[str, Any]], None],
     alignment: FeatureAlignment | None = None,
 ) -> None:
     """Run all stages, with a checkpoint in the folder every few minutes and at the end; skip the steps already done.
 
-    Each cycle of the learning rate spans its stages. `report` gets a row for every step. Raises DacliError if the loss
+    Each cycle of the learning rate spans its stages. With `seconds` the training ends after that time, as TrainingClock
+    says. `report` gets a row for every step. Raises DacliError if the loss
     is not finite, a file of the data is faulty or a checkpoint cannot be written; the last checkpoint stays valid.
     """
     saved, started = time.monotonic(), 0
+    clock = TrainingClock(seconds, state.steps_done, saved) if seconds else None
     state.model.train()
     for peak, stages in plan.schedule.cycles:
         cycle, length = started, sum(stage.steps for stage in stages)
@@ -240,6 +261,8 @@ def train_network(
             for batch in load_batches(stream, workers):
                 rate = learning_rate_at(state.steps_done - cycle, length, peak)
                 loss = training_step(state, plan, batch, world, learning_rate=rate, alignment=alignment)
+                if clock is not None:
+                    state.steps_done = max(state.steps_done, agree_on_step(clock.due_step(plan.schedule.steps), world))
                 if not math.isfinite(loss):
                     fault = f"the loss of step {state.steps_done} is not a number"
                     raise DacliError(fault, "lower --rate; the last checkpoint is whole")
@@ -247,5 +270,7 @@ def train_network(
                 if world.is_main and time.monotonic() - saved > 60 * minutes:
                     state.save(folder / CHECKPOINT_FILE)
                     saved = time.monotonic()
+                if state.steps_done >= started:
+                    break
     if world.is_main:
         state.save(folder / CHECKPOINT_FILE)

@@ -67,6 +67,15 @@ def average_over_world(tensors: Sequence[Tensor], world: TrainingWorld) -> None:
         tensor.copy_(part.view_as(tensor))
 
 
+def agree_on_step(step: int, world: TrainingWorld) -> int:
+    """Return the step of the main process, in all processes: their clocks differ."""
+    if world.count == 1:
+        return step
+    agreed = torch.tensor([step], device=world.device)
+    dist.broadcast(agreed, 0)
+    return int(agreed)
+
+
 class SumOverWorld(torch.autograd.Function):
     """The sum over all processes, with gradients."""
 

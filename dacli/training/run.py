@@ -42,7 +42,7 @@ class TrainingOptions:
     """The options of a training; None stands for the value of the recipe.
 
     `init` is a file of weights to start from, `rate` the peak of the learning rate, `workers` the number of processes
-    that make batches, `minutes` the time between two checkpoints.
+    that make batches, `minutes` the time between two checkpoints, `seconds` the time after which the training ends.
     """
 
     folder: Path
@@ -56,6 +56,7 @@ class TrainingOptions:
     precision: str = "auto"
     workers: int = 2
     minutes: float = 5
+    seconds: float | None = None
 
     def schedule(self, encoder: str) -> Schedule:
         """Return the schedule of the recipe for this encoder, with the values of the options."""
@@ -116,6 +117,7 @@ def run_training(
         world,
         workers=options.workers,
         minutes=options.minutes,
+        seconds=options.seconds,
         report=TrainingMonitor(state, plan, options.folder, report) if world.is_main else report,
         alignment=alignment,
     )
@@ -189,15 +191,17 @@ class TrainingMonitor:
         self.rows = monitoring.resume_log(folder, state.steps_done)
         self.samples = validation_samples(plan.batch_settings(plan.schedule.cycles[-1][1][-1]))
         self.started, self.first = time.monotonic(), state.steps_done
+        self.step = state.steps_done  # the last one that was reported
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Report the row of a step with the steps per second; log every tenth row and validate after every 500th."""
+        """Report the row of a step with the steps per second; log every tenth step and validate after every 500th."""
         rate = (row["step"] - self.first) / max(1e-9, time.monotonic() - self.started)
         self.report({**row, "rate": rate})
         last = row["step"] == row["of"]
-        if row["step"] % LOG_EVERY == 0 or last:
+        before, self.step = self.step, row["step"]
+        if row["step"] // LOG_EVERY > before // LOG_EVERY or last:
             self.log({**row, "rate": round(rate, 4), "time": round(time.time(), 1)})
-        if row["step"] % VALIDATE_EVERY == 0 or last:
+        if row["step"] // VALIDATE_EVERY > before // VALIDATE_EVERY or last:
             self.validate(row["step"])
 
     def validate(self, step: int) -> None:

@@ -404,6 +404,34 @@ def test_weights_carry_the_source_of_the_encoder_that_they_began_with(tmp_path: 
         assert "init source" not in file.metadata()
 
 
+@pytest.mark.parametrize("resumed", [0, 6])
+def test_a_training_by_the_clock_passes_through_its_schedule_in_that_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: int
+) -> None:
+    """Each step takes 5 s of a clock that stands still otherwise: 8 of 24 steps fit into 40 s."""
+    seconds, rates = [100.0], []
+    original = loop.training_step
+
+    def step_of_five_seconds(*given: Any, learning_rate: float, **named: Any) -> float:
+        seconds[0] += 5
+        rates.append(learning_rate)
+        return original(*given, learning_rate=learning_rate, **named)
+
+    monkeypatch.setattr(loop, "training_step", step_of_five_seconds)
+    monkeypatch.setattr("dacli.training.loop.time.monotonic", lambda: seconds[0])
+    cycles = ((4e-3, (replace(SMALL, steps=12), replace(LARGER, steps=12))),)
+    state = new_state()
+    rows: Rows = []
+    state.steps_done = resumed
+    plan = replace(small_plan(), schedule=Schedule(cycles))
+    train_network(state, plan, tmp_path, ALONE, workers=0, minutes=60, seconds=40, report=rows.append)
+    steps = [resumed + number * (24 - resumed) // 8 for number in range(9)]
+    assert [row["step"] for row in rows] == steps[1:]
+    assert [row["size"] for row in rows] == [32 if step < 12 else 64 for step in steps[:-1]]
+    assert rates == [learning_rate_at(step, 24, 4e-3) for step in steps[:-1]]
+    assert state.steps_done == 24
+
+
 def test_a_training_that_was_killed_resumes_with_the_same_losses_and_log(tmp_path: Path) -> None:
     rows: Rows = []
     rest: Rows = []
