@@ -23,7 +23,7 @@ GRID_SIDE = 96  # cells of a grid's long side, about
 SAMPLED_SIDE = 480  # pixels of a picture's long side that its luma grid is made from
 STABLE_CHANGE = 8 / 255  # change of luma up to which a cell counts as unchanged; or 1.6 times the lower quartile
 FIT_ROUNDS = 16
-LEAST_CORRELATION = 0.5  # of depth: with less, the scale between two frames is unknown
+LEAST_FRAME_CORRELATION = 0.5  # of depth: with less, the scale between two frames is unknown
 RESIDUAL_FLOOR = 0.01  # residuals count as at least this share of their mean
 QUANTILES = (0.5, 2, 50, 98, 99.5)
 
@@ -202,7 +202,7 @@ def fit_scale_shift(p: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[flo
         total = weight.sum()
         a, b = p - (weight @ p) / total, x - (weight @ x) / total
         spread, other, both = float(weight @ (a * a)), float(weight @ (b * b)), float(weight @ (a * b))
-        if both <= LEAST_CORRELATION * np.sqrt(spread * other):
+        if both <= LEAST_FRAME_CORRELATION * np.sqrt(spread * other):
             scale = 1.0
             break
         scale = float(np.sqrt(other / spread))
