@@ -8,15 +8,20 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import openvino
 import pytest
 import torch
 
 from dacli import paths
+from dacli.callbacks import Log
 from dacli.cli.main import main
+from dacli.inference.engines import openvino_engine
+from dacli.inference.engines.openvino_engine import OpenVINOProperties
 from dacli.models import tiny
+from dacli.models.spec import DepthModel
 from dacli.models.tiny import Tiny
 from tests.support.commands import Result, Run
 
@@ -44,8 +49,31 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("compiled")
 
 
+@pytest.fixture(scope="session")
+def compile_once() -> Callable[..., openvino.CompiledModel]:
+    """What replaces compile_network() in tests of commands: most of their time would go into reading the same file."""
+    compiled: dict[object, openvino.CompiledModel] = {}
+    original = openvino_engine.compile_network
+
+    def compile_network(
+        network: DepthModel, precision: str, how: OpenVINOProperties, log: Log
+    ) -> openvino.CompiledModel:
+        key = (openvino_engine.cache_path(network, openvino.Core(), precision).name, *sorted(how.items()))
+        if key not in compiled:
+            compiled[key] = original(network, precision, how, log)
+        return compiled[key]
+
+    return compile_network
+
+
 @pytest.fixture
-def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(
+    tmp_path: Path,
+    weights: Path,
+    compiled: Path,
+    compile_once: Callable[..., openvino.CompiledModel],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
     """An empty working folder of a user without settings, cached files or network; commands run in it."""
     for name in list(os.environ):
         if name.lower().startswith(("hf_", "dacli_", "huggingface_", "xdg_")):
@@ -54,6 +82,7 @@ def home(tmp_path: Path, weights: Path, compiled: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(tiny, "BUNDLED_WEIGHTS", weights)
+    monkeypatch.setattr(openvino_engine, "compile_network", compile_once)
     paths.cache_folder().mkdir(parents=True, exist_ok=True)
     (paths.cache_folder() / "openvino").symlink_to(compiled)
     (tmp_path / "work").mkdir()

@@ -1,4 +1,4 @@
-"""Depth clips that dacli wrote: what they say about themselves, and their depth as floats."""
+"""Depth clips that dacli wrote: their records, and their depth as floats."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
 from dacli.video.segments import FRAMES_FILE
 
-VARYING = "varying"  # the unit of 16-bit values whose ends are those of each frame, in the sidecar
+VARYING = "varying"  # the unit of 16-bit values whose range differs from frame to frame; the sidecar has it
 
 
 def fingerprint_clip(clip: Clip, settings: RunSettings, options: ClipOptions) -> Fingerprint:
@@ -33,7 +33,7 @@ def fingerprint_clip(clip: Clip, settings: RunSettings, options: ClipOptions) ->
 
 
 def find_finished_clip(job: Job, wanted: Fingerprint) -> Record | None:
-    """Return what the outputs say about themselves if all are there with the wanted fingerprint; None if not.
+    """Return the record of the outputs if all are there with the wanted fingerprint, else None.
 
     Raises DacliError for a file that dacli did not make, or that it made from a clip of another name.
     """
@@ -78,8 +78,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def decode_depth_clip(path: Path) -> tuple[Record, int, Iterator[DepthArray]]:
     """Return the record of a 16-bit depth clip, its number of frames, and their depth [H, W], one by one.
 
-    The floats are what --save npy writes, to half a step. Raises DacliError for any other file, and at the first
-    damage.
+    The floats are those of --save npy, to half a step. Raises DacliError for any other file, and where the file is
+    damaged.
     """
     name = display_path(path)
     values, tags, count = decoding.read_depth16_clip(path)

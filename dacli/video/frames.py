@@ -1,4 +1,4 @@
-"""Frames on their way through the stages, and what makes their depth steady between the network and the writer."""
+"""Frames on their way through the stages; between the network and the writer their depth is made steady."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -48,8 +48,8 @@ class DrawnFrame:
 
 
 @dataclass(frozen=True)
-class SurveyedFrame:
-    """A frame of the first of two passes; nothing of it is kept."""
+class FirstPassFrame:
+    """A frame of the first of two passes, of which nothing is kept."""
 
     seconds: StageSeconds = field(default_factory=StageSeconds)
     nbytes: int = 0
@@ -59,31 +59,33 @@ PredictedFrames = Iterable[Predicted[FrameInfo]]
 
 
 def steady_in_one_pass(
-    frames: PredictedFrames, steadier: Stabilizer, time_base: Fraction, keeps_state: Callable[[int], bool]
+    frames: PredictedFrames, stabilizer: Stabilizer, time_base: Fraction, keeps_state: Callable[[int], bool]
 ) -> Iterator[Predicted[FrameInfo]]:
-    """Yield frames with their scale and shift; with the steadier's state where `keeps_state` says so of a number."""
+    """Yield frames with scale and shift, and the stabilizer's state where `keeps_state(number)` is true."""
     for frame in frames:
         info = frame.about
-        gauge = steadier.step(network_depth(frame), picture_of(frame), float(info.pts * time_base))
-        state = steadier.state() if keeps_state(info.number) else None
-        yield replace(frame, about=replace(info, scale_shift=gauge, state=state))
+        scale_shift = stabilizer.step(network_depth(frame), picture_of(frame), float(info.pts * time_base))
+        state = stabilizer.state() if keeps_state(info.number) else None
+        yield replace(frame, about=replace(info, scale_shift=scale_shift, state=state))
 
 
-def survey_frames(frames: PredictedFrames, survey: TwoPassStabilizer, time_base: Fraction) -> Iterator[SurveyedFrame]:
-    """Add each frame to the survey of the first pass."""
+def add_to_first_pass(
+    frames: PredictedFrames, first_pass: TwoPassStabilizer, time_base: Fraction
+) -> Iterator[FirstPassFrame]:
+    """Add each frame to the first of two passes."""
     for frame in frames:
-        survey.add(network_depth(frame), picture_of(frame), float(frame.about.pts * time_base))
-        yield SurveyedFrame(frame.seconds)
+        first_pass.add(network_depth(frame), picture_of(frame), float(frame.about.pts * time_base))
+        yield FirstPassFrame(frame.seconds)
 
 
-def apply_scale_shifts(frames: PredictedFrames, gauges: Iterable[ScaleShift]) -> Iterator[Predicted[FrameInfo]]:
-    """Yield frames with scales and shifts that are known before."""
-    for frame, gauge in zip(frames, gauges, strict=False):
-        yield replace(frame, about=replace(frame.about, scale_shift=gauge))
+def apply_scale_shifts(frames: PredictedFrames, scale_shifts: Iterable[ScaleShift]) -> Iterator[Predicted[FrameInfo]]:
+    """Yield frames with scales and shifts that are known already."""
+    for frame, scale_shift in zip(frames, scale_shifts, strict=False):
+        yield replace(frame, about=replace(frame.about, scale_shift=scale_shift))
 
 
 def network_depth(frame: Predicted[FrameInfo]) -> DepthArray:
-    """Return what the network made of the frame, [h, w] at the network's size or, in tiles, at the canvas' size."""
+    """Return the network's depth of the frame, [h, w] at the network's size or, in tiles, at that of the canvas."""
     depth: NDArray[np.float32] = frame.raw.tensor.numpy()
     return depth
 

@@ -1,4 +1,4 @@
-"""Encoded segments and the source's sound into one file, without encoding a frame again."""
+"""Joining of encoded segments and the source's sound into one file, without encoding a frame again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from dacli.video import ffmpeg
 from dacli.video.encoding import encode_error, encoder_time_base
 from dacli.video.probe import RECORD_TAG, Clip, SoundTrack
 
-_INSTEAD = {  # what a track becomes if a container cannot hold it as it is
+_CONVERTED = {  # the codec of a track that a container cannot hold as it is
     "mp4": {"audio": "aac", "subtitle": "mov_text"},
     "matroska": {"audio": "flac", "subtitle": "subrip"},
 }
-_TELL = "this is a fault of dacli's or of this ffmpeg's; please tell of it"
+_REPORT = "this is a fault of dacli or of this ffmpeg: please report it"
 
 
 @dataclass(frozen=True)
 class Soundtrack:
-    """Arguments that take sound and subtitles of the second input into a container, and notes on what it changes."""
+    """Arguments that copy sound and subtitles from the second input, and notes on what is changed or left out."""
 
     arguments: tuple[str, ...]
     notes: tuple[str, ...]
@@ -39,7 +39,7 @@ def choose_soundtrack(clip: Clip, form: str) -> Soundtrack:
     taken = 0
     for track in clip.tracks:
         name = f"{track.kind} track {track.number} ({track.codec}) of {display_path(clip.path)}"
-        codec = next((c for c in ("copy", _INSTEAD[form][track.kind]) if _holds(clip, track, c, form)), None)
+        codec = next((c for c in ("copy", _CONVERTED[form][track.kind]) if _holds(clip, track, c, form)), None)
         if codec is None:
             notes.append(f"{name} is left out: {form} cannot hold it")
             continue
@@ -51,7 +51,7 @@ def choose_soundtrack(clip: Clip, form: str) -> Soundtrack:
 
 
 def _holds(clip: Clip, track: SoundTrack, codec: str, form: str) -> bool:
-    """Let ffmpeg write the file's head with the track and not a packet of it."""
+    """Return whether ffmpeg can write the head of a file with this track."""
     stream = ["-movflags", "+empty_moov+delay_moov"] if form == "mp4" else []
     target = ["-c", codec, "-t", "0", *stream, "-f", form, "pipe:1"]
     return not ffmpeg.run_ffmpeg(["-i", ffmpeg.file_url(clip.path), "-map", f"0:{track.number}", *target])
@@ -96,7 +96,7 @@ def check_times(part: Path, times: Sequence[int], clip: Clip, output: Path) -> N
     if found is None or len(found.pts) != len(times):
         number = len(found.pts) if found else 0
         fault = f"{display_path(output)} came out with {number} of {len(times)} frames ({ffmpeg.find_complaint(log)})"
-        raise DacliError(fault, _TELL)
+        raise DacliError(fault, _REPORT)
     finest = (
         10**9 if clip.time_base.denominator <= encoder_time_base(clip) else 10**6
     )  # where the times themselves are rounded
@@ -108,7 +108,7 @@ def check_times(part: Path, times: Sequence[int], clip: Clip, output: Path) -> N
             fault = (
                 f"a frame of {display_path(output)} is shown at {float(got * found.time_base)} s, not {float(wanted)} s"
             )
-            raise DacliError(fault, _TELL)
+            raise DacliError(fault, _REPORT)
 
 
 def _lateness(found: ffmpeg.MediaListing, first: int, clip: Clip) -> Fraction:

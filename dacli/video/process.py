@@ -1,4 +1,4 @@
-"""One clip in, its depth out: decode → network → steady → draw → encode, and what a stopped run goes on from."""
+"""The depth of one clip: decode → network → stabilize → draw → encode; a stopped run continues from its segments."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from dacli.io.records import Record
 from dacli.paths import display_path
 from dacli.video import decoding, frames, probe
 from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecars
-from dacli.video.frames import DrawnFrame, FrameInfo, SurveyedFrame
+from dacli.video.frames import DrawnFrame, FirstPassFrame, FrameInfo
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
 from dacli.video.rendering import IDENTITY_SCALE, ClipRenderer, FrameRow, FrameSizes
@@ -47,7 +47,7 @@ class ClipResult:
 
 
 def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
-    """Return what of a clip is processed; raise DacliError for a file that is not a clip, or is too large."""
+    """Return the part of a clip to process; raise DacliError for a file that is not a clip, or is too large."""
     clip = probe.probe_clip(path, options.rate)
     if clip.width * clip.height > max_pixels:
         fault = f"{display_path(path)} has {clip.width} × {clip.height} pixels, more than {max_pixels / 1e6:g} million"
@@ -58,7 +58,7 @@ def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
 def process_clip(
     job: Job, clip: Clip, run: OpenRun, options: ClipOptions, *, log: Log, progress: FrameProgress
 ) -> ClipResult:
-    """Make all outputs of a clip, each whole, unless they are there; raise DacliError if one cannot be made."""
+    """Write all outputs of a clip, unless they are there already; raise DacliError if one cannot be written."""
     fingerprint = fingerprint_clip(clip, run.settings, options)
     if not run.settings.overwrite and (found := find_finished_clip(job, fingerprint)):
         return ClipResult(found, len(clip.pts), skipped=True)
@@ -79,7 +79,10 @@ def process_clip(
 
 
 def run_frames(
-    decoded: Iterator[decoding.DecodedFrame], predictor: Predictor, temporal: Temporal, draw: Callable[[Any], Any]
+    decoded: Generator[decoding.DecodedFrame, None, None],
+    predictor: Predictor,
+    temporal: Temporal,
+    draw: Callable[[Any], Any],
 ) -> Generator[Any, None, None]:
     """Yield every frame in order, drawn; what fails in a stage is raised here and ends all stages."""
 
@@ -87,45 +90,49 @@ def run_frames(
         number, (pts, rgb) = numbered
         return Loaded(FrameInfo(pts, number), predictor.prepare(rgb), rgb)
 
-    return run_stages(enumerate(decoded), Stages(read=read, write=draw, temporal=temporal), predictor)
+    def numbered_frames() -> Iterator[tuple[int, decoding.DecodedFrame]]:
+        with contextlib.closing(decoded):  # enumerate() alone cannot be closed, and would leave ffmpeg running
+            yield from enumerate(decoded)
+
+    return run_stages(numbered_frames(), Stages(read=read, write=draw, temporal=temporal), predictor)
 
 
 def choose_temporal(clip: Clip, run: OpenRun, options: ClipOptions, writer: ClipWriter, log: Log) -> Temporal:
-    """Return what gives the frames after the writer's last one their scale and shift."""
+    """Return the stage that gives the frames after the writer's last one their scale and shift."""
     metric = run.settings.quantity == "metres"
     if options.steady == "off":
         return iter
     if options.steady == "on":
-        steadier = Stabilizer(metric=metric)
+        stabilizer = Stabilizer(metric=metric)
         for state in writer.states():
-            if (before := json.loads(state)["steadier"]) is not None:  # the last segment's is None: nothing follows it
-                steadier.restore(before)
+            if (before := json.loads(state)["stabilizer"]) is not None:  # it is None in the last segment of a clip
+                stabilizer.restore(before)
         return partial(
             frames.steady_in_one_pass,
-            steadier=steadier,
+            stabilizer=stabilizer,
             time_base=clip.time_base,
             keeps_state=writer.ends_segment,
         )
-    survey = survey_clip(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
+    first_pass = run_first_pass(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
     written = sum(map(len, writer.segments))
-    return partial(frames.apply_scale_shifts, gauges=islice(survey.gauges(), written, None))
+    return partial(frames.apply_scale_shifts, scale_shifts=islice(first_pass.scale_shifts(), written, None))
 
 
-def survey_clip(
-    clip: Clip, predictor: Predictor, options: ClipOptions, survey: TwoPassStabilizer, log: Log
+def run_first_pass(
+    clip: Clip, predictor: Predictor, options: ClipOptions, stabilizer: TwoPassStabilizer, log: Log
 ) -> TwoPassStabilizer:
-    """Return the survey with all frames of a clip added: the first of two passes."""
+    """Return the stabilizer after the first of two passes, which adds all frames of a clip to it."""
     log(f"{display_path(clip.path)}: the first of two passes, which takes as long as the second")
     source = decoding.decode_frames(clip, allow_truncated=options.allow_truncated)
-    look = partial(frames.survey_frames, survey=survey, time_base=clip.time_base)
-    seen: Generator[SurveyedFrame, None, None] = run_frames(source, predictor, look, lambda frame: frame)
-    for _ in seen:
+    add = partial(frames.add_to_first_pass, first_pass=stabilizer, time_base=clip.time_base)
+    added: Generator[FirstPassFrame, None, None] = run_frames(source, predictor, add, lambda frame: frame)
+    for _ in added:
         pass
-    return survey
+    return stabilizer
 
 
 class FrameWriter:
-    """Writes the frames of a clip after those that an earlier run has written, and keeps a row of each."""
+    """Writes the frames of a clip that an earlier run has not written yet, and keeps a row for each frame."""
 
     def __init__(self, writer: ClipWriter) -> None:
         self.writer = writer
@@ -138,13 +145,15 @@ class FrameWriter:
             self.sizes = FrameSizes(network_size, source_size, state["tiles"])
 
     def write_all(self, drawn: Generator[DrawnFrame, None, None], progress: FrameProgress) -> None:
-        """Write every frame that is still to come."""
+        """Write all remaining frames."""
         started, before = time.perf_counter(), len(self.rows)
-        segment = before  # where the rows of the present segment begin
+        segment = before  # the first row of the current segment
         with contextlib.closing(drawn):
             for frame in drawn:
-                gauge = frame.info.scale_shift or IDENTITY_SCALE
-                self.rows.append(FrameRow(frame.info.pts, gauge.scale, gauge.shift, gauge.scene, *frame.span))
+                scale_shift = frame.info.scale_shift or IDENTITY_SCALE
+                self.rows.append(
+                    FrameRow(frame.info.pts, scale_shift.scale, scale_shift.shift, scale_shift.scene, *frame.span)
+                )
                 self.sizes = FrameSizes(frame.network_size, frame.source_size, frame.tiles)
                 self.writer.write(frame.info.pts, frame.pictures, self.state(frame.info, segment))
                 segment = len(self.rows) if self.writer.ends_segment(frame.info.number) else segment
@@ -152,7 +161,7 @@ class FrameWriter:
                 progress(len(self.rows), (len(self.rows) - before) / (time.perf_counter() - started))
 
     def state(self, info: FrameInfo, segment: int) -> str:
-        """Return what a run that goes on after this frame has to know, as JSON."""
+        """Return what a later run needs to continue after this frame, as JSON."""
         sizes = [self.sizes.network, self.sizes.source]
         rows = self.rows[segment:]
-        return json.dumps({"steadier": info.state, "rows": rows, "sizes": sizes, "tiles": self.sizes.tiles})
+        return json.dumps({"stabilizer": info.state, "rows": rows, "sizes": sizes, "tiles": self.sizes.tiles})

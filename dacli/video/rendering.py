@@ -1,4 +1,4 @@
-"""How the frames of one clip are drawn, and what its files say about themselves."""
+"""Drawing of the frames of one clip, and the records that its files carry."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -51,7 +51,7 @@ class FrameSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipRenderer:
-    """Draws the frames of one clip, in several threads at the same time."""
+    """Draws the frames of one clip; several threads may use it at the same time."""
 
     job: Job
     clip: Clip
@@ -72,7 +72,7 @@ class ClipRenderer:
 
     @cached_property
     def toned(self) -> bool:
-        """Return whether tones, steady over a scene, are shown instead of the depth."""
+        """Return whether pictures show stabilized tones instead of the depth itself."""
         return self.automatic and self.options.steady != "off"
 
     @cached_property
@@ -85,9 +85,9 @@ class ClipRenderer:
         found = self.predictor.finish(frame.raw)
         height, width = found.depth.shape
         sizes = FrameSizes(found.network_size, (height, width), found.tiles)
-        gauge = frame.about.scale_shift or IDENTITY_SCALE
+        scale_shift = frame.about.scale_shift or IDENTITY_SCALE
         steady = self.options.steady != "off" and self.settings.quantity != "metres"
-        depth = found.depth * np.float32(gauge.scale) + np.float32(gauge.shift) if steady else found.depth
+        depth = found.depth * np.float32(scale_shift.scale) + np.float32(scale_shift.shift) if steady else found.depth
         span = depth_limits(depth, self.settings.style.range)
         scale = self.scale(span)
         view = DepthView(
@@ -97,7 +97,7 @@ class ClipRenderer:
             scale8=scale,
             scale16=scale,
             image=frame.image,
-            tones=to_tones(found.depth, gauge.scale, gauge.shift) if self.toned else None,
+            tones=to_tones(found.depth, scale_shift.scale, scale_shift.shift) if self.toned else None,
         )
         pictures = {kind: self.picture(row, view) for kind, row in self.job.formats.items()}
         return DrawnFrame(frame.about, pictures, span, *sizes)
@@ -107,7 +107,7 @@ class ClipRenderer:
         return row.encode(view) if self.options.as_frames or row.draw is None else row.draw(view)
 
     def scale(self, span: tuple[float, float]) -> DepthScale:
-        """Return what the 16-bit values of a frame stand for whose depth has this range."""
+        """Return what 16-bit values mean in a frame whose depth has this range."""
         quantity, near = self.settings.quantity, self.settings.style.near
         if self.millimetres:
             return choose_scale(0.0, self.predictor.spec.max_depth or 1.0, quantity, near, auto=True)
@@ -116,7 +116,7 @@ class ClipRenderer:
         return choose_scale(*span, quantity, near)
 
     def record_of(self, span: tuple[float, float], sizes: FrameSizes) -> Record:
-        """Return what a frame with this range says about itself."""
+        """Return the record of a frame whose depth has this range."""
         scale = self.scale(span)
         return Record(
             black=scale.black,
@@ -136,17 +136,17 @@ class ClipRenderer:
         )
 
     def record_of_clip(self, rows: Iterable[FrameRow], sizes: FrameSizes) -> Record:
-        """Return what the whole clip says about itself."""
+        """Return the record of the whole clip."""
         spans = [(row.low, row.high) for row in rows]
         record = self.record_of((min(low for low, _ in spans), max(high for _, high in spans)), sizes)
         return record if self.has_fixed_scale else replace(record, unit=VARYING)
 
     def sidecar(self, rows: Sequence[FrameRow], record: Record) -> str:
-        """Return the record and the scale and shift of every frame as JSON: the way back to the network's numbers."""
+        """Return the record and the scale and shift of every frame as JSON, which lead back to the network's values."""
         frames = [row._asdict() | {"seconds": float(row.pts * self.clip.time_base)} for row in rows]
         return json.dumps({RECORD_KEYWORD: asdict(record), "frames": frames}, allow_nan=False)
 
     def texts(self, rows: Sequence[FrameRow], record: Record) -> dict[str, str]:
-        """Return what each output holds besides its frames: a clip its record, a folder the sidecar."""
+        """Return the text that each output holds besides its frames: the record in a clip, the sidecar in a folder."""
         text = json.dumps(asdict(record), allow_nan=False)
         return {kind: text if path.suffix else self.sidecar(rows, record) for kind, path in self.job.outputs.items()}

@@ -1,4 +1,4 @@
-"""A run over clips: each done, skipped or failed by itself."""
+"""A run over clips, of which each has its own outcome."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,7 +40,7 @@ class ClipOutcome:
 
 
 def open_clip_job(job: Job, index: int, options: ClipOptions, max_pixels: int) -> ClipJob | Failed:
-    """Return a clip with what of it is processed, or why it cannot be opened."""
+    """Return a clip with the part of it to process, or why it cannot be opened."""
     try:
         return ClipJob(job, open_clip(job.source, options, max_pixels))
     except DacliError as error:

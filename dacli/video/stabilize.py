@@ -1,7 +1,7 @@
 """Steady depth clips: the scale and shift of every frame that keep what stands still at one brightness.
 
-In one pass (Steadier) the gauge of a frame is carried on to the next and leaks slowly to the frame's own range; in two
-passes (Survey) all gauges of a scene are solved for at once.
+In one pass (Stabilizer), scale and shift follow from those of the frame before, and move slowly to the frame's own
+range. In two passes (TwoPassStabilizer), those of all frames of a scene are solved for at once.
 """
 
 import math
@@ -19,14 +19,14 @@ from dacli.video.matching import FrameLink, FrameMatcher, FramePicture
 
 SceneRows = NDArray[np.float64]
 
-LEAK_SECONDS = 4.0  # seconds in which, but for 1 / e, a frame's range becomes the output's
-LARGEST_DEVIATION = 8.0  # ranges of the output: a frame farther off it, or so much smaller, starts again
-SHARED_SECONDS = 4.0  # seconds over which frames on both sides share a gauge in two passes
+LEAK_SECONDS = 4.0  # time constant with which the output's range follows the range of the frames
+LARGEST_DEVIATION = 8.0  # output ranges: a frame that lies farther outside, or is so much smaller, starts again
+SHARED_SECONDS = 4.0  # in two passes, seconds over which neighbouring frames share their scale and shift
 
 
 @dataclass(frozen=True)
 class ScaleShift:
-    """What makes raw depth D of a frame steady: scale·D + shift, mostly in 0 … 1, scale > 0; and the scene's number."""
+    """Raw depth D of a frame becomes scale·D + shift, mostly in 0 … 1, with scale > 0; and the number of its scene."""
 
     scale: float
     shift: float
@@ -34,65 +34,71 @@ class ScaleShift:
 
 
 class Stabilizer:
-    """Gauges in one pass, with no delay, from a state of fixed size.
+    """Finds scale and shift of each frame in one pass, without delay, from a state of fixed size.
 
-    Metres have no gauge that moves: with `metric` they are taken as they are, and the gauge is but the range to show.
+    With `metric`, depth is in metres and does not change from frame to frame: scale and shift only choose the range to
+    show.
     """
 
     def __init__(self, *, metric: bool = False) -> None:
         self.metric = metric
         self.matcher = FrameMatcher()
-        self.gauge = ScaleShift(1.0, 0.0, -1)
+        self.scale_shift = ScaleShift(1.0, 0.0, -1)
         self.seconds = 0.0
 
     def step(self, depth: DepthArray, rgb: FramePicture, seconds: float) -> ScaleShift:
-        """Return the gauge of the next frame.
+        """Return scale and shift of the next frame.
 
-        Raw depth [h, w], its picture [H, W, 3] (any size, 8 or 16 bits), its time.
-
-        Raises ValueError for depth that is not finite.
+        It takes raw depth [h, w], the picture [H, W, 3] of any size with 8 or 16 bits, and the time in seconds. Raises
+        ValueError for depth that is not finite.
         """
         link = self.matcher.link(depth, rgb)
         if link.cut:
-            self.gauge = ScaleShift(1 / depth_range(link), -link.low / depth_range(link), self.gauge.scene + 1)
+            self.scale_shift = ScaleShift(
+                1 / depth_range(link), -link.low / depth_range(link), self.scale_shift.scene + 1
+            )
         else:
             pull = -math.expm1(-max(0.0, seconds - self.seconds) / LEAK_SECONDS)
-            self.gauge = carry_scale_shift(self.gauge, link, pull, metric=self.metric)
+            self.scale_shift = carry_scale_shift(self.scale_shift, link, pull, metric=self.metric)
         self.seconds = seconds
-        return self.gauge
+        return self.scale_shift
 
     def state(self) -> dict[str, Any]:
-        """Return all that the next gauge depends on, as plain values for JSON: some 50 kB of text."""
-        return {"matcher": self.matcher.state(), "gauge": list(astuple(self.gauge)), "seconds": self.seconds}
+        """Return all that the next scale and shift depend on, as plain values for JSON: some 50 kB of text."""
+        return {
+            "matcher": self.matcher.state(),
+            "scale_shift": list(astuple(self.scale_shift)),
+            "seconds": self.seconds,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on as the steadier whose state it is, with the same results to the bit."""
+        """Continue from the state of another stabilizer, with the same results to the bit."""
         self.matcher.restore(state["matcher"])
-        self.gauge, self.seconds = ScaleShift(*state["gauge"]), state["seconds"]
+        self.scale_shift, self.seconds = ScaleShift(*state["scale_shift"]), state["seconds"]
 
 
 def depth_range(link: FrameLink) -> float:
-    """Return range of a frame from its 2nd to its 98th percentile, but not nothing for a flat one."""
+    """Return the range of a frame from its 2nd to its 98th percentile, above 0 for a flat one too."""
     return max(link.high - link.low, 1e-3 * abs(link.high) + 1e-6)
 
 
-def carry_scale_shift(gauge: ScaleShift, link: FrameLink, pull: float, *, metric: bool) -> ScaleShift:
-    """Return the gauge of the frame after.
+def carry_scale_shift(scale_shift: ScaleShift, link: FrameLink, pull: float, *, metric: bool) -> ScaleShift:
+    """Return scale and shift of the frame after one with `scale_shift`.
 
-    Its range is drawn by the share `pull` to 0 … 1, at once if it went astray.
+    The range of the output moves by the share `pull` towards 0 … 1, or all the way if it is too far from it.
     """
-    scale = gauge.scale if metric else gauge.scale / link.scale
-    shift = gauge.shift if metric else gauge.shift - scale * link.shift
+    scale = scale_shift.scale if metric else scale_shift.scale / link.scale
+    shift = scale_shift.shift if metric else scale_shift.shift - scale * link.shift
     low, high = ((1 - pull) * (scale * end + shift) for end in (link.low, link.high))
     high += pull
     if not (max(-low, high) < LARGEST_DEVIATION and high - low > 1 / LARGEST_DEVIATION):
         low, high = 0.0, 1.0
     scale = (high - low) / depth_range(link)
-    return ScaleShift(scale, low - scale * link.low, gauge.scene)
+    return ScaleShift(scale, low - scale * link.low, scale_shift.scene)
 
 
 class TwoPassStabilizer:
-    """Gauges in two passes: the first adds all frames and keeps 28 bytes of each, the second takes the gauges."""
+    """Finds scale and shift in two passes: the first keeps 28 bytes of each frame, the second reads them."""
 
     def __init__(self, *, metric: bool = False) -> None:
         self.metric = metric
@@ -102,15 +108,15 @@ class TwoPassStabilizer:
         self.seconds = 0.0
 
     def add(self, depth: DepthArray, rgb: FramePicture, seconds: float) -> None:
-        """Take the next frame of the first pass; arguments and errors are those of Steadier.step."""
+        """Add the next frame of the first pass; arguments and errors are those of Stabilizer.step()."""
         link = self.matcher.link(depth, rgb)
         if link.cut:
             self.scenes.append((len(self.rows) // 7, seconds))
         self.rows.extend((link.scale, link.shift, link.bottom, link.low, link.middle, link.high, link.top))
         self.seconds = seconds
 
-    def gauges(self) -> Iterator[ScaleShift]:
-        """Yield the gauges of all frames, in order."""
+    def scale_shifts(self) -> Iterator[ScaleShift]:
+        """Yield scale and shift of all frames, in order."""
         rows = np.array(self.rows, np.float64).reshape(-1, 7)
         bounds = pairwise([*self.scenes, (len(rows), self.seconds)])
         for number, ((first, started), (last, over)) in enumerate(bounds):
@@ -124,10 +130,11 @@ class TwoPassStabilizer:
 
 
 def solve_scene(scene: SceneRows, pull: float) -> tuple[SceneRows, SceneRows]:
-    """Return scales and shifts [n] of the frames of a scene [7, n]: neighbours agree, `pull` draws each to its own.
+    """Return scales and shifts [n] of the frames of a scene [7, n].
 
-    First the logarithms of the scales, which keeps those above 0, then the shifts that keep the median of each frame
-    where the next one has it.
+    Neighbours agree, as far as `pull` does not draw each frame to its own range. The logarithms of the scales come
+    first, so that scales stay above 0; then the shifts that give the median of each frame the value that it has in the
+    next.
     """
     ratio, offset, _, low, middle, high, _ = scene
     spread = np.maximum(high - low, 1e-3 * np.abs(high) + 1e-6)
@@ -137,7 +144,7 @@ def solve_scene(scene: SceneRows, pull: float) -> tuple[SceneRows, SceneRows]:
 
 
 def solve_chain(step: SceneRows, own: SceneRows, pull: float) -> SceneRows:
-    """Return the v [n] that minimise Σ (v_t − v_(t−1) + step_t)² over t ≥ 1 plus pull · Σ (v_t − own_t)².
+    """Return the v [n] that minimizes Σ (v_t − v_(t−1) + step_t)² over t ≥ 1 plus pull · Σ (v_t − own_t)².
 
     Their normal equations are tridiagonal (Thomas 1949).
     """
@@ -155,7 +162,7 @@ def solve_chain(step: SceneRows, own: SceneRows, pull: float) -> SceneRows:
 
 
 def fill_output_range(scene: SceneRows, scale: SceneRows, shift: SceneRows) -> tuple[SceneRows, SceneRows]:
-    """Return scales and shifts [n] that let nearly all pixels of a scene [7, n], in nearly all frames, fill 0 … 1."""
+    """Return scales and shifts [n] with which nearly all pixels of nearly all frames of a scene [7, n] fill 0 … 1."""
     low, high = (float(np.percentile(scale * scene[row] + shift, share)) for row, share in ((2, 2), (6, 98)))
     reach = max(high - low, 1e-3 * abs(high) + 1e-6)
     return scale / reach, (shift - low) / reach

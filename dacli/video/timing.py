@@ -1,4 +1,4 @@
-"""When frames are shown: exact rates, strictly rising times and fewer frames a second, in whole ticks."""
+"""Times of frames in whole ticks: exact rates, strictly increasing times, fewer frames a second."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -7,7 +7,7 @@ from math import ceil, floor
 
 
 def make_increasing(times: Iterable[int]) -> Iterator[int]:
-    """Yield the times such that each is later than the one before, by one tick if need be, as containers want them."""
+    """Yield the times, each at least one tick later than the one before, as containers need them."""
     last: int | None = None
     for time in times:
         last = time if last is None else max(time, last + 1)
@@ -19,8 +19,8 @@ def frame_rate(
 ) -> tuple[Fraction, bool]:
     """Return the frames per second of times in ticks of `time_base` seconds, and whether they vary.
 
-    A constant rate is exact: by the ticks, or one that gives these times when it is rounded to ticks: the `stated` one,
-    a whole number or that over 1.001. Otherwise it is the mean.
+    A constant rate is exact: that of the ticks, or one that gives these times when it is rounded to ticks (the `stated`
+    one, a whole number, or a whole number over 1.001). A varying rate is the mean.
     """
     steps = {later - sooner for sooner, later in pairwise(times)} or {end - times[0]}
     if len(steps) == 1:
@@ -46,8 +46,8 @@ def exact_rate(stated: Fraction) -> Fraction:
 def thin_out(times: Sequence[int], time_base: Fraction, fps: Fraction) -> tuple[int, ...]:
     """Return those of the times (ticks of `time_base` seconds) that are the first in their 1/fps of a second.
 
-    A tick too early is early enough, if a tick is much shorter than a frame: so that 60 become 30 evenly although times
-    were rounded to ticks.
+    A frame may come one tick too early, if a tick is much shorter than a frame: so 60 frames a second become 30 evenly,
+    although their times were rounded to ticks.
     """
     slack = min(Fraction(1), Fraction(times[-1] - times[0], 4 * len(times)))
     slots = [floor((time - times[0] + slack) * time_base * fps) for time in times]

@@ -256,16 +256,13 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
 
 
 def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
-    options = ("--batch", "2", "--size", "64", "--workers", "1")
+    options = ("--batch", "2", "--size", "32", "--workers", "1", "--minutes", "0")
     command = (sys.executable, "-m", "dacli", "train", "teacher", "run", *options)
-    log = Path("run/log.jsonl")
+    checkpoint = Path("run/checkpoint.pt")  # written after each step
 
     def until(ready: Callable[[], bool]) -> None:
         while not ready():
             time.sleep(0.05)
-
-    def started() -> bool:
-        return log.exists() and "loss" in log.read_text()
 
     def alone() -> bool:
         try:
@@ -276,7 +273,7 @@ def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
 
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as training:
         try:
-            in_time(lambda: until(started), limit=180)  # ten steps of training: 20 s on two busy cores
+            in_time(lambda: until(checkpoint.exists), limit=180)
             training.kill()
             training.wait()
             in_time(lambda: until(alone))

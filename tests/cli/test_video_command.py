@@ -347,7 +347,7 @@ def command(weights: Path) -> list[str]:
     """dacli with the tests' own tiny, in segments of 20 frames."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from dacli.cli.main import main; from dacli.models import tiny; from dacli.video import segments; "
-    code += f"from pathlib import Path; tiny.BUNDLED = Path({str(weights)!r}); "
+    code += f"from pathlib import Path; tiny.BUNDLED_WEIGHTS = Path({str(weights)!r}); "
     code += "segments.ClipWriter.__init__.__kwdefaults__['length'] = 20; main()"
     return [sys.executable, "-c", code]
 

@@ -101,8 +101,8 @@ def test_luma_is_that_of_bt601_in_8_and_in_16_bits(side: int) -> None:
 @pytest.mark.parametrize("size", [(518, 686), (120, 170), (30, 41), (2160, 3840), (1, 1), (1, 3000)])
 def test_the_picture_may_have_any_size(size: tuple[int, int]) -> None:
     matcher = FrameMatcher()
-    for seed, gauge in ((2, 1.0), (2, 3.0)):
-        link = matcher.link(gauge * field(seed), np.full((*size, 3), 128, np.uint8))
+    for seed, scale_shift in ((2, 1.0), (2, 3.0)):
+        link = matcher.link(scale_shift * field(seed), np.full((*size, 3), 128, np.uint8))
     assert not link.cut
     assert link.scale == pytest.approx(3, rel=1e-4)
 

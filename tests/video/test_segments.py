@@ -225,7 +225,7 @@ def test_what_was_made_otherwise_is_not_gone_on_with(tmp_path: Path, change: str
     if change == "clip":
         clip = probe.trim_clip(clip, start=0.1)
     if change == "damaged":
-        (work / segments._ABOUT).write_text("{")
+        (work / segments._SETTINGS_FILE).write_text("{")
     new, _ = written(clip, files, resume=change != "no resume", settings="y" if change == "settings" else "x")
     assert new == len(clip.pts)
     assert not work.exists()
@@ -248,7 +248,7 @@ def test_a_segment_that_lacks_a_kind_is_made_again(tmp_path: Path) -> None:
     with ClipWriter(clip, files, "x", length=7, resume=True) as writer:
         assert writer.after == clip.pts[6]
         left = sorted(path.name for path in work.iterdir())
-        assert left == ["000000-gray.mov", "000000-png16.mov", "000000.json", segments._ABOUT]
+        assert left == ["000000-gray.mov", "000000-png16.mov", "000000.json", segments._SETTINGS_FILE]
 
 
 def test_a_failure_in_the_first_segment_leaves_nothing(tmp_path: Path) -> None:

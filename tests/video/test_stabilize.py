@@ -37,11 +37,11 @@ def picture(seed: int) -> NDArray[np.uint8]:
     return np.repeat(np.rint(40 + 170 * field(seed))[..., None], 3, 2).astype(np.uint8)
 
 
-def shown(gauge: ScaleShift, depth: Depth) -> NDArray[np.float64]:
-    assert gauge.scale > 0
-    assert math.isfinite(gauge.scale)
-    assert math.isfinite(gauge.shift)
-    return gauge.scale * depth.astype(np.float64) + gauge.shift
+def shown(scale_shift: ScaleShift, depth: Depth) -> NDArray[np.float64]:
+    assert scale_shift.scale > 0
+    assert math.isfinite(scale_shift.scale)
+    assert math.isfinite(scale_shift.shift)
+    return scale_shift.scale * depth.astype(np.float64) + scale_shift.shift
 
 
 def rendered(motion: str, count: int, *, cut: bool = False, fps: float = 30) -> list[RenderedFrame]:
@@ -61,12 +61,12 @@ def linked(scale: float, shift: float, low: float, high: float) -> FrameLink:
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.floats(0.2, 5), st.floats(-3, 3)), min_size=2, max_size=8))
-def test_a_scene_that_stands_still_is_constant_whatever_its_gauge(gauges: list[tuple[float, float]]) -> None:
-    steadier, depth, rgb = Stabilizer(), field(1), picture(2)
+def test_a_still_scene_is_constant_whatever_its_scale_and_shift(scale_shifts: list[tuple[float, float]]) -> None:
+    stabilizer, depth, rgb = Stabilizer(), field(1), picture(2)
     seen = []
-    for number, (scale, shift) in enumerate(gauges):
+    for number, (scale, shift) in enumerate(scale_shifts):
         raw = (scale * depth + shift).astype(np.float32)
-        seen.append(shown(steadier.step(raw, rgb, number / 30), raw))
+        seen.append(shown(stabilizer.step(raw, rgb, number / 30), raw))
     np.testing.assert_allclose(seen, np.broadcast_to(seen[0], (len(seen), *SIZE)), atol=1e-3)
     np.testing.assert_allclose(np.percentile(seen[-1], (2, 98)), (0, 1), atol=5e-3)
 
@@ -82,44 +82,47 @@ def test_noise_in_the_gauge_of_a_moving_camera_hardly_shows() -> None:
 
 def test_the_leak_draws_the_range_to_0_and_1_with_its_time_constant() -> None:
     link = linked(1.0, 0.0, 2.0, 4.0)
-    gauge = carry_scale_shift(ScaleShift(0.6, -1.1, 3), link, 1 - math.exp(-1.0 / LEAK_SECONDS), metric=False)
+    scale_shift = carry_scale_shift(ScaleShift(0.6, -1.1, 3), link, 1 - math.exp(-1.0 / LEAK_SECONDS), metric=False)
     low, high = 0.6 * 2 - 1.1, 0.6 * 4 - 1.1
     fade = math.exp(-1.0 / LEAK_SECONDS)
-    assert gauge.scale * 2 + gauge.shift == pytest.approx(low * fade)
-    assert gauge.scale * 4 + gauge.shift == pytest.approx(1 - (1 - high) * fade)
-    assert gauge.scene == 3
+    assert scale_shift.scale * 2 + scale_shift.shift == pytest.approx(low * fade)
+    assert scale_shift.scale * 4 + scale_shift.shift == pytest.approx(1 - (1 - high) * fade)
+    assert scale_shift.scene == 3
 
 
 def test_what_counts_for_the_leak_is_time_and_not_frames() -> None:
     ends = []
     for step in (1, 3, 40):
-        steadier = Stabilizer()
-        steadier.step(field(1), picture(2), 0.0)
-        steadier.gauge = ScaleShift(0.8, 0.3, 0)
+        stabilizer = Stabilizer()
+        stabilizer.step(field(1), picture(2), 0.0)
+        stabilizer.scale_shift = ScaleShift(0.8, 0.3, 0)
         for number in range(step, 121, step):
-            gauge = steadier.step(field(1), picture(2), number / 30)
-        ends.append((gauge.scale, gauge.shift))
+            scale_shift = stabilizer.step(field(1), picture(2), number / 30)
+        ends.append((scale_shift.scale, scale_shift.shift))
     np.testing.assert_allclose(ends, np.broadcast_to(ends[0], (3, 2)), rtol=1e-5)
     assert ends[0][0] != pytest.approx(0.8, rel=1e-2)
 
 
 def test_uneven_and_standing_and_reversed_times_do_no_harm() -> None:
-    steadier = Stabilizer()
+    stabilizer = Stabilizer()
     for seconds in (5.0, 5.0, 4.0, 4.001, 9999.0, 1e-9):
-        seen = shown(steadier.step(field(1), picture(2), seconds), field(1))
+        seen = shown(stabilizer.step(field(1), picture(2), seconds), field(1))
         np.testing.assert_allclose(np.percentile(seen, (2, 98)), (0, 1), atol=1e-3)
 
 
 @pytest.mark.parametrize("step", [0.0, 1e-6, 3.0])
 def test_the_range_stays_within_bounds_however_the_gauge_is_pushed(step: float) -> None:
     rng = np.random.default_rng(0)
-    gauge = ScaleShift(1.0, 0.0, 0)
+    scale_shift = ScaleShift(1.0, 0.0, 0)
     for _ in range(300):
         low, range_ = rng.normal(), rng.choice([0.0, 1e-9, 0.5, 1e6])
         link = linked(math.exp(rng.normal(0, 2)), rng.normal(0, 9), low, low + range_)
-        gauge = carry_scale_shift(gauge, link, -math.expm1(-step / LEAK_SECONDS), metric=False)
-        assert gauge.scale > 0
-        below, above = gauge.scale * link.low + gauge.shift, gauge.scale * link.high + gauge.shift
+        scale_shift = carry_scale_shift(scale_shift, link, -math.expm1(-step / LEAK_SECONDS), metric=False)
+        assert scale_shift.scale > 0
+        below, above = (
+            scale_shift.scale * link.low + scale_shift.shift,
+            scale_shift.scale * link.high + scale_shift.shift,
+        )
         assert -8 <= below <= above <= 8
         assert range_ < 0.1 or above - below >= 0.125
 
@@ -130,21 +133,21 @@ def test_errors_of_the_links_do_not_add_up_over_10000_frames(seed: int, bias: fl
     rng = np.random.default_rng(seed)
     errors, shifts = rng.normal(bias, 0.01, 10_000).tolist(), rng.normal(0, 0.005, 10_000).tolist()
     gains = np.exp(rng.normal(0, 0.1, 10_001)).tolist()
-    gauge, ranges = ScaleShift(1 / gains[0], 0.0, 0), []
+    scale_shift, ranges = ScaleShift(1 / gains[0], 0.0, 0), []
     for number in range(10_000):
         gain = gains[number + 1]
         step = gain / gains[number] * math.exp(errors[number])
-        gauge = carry_scale_shift(
-            gauge, linked(step, gain * shifts[number], 0.0, gain), 1 / 30 / LEAK_SECONDS, metric=False
+        scale_shift = carry_scale_shift(
+            scale_shift, linked(step, gain * shifts[number], 0.0, gain), 1 / 30 / LEAK_SECONDS, metric=False
         )
-        ranges.append(gauge.scale * gain)
+        ranges.append(scale_shift.scale * gain)
     assert 0.5 <= min(ranges) <= max(ranges) <= 1.5
     halves = np.split(np.log(ranges[200:]), 2)
     assert halves[0].mean() == pytest.approx(halves[1].mean(), abs=0.05)
 
 
 def test_a_long_clip_keeps_its_range_and_does_not_drift() -> None:
-    frames, steadier, rng = rendered("hand-held", 30), Stabilizer(), np.random.default_rng(5)
+    frames, stabilizer, rng = rendered("hand-held", 30), Stabilizer(), np.random.default_rng(5)
     there_and_back = [*frames, *frames[-2:0:-1]]
     level = np.float32(0.02 * np.ptp(np.percentile(frames[0].inverse_depth, (2, 98))))
     bumps = [level * ndimage.zoom(rng.normal(size=(3, 4)), 16, order=1).astype(np.float32) for _ in range(37)]
@@ -152,14 +155,14 @@ def test_a_long_clip_keeps_its_range_and_does_not_drift() -> None:
     for number in range(3000):
         frame = there_and_back[number % len(there_and_back)]
         raw = np.exp(walk[number]) * (frame.inverse_depth + bumps[number % 37]) + np.float32(walk[::-1][number])
-        gauge = steadier.step(raw.astype(np.float32), frame.rgb, number / 30)
-        low, high = gauge.scale * np.percentile(raw[::2, ::2], (2, 98))
+        scale_shift = stabilizer.step(raw.astype(np.float32), frame.rgb, number / 30)
+        low, high = scale_shift.scale * np.percentile(raw[::2, ::2], (2, 98))
         assert 0.5 <= high - low <= 1.5
-        scales.append(gauge.scale * np.exp(walk[number]))
+        scales.append(scale_shift.scale * np.exp(walk[number]))
     logs = np.log(scales)
     assert np.polyfit(np.linspace(0, 1, 3000), logs, 1)[0] == pytest.approx(0, abs=0.05)
     assert logs[-300:].mean() == pytest.approx(logs[:300].mean(), abs=0.05)
-    assert steadier.gauge.scene == 0
+    assert stabilizer.scale_shift.scene == 0
 
 
 def test_after_a_cut_the_output_is_that_of_a_start() -> None:
@@ -167,52 +170,52 @@ def test_after_a_cut_the_output_is_that_of_a_start() -> None:
     depths = list(jittered(frames))
     whole, fresh = Stabilizer(), Stabilizer()
     for number, (frame, raw) in enumerate(zip(frames, depths, strict=True)):
-        gauge = whole.step(raw, frame.rgb, frame.seconds)
-        assert gauge.scene == (number >= 12)
+        scale_shift = whole.step(raw, frame.rgb, frame.seconds)
+        assert scale_shift.scene == (number >= 12)
         if number >= 12:
             start = fresh.step(raw, frame.rgb, frame.seconds)
-            assert (start.scale, start.shift) == (gauge.scale, gauge.shift)
+            assert (start.scale, start.shift) == (scale_shift.scale, scale_shift.shift)
 
 
 @pytest.mark.parametrize("level", [0.0, 3.5, -2.0])
 def test_flat_frames_give_a_flat_output_and_what_follows_recovers(level: float) -> None:
-    steadier = Stabilizer()
+    stabilizer = Stabilizer()
     for number in range(3):
-        seen = shown(steadier.step(FLAT + np.float32(level), GRAY, number / 30), FLAT + np.float32(level))
+        seen = shown(stabilizer.step(FLAT + np.float32(level), GRAY, number / 30), FLAT + np.float32(level))
         assert np.ptp(seen) == 0
         assert -0.5 <= seen[0, 0] <= 1.5
-    seen = shown(steadier.step(field(1), GRAY, 0.1), field(1))
+    seen = shown(stabilizer.step(field(1), GRAY, 0.1), field(1))
     np.testing.assert_allclose(np.percentile(seen, (2, 98)), (0, 1), atol=1e-3)
-    assert steadier.gauge.scene == 0
+    assert stabilizer.scale_shift.scene == 0
 
 
 def test_black_frames_between_shots_do_no_harm() -> None:
     black = np.zeros_like(GRAY)
     shots = [(field(1), picture(2)), (field(3), black), (field(4), picture(5))]
-    steadier, scenes = Stabilizer(), []
+    stabilizer, scenes = Stabilizer(), []
     for number in range(15):
         depth, rgb = shots[number // 5]
-        gauge = steadier.step(depth, rgb, number / 30)
-        np.testing.assert_allclose(np.percentile(shown(gauge, depth), (2, 98)), (0, 1), atol=1e-3)
-        scenes.append(gauge.scene)
+        scale_shift = stabilizer.step(depth, rgb, number / 30)
+        np.testing.assert_allclose(np.percentile(shown(scale_shift, depth), (2, 98)), (0, 1), atol=1e-3)
+        scenes.append(scale_shift.scene)
     assert scenes == [0] * 5 + [1] * 5 + [2] * 5
 
 
 def test_metres_are_shown_by_a_range_that_follows_slowly() -> None:
-    steadier, metres = Stabilizer(metric=True), 1 + 4 * field(1)
-    first = steadier.step(metres, picture(2), 0.0)
+    stabilizer, metres = Stabilizer(metric=True), 1 + 4 * field(1)
+    first = stabilizer.step(metres, picture(2), 0.0)
     low, high = np.percentile(metres, (2, 98))
     assert 1 / first.scale == pytest.approx(high - low, rel=1e-5)
     assert -first.shift / first.scale == pytest.approx(low, rel=1e-4)
-    second = steadier.step(np.float32(1.2) * metres, picture(2), 1 / 30)
+    second = stabilizer.step(np.float32(1.2) * metres, picture(2), 1 / 30)
     assert second.scale == pytest.approx(first.scale, rel=0.01)  # a network that jitters by 20 % is shown as it is
     for number in range(2, 900):
-        last = steadier.step(np.float32(1.2) * metres, picture(2), number / 30)
+        last = stabilizer.step(np.float32(1.2) * metres, picture(2), number / 30)
     assert last.scale == pytest.approx(first.scale / 1.2, rel=1e-3)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 7])
-def test_a_restored_steadier_goes_on_to_the_bit(stop: int) -> None:
+def test_a_restored_stabilizer_goes_on_to_the_bit(stop: int) -> None:
     frames = rendered("dolly", 14, cut=True)
     depths = list(jittered(frames))
     whole, first, second = Stabilizer(), Stabilizer(), Stabilizer()
@@ -223,7 +226,7 @@ def test_a_restored_steadier_goes_on_to_the_bit(stop: int) -> None:
     assert found == expected
 
 
-def test_a_steadier_refuses_what_a_matcher_refuses() -> None:
+def test_a_stabilizer_refuses_what_a_matcher_refuses() -> None:
     with pytest.raises(ValueError, match="not finite"):
         Stabilizer().step(FLAT + np.float32(np.nan), GRAY, 0.0)
 
@@ -233,7 +236,7 @@ def surveyed(frames: list[RenderedFrame], depths: list[Depth], *, metric: bool =
     for depth, frame in zip(depths, frames, strict=True):
         survey.add(depth, frame.rgb, frame.seconds)
     assert len(survey.rows) * survey.rows.itemsize == 28 * len(frames)
-    return list(survey.gauges())
+    return list(survey.scale_shifts())
 
 
 def test_two_passes_make_a_still_scene_constant_and_fill_the_range() -> None:
@@ -260,24 +263,24 @@ def test_two_passes_take_every_shot_by_itself() -> None:
 def test_two_passes_of_metres_keep_one_range_for_a_scene() -> None:
     frames = rendered("dolly", 10)
     depths = [np.minimum(f.depth, 20) for f in frames]
-    (gauge,) = {(g.scale, g.shift) for g in surveyed(frames, depths, metric=True)}
+    (scale_shift,) = {(g.scale, g.shift) for g in surveyed(frames, depths, metric=True)}
     extremes = np.percentile([np.percentile(d, (0.5, 99.5)) for d in depths], (2, 98), axis=0)
-    assert -gauge[1] / gauge[0] == pytest.approx(extremes[0, 0], rel=0.02)
-    assert (1 - gauge[1]) / gauge[0] == pytest.approx(extremes[1, 1], rel=0.02)
+    assert -scale_shift[1] / scale_shift[0] == pytest.approx(extremes[0, 0], rel=0.02)
+    assert (1 - scale_shift[1]) / scale_shift[0] == pytest.approx(extremes[1, 1], rel=0.02)
 
 
 @pytest.mark.parametrize("depth", [field(1), FLAT, FLAT + 7], ids=["a scene", "zero", "flat"])
 def test_a_clip_of_one_frame(depth: Depth) -> None:
-    survey, steadier = TwoPassStabilizer(), Stabilizer()
+    survey, stabilizer = TwoPassStabilizer(), Stabilizer()
     survey.add(depth, GRAY, 0.0)
-    (two,), one = survey.gauges(), steadier.step(depth, GRAY, 0.0)
-    for gauge in (one, two):
-        assert gauge.scene == 0
-        assert -0.2 < shown(gauge, depth).min() <= shown(gauge, depth).max() < 1.2
+    (two,), one = survey.scale_shifts(), stabilizer.step(depth, GRAY, 0.0)
+    for scale_shift in (one, two):
+        assert scale_shift.scene == 0
+        assert -0.2 < shown(scale_shift, depth).min() <= shown(scale_shift, depth).max() < 1.2
 
 
 def test_a_survey_of_nothing_has_no_gauges() -> None:
-    assert list(TwoPassStabilizer().gauges()) == []
+    assert list(TwoPassStabilizer().scale_shifts()) == []
 
 
 @pytest.mark.parametrize("pull", [1e-5, 0.01, 3.0])
@@ -317,12 +320,12 @@ def test_tones_rise_with_depth_and_lead_back_to_it() -> None:
 
 
 def test_tones_of_a_clip_are_hardly_ever_pure_black_or_white() -> None:
-    frames, steadier = rendered("passer", 30, fps=15), Stabilizer()
+    frames, stabilizer = rendered("passer", 30, fps=15), Stabilizer()
     ends, clipped = [], []
     for frame, raw in zip(frames, jittered(frames), strict=True):
-        gauge = steadier.step(raw, frame.rgb, frame.seconds)
-        steady = shown(gauge, raw)
-        ends.append(np.isin(np.rint(65535 * to_tones(raw, gauge.scale, gauge.shift)), (0, 65535)).mean())
+        scale_shift = stabilizer.step(raw, frame.rgb, frame.seconds)
+        steady = shown(scale_shift, raw)
+        ends.append(np.isin(np.rint(65535 * to_tones(raw, scale_shift.scale, scale_shift.shift)), (0, 65535)).mean())
         clipped.append(((steady < 0) | (steady > 1)).mean())
     assert max(clipped) > 0.02
     assert max(ends) == 0
