@@ -27,7 +27,7 @@ from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
 from dacli.video.stabilize import ScaleShift
 
-IDENTITY_SCALE = ScaleShift(1.0, 0.0, 0)
+IDENTITY_SCALE_SHIFT = ScaleShift(1.0, 0.0, 0)
 
 
 class FrameRow(NamedTuple):
@@ -85,9 +85,9 @@ class ClipRenderer:
         found = self.predictor.finish(frame.raw)
         height, width = found.depth.shape
         sizes = FrameSizes(found.network_size, (height, width), found.tiles)
-        gauge = frame.about.scale_shift or IDENTITY_SCALE
+        scale_shift = frame.about.scale_shift or IDENTITY_SCALE_SHIFT
         steady = self.options.steady != "off" and self.settings.quantity != "metres"
-        depth = found.depth * np.float32(gauge.scale) + np.float32(gauge.shift) if steady else found.depth
+        depth = found.depth * np.float32(scale_shift.scale) + np.float32(scale_shift.shift) if steady else found.depth
         span = depth_limits(depth, self.settings.style.range)
         scale = self.scale(span)
         view = DepthView(
@@ -97,7 +97,7 @@ class ClipRenderer:
             scale8=scale,
             scale16=scale,
             image=frame.image,
-            tones=to_tones(found.depth, gauge.scale, gauge.shift) if self.toned else None,
+            tones=to_tones(found.depth, scale_shift.scale, scale_shift.shift) if self.toned else None,
         )
         pictures = {kind: self.picture(row, view) for kind, row in self.job.formats.items()}
         return DrawnFrame(frame.about, pictures, span, *sizes)

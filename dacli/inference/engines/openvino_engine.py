@@ -104,9 +104,7 @@ def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.flo
     return [each.contiguous().numpy() for each in inputs]
 
 
-def compile_network(
-    network: DepthModel, precision: str, how: OpenVINOProperties, log: Log
-) -> openvino.CompiledModel:
+def compile_network(network: DepthModel, precision: str, how: OpenVINOProperties, log: Log) -> openvino.CompiledModel:
     """Return the network compiled in a precision with OpenVINO's properties `how`.
 
     It is read from dacli's cache, or written there; one file serves all sizes and streams, and a damaged file is
