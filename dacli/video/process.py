@@ -20,7 +20,7 @@ from dacli.io import files
 from dacli.io.records import Record
 from dacli.paths import display_path
 from dacli.video import decoding, frames, probe
-from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecars
+from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecar_paths
 from dacli.video.frames import DrawnFrame, FirstPassFrame, FrameInfo
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
@@ -68,14 +68,14 @@ def process_clip(
     renderer = ClipRenderer(job, clip, run.predictor, run.settings, options, fingerprint)
     with ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=options.resume) as writer:
         temporal = choose_temporal_stage(clip, run, options, writer, log)
-        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, tell=log)
+        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, log=log)
         drawn = run_frames(source, run.predictor, temporal, renderer.draw)
         written = FrameWriter(writer)
         written.write_all(drawn, progress)
-        record = renderer.record_of_clip(written.rows, written.sizes)
-        notes = writer.finish(renderer.texts(written.rows, record), allow_truncated=options.allow_truncated)
-    for path in sidecars(job):
-        files.write_file(path, renderer.sidecar(written.rows, record).encode())
+        record = renderer.clip_record(written.rows, written.sizes)
+        notes = writer.finish(renderer.output_texts(written.rows, record), allow_truncated=options.allow_truncated)
+    for path in sidecar_paths(job):
+        files.write_file(path, renderer.sidecar_text(written.rows, record).encode())
     for note in notes:
         log(note)
     return ClipResult(record, len(written.rows), written.sizes.tiles, written.network)
