@@ -57,8 +57,7 @@ class FrameAligner:
     def align(self, depth: DepthArray, rgb: FramePicture) -> FrameAlignment:
         """Return the alignment of the next frame: raw depth [h, w], and its picture [H, W, 3] of any size.
 
-        It takes raw depth [h, w] and the picture [H, W, 3], which may have another size. Raises ValueError for depth
-        that is not finite.
+        Raises ValueError for depth that is not finite.
         """
         grid = np.asarray(average_cells(depth), np.float32)
         if not np.isfinite(grid).all():

@@ -82,7 +82,10 @@ def process_clip(
 
 
 def run_frames(
-    decoded: Iterator[decoding.DecodedFrame], predictor: Predictor, temporal: TemporalStage, draw: Callable[[Any], Any]
+    decoded: Generator[decoding.DecodedFrame, None, None],
+    predictor: Predictor,
+    temporal: TemporalStage,
+    draw: Callable[[Any], Any],
 ) -> Generator[Any, None, None]:
     """Yield every frame in order, drawn; an error in any stage is raised here and ends all stages."""
 
@@ -108,7 +111,7 @@ def choose_temporal_stage(
         stabilizer = Stabilizer(metric=metric)
         for state in writer.states():
             # It is None after the last segment, which no frame follows.
-            if (last_state := json.loads(state)["steadier"]) is not None:
+            if (last_state := json.loads(state)["stabilizer"]) is not None:
                 stabilizer.restore(last_state)
         return partial(
             frames.stabilize_in_one_pass,
