@@ -122,10 +122,10 @@ def one_pass(taken: Take) -> Iterator[ScaleShift]:
 
 
 def two_passes(taken: Take) -> Iterator[ScaleShift]:
-    survey = TwoPassStabilizer()
+    stabilizer = TwoPassStabilizer()
     for depth, rgb, seconds in zip(taken.raw, taken.rgb, taken.seconds, strict=True):
-        survey.add(depth, rgb, seconds)
-    return survey.scale_shifts()
+        stabilizer.add(depth, rgb, seconds)
+    return stabilizer.scale_shifts()
 
 
 METHODS: dict[str, Method] = {

@@ -1,4 +1,4 @@
-"""The depth of one clip: decode → network → stabilize → draw → encode; a stopped run continues from its segments."""
+"""Processing of one clip: decode → network → stabilize → draw → encode, and the state for resuming a stopped run."""
 
 import contextlib
 import json
@@ -20,23 +20,23 @@ from dacli.io import files
 from dacli.io.records import Record
 from dacli.paths import display_path
 from dacli.video import decoding, frames, probe
-from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecars
+from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecar_paths
 from dacli.video.frames import DrawnFrame, FirstPassFrame, FrameInfo
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
-from dacli.video.rendering import IDENTITY_SCALE, ClipRenderer, FrameRow, FrameSizes
+from dacli.video.rendering import IDENTITY_SCALE_SHIFT, ClipRenderer, FrameRow, FrameSizes
 from dacli.video.segments import ClipWriter
 from dacli.video.stabilize import Stabilizer, TwoPassStabilizer
 
-FrameProgress = Callable[[int, float], None]  # takes how many frames are done, and how many a second
-Temporal = Callable[[Iterator[Any]], Iterator[Any]]
+FrameProgress = Callable[[int, float], None]  # takes the number of frames done, and the frames per second
+TemporalStage = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """A finished clip: its record, number of frames, tiles of each, and the network's seconds.
+    """A finished clip: its record, its number of frames, the tiles of each frame, and the network's time in seconds.
 
-    `skipped` says that its outputs were there already.
+    `skipped` is true if its outputs already existed.
     """
 
     record: Record
@@ -58,21 +58,24 @@ def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
 def process_clip(
     job: Job, clip: Clip, run: OpenRun, options: ClipOptions, *, log: Log, progress: FrameProgress
 ) -> ClipResult:
-    """Write all outputs of a clip, unless they are there already; raise DacliError if one cannot be written."""
+    """Write all outputs of a clip unless they already exist; raise DacliError if one cannot be written.
+
+    An output file is complete or does not exist.
+    """
     fingerprint = fingerprint_clip(clip, run.settings, options)
-    if not run.settings.overwrite and (found := find_finished_clip(job, fingerprint)):
-        return ClipResult(found, len(clip.pts), skipped=True)
+    if not run.settings.overwrite and (record := find_finished_clip(job, fingerprint)):
+        return ClipResult(record, len(clip.pts), skipped=True)
     renderer = ClipRenderer(job, clip, run.predictor, run.settings, options, fingerprint)
     with ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=options.resume) as writer:
-        temporal = choose_temporal(clip, run, options, writer, log)
-        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, tell=log)
+        temporal = choose_temporal_stage(clip, run, options, writer, log)
+        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, log=log)
         drawn = run_frames(source, run.predictor, temporal, renderer.draw)
         written = FrameWriter(writer)
         written.write_all(drawn, progress)
-        record = renderer.record_of_clip(written.rows, written.sizes)
-        notes = writer.finish(renderer.texts(written.rows, record), allow_truncated=options.allow_truncated)
-    for path in sidecars(job):
-        files.write_file(path, renderer.sidecar(written.rows, record).encode())
+        record = renderer.clip_record(written.rows, written.sizes)
+        notes = writer.finish(renderer.output_texts(written.rows, record), allow_truncated=options.allow_truncated)
+    for path in sidecar_paths(job):
+        files.write_file(path, renderer.sidecar_text(written.rows, record).encode())
     for note in notes:
         log(note)
     return ClipResult(record, len(written.rows), written.sizes.tiles, written.network)
@@ -81,10 +84,10 @@ def process_clip(
 def run_frames(
     decoded: Generator[decoding.DecodedFrame, None, None],
     predictor: Predictor,
-    temporal: Temporal,
+    temporal: TemporalStage,
     draw: Callable[[Any], Any],
 ) -> Generator[Any, None, None]:
-    """Yield every frame in order, drawn; what fails in a stage is raised here and ends all stages."""
+    """Yield every frame in order, drawn; an error in any stage is raised here and ends all stages."""
 
     def read(numbered: tuple[int, decoding.DecodedFrame]) -> Loaded[FrameInfo]:
         number, (pts, rgb) = numbered
@@ -97,42 +100,45 @@ def run_frames(
     return run_stages(numbered_frames(), Stages(read=read, write=draw, temporal=temporal), predictor)
 
 
-def choose_temporal(clip: Clip, run: OpenRun, options: ClipOptions, writer: ClipWriter, log: Log) -> Temporal:
-    """Return the stage that gives the frames after the writer's last one their scale and shift."""
+def choose_temporal_stage(
+    clip: Clip, run: OpenRun, options: ClipOptions, writer: ClipWriter, log: Log
+) -> TemporalStage:
+    """Return the stage that adds scale and shift to the frames after the last one in the writer."""
     metric = run.settings.quantity == "metres"
     if options.steady == "off":
         return iter
     if options.steady == "on":
         stabilizer = Stabilizer(metric=metric)
         for state in writer.states():
-            if (before := json.loads(state)["stabilizer"]) is not None:  # it is None in the last segment of a clip
-                stabilizer.restore(before)
+            # It is None after the last segment, which no frame follows.
+            if (last_state := json.loads(state)["stabilizer"]) is not None:
+                stabilizer.restore(last_state)
         return partial(
-            frames.steady_in_one_pass,
+            frames.stabilize_in_one_pass,
             stabilizer=stabilizer,
             time_base=clip.time_base,
             keeps_state=writer.ends_segment,
         )
-    first_pass = run_first_pass(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
+    two_pass = run_first_pass(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
     written = sum(map(len, writer.segments))
-    return partial(frames.apply_scale_shifts, scale_shifts=islice(first_pass.scale_shifts(), written, None))
+    return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), written, None))
 
 
 def run_first_pass(
     clip: Clip, predictor: Predictor, options: ClipOptions, stabilizer: TwoPassStabilizer, log: Log
 ) -> TwoPassStabilizer:
-    """Return the stabilizer after the first of two passes, which adds all frames of a clip to it."""
+    """Return the stabilizer after the first of two passes, which adds all frames of a clip."""
     log(f"{display_path(clip.path)}: the first of two passes, which takes as long as the second")
     source = decoding.decode_frames(clip, allow_truncated=options.allow_truncated)
-    add = partial(frames.add_to_first_pass, first_pass=stabilizer, time_base=clip.time_base)
-    added: Generator[FirstPassFrame, None, None] = run_frames(source, predictor, add, lambda frame: frame)
-    for _ in added:
+    collect = partial(frames.collect_first_pass, stabilizer=stabilizer, time_base=clip.time_base)
+    results: Generator[FirstPassFrame, None, None] = run_frames(source, predictor, collect, lambda frame: frame)
+    for _ in results:
         pass
     return stabilizer
 
 
 class FrameWriter:
-    """Writes the frames of a clip that an earlier run has not written yet, and keeps a row for each frame."""
+    """Writes the frames of a clip that an earlier run has not written, and keeps a row of data for every frame."""
 
     def __init__(self, writer: ClipWriter) -> None:
         self.writer = writer
@@ -147,10 +153,10 @@ class FrameWriter:
     def write_all(self, drawn: Generator[DrawnFrame, None, None], progress: FrameProgress) -> None:
         """Write all remaining frames."""
         started, before = time.perf_counter(), len(self.rows)
-        segment = before  # the first row of the current segment
+        segment = before  # index of the first row of the current segment
         with contextlib.closing(drawn):
             for frame in drawn:
-                scale_shift = frame.info.scale_shift or IDENTITY_SCALE
+                scale_shift = frame.info.scale_shift or IDENTITY_SCALE_SHIFT
                 self.rows.append(
                     FrameRow(frame.info.pts, scale_shift.scale, scale_shift.shift, scale_shift.scene, *frame.span)
                 )
@@ -161,7 +167,7 @@ class FrameWriter:
                 progress(len(self.rows), (len(self.rows) - before) / (time.perf_counter() - started))
 
     def state(self, info: FrameInfo, segment: int) -> str:
-        """Return what a later run needs to continue after this frame, as JSON."""
+        """Return the state from which a run resumes after this frame, as JSON."""
         sizes = [self.sizes.network, self.sizes.source]
         rows = self.rows[segment:]
         return json.dumps({"stabilizer": info.state, "rows": rows, "sizes": sizes, "tiles": self.sizes.tiles})

@@ -12,7 +12,7 @@ from scipy import ndimage
 from dacli.io.scales import from_tones, to_tones
 from dacli.scenes.layouts import make_scene
 from dacli.scenes.moving import MOTIONS, RenderedFrame, render_clip
-from dacli.video.matching import FrameLink
+from dacli.video.matching import FrameAlignment
 from dacli.video.stabilize import (
     LEAK_SECONDS,
     ScaleShift,
@@ -55,13 +55,13 @@ def jittered(frames: list[RenderedFrame], seed: int = 0) -> Iterator[Depth]:
         yield (np.exp(rng.normal(0, 0.1)) * frame.inverse_depth + rng.normal(0, 0.2)).astype(np.float32)
 
 
-def linked(scale: float, shift: float, low: float, high: float) -> FrameLink:
-    return FrameLink(scale, shift, cut=False, bottom=low, low=low, middle=(low + high) / 2, high=high, top=high)
+def make_alignment(scale: float, shift: float, low: float, high: float) -> FrameAlignment:
+    return FrameAlignment(scale, shift, cut=False, bottom=low, low=low, middle=(low + high) / 2, high=high, top=high)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.floats(0.2, 5), st.floats(-3, 3)), min_size=2, max_size=8))
-def test_a_still_scene_is_constant_whatever_its_scale_and_shift(scale_shifts: list[tuple[float, float]]) -> None:
+def test_a_static_scene_is_constant_for_any_scale_and_shift(scale_shifts: list[tuple[float, float]]) -> None:
     stabilizer, depth, rgb = Stabilizer(), field(1), picture(2)
     seen = []
     for number, (scale, shift) in enumerate(scale_shifts):
@@ -71,7 +71,7 @@ def test_a_still_scene_is_constant_whatever_its_scale_and_shift(scale_shifts: li
     np.testing.assert_allclose(np.percentile(seen[-1], (2, 98)), (0, 1), atol=5e-3)
 
 
-def test_noise_in_the_gauge_of_a_moving_camera_hardly_shows() -> None:
+def test_noise_in_scale_and_shift_of_a_moving_camera_is_removed() -> None:
     frames = rendered("hand-held", 20)
     one, other = Stabilizer(), Stabilizer()
     for frame, raw in zip(frames, jittered(frames), strict=True):
@@ -80,9 +80,11 @@ def test_noise_in_the_gauge_of_a_moving_camera_hardly_shows() -> None:
         np.testing.assert_allclose(steady, plain, atol=2e-3)
 
 
-def test_the_leak_draws_the_range_to_0_and_1_with_its_time_constant() -> None:
-    link = linked(1.0, 0.0, 2.0, 4.0)
-    scale_shift = carry_scale_shift(ScaleShift(0.6, -1.1, 3), link, 1 - math.exp(-1.0 / LEAK_SECONDS), metric=False)
+def test_the_leak_moves_the_range_to_0_and_1_with_its_time_constant() -> None:
+    alignment = make_alignment(1.0, 0.0, 2.0, 4.0)
+    scale_shift = carry_scale_shift(
+        ScaleShift(0.6, -1.1, 3), alignment, 1 - math.exp(-1.0 / LEAK_SECONDS), metric=False
+    )
     low, high = 0.6 * 2 - 1.1, 0.6 * 4 - 1.1
     fade = math.exp(-1.0 / LEAK_SECONDS)
     assert scale_shift.scale * 2 + scale_shift.shift == pytest.approx(low * fade)
@@ -90,7 +92,7 @@ def test_the_leak_draws_the_range_to_0_and_1_with_its_time_constant() -> None:
     assert scale_shift.scene == 3
 
 
-def test_what_counts_for_the_leak_is_time_and_not_frames() -> None:
+def test_the_leak_depends_on_time_and_not_on_the_number_of_frames() -> None:
     ends = []
     for step in (1, 3, 40):
         stabilizer = Stabilizer()
@@ -103,7 +105,7 @@ def test_what_counts_for_the_leak_is_time_and_not_frames() -> None:
     assert ends[0][0] != pytest.approx(0.8, rel=1e-2)
 
 
-def test_uneven_and_standing_and_reversed_times_do_no_harm() -> None:
+def test_uneven_equal_and_reversed_times_do_no_harm() -> None:
     stabilizer = Stabilizer()
     for seconds in (5.0, 5.0, 4.0, 4.001, 9999.0, 1e-9):
         seen = shown(stabilizer.step(field(1), picture(2), seconds), field(1))
@@ -111,17 +113,17 @@ def test_uneven_and_standing_and_reversed_times_do_no_harm() -> None:
 
 
 @pytest.mark.parametrize("step", [0.0, 1e-6, 3.0])
-def test_the_range_stays_within_bounds_however_the_gauge_is_pushed(step: float) -> None:
+def test_the_range_stays_within_bounds_for_extreme_alignments(step: float) -> None:
     rng = np.random.default_rng(0)
     scale_shift = ScaleShift(1.0, 0.0, 0)
     for _ in range(300):
         low, range_ = rng.normal(), rng.choice([0.0, 1e-9, 0.5, 1e6])
-        link = linked(math.exp(rng.normal(0, 2)), rng.normal(0, 9), low, low + range_)
-        scale_shift = carry_scale_shift(scale_shift, link, -math.expm1(-step / LEAK_SECONDS), metric=False)
+        alignment = make_alignment(math.exp(rng.normal(0, 2)), rng.normal(0, 9), low, low + range_)
+        scale_shift = carry_scale_shift(scale_shift, alignment, -math.expm1(-step / LEAK_SECONDS), metric=False)
         assert scale_shift.scale > 0
         below, above = (
-            scale_shift.scale * link.low + scale_shift.shift,
-            scale_shift.scale * link.high + scale_shift.shift,
+            scale_shift.scale * alignment.low + scale_shift.shift,
+            scale_shift.scale * alignment.high + scale_shift.shift,
         )
         assert -8 <= below <= above <= 8
         assert range_ < 0.1 or above - below >= 0.125
@@ -129,7 +131,7 @@ def test_the_range_stays_within_bounds_however_the_gauge_is_pushed(step: float) 
 
 @settings(max_examples=5, deadline=None, derandomize=True)
 @given(st.integers(0, 2**32 - 1), st.floats(-0.0005, 0.0005))
-def test_errors_of_the_links_do_not_add_up_over_10000_frames(seed: int, bias: float) -> None:
+def test_alignment_errors_do_not_add_up_over_10000_frames(seed: int, bias: float) -> None:
     rng = np.random.default_rng(seed)
     errors, shifts = rng.normal(bias, 0.01, 10_000).tolist(), rng.normal(0, 0.005, 10_000).tolist()
     gains = np.exp(rng.normal(0, 0.1, 10_001)).tolist()
@@ -138,7 +140,7 @@ def test_errors_of_the_links_do_not_add_up_over_10000_frames(seed: int, bias: fl
         gain = gains[number + 1]
         step = gain / gains[number] * math.exp(errors[number])
         scale_shift = carry_scale_shift(
-            scale_shift, linked(step, gain * shifts[number], 0.0, gain), 1 / 30 / LEAK_SECONDS, metric=False
+            scale_shift, make_alignment(step, gain * shifts[number], 0.0, gain), 1 / 30 / LEAK_SECONDS, metric=False
         )
         ranges.append(scale_shift.scale * gain)
     assert 0.5 <= min(ranges) <= max(ranges) <= 1.5
@@ -178,7 +180,7 @@ def test_after_a_cut_the_output_is_that_of_a_start() -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 3.5, -2.0])
-def test_flat_frames_give_a_flat_output_and_what_follows_recovers(level: float) -> None:
+def test_flat_frames_give_a_flat_output_and_later_frames_recover(level: float) -> None:
     stabilizer = Stabilizer()
     for number in range(3):
         seen = shown(stabilizer.step(FLAT + np.float32(level), GRAY, number / 30), FLAT + np.float32(level))
@@ -208,14 +210,14 @@ def test_metres_are_shown_by_a_range_that_follows_slowly() -> None:
     assert 1 / first.scale == pytest.approx(high - low, rel=1e-5)
     assert -first.shift / first.scale == pytest.approx(low, rel=1e-4)
     second = stabilizer.step(np.float32(1.2) * metres, picture(2), 1 / 30)
-    assert second.scale == pytest.approx(first.scale, rel=0.01)  # a network that jitters by 20 % is shown as it is
+    assert second.scale == pytest.approx(first.scale, rel=0.01)  # a jump of 20 % is displayed unchanged
     for number in range(2, 900):
         last = stabilizer.step(np.float32(1.2) * metres, picture(2), number / 30)
     assert last.scale == pytest.approx(first.scale / 1.2, rel=1e-3)
 
 
 @pytest.mark.parametrize("stop", [0, 1, 7])
-def test_a_restored_stabilizer_goes_on_to_the_bit(stop: int) -> None:
+def test_a_restored_stabilizer_continues_bit_identically(stop: int) -> None:
     frames = rendered("dolly", 14, cut=True)
     depths = list(jittered(frames))
     whole, first, second = Stabilizer(), Stabilizer(), Stabilizer()
@@ -226,34 +228,36 @@ def test_a_restored_stabilizer_goes_on_to_the_bit(stop: int) -> None:
     assert found == expected
 
 
-def test_a_stabilizer_refuses_what_a_matcher_refuses() -> None:
+def test_depth_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(ValueError, match="not finite"):
         Stabilizer().step(FLAT + np.float32(np.nan), GRAY, 0.0)
 
 
-def surveyed(frames: list[RenderedFrame], depths: list[Depth], *, metric: bool = False) -> list[ScaleShift]:
-    survey = TwoPassStabilizer(metric=metric)
+def two_pass_scale_shifts(
+    frames: list[RenderedFrame], depths: list[Depth], *, metric: bool = False
+) -> list[ScaleShift]:
+    stabilizer = TwoPassStabilizer(metric=metric)
     for depth, frame in zip(depths, frames, strict=True):
-        survey.add(depth, frame.rgb, frame.seconds)
-    assert len(survey.rows) * survey.rows.itemsize == 28 * len(frames)
-    return list(survey.scale_shifts())
+        stabilizer.add(depth, frame.rgb, frame.seconds)
+    assert len(stabilizer.rows) * stabilizer.rows.itemsize == 28 * len(frames)
+    return list(stabilizer.scale_shifts())
 
 
 def test_two_passes_make_a_still_scene_constant_and_fill_the_range() -> None:
     frames = rendered("still", 12)
     depths = list(jittered([frames[0]] * 12))
-    seen = [shown(g, d) for g, d in zip(surveyed(frames, depths), depths, strict=True)]
+    seen = [shown(g, d) for g, d in zip(two_pass_scale_shifts(frames, depths), depths, strict=True)]
     np.testing.assert_allclose(seen, np.broadcast_to(seen[0], (12, *SIZE)), atol=2e-3)
     np.testing.assert_allclose(np.percentile(seen, (0.5, 99.5)), (0, 1), atol=0.02)
 
 
-def test_two_passes_take_every_shot_by_itself() -> None:
+def test_two_passes_treat_every_shot_independently() -> None:
     frames = rendered("pan", 20, cut=True)
     depths = list(jittered(frames))
-    both = surveyed(frames, depths)
+    both = two_pass_scale_shifts(frames, depths)
     assert [g.scene for g in both] == [0] * 10 + [1] * 10
     for part in (slice(0, 10), slice(10, 20)):
-        alone = surveyed(frames[part], depths[part])
+        alone = two_pass_scale_shifts(frames[part], depths[part])
         expected = [(g.scale, g.shift) for g in both[part]]
         np.testing.assert_allclose([(g.scale, g.shift) for g in alone], expected, rtol=1e-3)
         seen = np.array([shown(g, d) for g, d in zip(both[part], depths[part], strict=True)])
@@ -263,7 +267,7 @@ def test_two_passes_take_every_shot_by_itself() -> None:
 def test_two_passes_of_metres_keep_one_range_for_a_scene() -> None:
     frames = rendered("dolly", 10)
     depths = [np.minimum(f.depth, 20) for f in frames]
-    (scale_shift,) = {(g.scale, g.shift) for g in surveyed(frames, depths, metric=True)}
+    (scale_shift,) = {(g.scale, g.shift) for g in two_pass_scale_shifts(frames, depths, metric=True)}
     extremes = np.percentile([np.percentile(d, (0.5, 99.5)) for d in depths], (2, 98), axis=0)
     assert -scale_shift[1] / scale_shift[0] == pytest.approx(extremes[0, 0], rel=0.02)
     assert (1 - scale_shift[1]) / scale_shift[0] == pytest.approx(extremes[1, 1], rel=0.02)
@@ -271,15 +275,15 @@ def test_two_passes_of_metres_keep_one_range_for_a_scene() -> None:
 
 @pytest.mark.parametrize("depth", [field(1), FLAT, FLAT + 7], ids=["a scene", "zero", "flat"])
 def test_a_clip_of_one_frame(depth: Depth) -> None:
-    survey, stabilizer = TwoPassStabilizer(), Stabilizer()
-    survey.add(depth, GRAY, 0.0)
-    (two,), one = survey.scale_shifts(), stabilizer.step(depth, GRAY, 0.0)
+    two_pass, one_pass = TwoPassStabilizer(), Stabilizer()
+    two_pass.add(depth, GRAY, 0.0)
+    (two,), one = two_pass.scale_shifts(), one_pass.step(depth, GRAY, 0.0)
     for scale_shift in (one, two):
         assert scale_shift.scene == 0
         assert -0.2 < shown(scale_shift, depth).min() <= shown(scale_shift, depth).max() < 1.2
 
 
-def test_a_survey_of_nothing_has_no_gauges() -> None:
+def test_two_passes_without_frames_yield_nothing() -> None:
     assert list(TwoPassStabilizer().scale_shifts()) == []
 
 
@@ -294,7 +298,7 @@ def test_a_chain_is_the_least_squares_solution(pull: float) -> None:
     np.testing.assert_allclose(solve_chain(step[:1], own[:1], pull), own[:1])
 
 
-def test_tones_are_linear_within_and_bent_beyond() -> None:
+def test_tones_are_linear_within_0_to_1_and_compressed_beyond() -> None:
     steady = np.array([[0, 0.25, 0.5, 1, 1 + 1 / 18, 2, -1, 1e6, -1e6]], np.float32)
     found = to_tones(((steady - 3) / 2).astype(np.float32), 2.0, 3.0)[0]
     expected = [0.05, 0.275, 0.5, 0.95, 0.975, 1 - 0.05 / 19, 0.05 / 19, 1, 0]
@@ -304,8 +308,8 @@ def test_tones_are_linear_within_and_bent_beyond() -> None:
     np.testing.assert_allclose(np.diff(around) / 0.001, 0.9, rtol=0.03)  # no kink
 
 
-def test_tones_rise_with_depth_and_lead_back_to_it() -> None:
-    steady = np.linspace(-1.5, 2.5, 400_001, dtype=np.float32)[None]  # more than is bent in one go
+def test_tones_increase_with_depth_and_convert_back_to_it() -> None:
+    steady = np.linspace(-1.5, 2.5, 400_001, dtype=np.float32)[None]  # more values than are converted in one block
     tones = to_tones((steady + 0.8) / np.float32(0.37), 0.37, -0.8)
     assert (np.diff(tones) >= 0).all()
     assert (np.diff(tones[:, ::100]) > 0).all()
@@ -331,7 +335,7 @@ def test_tones_of_a_clip_are_hardly_ever_pure_black_or_white() -> None:
     assert max(ends) == 0
 
 
-def test_tone_leaves_the_depth_as_it_was() -> None:
+def test_tones_do_not_change_their_input() -> None:
     depth = field(1)
     before = depth.copy()
     to_tones(depth, 2.0, 1.0)
