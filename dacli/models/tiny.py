@@ -32,7 +32,7 @@ ENCODER_ROWS = (
 CONTEXT_WIDTH, LAYERS, HEADS = 256, 3, 4
 DECODER_WIDTHS = (24, 48, 96, 128)  # at strides 2, 4, 8, 16
 HEAD_WIDTH = 32
-NATIVE_SIZE = 320
+NATIVE_SIZE = 288
 STRIDE = 32  # of the coarsest map: sides are multiples of it
 PIXEL_MEAN = PIXEL_STD = (0.5, 0.5, 0.5)  # the encoder takes RGB in -1 … 1
 

@@ -394,12 +394,12 @@ TILED = ("--encoder", "tiny", "--size", "544", "--precision", "fp32")
 @pytest.mark.parametrize(
     ("options", "tiles", "told"),
     [
-        ((), 12, " at 544 px in tiles of 256 on "),
-        (("--tile", "on"), 12, " at 544 px in tiles of 256 on "),
-        (("--tile", "off"), 0, " at 544 px in one pass (tiles are better above 256) on "),
+        ((), 12, " at 544 px in tiles of 288 on "),
+        (("--tile", "on"), 12, " at 544 px in tiles of 288 on "),
+        (("--tile", "off"), 0, " at 544 px in one pass (tiles are better above 288) on "),
         (("--size", "256"), 0, " at 256 px on "),
-        (("--size", "320"), 6, " at 320 px in tiles of 256 on "),
-        (("--size", "32", "--tile", "on"), 0, " at 32 px in tiles of 256 (one pass is better up to 256) on "),
+        (("--size", "320"), 4, " at 320 px in tiles of 288 on "),
+        (("--size", "32", "--tile", "on"), 0, " at 32 px in tiles of 288 (one pass is better up to 288) on "),
     ],
 )
 def test_tiles_are_taken_where_they_are_better_or_as_one_says(
@@ -457,7 +457,7 @@ def test_where_memory_does_not_hold_a_single_tile_the_photo_is_named(
     run = dacli("image", "a.jpg", *TILED, "--tile", tile, "--engine", "torch")
     assert (run.code, run.out, len(run.errors)) == (1, "", 1)
     assert re.match(
-        r"error: a\.jpg: not enough memory on \w+ for 256 × \d+ pixels: try a smaller --size", run.errors[0]
+        r"error: a\.jpg: not enough memory on \w+ for 288 × \d+ pixels: try a smaller --size", run.errors[0]
     )
 
 
