@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Picture = str | Path | Image | ImageArray | Tensor
 
-STREAM_PICTURES = 64  # as many as keep every engine busy
+STREAM_PICTURES = 64  # number of pictures that a model is prepared for: enough to keep all streams of an engine busy
 
 
 class Depth:
@@ -51,24 +51,25 @@ class Depth:
         return self._run.settings.quantity
 
     def __repr__(self) -> str:
-        found = self.settings
-        where = f"{found.plan.device}, {found.plan.engine} {found.plan.precision}"
-        return f"<dacli.Depth {found.encoder} {found.model}: {found.quantity} at {found.size} px on {where}>"
+        settings = self.settings
+        where = f"{settings.plan.device}, {settings.plan.engine} {settings.plan.precision}"
+        model = f"{settings.encoder} {settings.model}"
+        return f"<dacli.Depth {model}: {settings.quantity} at {settings.size} px on {where}>"
 
     @overload
     def __call__(self, picture: "list[Picture] | tuple[Picture, ...]") -> list[DepthMap]: ...
     @overload
     def __call__(self, picture: "Picture") -> DepthMap: ...
     def __call__(self, picture: "Picture | list[Picture] | tuple[Picture, ...]") -> DepthMap | list[DepthMap]:
-        """Return the depth of a picture, or a list of depths of a list.
+        """Return the depth of a picture; for a list of pictures, the list of their depths.
 
-        Raises DacliError for a file that cannot be read or memory that is short, ValueError for an array that is not a
-        picture.
+        Raises DacliError for a file that cannot be read or if memory does not suffice, ValueError for an array that is
+        not a picture.
         """
         if isinstance(picture, (list, tuple)):
             return list(self.stream(picture))
-        (found,) = self.stream([picture])
-        return found
+        (depth_map,) = self.stream([picture])
+        return depth_map
 
     def stream(self, pictures: "Iterable[Picture]") -> Generator[DepthMap, None, None]:
         """Yield the depth of every picture, in their order; reading, network and resizing overlap in bounded memory.
@@ -77,8 +78,8 @@ class Depth:
         ends its threads.
         """
         stages: Stages[tuple[int, Any], tuple[int, str], DepthMap] = Stages(read=self._read, write=self._finish)
-        with closing(run_stages(enumerate(pictures), stages, self._run.predictor)) as found:
-            yield from _in_order(found)
+        with closing(run_stages(enumerate(pictures), stages, self._run.predictor)) as depth_maps:
+            yield from _in_order(depth_maps)
 
     def write_outputs(
         self, jobs: Iterable[Job], progress: TileProgress = ignore_progress
@@ -86,22 +87,22 @@ class Depth:
         """Yield the outcome of every job of dacli.batch.jobs.plan_jobs: files written, skipped, or failed."""
         yield from run_pictures(jobs, PictureRun(*self._run), progress)
 
-    def _read(self, numbered: tuple[int, Any]) -> Loaded[tuple[int, str]]:
-        index, picture = numbered
+    def _read(self, indexed: tuple[int, Any]) -> Loaded[tuple[int, str]]:
+        index, picture = indexed
         rgb = read_picture_argument(picture, self._run.settings.max_pixels)
         name = Path(picture).name if isinstance(picture, str | Path) else ""
         return Loaded((index, name), self._run.predictor.prepare(rgb), rgb)
 
     def _finish(self, predicted: Predicted[tuple[int, str]]) -> DepthMap:
-        found = self._run.predictor.finish(predicted.raw)
+        prediction = self._run.predictor.finish(predicted.raw)
         index, name = predicted.about
         return DepthMap(
-            depth=found.depth,
+            depth=prediction.depth,
             quantity=self.quantity,
-            network_size=found.network_size,
-            tiles=found.tiles,
-            precision=found.precision,
-            note=found.note,
+            network_size=prediction.network_size,
+            tiles=prediction.tiles,
+            precision=prediction.precision,
+            note=prediction.note,
             settings=self._run.settings,
             source=name,
             image=predicted.image,
@@ -109,20 +110,20 @@ class Depth:
         )
 
 
-def _in_order(found: Iterable[DepthMap]) -> Iterator[DepthMap]:
-    early: dict[int, DepthMap] = {}
+def _in_order(depth_maps: Iterable[DepthMap]) -> Iterator[DepthMap]:
+    waiting: dict[int, DepthMap] = {}
     expected = 0
-    for one in found:
-        early[one.index] = one
-        while expected in early:
-            yield early.pop(expected)
+    for depth_map in depth_maps:
+        waiting[depth_map.index] = depth_map
+        while expected in waiting:
+            yield waiting.pop(expected)
             expected += 1
 
 
 def read_picture_argument(picture: Any, max_pixels: int) -> ImageArray:
-    """Return a picture given as a path, a PIL picture, an array or a tensor as RGB [H, W, 3], 8 or 16 bits.
+    """Return RGB [H, W, 3], 8 or 16 bits, of a path, a PIL picture, an array or a tensor.
 
-    Raises ValueError for what is none of these, DacliError for a file that cannot be read.
+    Raises ValueError for an array or tensor that is not a picture, DacliError for a file that cannot be read.
     """
     if isinstance(picture, str | Path):
         return images.read_image(Path(picture), max_pixels)
@@ -135,7 +136,7 @@ def read_picture_argument(picture: Any, max_pixels: int) -> ImageArray:
         picture = picture.float().numpy() if picture.is_floating_point() else picture.numpy()
         if picture.dtype == np.float32:
             if not (picture.min() >= 0 and picture.max() <= 1):
-                raise ValueError("a tensor of floats has to lie in 0 … 1")
+                raise ValueError("a tensor of floats has values from 0 to 1: divide 8-bit values by 255")
             picture = np.rint(picture * 65535).astype(np.uint16)
     array = np.asarray(picture)
     if array.dtype not in (np.uint8, np.uint16):
@@ -163,9 +164,9 @@ def load(
     `model` is a name of available_models() such as "vits", "vitl-indoor" or "tiny", the path of a checkpoint (.pth or
     .safetensors), or "hf:ORG/NAME" for the repository of one of these models. `device` is "auto", "cpu", "cuda",
     "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto", "torch" or "openvino";
-    `size` the short side in pixels that the network sees (default: what it was trained at); `tile` "auto", "on" or
-    "off". `log` is called with a line about what was decided. Raises ValueError for a name that does not exist,
-    DacliError for weights or a device that cannot be had.
+    `size` the short side of the network's input in pixels (default: the size it was trained at); `tile` "auto", "on"
+    or "off". `log` is called with a line that says what was decided. Raises ValueError for a name that does not exist,
+    DacliError for weights that cannot be downloaded or a device that this machine does not have.
     """
     return Depth(
         open_run(
@@ -178,7 +179,7 @@ def load(
 
 
 def available_models() -> tuple[str, ...]:
-    """Return the names that load() takes: the model inside the package, then those of the list of checkpoints."""
+    """Return the names that load() takes: the model inside the package, then the published models."""
     return ("tiny", *dict.fromkeys(_model_name(row.encoder, row.model) for row in manifest.read_manifest()))
 
 

@@ -11,7 +11,7 @@ from dacli.choices import Near, Quantity
 from dacli.inference.predictor import Prediction
 from dacli.io import files
 from dacli.outputs.drawing import draw_color, draw_gray
-from dacli.outputs.formats import FORMATS
+from dacli.outputs.formats import FORMATS, offered_formats
 from dacli.outputs.style import depth_limits
 from dacli.types import DepthArray, Gray8, Image8, ImageArray
 
@@ -21,8 +21,8 @@ class DepthMap:
     """The depth of one picture, and how it was made.
 
     `depth` is float32 [H, W] at the picture's size: inverse depth, near = large and without a unit, or metres along the
-    optical axis, by `quantity`. `network_size` is (h, w) of what the network saw, in `tiles` tiles (0: one pass).
-    `note` says what had to be done differently, such as a pass in float32 because half precision overflowed.
+    optical axis, by `quantity`. `network_size` is the network's input (h, w) in pixels, `tiles` the number of tiles (0:
+    one pass). `note` says what differs from the plan, such as a pass in float32 because half precision overflowed.
     """
 
     depth: DepthArray
@@ -63,9 +63,10 @@ class DepthMap:
         """
         target = Path(path)
         chosen = kind or {".npy": "npy", ".png": "png16"}.get(target.suffix.lower())
-        if chosen is None or FORMATS.get(chosen) is None or not FORMATS[chosen].offered:
+        kinds = offered_formats()
+        if chosen not in kinds:
             raise ValueError(
-                f"{target.name}: give a name that ends in .npy or .png, or kind= one of {', '.join(FORMATS)}"
+                f"cannot save {target.name}: end its name in .npy or .png, or set kind to one of {', '.join(kinds)}"
             )
         view = view_prediction(
             Prediction(self.depth, self.network_size, self.tiles, self.precision, self.note),

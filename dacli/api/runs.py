@@ -35,14 +35,15 @@ def process_folder(
 ) -> RunSummary:
     """Write the depth of every picture below a folder, in the same tree below `out`; return how many were done.
 
-    What is done already with the same settings is skipped, a picture that fails does not stop the others, and
-    `out`/failures.jsonl lists those that failed. `save` are names as `--save` takes them. `on_outcome` is called after
-    every picture. `options` are the fields of dacli.batch.options.RunOptions, such as size, precision, colormap,
-    overwrite, and `device`. Raises ValueError for an argument that does not exist, DacliError if nothing can be done.
+    Pictures that were done already with the same settings are skipped, a picture that fails does not stop the others,
+    and `out`/failures.jsonl lists those that failed. `save` holds names that `--save` takes. `on_outcome` is called
+    after every picture. `options` are the fields of dacli.batch.options.RunOptions, such as size, precision, colormap,
+    overwrite, and `device`. Raises ValueError for an unknown value of an option, DacliError if there are no pictures or
+    the model cannot be loaded.
     """
     target = Path(out)
-    found = inputs.gather_inputs(str(source), target, include, exclude)
-    jobs = plan_jobs(found.files, target, choose_formats(list(save)), root=found.root)
+    gathered = inputs.gather_inputs(str(source), target, include, exclude)
+    jobs = plan_jobs(gathered.files, target, choose_formats(list(save)), root=gathered.root)
     if not jobs:
         raise DacliError(f"no pictures in {source}", "check the path, include and exclude")
     folder = FolderOptions(jobs, [job.name for job in jobs], target)
@@ -58,7 +59,7 @@ def process_folder(
 
 @dataclass(frozen=True)
 class ClipOutputs:
-    """The outputs of a clip by kind, its frames and frames per second; `skipped`: they were there already."""
+    """The outputs of a clip by kind, its number of frames and frames per second; `skipped`: they existed already."""
 
     outputs: dict[str, Path]
     frames: int
@@ -86,9 +87,9 @@ def process_video(
     """Write the depth of a clip (or of a folder of numbered pictures) as clips beside it, or in the folder `out`.
 
     `start` and `end` are seconds, `rate` the frames per second of a folder of pictures; `steady` makes depth steady
-    from frame to frame ("on", "off" or "two-pass"). `progress(frames done, frames a second)` is called after every
-    frame. `options` are the fields of dacli.batch.options.RunOptions, and `device`. Raises ValueError for an argument
-    that does not exist, DacliError for a clip that cannot be read or written.
+    from frame to frame ("on", "off" or "two-pass"). `progress(frames done, frames per second)` is called after every
+    frame. `options` are the fields of dacli.batch.options.RunOptions, and `device`. Raises ValueError for an unknown
+    value of an option, DacliError for a clip that cannot be read or written.
     """
     chosen = options_for_model(model, **options)
     clip_options = ClipOptions(
@@ -105,5 +106,5 @@ def process_video(
     )
     opened = open_clip(job.source, clip_options, chosen.max_pixels)
     run = open_run(chosen, len(opened.pts), log, ignore_download)
-    found = process_clip(job, opened, run, clip_options, log=log, progress=progress or ignore_progress)
-    return ClipOutputs(job.outputs, found.count, float(opened.rate), run.settings.quantity, found.skipped)
+    result = process_clip(job, opened, run, clip_options, log=log, progress=progress or ignore_progress)
+    return ClipOutputs(job.outputs, result.count, float(opened.rate), run.settings.quantity, result.skipped)

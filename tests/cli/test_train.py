@@ -211,7 +211,7 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
         (
             ("metric", "run", "--data", "list.txt", "--unit", "1/m"),
             2,
-            "inverse depth of any scale does not tell metres",
+            "inverse depth of unknown scale cannot train metres",
         ),
     ],
 )
