@@ -18,7 +18,7 @@ from dacli.types import DepthArray, Gray8, Image8, ImageArray
 
 @dataclass(frozen=True)
 class DepthMap:
-    """The depth of one picture, and how it was made.
+    """The depth of one picture, and how it was computed.
 
     `depth` is float32 [H, W] at the picture's size: inverse depth, near = large and without a unit, or metres along the
     optical axis, by `quantity`. `network_size` is the network's input (h, w) in pixels, `tiles` the number of tiles (0:

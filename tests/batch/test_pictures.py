@@ -1,4 +1,4 @@
-"""The loop over work: batches and order, one fault among good pictures, and what counts as done."""
+"""Runs over pictures: batches and order, one error among good pictures, and which pictures count as done."""
 
 import errno
 import json
@@ -139,7 +139,7 @@ def errors(outcomes: list[Outcome]) -> list[str]:
 
 
 def facts(outcomes: list[Outcome]) -> list[Any]:
-    """What is known of outputs, made now or before."""
+    """Return the network size and the range of outcomes that did not fail."""
     return [(one.network_size, one.range) for one in outcomes if not isinstance(one, Failed)]
 
 
@@ -570,7 +570,7 @@ def loaded_of_size(about: int, size: int, nbytes: int = 1) -> Loaded[int]:
 
 
 def gathered(sizes: str, count: int, nbytes: int = 1) -> list[str]:
-    """Groups that letters, each a network size, are gathered in; a dash stands for nothing to infer."""
+    """Return the groups of letters, each a network size; a dash is an input that needs no network."""
     job = Job(Path("a.png"), "a.png", Path(), "a", {})
     values: list[Any] = [
         Skipped(job, index, (1, 1), (0, 1)) if letter == "-" else loaded_of_size(index, ord(letter), nbytes)
@@ -607,7 +607,7 @@ def test_no_more_than_a_window_of_pictures_is_held_back() -> None:
 
     for number, group in enumerate(gather_groups(values(), lambda: 3)):
         assert [one.about for one in group] == [number]  # the size that waits longest goes first
-        assert len(taken) <= number + stages.WINDOW * 3
+        assert len(taken) <= number + stages.GATHERED_BATCHES * 3
 
 
 def test_no_more_bytes_are_held_back_than_may_wait() -> None:
