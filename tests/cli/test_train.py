@@ -49,7 +49,7 @@ def dacli(dacli: commands.Run) -> Run:
 
 @pytest.fixture
 def photos(home: Path) -> Path:
-    """Three rendered pictures and one that is none, with depth in millimetres and a list of pairs beside them."""
+    """Three rendered pictures and one broken file, with depth in millimetres and a list of pairs."""
     folder, rows = home / "photos", []
     (folder / "deep").mkdir(parents=True)
     for n, name in enumerate(("a", "b", "deep/c")):
