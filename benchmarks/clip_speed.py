@@ -68,9 +68,9 @@ def steadying(_: Path) -> list[str]:
     random, threads = np.random.default_rng(0), cv2.getNumThreads()
     depth = random.random((518, 924), np.float32)
     rgb = random.integers(0, 255, (518, 924, 3), np.uint8)
-    steadier = Stabilizer()
+    stabilizer = Stabilizer()
     cv2.setNumThreads(1)
-    (seconds,) = time_in_turns(lambda: steadier.step(depth, rgb, 0.0), count=200)
+    (seconds,) = time_in_turns(lambda: stabilizer.step(depth, rgb, 0.0), count=200)
     cv2.setNumThreads(threads)
     return [f"steadying: {1000 * statistics.median(seconds):.1f} ms a frame on one core"]
 

@@ -65,7 +65,7 @@ def predicted(predictor: Predictor, number: int) -> Take:
 
 
 def simulated(rng: np.random.Generator) -> Take:
-    """Return a long clip by a shaking camera: exact depth in a gauge that jitters (1.5 % a frame), wobbles and wanders.
+    """Return a long clip by a shaking camera: exact depth, whose scale and shift jitter (1.5 % a frame) and drift.
 
     Added is slow noise, smooth over a quarter of the picture, of 2 % of the range.
     """
@@ -86,12 +86,12 @@ def simulated(rng: np.random.Generator) -> Take:
 def each_alone(low: float, high: float) -> Method:
     """Yield every frame by its own percentiles."""
 
-    def gauges(taken: Take) -> Iterator[ScaleShift]:
+    def scale_shifts(taken: Take) -> Iterator[ScaleShift]:
         for depth, shot in zip(taken.raw, taken.shots, strict=True):
             below, above = np.percentile(depth, (low, high))
             yield between(below, above, shot)
 
-    return gauges
+    return scale_shifts
 
 
 def as_it_is(taken: Take) -> Iterator[ScaleShift]:
@@ -116,16 +116,16 @@ def between(low: float, high: float, shot: int) -> ScaleShift:
 
 
 def one_pass(taken: Take) -> Iterator[ScaleShift]:
-    steadier = Stabilizer()
+    stabilizer = Stabilizer()
     for depth, rgb, seconds in zip(taken.raw, taken.rgb, taken.seconds, strict=True):
-        yield steadier.step(depth, rgb, seconds)
+        yield stabilizer.step(depth, rgb, seconds)
 
 
 def two_passes(taken: Take) -> Iterator[ScaleShift]:
-    survey = TwoPassStabilizer()
+    stabilizer = TwoPassStabilizer()
     for depth, rgb, seconds in zip(taken.raw, taken.rgb, taken.seconds, strict=True):
-        survey.add(depth, rgb, seconds)
-    return survey.gauges()
+        stabilizer.add(depth, rgb, seconds)
+    return stabilizer.scale_shifts()
 
 
 METHODS: dict[str, Method] = {
@@ -140,8 +140,8 @@ METHODS: dict[str, Method] = {
 
 def output(taken: Take, method: Method) -> Depths:
     """Return the clip [T, H, W] as a method shows it, before tones are bent at the ends."""
-    gauges = method(taken)
-    return np.stack([g.scale * depth + g.shift for g, depth in zip(gauges, taken.raw, strict=True)])
+    scale_shifts = method(taken)
+    return np.stack([g.scale * depth + g.shift for g, depth in zip(scale_shifts, taken.raw, strict=True)])
 
 
 def table(predictor: Predictor, count: int, report: Callable[[int], None]) -> list[str]:
@@ -163,7 +163,7 @@ def table(predictor: Predictor, count: int, report: Callable[[int], None]) -> li
 
 
 def measured(taken: Take, depth: Depths, *, bent: bool) -> list[list[float]]:
-    """Return jerk, TGE, δ1 and the share of 16-bit values at either end, of every shot: each has a gauge of its own."""
+    """Return jerk, TGE, δ1 and the share of 16-bit values at either end, of every shot; each has its own scale."""
     found = []
     for shot in range(taken.shots[-1] + 1):
         part = slice(taken.shots.index(shot), taken.shots.index(shot) + taken.shots.count(shot))
@@ -208,11 +208,11 @@ def speed(network: tuple[int, int] = (518, 924), size: tuple[int, int] = (1080, 
     frames = list(render_clip([make_scene(STREAM, 0)], MOTIONS["hand-held"], 8, (90, 160)))
     depths = [cv2.resize(frame.inverse_depth, network[::-1]) for frame in frames]
     pictures = [np.asarray(cv2.resize(frame.rgb, size[::-1]), np.uint8) for frame in frames]
-    steadier, taken = Stabilizer(), []
+    stabilizer, taken = Stabilizer(), []
     for turn in range(turns):
         depth, rgb = np.asarray(depths[turn % 8], np.float32), pictures[turn % 8]
         started = time.process_time()
-        steadier.step(depth, rgb, turn / 30)
+        stabilizer.step(depth, rgb, turn / 30)
         taken.append(time.process_time() - started)
     return 1000 * statistics.median(taken)
 

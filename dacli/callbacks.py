@@ -1,15 +1,15 @@
-"""How the library reports what happens while it works: functions and objects that the caller passes in."""
+"""Types of the functions and objects through which the library reports its progress to the caller."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 Log = Callable[[str], None]  # takes one line of text
-DownloadProgress = Callable[[int, int | None], None]  # takes the bytes so far and the bytes in all, if known
+DownloadProgress = Callable[[int, int | None], None]  # takes the bytes so far and the total number of bytes, if known
 
 
 class Reporter(Protocol):
-    """What shows a run to its user; the command line's is `dacli.cli.console`."""
+    """Shows the progress and results of a run to the user; the command line uses `dacli.cli.console`."""
 
     @property
     def json(self) -> bool: ...
@@ -26,22 +26,22 @@ class Reporter(Protocol):
     def download(self, file: str) -> AbstractContextManager[DownloadProgress]: ...
 
 
-TileProgress = Callable[[int, int], None]  # takes how many tiles of a picture are done, and of how many
+TileProgress = Callable[[int, int], None]  # takes the number of finished tiles of a picture, and the total
 
 
-def ignore_progress(done: float, of: float) -> None:
-    """Take progress that nobody shows."""
+def ignore_progress(done: float, total: float) -> None:
+    """Ignore progress."""
 
 
 def ignore_log(line: str) -> None:
-    """Take a line that nobody reads."""
+    """Ignore a line of the log."""
 
 
 @contextmanager
 def ignore_download(_file: str) -> Iterator[DownloadProgress]:
-    """Yield what takes the progress of a download that nobody shows."""
+    """Yield a function that ignores the progress of a download."""
     yield ignore_bytes
 
 
 def ignore_bytes(done: int, total: int | None) -> None:
-    """Take the progress of a download that nobody shows."""
+    """Ignore the progress of a download."""

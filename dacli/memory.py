@@ -1,6 +1,6 @@
-"""Less memory in the heaps of glibc: few heaps, and free memory returned to the system. Elsewhere nothing happens.
+"""Lower memory use with glibc: fewer heaps, and free memory returned to the system. Without glibc, nothing happens.
 
-In glibc every thread has a heap of its own, and none returns the free memory below its last array.
+In glibc every thread has its own heap, and a heap does not return free memory below its last array.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ TRIM_INTERVAL = 0.25  # seconds
 
 
 class HeapTrimmer:
-    """Returns free memory to the system, at most every TRIM_INTERVAL, because that walks through all heaps."""
+    """Returns free memory to the system, at most once per TRIM_INTERVAL, because this walks through all heaps."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -30,15 +30,15 @@ def trim_heaps() -> None:
 
 
 def limit_heaps() -> None:
-    """Make threads that start from now on share HEAP_COUNT heaps."""
+    """Make threads that start after this call share HEAP_COUNT heaps."""
     call_glibc("mallopt", M_ARENA_MAX, HEAP_COUNT)
 
 
 def call_glibc(function: str, *arguments: int) -> None:
-    """Call the C library if it is glibc, the only one with malloc_trim."""
+    """Call a function of the C library if it is glibc, the only one with malloc_trim."""
     try:
         library = ctypes.CDLL(None)
-        library.malloc_trim  # noqa: B018 - raises if there is none
+        library.malloc_trim  # noqa: B018 - raises AttributeError if it does not exist
     except (AttributeError, OSError, TypeError):
         return
     getattr(library, function)(*arguments)

@@ -132,7 +132,7 @@ def test_slow_writer_gets_all_in_order_and_no_more_than_the_limit_lies_ahead(thr
 
     def numbers() -> Iterator[int]:
         for number in source:
-            leads.append(number - stream.wanted)
+            leads.append(number - stream.next_index)
             yield number
 
     stream = Prefetch(numbers(), same, one, threads, 3)
@@ -415,8 +415,8 @@ def test_bytes_that_wait_stay_within_the_limit(weights: list[int], threads: int)
         return weight
 
     def hold() -> None:
-        assert stage.weight == sum(weight for _, weight in stage.waiting.values())
-        alone = [weight for index, (_, weight) in stage.waiting.items() if threads == 1 or index != stage.wanted]
+        assert stage.waiting_bytes == sum(weight for _, weight in stage.waiting.values())
+        alone = [weight for index, (_, weight) in stage.waiting.items() if threads == 1 or index != stage.next_index]
         held.append(alone)
 
     def take() -> list[int]:
@@ -431,8 +431,8 @@ def test_bytes_that_wait_stay_within_the_limit(weights: list[int], threads: int)
     def settled() -> bool:
         """Nothing more moves until something is taken: all is made, or every thread has its hands full."""
         with stage.changed:
-            room = 10 - stage.weight
-            following = weights[stage.wanted + len(stage.waiting) :]
+            room = 10 - stage.waiting_bytes
+            following = weights[stage.next_index + len(stage.waiting) :]
             return not following or following[0] > room or any(weight > room for weight in following[:threads])
 
     stage = Prefetch(weights, same, weigh, threads, 10)

@@ -1,1 +1,1 @@
-"""What `dacli bench` measures, and its sheet."""
+"""Measurements of `dacli bench`, and its sheet."""

@@ -26,7 +26,7 @@ DPI = 130  # at which tables.as_png draws
 
 @dataclass(frozen=True)
 class SheetCell:
-    """A depth map in colour, [H, W, 3], and what it took: seconds (median) and peak memory in GiB."""
+    """A depth map in colour, [H, W, 3], with its time in seconds (median) and its peak memory in GiB."""
 
     row: str
     size: int
@@ -39,7 +39,7 @@ class SheetCell:
 def measure_cells(
     todo: Sequence[BenchSetup], photo: Path, rgb: ImageArray, count: int, reporter: Reporter
 ) -> Iterator[SheetCell | None]:
-    """Yield what each setup makes of a photo, timed in `count` turns; None for what failed, which is reported."""
+    """Yield the depth map of a photo by each setup, timed in `count` turns; None if it failed, as is reported."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         for encoder in dict.fromkeys(setup.encoder for setup in todo):
             with open_measured_model(encoder, Path(name), reporter) as given:
@@ -55,7 +55,7 @@ def measure_cells(
 
 
 def measure_cell(group: BenchGroup, plan: ExecutionPlan, rgb: ImageArray) -> SheetCell:
-    """Return what a plan makes of a picture; raise DacliError."""
+    """Return the depth map of a picture by a plan; raise DacliError if that fails."""
     ready = group.predictor(plan)
     (seconds,) = time_in_turns(lambda: ready.predict([rgb]), count=group.turns)
     (found,) = ready.predict([rgb])
@@ -99,5 +99,5 @@ def draw_sheet(made: Sequence[SheetCell], title: str) -> bytes:
 
 
 def cell_position(row: int, column: int, tall: int) -> tuple[int, int]:
-    """Return where the map of a row and a column begins: pixels from the left and from the top."""
+    """Return the position of the map in a row and a column: pixels from the left and from the top."""
     return SIDE + column * (MAP_WIDTH + GAP), HEAD + row * tall

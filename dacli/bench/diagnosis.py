@@ -1,4 +1,4 @@
-"""What this machine will use, and what is missing."""
+"""The report of `dacli doctor`: what this machine will use, and what is missing."""
 
 import importlib.util
 import os
@@ -45,7 +45,7 @@ def diagnose_machine() -> list[tuple[str, str]]:
         ("ffmpeg", describe_ffmpeg()),
         ("HEIC", "can be read" if is_importable("pillow_heif") else "cannot be read: pip install 'dacli[heic]'"),
         ("cache", f"{paths.cache_folder()}{'' if paths.cache_folder().exists() else ' (not made yet)'}"),
-        ("weights", ", ".join(checkpoints_here()) or "none here but tiny, which is inside the package"),
+        ("weights", ", ".join(checkpoints_here()) or "none, except tiny, which is inside the package"),
         (
             "settings",
             ", ".join(f"{name}={os.environ[name]}" for name in SHOWN_VARIABLES if name in os.environ) or "none set",

@@ -1,4 +1,4 @@
-"""What measured figures are of: the processor and all else that decides them."""
+"""The machine that figures were measured on: processor, threads, GPU, versions."""
 
 import platform
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ MEASURED_PACKAGES = ("dacli", "torch", "openvino", "transformers", "onnxruntime"
 
 
 def examine_machine() -> dict[str, object]:
-    """Return what the figures are of: processor, threads, GPU, system and versions."""
+    """Return the processor, threads, GPU, system and versions by name."""
     found: dict[str, object] = {
         "cpu": processor_name(),
         "bf16": device.has_fast_bf16(),

@@ -1,4 +1,4 @@
-"""What pictures a second and memory are measured with: runs in turns, and commands in processes of their own."""
+"""Tools to measure time, by runs in turns, and memory, by commands in their own processes."""
 
 import importlib.util
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from dacli.errors import DacliError
 
 DEFAULT_TURNS = 7
-# On Linux what a process held before it became another program counts, so a small one starts the command.
+# On Linux the memory of a process counts from before it became another program, so a small one starts the command.
 MEMORY_WRAPPER = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""What else makes depth of a picture with the same network: the runs that `dacli bench --against` times."""
+"""Other ways to run the same network, which `dacli bench --against` times."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ RIVAL_PACKAGES = {
 
 @dataclass(frozen=True)
 class Runner:
-    """One way to depth, and what of it can be timed; None is what it does not do.
+    """One way to run the network, and its parts that can be timed; a part is None if this way does not have it.
 
     `whole` takes a picture in memory to depth at its size, `network` a normalised picture to the network's output,
     `folder` a folder of files to a gray PNG for each.
@@ -46,7 +46,7 @@ class Runner:
 
 @dataclass(frozen=True)
 class RivalInput:
-    """What all that runs against dacli is given: the network, a picture [H, W, 3], files, and a folder to write to.
+    """The input of all rivals: the network, a picture [H, W, 3], files, and a folder to write to.
 
     `seen` is the picture as the network sees it, [1, 3, h, w], and `size` the short side of that. `device` is where the
     pipeline computes; the others are on the CPU.
@@ -62,13 +62,13 @@ class RivalInput:
 
     @property
     def inputs(self) -> list[NDArray[np.float32]]:
-        """Return what the network takes: the picture, and the position embedding of its size."""
+        """Return the inputs of the network: the picture, and the position embedding of its size."""
         height, width = (side // self.network.spec.multiple for side in self.seen.shape[2:])
         return [self.seen.numpy(), self.network.pretrained.position_embedding(height, width).detach().numpy()]
 
 
 def missing_packages() -> dict[str, str]:
-    """Return those that cannot run here, and what to install for them."""
+    """Return the rivals that cannot run here, and what to install for them."""
     wanted = {name: [each for each in packages if not has_package(each)] for name, packages in RIVAL_PACKAGES.items()}
     return {name: f"pip install {' '.join(packages)}" for name, packages in wanted.items() if packages}
 
@@ -78,7 +78,7 @@ def has_package(package: str) -> bool:
 
 
 def rival_runners(given: RivalInput, say: Callable[[str], None]) -> list[Runner]:
-    """Return all that can run here, ready to be timed, in the order of PACKAGES.
+    """Return all rivals that can run here, ready to be timed, in the order of PACKAGES.
 
     Why another cannot is said in a line.
     """
@@ -150,7 +150,7 @@ def transformers_configuration(encoder: str) -> Any:
 
 
 def process_in_order(run: Callable[[str], dict[str, Image.Image]], sources: Sequence[Path], folder: Path) -> None:
-    """What a script over the pipeline does: one file after another, its depth written as a PNG."""
+    """Do what a script around the pipeline does: write the depth of one file after another as a PNG."""
     for source in sources:
         run(str(source))["depth"].save(folder / f"{source.stem}_pipeline.png")
 
@@ -171,12 +171,12 @@ def onnx_runner(given: RivalInput) -> Runner:
 
 
 def openvino_runner(given: RivalInput, *, fixed: bool = False) -> Runner:
-    """Return OpenVINO as it comes: its own precision and layout for one picture at a time.
+    """Return plain OpenVINO: its default precision and layout, one picture at a time.
 
     `fixed`: compiled for one size.
     """
     from dacli.inference.engines.openvino_engine import (
-        convert_network,  # before openvino, which it keeps from telling its makers
+        convert_network,  # before openvino: it stops the telemetry of openvino
     )
 
     ov: Any = importlib.import_module("openvino")

@@ -1,4 +1,4 @@
-"""The networks that are measured: with their weights, or with random ones where those are not here."""
+"""The networks to measure, with their weights, or with random weights if those are not on this machine."""
 
 import math
 import os
@@ -20,7 +20,7 @@ WEIGHTS_SEED = 0
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """A network to be measured, what it and its weights are called, and the options that give it to a command."""
+    """A network to measure, its name, the name of its weights, and the options that select it in a command."""
 
     network: DepthModel
     encoder: str
@@ -30,7 +30,7 @@ class MeasuredModel:
 
 @contextmanager
 def open_measured_model(encoder: str, folder: Path, reporter: Reporter) -> Iterator[MeasuredModel]:
-    """Yield the network with its weights if they are here, else with seeded random ones, which take the same time.
+    """Yield the network with its weights if they are here, else with seeded random weights, which take the same time.
 
     What engines make of random weights goes into `folder` and not into the user's cache.
     """
@@ -70,7 +70,7 @@ def fill_with_random_weights(network: DepthAnything) -> DepthAnything:
 
 @contextmanager
 def temporary_variable(name: str, value: str) -> Iterator[None]:
-    """Yield an environment variable as it is meanwhile."""
+    """Set an environment variable for the time of the context."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

@@ -1,4 +1,4 @@
-"""Measured tables of this machine: seconds, pictures per second, memory and error of networks, engines and sizes."""
+"""The table of `dacli bench`: seconds, pictures per second, memory and error of networks, engines and sizes."""
 
 import copy
 import json
@@ -34,9 +34,9 @@ from dacli.models.depth_anything import DepthAnything
 from dacli.outputs.formats import FORMATS
 
 DEFAULT_ENCODERS = ("vits", "tiny")
-FOLDER_PICTURES = 16  # of a folder
-TILED_PICTURES = 4  # of a folder where each is made of tiles
-FEWER_TURNS = 3  # of folders and tiles, at most
+FOLDER_PICTURES = 16  # pictures in the folder that is timed
+TILED_PICTURES = 4  # pictures in the folder where each is computed in tiles
+FEWER_TURNS = 3  # turns of folders and tiles, at most
 BENCH_SCORES = (
     *("seconds", "network_seconds", "pictures_per_second", "peak_gib", "relative_error"),
     *("times_pipeline", "times_pipeline_folder", "times_openvino"),
@@ -47,7 +47,7 @@ TurnTimes = list[list[float]]
 
 @dataclass(frozen=True)
 class BenchSetup:
-    """A network, its input's short side (None: its own), and where and how it runs."""
+    """A network, the short side of its input (None: its own), and its execution plan."""
 
     encoder: str
     size: int | None
@@ -61,9 +61,7 @@ def bench_setups(
     place: str,
     sizes: Sequence[int | None],
 ) -> list[BenchSetup]:
-    """Return every network at every size, by every engine in every precision.
-
-    Without a list, all that suit this machine.
+    """Return every network at every size, by every engine in every precision; without a list, those of this machine.
 
     Raises UsageError for names that do not exist, DacliError for what this machine does not have.
     """
@@ -80,9 +78,9 @@ def bench_setups(
 def measure_setups(
     todo: Sequence[BenchSetup], count: int, reporter: Reporter, *, against: bool
 ) -> Iterator[list[BenchRecord]]:
-    """Yield the records of each network at each size, those of one list timed in `count` turns.
+    """Yield the records of each network at each size; those of one list were timed in turns, `count` times each.
 
-    What could not be measured is reported, and its list is empty.
+    If a list cannot be measured, the error is reported and the list is empty.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         sources = make_photos(Path(name) / "photos", FOLDER_PICTURES)
@@ -102,7 +100,7 @@ def measure_setups(
 
 @dataclass(frozen=True)
 class BenchGroup:
-    """A network at one size (short side in pixels), which all plans see over the same files, in turns."""
+    """A network at one size (short side in pixels), measured with several plans over the same files, in turns."""
 
     given: MeasuredModel
     size: int
@@ -111,7 +109,7 @@ class BenchGroup:
     turns: int
 
     def measure(self, plans: Sequence[ExecutionPlan], reporter: Reporter, *, against: bool) -> list[BenchRecord]:
-        """Return the records of the plans, then those of what runs against them where one pass sees the picture."""
+        """Return the records of the plans, then those of the rivals if one pass sees the whole picture."""
         reporter.note(f"measuring {self.given.encoder} at {self.size} px")
         rgb = images.read_image(self.sources[0])
         ready = [self.predictor(plan) for plan in plans]
@@ -141,7 +139,7 @@ class BenchGroup:
         return loading.build_predictor(copy.deepcopy(self.given.network), plan, self.size, pictures=pictures)
 
     def runner(self, ready: Predictor, rgb: NDArray[np.uint8 | np.uint16], files: Sequence[Path]) -> Runner:
-        """Return what of dacli itself is timed with the plan of a predictor."""
+        """Return the parts of dacli that are timed with the plan of a predictor."""
         plan, seen = ready.plan, ready.prepare(rgb)
         planned = plan_jobs(files, self.folder / "out", [FORMATS["gray"]])
         network = copy.deepcopy(self.given.network)
@@ -166,7 +164,7 @@ class BenchGroup:
 
 
 def process_folder_once(planned: Sequence[Job], run: PictureRun) -> None:
-    """Do what dacli folder does; raise DacliError for a picture that failed."""
+    """Run what dacli folder runs; raise DacliError for a picture that failed."""
     for outcome in run_pictures(planned, run):
         if isinstance(outcome, Failed):
             raise outcome.error
@@ -178,7 +176,7 @@ def relative_error(depth: NDArray[np.float32], exact: NDArray[np.float32]) -> fl
 
 
 def time_runners(runners: Sequence[Runner], count: int) -> dict[str, TurnTimes]:
-    """Return seconds of each turn of each runner, by what is timed; nothing where it does not do that."""
+    """Return the seconds of each turn of each runner, by the part that is timed; none where a runner lacks the part."""
     found: dict[str, TurnTimes] = {}
     for kind, often in (("whole", count), ("network", count), ("folder", min(count, FEWER_TURNS))):
         doing = [measure_setups for runner in runners if (measure_setups := getattr(runner, kind)) is not None]
@@ -214,25 +212,25 @@ def summarize_turns(runners: Sequence[Runner], seconds: Mapping[str, TurnTimes],
 
 
 def median_or_nan(values: Sequence[float]) -> float:
-    """Return the median, NaN of nothing."""
+    """Return the median, or NaN for no values."""
     return statistics.median(values) if values else math.nan
 
 
 def image_peak_memory(given: MeasuredModel, plan: ExecutionPlan, size: int, photo: Path, folder: Path) -> float:
-    """Return peak resident memory in GiB of `dacli image` on a photo, as bench.peak."""
+    """Return the peak resident memory in GiB of `dacli image` on a photo."""
     how = ["--device", plan.device, "--engine", plan.engine, "--precision", plan.precision, "--size", str(size)]
     return peak_memory("image", str(photo), "-o", str(folder / "peak"), "--overwrite", "-q", *how, *given.options)
 
 
 def known_scores(records: Sequence[BenchRecord]) -> list[str]:
-    """Return the scores that at least one record has."""
+    """Return the names of the scores that at least one record has."""
     return [
         name for name in BENCH_SCORES if any(not math.isnan(tables.score_value(record[name])) for record in records)
     ]
 
 
 def format_bench_score(score: str, value: float) -> str:
-    """Return a number of the table."""
+    """Return a number of the table as text."""
     if math.isnan(value):
         return "-"
     shown = {"relative_error": ".1e", "peak_gib": ".2f"}.get(score, ".2f" if score.startswith("times") else ".3g")
@@ -240,7 +238,7 @@ def format_bench_score(score: str, value: float) -> str:
 
 
 def bench_title(records: Sequence[BenchRecord]) -> str:
-    """Return what the table shows of, as far as it is the same in all its rows."""
+    """Return the title of the table, with the settings that are the same in all rows."""
     same = [
         key for key in ("weights", "size", "engine", "precision") if len({str(record[key]) for record in records}) == 1
     ]
@@ -249,7 +247,7 @@ def bench_title(records: Sequence[BenchRecord]) -> str:
 
 
 def bench_json(found: Mapping[str, object], records: Sequence[BenchRecord]) -> str:
-    """Return all in one line of JSON: the machine, and the results, in which missing numbers are null."""
+    """Return one line of JSON with the machine and the results; missing numbers are null."""
     results = [
         {key: None if tables.is_missing_number(each) else each for key, each in record.items()} for record in records
     ]

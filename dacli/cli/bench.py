@@ -17,12 +17,12 @@ from dacli.paths import display_path
 if TYPE_CHECKING:
     from dacli.bench.table import BenchSetup
 
-SHEET_SIZES = (256, 518, 1036)  # where none are named
+SHEET_SIZES = (256, 518, 1036)  # without --size
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredNetworks:
-    """What is measured: every encoder at every size, by every engine in every precision."""
+    """What to measure: every encoder at every size, by every engine in every precision."""
 
     encoder: Annotated[
         str | None,
@@ -60,7 +60,7 @@ class MeasuredNetworks:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
-    """How it is measured, and what is made of it."""
+    """How to measure, and what to write."""
 
     against: Annotated[
         bool,
@@ -144,7 +144,7 @@ def make_sheet(todo: "Sequence[BenchSetup]", photo: Path, target: Path, turns: i
     found = list(contact_sheet.measure_cells(todo, photo, rgb, turns, console))
     made = [cell for cell in found if cell is not None]
     if not made:
-        raise DacliError("nothing could be measured", "each is named above")
+        raise DacliError("nothing could be measured", "the lines above say why")
     files.write_file(
         target,
         contact_sheet.draw_sheet(made, f"{display_path(photo)}: {machine.describe_machine(machine.examine_machine())}"),
@@ -154,16 +154,16 @@ def make_sheet(todo: "Sequence[BenchSetup]", photo: Path, target: Path, turns: i
 
 
 def sheet_file(photo: Path | None, out: Path | None, *, against: bool, overwrite: bool) -> Path | None:
-    """Return where the sheet goes, if one is asked for; raise UsageError for options that contradict each other."""
+    """Return the path of the sheet, if there is one; raise UsageError for options that do not go together."""
     if photo is None:
         if out is not None:
-            raise UsageError(f"-o {out} is where a sheet goes, and there is none", "add --sheet PHOTO")
+            raise UsageError(f"-o {out} is the file of a sheet, and no sheet is asked for", "add --sheet PHOTO")
         return None
     if against:
         raise UsageError("--sheet and --against contradict each other", "give one of them")
     target = out or photo.with_name(f"{photo.stem}_sheet.png")
     if target.suffix.lower() != ".png":
-        raise UsageError(f"-o {target} is not a PNG", "a sheet is one: give FILE.png")
+        raise UsageError(f"-o {target} is not a PNG", "a sheet is a PNG: give FILE.png")
     if target.exists() and not overwrite:
-        raise DacliError(f"{display_path(target)} is there already", "--overwrite replaces it")
+        raise DacliError(f"{display_path(target)} exists already", "--overwrite replaces it")
     return target

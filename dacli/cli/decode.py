@@ -25,7 +25,7 @@ def decode(
 
     target = out or file.parent / f"{file.stem}.npy"
     if target.exists() and not overwrite:
-        raise DacliError(f"{display_path(target)} is there already", "--overwrite replaces it")
+        raise DacliError(f"{display_path(target)} exists already", "--overwrite replaces it")
     if file.suffix.lower() == ".mkv":
         record, count, depths = depth_clips.decode_depth_clip(file)
         files.write_file(target, npy.encode_npy_stream(depths, count))

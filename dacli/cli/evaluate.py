@@ -39,11 +39,11 @@ EvaluationArgument = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedNetworks:
-    """Which networks are judged: every encoder or file at every size in every precision."""
+    """The networks to evaluate: every encoder or file at every size in every precision."""
 
     encoder: Annotated[
         str | None,
-        typer.Option("--encoder", metavar="A,B", help="One or several, as tiny,vits.", rich_help_panel="Model"),
+        typer.Option("--encoder", metavar="A,B", help="One or several, such as tiny,vits.", rich_help_panel="Model"),
     ] = None
     model: Annotated[
         ModelName,
@@ -61,7 +61,7 @@ class ComparedNetworks:
         typer.Option(
             "--size",
             metavar="PIXELS",
-            help="Short sides of what the network sees, as 256,518.",
+            help="Short sides of the network's input, such as 256,518.",
             rich_help_panel="Model",
         ),
     ] = None
@@ -78,15 +78,17 @@ class ComparedNetworks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgingOptions:
-    """What networks are judged on, and how depth is brought to the truth's scale."""
+class DataOptions:
+    """The data to evaluate on, and how depth is aligned to the truth."""
 
     align: Annotated[
         AlignmentName | None,
         typer.Option(help="Fit of inverse depth. [default: affine; in metres none]", rich_help_panel="Input"),
     ] = None
     unit: DepthUnitText = None
-    scenes: Annotated[int, typer.Option(min=1, help="How many, where DATA is left out.", rich_help_panel="Input")] = 256
+    scenes: Annotated[
+        int, typer.Option(min=1, help="Number of rendered scenes, without DATA.", rich_help_panel="Input")
+    ] = 256
     seed: Annotated[
         int, typer.Option(min=0, help="The stream of scenes; training uses others.", rich_help_panel="Input")
     ] = 4242
@@ -94,7 +96,7 @@ class JudgingOptions:
 
 @expand_options
 def evaluate(
-    judging: JudgingOptions,
+    data_options: DataOptions,
     networks: ComparedNetworks,
     engine: EngineOptions,
     data: EvaluationArgument = None,
@@ -110,34 +112,34 @@ def evaluate(
     from dacli.weights import manifest
 
     console = Console(json=json_, quiet=quiet)
-    sizes, step = parse_sizes(networks.size), depth_files.parse_depth_unit(judging.unit)
+    sizes, step = parse_sizes(networks.size), depth_files.parse_depth_unit(data_options.unit)
     choices = sweeps.choose_networks(parse_list(networks.encoder), networks.model, networks.weights or ())
     kind = manifest.MODEL_ALIASES.get(networks.model, networks.model)
-    how = sweeps.choose_alignment(judging.align, kind)
+    how = sweeps.choose_alignment(data_options.align, kind)
     todo = sweeps.evaluation_setups(choices, sizes, parse_list(networks.precision), networks.device, engine.engine)
-    sweeps.check_not_there(out, list(sweeps.EVALUATION_FILES.values()), overwrite=overwrite)
-    judged_on = (
-        sweeps.rendered_data(judging.scenes, judging.seed, how, kind)
+    sweeps.refuse_existing_files(out, list(sweeps.EVALUATION_FILES.values()), overwrite=overwrite)
+    evaluation_data = (
+        sweeps.rendered_data(data_options.scenes, data_options.seed, how, kind)
         if data is None
         else sweeps.open_evaluation_data(data, how, step, console)
     )
-    records, whole = [], True
-    for record, complete in sweeps.evaluate_setups(todo, judged_on, how, console):
+    records, complete = [], True
+    for record, all_read in sweeps.evaluate_setups(todo, evaluation_data, how, console):
         records.append(record)
-        whole = whole and complete
+        complete = complete and all_read
         if json_:
             console.result(tables.record_json(record))
-    title = sweeps.evaluation_title(judged_on, how)
+    title = sweeps.evaluation_title(evaluation_data, how)
     if not json_:
         print_table(title, records, sweeps.score_names(records), tables.format_score)
     if out is not None:
         report_files(sweeps.save_evaluation(out, records, title), console)
-    raise typer.Exit(0 if whole else 1)
+    raise typer.Exit(0 if complete else 1)
 
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run, with npy or png16.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="That of another run over the same pictures.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Output folder of another run over the same pictures.")],
     align: Annotated[AlignmentName, typer.Option(help="Fit of B to A.", rich_help_panel="Input")] = "affine",
     out: ResultFolder = None,
     overwrite: Overwrite = False,
@@ -149,16 +151,16 @@ def compare(
     from dacli.evaluation import comparison, sweeps, tables
 
     console = Console(json=json_, quiet=quiet)
-    sweeps.check_not_there(out, list(comparison.COMPARISON_FILES.values()), overwrite=overwrite)
+    sweeps.refuse_existing_files(out, list(comparison.COMPARISON_FILES.values()), overwrite=overwrite)
     first, second = comparison.find_depth_outputs(a), comparison.find_depth_outputs(b)
     names, lacking = comparison.pair_outputs(first, second)
     for line in lacking:
         console.warn(line)
-    found, faults = comparison.compare_outputs(names, first, second, align)
-    for fault in faults:
-        console.error(fault)
+    found, errors = comparison.compare_outputs(names, first, second, align)
+    for error in errors:
+        console.error(error)
     if not found:
-        raise DacliError("no picture could be compared", "each is named above")
+        raise DacliError("no picture could be compared", "the lines above say why")
     for record in comparison.score_records(found) if json_ else ():
         console.result(tables.record_json(record))
     if not json_:
@@ -170,12 +172,12 @@ def compare(
         )
     if out is not None:
         report_files(comparison.save_comparison(out, found, first, second, align), console)
-    raise typer.Exit(1 if lacking or faults else 0)
+    raise typer.Exit(1 if lacking or errors else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneOptions:
-    """Which scenes are rendered, and what is written of them."""
+    """The scenes to render, and what is written."""
 
     seed: Annotated[int, typer.Option(min=0, help="The stream of scenes.", rich_help_panel="Input")] = 1
     width: Annotated[int, typer.Option(metavar="PIXELS", help="Of the pictures.", rich_help_panel="Output")] = 640
@@ -226,6 +228,6 @@ def scenes(
 
 
 def report_files(paths: Sequence[Path], console: Console) -> None:
-    """Print which files were written."""
+    """Print the files that were written."""
     for path in paths:
         console.note(f"wrote {path}")

@@ -40,53 +40,60 @@ ClipArguments = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ClipInputOptions:
-    """What of a clip is processed."""
+    """Options for the part of a clip to process."""
 
     start: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Leave out what is before: seconds or H:MM:SS.", rich_help_panel="Input"),
+        typer.Option(metavar="TIME", help="Start at this time: seconds or H:MM:SS.", rich_help_panel="Input"),
     ] = None
     end: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Leave out what is from there on.", rich_help_panel="Input")
+        str | None,
+        typer.Option(metavar="TIME", help="Stop before this time: seconds or H:MM:SS.", rich_help_panel="Input"),
     ] = None
     max_fps: Annotated[
         float | None,
-        typer.Option("--max-fps", help="Leave frames out, to this many a second.", rich_help_panel="Input"),
+        typer.Option("--max-fps", help="Drop frames to at most this many per second.", rich_help_panel="Input"),
     ] = None
     rate: Annotated[
         str,
         typer.Option(
-            metavar="FPS", help="Frames per second of a folder of pictures: 24, 24000/1001.", rich_help_panel="Input"
+            metavar="FPS",
+            help="Frames per second of a folder of pictures, for example 24 or 24000/1001.",
+            rich_help_panel="Input",
         ),
     ] = "24"
     allow_truncated: Annotated[
         bool,
         typer.Option(
-            "--allow-truncated", help="Accept a damaged clip as far as it can be decoded.", rich_help_panel="Input"
+            "--allow-truncated",
+            help="Accept a damaged clip; use the frames that can be decoded.",
+            rich_help_panel="Input",
         ),
     ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOutputOptions:
-    """How the depth of a clip is written."""
+    """Options for the output of a clip."""
 
     steady: Annotated[
         SteadyMode,
-        typer.Option("--steady", help="Steady depth; two-pass takes twice the time.", rich_help_panel="Output"),
+        typer.Option(
+            "--steady", help="Remove flicker from depth; two-pass takes twice the time.", rich_help_panel="Output"
+        ),
     ] = "on"
     crf: Annotated[
         int,
         typer.Option(
-            "--crf", min=0, max=51, help="Quality of H.264: 0 is lossless, 51 the worst.", rich_help_panel="Output"
+            "--crf", min=0, max=51, help="Quality of H.264, from 0 (lossless) to 51 (worst).", rich_help_panel="Output"
         ),
     ] = 18
     frames: Annotated[
         bool,
-        typer.Option("--frames", help="Folders of numbered PNGs instead of video.", rich_help_panel="Output"),
+        typer.Option("--frames", help="Write folders of numbered PNGs instead of video.", rich_help_panel="Output"),
     ] = False
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run that was stopped ended.", rich_help_panel="Run")
+        bool, typer.Option("--resume", help="Continue a run that was stopped.", rich_help_panel="Run")
     ] = False
 
 
@@ -106,7 +113,7 @@ def video(
     out: OutputFolder = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Depth of a clip as a clip: its frames, its times, its sound; steady from frame to frame."""
+    """Depth of a clip as a clip, with the same frames, times and sound, and without flicker."""
     from dacli.batch import inputs, jobs
     from dacli.outputs import formats
 
@@ -127,8 +134,8 @@ def video(
     from dacli.video import depth_clips, probe
 
     with contextlib.ExitStack() as stack:
-        named = [Path(clip) for clip in clips if clip != "-"]
-        sources, left_out = inputs.exclude_own_outputs(named, depth_clips.is_own_clip)
+        paths = [Path(clip) for clip in clips if clip != "-"]
+        sources, left_out = inputs.exclude_own_outputs(paths, depth_clips.is_own_clip)
         if left_out:
             console.note(left_out)
         if "-" in clips:
@@ -139,10 +146,10 @@ def video(
 
 
 def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptions) -> "ClipOptions":
-    """Return what the options say of a clip; raise UsageError for values that cannot be."""
+    """Return the options for clips; raise UsageError for invalid values."""
     start, end = parse_time(clip_input.start, "--start"), parse_time(clip_input.end, "--end")
     if clip_input.max_fps is not None and clip_input.max_fps <= 0:
-        raise UsageError(f"--max-fps {clip_input.max_fps:g} is not a rate", "give frames per second, as 24")
+        raise UsageError(f"--max-fps {clip_input.max_fps:g} is not a rate", "use frames per second, for example 24")
     rate = parse_rate(clip_input.rate)
     from dacli.video.options import ClipOptions
 
@@ -160,11 +167,11 @@ def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptio
 
 
 def parse_time(text: str | None, option: str) -> float | None:
-    """Return the seconds of a time as 90, 1:30 or 0:01:30.5; raise UsageError for any other text."""
+    """Return a time such as 90, 1:30 or 0:01:30.5 in seconds; raise UsageError for any other text."""
     if text is None:
         return None
     if not re.fullmatch(r"(\d{1,6}:){0,2}\d{1,9}(\.\d{1,9})?", text):
-        raise UsageError(f"{option} {text} is not a time", "use seconds or H:MM:SS, as 90 or 1:30.5")
+        raise UsageError(f"{option} {text} is not a time", "use seconds or H:MM:SS, for example 90 or 1:30.5")
     seconds = 0.0
     for part in text.split(":"):
         seconds = 60 * seconds + float(part)
@@ -172,9 +179,9 @@ def parse_time(text: str | None, option: str) -> float | None:
 
 
 def parse_rate(text: str) -> Fraction:
-    """Return frames per second of a whole number, a decimal or a ratio; raise UsageError for any other text."""
+    """Return frames per second from an integer, a decimal or a ratio; raise UsageError for any other text."""
     if re.fullmatch(r"\d{1,6}(/\d{1,6}|\.\d{1,6})?", text):
         with contextlib.suppress(ZeroDivisionError):
             if (rate := Fraction(text)) > 0:
                 return rate
-    raise UsageError(f"--rate {text} is not a number of frames per second", "give it as 24, 29.97 or 24000/1001")
+    raise UsageError(f"--rate {text} is not a number of frames per second", "use for example 24, 29.97 or 24000/1001")

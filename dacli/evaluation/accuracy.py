@@ -1,7 +1,7 @@
-"""Errors of depth as papers state them, after a fit of inverse depth; maps are those of metrics.
+"""Errors of depth as papers state them, after an alignment of inverse depth; maps are those of metrics.
 
-All are over pixels of finite true depth D = 1 / inverse depth, and NaN if there are none; a prediction at or beyond
-infinity there makes them infinite.
+All are over pixels of finite true depth D = 1 / inverse depth, and NaN if there are none. Where the prediction there is
+infinitely far, they are infinite.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from dacli.types import FloatArray
 
 
 def median_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """Return the scale that makes the medians over finite true depth equal, and no shift.
+    """Return the scale that makes the medians over finite true depth equal, and shift 0.
 
-    Scale 0 if that takes a negative.
+    The scale is 0 where it would be negative.
     """
     seen = truth > 0
     middle = float(np.median(prediction[seen])) if seen.any() else 0.0
@@ -24,7 +24,7 @@ def median_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]
 
 
 def scale_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """Return the least-squares scale, and no shift; 0 for a prediction of zeros."""
+    """Return the least-squares scale, and shift 0; the scale is 0 for a prediction of zeros."""
     p, t = prediction.astype(np.float64), truth.astype(np.float64)
     square = float((p * p).sum())
     return (float((p * t).sum()) / square if square > 0 else 0.0), 0.0
@@ -39,19 +39,19 @@ ALIGNMENTS: Mapping[str, Alignment | None] = {
 
 
 def align_prediction(prediction: FloatArray, truth: FloatArray, how: str) -> FloatArray:
-    """Return the prediction as it is (`none`), or after one of FITS, then no farther than the farthest finite truth."""
+    """Return the prediction unchanged (`none`) or aligned, and then no farther than the farthest finite truth."""
     fit = ALIGNMENTS[how]
     return prediction if fit is None else align_affine(prediction, truth, fit)
 
 
 def rmse(prediction: FloatArray, truth: FloatArray) -> float:
-    """Return root of the mean squared difference of depth, in metres where the truth is in 1 / metres."""
+    """Return the root of the mean squared difference of depth, in metres where the truth is in 1 / metres."""
     p, t = valid_pairs(prediction, truth)
     return float(np.sqrt(np.mean((1 / p - 1 / t) ** 2))) if t.size and (p > 0).all() else no_pixels(t)
 
 
 def log10(prediction: FloatArray, truth: FloatArray) -> float:
-    """Return mean difference of the decimal logarithms of depth, without its sign."""
+    """Return the mean absolute difference of the decimal logarithms of depth."""
     p, t = valid_pairs(prediction, truth)
     return float(np.abs(np.log10(p) - np.log10(t)).mean()) if t.size and (p > 0).all() else no_pixels(t)
 

@@ -1,4 +1,4 @@
-"""Two runs over the same pictures: how much their depths differ, and where."""
+"""Comparison of two runs over the same pictures: how much their depths differ, and where."""
 
 import io
 from collections.abc import Sequence
@@ -21,22 +21,23 @@ ComparedDepth = NDArray[np.float64]
 COMPARED_KINDS = ("npy", "png16")  # the exact one first
 SMALLEST_METRES = 1e-6  # metres
 COMPARED_PAIRS = 5000
-APART = 0.05  # of the range: points that differ less have no order
+APART = 0.05  # share of the range: points whose depth differs less have no order
 BLOCKS = 8  # a picture is cut into 8 × 8 parts to tell where it differs most
-ROWS = 8  # pictures of a sheet
-SHEET_WIDTH = 420  # pixels of a picture in it
-NAMED_MISSING = 10
-LISTED_PICTURES = 10  # pictures of the table
+ROWS = 8  # pictures in the sheet
+SHEET_WIDTH = 420  # pixels of a picture in the sheet
+NAMED_MISSING = 10  # missing pictures that a message names
+LISTED_PICTURES = 10  # pictures in the table
 COMPARISON_FILES = {"csv": "compare.csv", "json": "compare.json", "png": "compare.png"}
 COMPARISON_SCORES = ("mean", "p99", "largest", "order")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far B is from A after its fit to A, in shares of A's range (2nd to 98th percentile), and where most.
+    """The difference between A and B, after B is aligned to A, in shares of A's range (2nd to 98th percentile).
 
-    `order` is the share of random point pairs over 5 % of that range apart in A that B orders likewise; `row` and
-    `column` are the middle, in pixels, of that of 8 × 8 parts with the largest mean; `same`: equal without a fit.
+    `order` is the share of random point pairs, more than 5 % of that range apart in A, that B has in the same order.
+    `row` and `column` are the centre, in pixels, of the part (of 8 × 8) with the largest mean. `same` means equal
+    without an alignment.
     """
 
     picture: str
@@ -50,9 +51,9 @@ class Difference:
 
 
 def find_depth_outputs(folder: Path) -> dict[str, Path]:
-    """Return the file of depth of each picture below a folder, by the path and stem of its outputs.
+    """Return the depth file of each picture below a folder, by the path of its outputs without their suffix.
 
-    Raises DacliError for a path that is not a folder or holds none.
+    Raises DacliError for a path that is not a folder, and for a folder without depth.
     """
     if not folder.is_dir():
         raise DacliError(f"{display_path(folder)} is not a folder", "name two output folders of dacli")
@@ -74,7 +75,7 @@ def read_compared_depth(path: Path) -> ComparedDepth:
         depth, quantity = decoded.astype(np.float64), record.quantity
     inverse = 1 / np.maximum(depth, SMALLEST_METRES) if quantity != "inverse depth" else depth
     if not np.isfinite(inverse).all():
-        raise DacliError(f"{display_path(path)} holds numbers that are not finite", "make it again")
+        raise DacliError(f"{display_path(path)} holds numbers that are not finite", "run dacli again to replace it")
     return inverse
 
 
@@ -83,10 +84,13 @@ def read_npy_output(path: Path) -> ComparedDepth:
         depth: ComparedDepth = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False).astype(np.float64)
     except (ValueError, EOFError, TypeError) as error:
         raise DacliError(
-            f"{display_path(path)} is not an NPY of numbers ({error})", "make it again with dacli"
+            f"{display_path(path)} is not an NPY of numbers ({error})", "run dacli again to replace it"
         ) from None
     if depth.ndim != 2:
-        raise DacliError(f"{display_path(path)} holds an array of {depth.shape}", "compare takes what dacli wrote")
+        raise DacliError(
+            f"{display_path(path)} holds an array of {depth.shape}",
+            "dacli compare takes the NPY files that dacli wrote",
+        )
     return depth
 
 
@@ -102,20 +106,20 @@ def quantity_beside(path: Path) -> str:
 
 
 def fit_to_first(b: FloatArray, a: FloatArray, how: str) -> ComparedDepth:
-    """Return B after the fit to A, [H, W]."""
+    """Return B [H, W] aligned to A."""
     fit = accuracy.ALIGNMENTS[how]
     scale, shift = (1.0, 0.0) if fit is None else fit(b, a)
     return scale * b.astype(np.float64) + shift
 
 
 def value_range(a: FloatArray) -> float:
-    """Return a's range from the 2nd to the 98th percentile, or all of it where that is 0."""
+    """Return the range of a from the 2nd to the 98th percentile, or from end to end where that is 0."""
     low, high = np.percentile(a, (2, 98))
     return float(high - low) or float(a.max() - a.min())
 
 
 def relative_difference(a: ComparedDepth, b: ComparedDepth, how: str) -> ComparedDepth:
-    """Return |A − B| [H, W] after the fit, in shares of A's range, or of B's where A is flat."""
+    """Return |A − B| [H, W] after the alignment, in shares of A's range, or of B's where A is flat."""
     return np.abs(fit_to_first(b, a, how) - a) / (value_range(a) or value_range(b) or 1.0)
 
 
@@ -141,7 +145,7 @@ def compare_picture(name: str, first: Path, second: Path, how: str) -> Differenc
 
 
 def worst_part(off: ComparedDepth) -> tuple[int, int]:
-    """Return the middle, in pixels, of the part that differs most."""
+    """Return the centre, in pixels, of the part that differs most."""
     rows, columns = (np.array_split(np.arange(side), min(BLOCKS, side)) for side in off.shape)
     means = np.array([[off[np.ix_(r, c)].mean() for c in columns] for r in rows])
     y, x = np.unravel_index(int(means.argmax()), means.shape)
@@ -149,7 +153,7 @@ def worst_part(off: ComparedDepth) -> tuple[int, int]:
 
 
 def order_agreement(a: ComparedDepth, b: ComparedDepth) -> float:
-    """Share of point pairs clearly apart in A that B orders likewise, equal ones counting half; NaN if none are."""
+    """Return the share of point pairs clearly apart in A that B orders the same way; equal depths count half."""
     i, j = np.random.default_rng(0).integers(0, a.size, (2, COMPARED_PAIRS))
     apart, found = (depth.ravel()[i] - depth.ravel()[j] for depth in (a, b))
     clear = np.abs(apart) > APART * value_range(a)
@@ -157,9 +161,9 @@ def order_agreement(a: ComparedDepth, b: ComparedDepth) -> float:
 
 
 def pair_outputs(a: dict[str, Path], b: dict[str, Path]) -> tuple[list[str], list[str]]:
-    """Return the names that both folders have, and a line for each folder that lacks some.
+    """Return the names that both folders have, and a message for each folder that has others.
 
-    Raise DacliError if none meet.
+    Raises DacliError if they have no name in common.
     """
     both = [name for name in a if name in b]
     if not both:
@@ -175,21 +179,18 @@ def pair_outputs(a: dict[str, Path], b: dict[str, Path]) -> tuple[list[str], lis
 def compare_outputs(
     names: Sequence[str], a: dict[str, Path], b: dict[str, Path], how: str
 ) -> tuple[list[Difference], list[DacliError]]:
-    """Return the differences of all pictures that can be read, the largest mean first.
-
-    What is wrong with the others.
-    """
-    found, faults = [], []
+    """Return the differences of all pictures that can be read, the largest mean first, and the errors of the others."""
+    found, errors = [], []
     for name in names:
         try:
             found.append(compare_picture(name, a[name], b[name], how))
         except DacliError as error:
-            faults.append(error)
-    return sorted(found, key=lambda each: -each.mean), faults
+            errors.append(error)
+    return sorted(found, key=lambda each: -each.mean), errors
 
 
 def total_record(found: Sequence[Difference]) -> dict[str, object]:
-    """Return one record of all pictures: means, but the largest difference of all, and how many are the same."""
+    """Return one record for all pictures: means, the largest difference, and how many are the same."""
     values = {name: np.array([getattr(each, name) for each in found], np.float64) for name in COMPARISON_SCORES}
     known = values["order"][~np.isnan(values["order"])]
     return {
@@ -203,19 +204,19 @@ def total_record(found: Sequence[Difference]) -> dict[str, object]:
 
 
 def score_records(found: Sequence[Difference]) -> list[dict[str, object]]:
-    """Return the total and after it one record for each picture."""
+    """Return the total, and one record for each picture."""
     return [total_record(found), *(asdict(each) for each in found)]
 
 
 def comparison_rows(found: Sequence[Difference]) -> list[dict[str, object]]:
     """Return the total and the pictures that differ most, as the table shows them."""
     everything = total_record(found)
-    shown_ones = [
+    largest = [
         {"picture": each.picture, "same": "yes" if each.same else "no", "most at": f"{each.row}, {each.column}"}
         | {name: getattr(each, name) for name in COMPARISON_SCORES}
         for each in found[:LISTED_PICTURES]
     ]
-    return [everything | {"same": f"{everything['same']} of {len(found)}", "most at": "row, column"}, *shown_ones]
+    return [everything | {"same": f"{everything['same']} of {len(found)}", "most at": "row, column"}, *largest]
 
 
 def format_difference(score: str, value: float) -> str:
@@ -224,15 +225,15 @@ def format_difference(score: str, value: float) -> str:
 
 
 def comparison_title(how: str) -> str:
-    """Return what the numbers mean."""
-    fit = "" if how == "none" else f" after the fit of B to A ({how}, in inverse depth)"
-    return f"|A − B| in shares of A's range{fit}; order: point pairs that both order alike"
+    """Return the title of the table, which says what its numbers mean."""
+    fit = "" if how == "none" else f" after B is aligned to A ({how}, in inverse depth)"
+    return f"|A − B| in shares of A's range{fit}; order: point pairs in the same order"
 
 
 def save_comparison(
     out: Path, found: Sequence[Difference], a: dict[str, Path], b: dict[str, Path], how: str
 ) -> list[Path]:
-    """Write CSV, JSON lines and the sheet into a folder; their paths."""
+    """Write CSV, JSON lines and the sheet into a folder; return their paths."""
     reported = score_records(found)
     lines = "".join(tables.record_json(record) + "\n" for record in reported)
     made = {"csv": tables.records_csv(reported), "json": lines.encode(), "png": draw_comparison(found, a, b, how)}
@@ -242,7 +243,7 @@ def save_comparison(
 
 
 def draw_comparison(found: Sequence[Difference], a: dict[str, Path], b: dict[str, Path], how: str) -> bytes:
-    """Return a PNG of the pictures that differ most, one in each row: A, B after its fit, and their difference."""
+    """Return a PNG of the pictures that differ most, one in each row: A, B aligned to A, and their difference."""
     from matplotlib.figure import Figure
 
     worst = found[:ROWS]

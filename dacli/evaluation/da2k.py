@@ -41,14 +41,14 @@ PairOrder = tuple[Point, Point]  # the nearer one first
 
 @dataclass(frozen=True)
 class AnnotatedPlace:
-    """A folder or a ZIP archive of DA-2K: where it is, and what reads a file below the annotations'."""
+    """A folder or a ZIP archive of DA-2K: its path, and the function that reads a file beside the annotations."""
 
     path: Path
     read: Callable[[str], bytes]
 
 
 def fetch_da2k(say: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]) -> Path:
-    """Return the published archive, downloaded and checked if it is not here; raise DacliError if it cannot be had."""
+    """Return the published archive; download and check it first if necessary; raise DacliError if that fails."""
     try:
         with progress(ARCHIVE.file) as shown_progress:
             return checkpoints.obtain_checkpoint(ARCHIVE, say, shown_progress)
@@ -58,7 +58,7 @@ def fetch_da2k(say: Log, progress: Callable[[str], AbstractContextManager[Downlo
 
 
 def is_da2k(path: Path) -> bool:
-    """Return whether a path leads to what may be DA-2K: an archive, or a folder with annotations."""
+    """Return whether a path may be DA-2K: an archive, or a folder with annotations."""
     return path.suffix.lower() == ".zip" or any(map(Path.is_file, annotations_below(path)))
 
 
@@ -88,7 +88,7 @@ def da2k_in_folder(path: Path) -> AnnotatedPlace:
 
 
 def da2k_in_archive(path: Path) -> AnnotatedPlace:
-    """Return the archive, of which single entries are read and nothing is unpacked.
+    """Return the archive; single entries are read from it, and nothing is unpacked.
 
     Raise DacliError for a file that is not a ZIP.
     """
@@ -170,7 +170,7 @@ def scene_of(name: str) -> str:
 
 
 def score_pairs(scene: str, pairs: tuple[PairOrder, ...], inverse_depth: FloatArray) -> ScoreParts:
-    """Return how many pairs are in the right order, of how many, for the scene and in all; equal depths count half."""
+    """Return how many pairs are in the right order, and of how many, by scene and in all; equal ones count half."""
     near, far = (np.array([inverse_depth[point] for point in points]) for points in zip(*pairs, strict=True))
     right = float((1 + np.sign(near - far)).sum() / 2)
     return {"all": (right, len(pairs)), scene: (right, len(pairs))}

@@ -1,4 +1,4 @@
-"""Pictures with known depth: which file belongs to which, and both read."""
+"""Pictures with known depth: finding the pairs of files, and reading them."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ from dacli.paths import display_path
 from dacli.types import DepthArray
 
 NAMED_FAULTS = 10  # missing files that an error names
-FEWEST_PAIRS = 2  # to train: one to learn from and one to watch
+FEWEST_PAIRS = 2  # for a training: one to train on and one to validate on
 
 
 @dataclass(frozen=True)
 class DepthPair:
-    """A picture and the file of its depth, whose numbers are in `unit`; None: metres, or what a PNG says of itself."""
+    """A picture and the file of its depth in `unit`; None means metres, or the unit that a PNG states."""
 
     picture: Path
     depth: Path
@@ -51,7 +51,7 @@ def find_pairs(source: Path, unit: DepthUnit | None = None) -> tuple[DepthPair, 
 
 
 def find_training_pairs(source: Path, unit: DepthUnit | None) -> tuple[DepthPair, ...]:
-    """Return what find_pairs() returns, for a training: it demands the unit of a list, and two pairs at least.
+    """Return the pairs of find_pairs() for a training, which needs the unit of a list, and two pairs or more.
 
     Raises UsageError without the unit, for depth that is taken for another is not noticed in a training.
     """
@@ -64,7 +64,7 @@ def find_training_pairs(source: Path, unit: DepthUnit | None) -> tuple[DepthPair
 
 
 def find_labelled_pairs(source: str, labels: Path) -> tuple[tuple[DepthPair, ...], int]:
-    """Return the pictures that IN names with the labels that dacli train label made of them, and how many have none.
+    """Return the pictures of IN with their labels by dacli train label, and how many pictures have none.
 
     Raises DacliError if hardly any has.
     """
@@ -80,7 +80,7 @@ def find_labelled_pairs(source: str, labels: Path) -> tuple[tuple[DepthPair, ...
 def read_pair_list(path: Path, unit: DepthUnit | None) -> Iterator[DepthPair]:
     """Yield the pairs of a list: a picture and its depth in each line, with a tab, a comma or spaces between.
 
-    Paths start from the list's folder; empty lines and those that begin with # are passed over.
+    Paths start from the list's folder; empty lines and those that begin with # are skipped.
     """
     try:
         lines = files.read_bytes(path).decode("utf-8-sig").splitlines()
@@ -116,7 +116,7 @@ def virtual_kitti_pairs(root: Path) -> Iterator[DepthPair]:
 
 
 def described_pairs(folder: Path, unit: DepthUnit | None) -> Iterator[DepthPair]:
-    """Yield the pairs that JSON files below a folder name by `picture` and `depth`."""
+    """Yield the pairs that JSON files below a folder name with `picture` and `depth`."""
     for path in sorted(folder.rglob("*.json")):
         found = read_scene_description(path)
         if isinstance(found, dict) and isinstance(found.get("picture"), str) and "depth" in found:
@@ -148,6 +148,6 @@ def read_pair(pair: DepthPair) -> tuple[types.ImageArray, DepthArray]:
 
 
 def digest_pairs(pairs: Sequence[DepthPair], root: Path) -> str:
-    """Return what identifies these pairs: how many there are, and a hash of their names below the root."""
+    """Return the identity of these pairs: their number, and a hash of their names below the root."""
     text = "\n".join(f"{os.path.relpath(p.picture, root)}\t{os.path.relpath(p.depth, root)}\t{p.unit}" for p in pairs)
     return f"{len(pairs)} pairs {hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"

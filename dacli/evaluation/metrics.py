@@ -15,7 +15,7 @@ Alignment = Callable[[FloatArray, FloatArray], tuple[float, float]]
 
 
 def affine_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """Return least-squares scale and shift that carry the prediction onto the truth.
+    """Return the least-squares scale and shift from the prediction to the truth.
 
     Scale 0 for a constant prediction.
     """
@@ -28,7 +28,7 @@ def affine_fit(prediction: FloatArray, truth: FloatArray) -> tuple[float, float]
 
 
 def align_affine(prediction: FloatArray, truth: FloatArray, fit: Alignment = affine_fit) -> FloatArray:
-    """Return the prediction after a fit to the known truth, no farther than the farthest finite truth."""
+    """Return the prediction aligned to the known truth, no farther than the farthest finite truth."""
     known = ~np.isnan(truth)
     scale, shift = fit(prediction[known], truth[known])
     floor = truth[truth > 0].min() if (truth > 0).any() else 1e-6
@@ -36,7 +36,7 @@ def align_affine(prediction: FloatArray, truth: FloatArray, fit: Alignment = aff
 
 
 def delta1(prediction: FloatArray, truth: FloatArray, limit: float = 1.25) -> float:
-    """Share of pixels of finite depth whose ratio to the true depth is under the limit; NaN if none is finite.
+    """Return the share of pixels of finite depth whose ratio to the true depth is under the limit; NaN without any.
 
     1.25, 1.25² and 1.25³ make δ1, δ2 and δ3 (Eigen et al. 2014).
     """
@@ -46,7 +46,7 @@ def delta1(prediction: FloatArray, truth: FloatArray, limit: float = 1.25) -> fl
 
 
 def abs_rel(prediction: FloatArray, truth: FloatArray) -> float:
-    """Return mean |D̂ − D| / D over pixels of finite depth, D = 1 / inverse depth (Eigen et al. 2014); NaN if none.
+    """Return the mean |D̂ − D| / D over pixels of finite depth, D = 1 / inverse depth (Eigen et al. 2014); NaN if none.
 
     The prediction is of finite depth there too, as that of aligned(); where it is not, the result is infinite.
     """
@@ -59,7 +59,7 @@ def abs_rel(prediction: FloatArray, truth: FloatArray) -> float:
 def ordinal(
     prediction: FloatArray, truth: FloatArray, rng: np.random.Generator, pairs: int = 5000, ratio: float = 1.1
 ) -> float:
-    """Share of random point pairs with a depth ratio over `ratio` that the prediction puts in the right order.
+    """Return the share of random point pairs with a depth ratio over `ratio` that the prediction orders correctly.
 
     Pairs that it holds equal count half, so a flat map scores 0.5 like a random one; NaN if the truth has no such pair.
     """
@@ -71,7 +71,7 @@ def ordinal(
 
 
 def d3r(prediction: FloatArray, truth: FloatArray, points: int = 5000) -> float:
-    """Return depth discontinuity disagreement ratio.
+    """Return the depth discontinuity disagreement ratio.
 
     Mean |ord(t) − ord(p)| over neighbours with a depth ratio over 1.1.
 
@@ -86,7 +86,7 @@ def d3r(prediction: FloatArray, truth: FloatArray, points: int = 5000) -> float:
 
 
 def pair_relation(d: FloatArray, tolerance: float) -> NDArray[np.int8]:
-    """Return which of all upright and level neighbours is nearer by a ratio over 1 + tolerance.
+    """Return which of two vertical and horizontal neighbours is nearer by a ratio over 1 + tolerance.
 
     1 the first, −1 the second.
     """
@@ -95,7 +95,7 @@ def pair_relation(d: FloatArray, tolerance: float) -> NDArray[np.int8]:
 
 
 def boundary_f1(prediction: FloatArray, truth: FloatArray) -> float:
-    """Return F1 of occluding edges, d(p+1)/d(p) > t in four directions, weighted over t = 1.05 … 1.25.
+    """Return the F1 of occluding edges, d(p+1)/d(p) > t in four directions, weighted over t = 1.05 … 1.25.
 
     Depth Pro (Bochkovskii et al. 2024), eq. 3 and 4.
 
@@ -111,7 +111,7 @@ def boundary_f1(prediction: FloatArray, truth: FloatArray) -> float:
 
 
 def edge_f1(prediction: Sequence[FloatArray], truth: Sequence[FloatArray], threshold: float) -> float:
-    """Return F1 of the depth_steps() over one threshold, precision and recall being means over the four directions."""
+    """Return the F1 of the depth_steps() over one threshold, of the mean precision and recall of four directions."""
     precision, recall = [], []
     for mine, theirs in zip(prediction, truth, strict=True):
         found, real = mine > threshold, theirs > threshold
@@ -123,13 +123,13 @@ def edge_f1(prediction: Sequence[FloatArray], truth: Sequence[FloatArray], thres
 
 
 def depth_steps(d: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Return ratios of neighbours in four directions: the left, the right, the upper and the lower one farther."""
+    """Return the ratios of neighbours in four directions: with the left, right, upper and lower one farther."""
     across, down = d[:, 1:] / d[:, :-1], d[1:] / d[:-1]
     return across, 1 / across, down, 1 / down
 
 
 def thin_contrast(prediction: FloatArray, truth: FloatArray, width: int) -> float:
-    """Return median contrast of thin near structures with what lies beside them, as a share of the true one.
+    """Return the median contrast of thin near structures against what is beside them, as a share of the true one.
 
     NaN if none.
 
@@ -152,7 +152,7 @@ def thin_contrast(prediction: FloatArray, truth: FloatArray, width: int) -> floa
 def window_difference(
     d: FloatArray, one: NDArray[np.bool_], other: NDArray[np.bool_], window: tuple[int, int]
 ) -> FloatArray:
-    """Return mean of d over the pixels `one` less that over the pixels `other`, in a window about every pixel.
+    """Return the mean of d over the pixels `one` minus that over the pixels `other`, in a window around every pixel.
 
     Or NaN.
     """
@@ -164,7 +164,7 @@ def window_difference(
 
 
 def seam_index(prediction: FloatArray, truth: FloatArray, rows: Sequence[int], columns: Sequence[int]) -> float:
-    """Return mean step of the error across tile borders over that 4 to 8 pixels beside them: 1 is invisible.
+    """Return the mean step of the error across tile borders, divided by that 4 to 8 pixels beside them: 1 is invisible.
 
     NaN if no border.
 

@@ -1,4 +1,4 @@
-"""How well a network does on pictures of which more is known: their depth, or which of two points is nearer."""
+"""Scores of a network on pictures whose depth is known, or of which people said which of two points is nearer."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ from dacli.evaluation.datasets import DepthPair
 from dacli.inference.predictor import Predictor
 from dacli.scenes.layouts import Layout, make_scene, render_layouts
 
-HELD_OUT = 4242
+HELD_OUT = 4242  # the stream of scenes that evaluation uses by default
 SCENE_FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))
-SMALLEST_DEPTH = 1e-6  # metres; a prediction is never nearer
-SceneMaker = Callable[[int, int], Layout]  # of the stream and the number in it
-ScoreParts = dict[str, tuple[float, float]]  # what was reached, and its weight, by the score's name
+SMALLEST_DEPTH = 1e-6  # metres: smaller predictions count as this
+SceneMaker = Callable[[int, int], Layout]  # takes a stream and a number in it
+ScoreParts = dict[str, tuple[float, float]]  # by the score's name: the points reached, and how many were possible
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Ordinal accuracy, then errors after a fit (see metrics and accuracy); NaN where nothing counts.
+    """Ordinal accuracy, and errors after an alignment (see metrics and accuracy); NaN where no pixel counts.
 
-    `ramp` is the ordinal accuracy, on the same pairs, of saying that lower in the picture is nearer.
+    `ramp` is the ordinal accuracy, on the same pairs, of the rule that lower in the picture is nearer.
     """
 
     ordinal: float
@@ -50,17 +50,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class EvaluationSample:
-    """An RGB picture [H, W, 3], and what marks inverse depth [H, W] of it."""
+    """An RGB picture [H, W, 3], and the function that scores inverse depth [H, W] of it."""
 
     rgb: NDArray[np.uint8 | np.uint16]
-    judge: Callable[[types.FloatArray], ScoreParts]
+    score: Callable[[types.FloatArray], ScoreParts]
 
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What networks are judged on: what it is called, its pictures' names, and what reads the one of an index.
+    """A data set: its title, the names of its pictures, and the function that reads the picture of an index.
 
-    `points` says that only the order of points is known, which needs no alignment.
+    With `points`, only the order of points is known, and no alignment is needed.
     """
 
     title: str
@@ -71,18 +71,18 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Mean scores by name, of how many pictures, the network's seconds for one, and what could not be read."""
+    """Mean scores by name, the number of pictures, seconds a picture, and the error of each picture that failed."""
 
     scores: dict[str, float]
     pictures: int
     seconds: float
-    faults: dict[str, DacliError]
+    errors: dict[str, DacliError]
 
 
 def score_prediction(prediction: types.FloatArray, truth: types.FloatArray, seed: int, align: str = "affine") -> Scores:
-    """Return the scores of one map of inverse depth [H, W]; all but the ordinal ones after the alignment to the truth.
+    """Return the scores of one map of inverse depth [H, W]; all but the ordinal ones after an alignment to the truth.
 
-    The seed decides the point pairs.
+    The point pairs depend on the seed.
     """
     fitted = accuracy.align_prediction(prediction, truth, align)
     ramp = np.indices(truth.shape)[0]
@@ -103,10 +103,7 @@ def score_prediction(prediction: types.FloatArray, truth: types.FloatArray, seed
 def rendered_scenes(
     count: int, seed: int, align: str, what: str = "scenes", make: SceneMaker = make_scene, reach: float = np.inf
 ) -> EvaluationData:
-    """Return the first scenes of the stream `seed`, in four formats by turns.
-
-    What lies beyond `reach` metres is unknown.
-    """
+    """Return the first scenes of the stream `seed`, in four sizes in turn; depth beyond `reach` metres is unknown."""
     names = [f"scene {index}" for index in range(count)]
     seeds = np.random.default_rng(seed).integers(1 << 32, size=count)
 
@@ -132,36 +129,36 @@ def data_of_pairs(title: str, pairs: Sequence[DepthPair], align: str) -> Evaluat
 
 
 def score_parts(truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray) -> ScoreParts:
-    """Return the scores of a prediction, each weighing 1; those that are NaN are left out."""
+    """Return the scores of a prediction, each out of 1; scores that are NaN are left out."""
     scores = score_prediction(prediction, truth, seed, align)
     values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
     return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
 
 
 def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Callable[[int], None]) -> EvaluationResult:
-    """Return what the network reaches on all pictures that can be judged; `report` gets how many are done."""
-    reached: dict[str, list[tuple[float, float]]] = {}
-    faults: dict[str, DacliError] = {}
+    """Return the mean scores over all pictures that can be read; `report` gets the number of those done."""
+    parts: dict[str, list[tuple[float, float]]] = {}
+    errors: dict[str, DacliError] = {}
     seconds = []
     for index, name in enumerate(data.names):
         try:
-            marks, taken = evaluate_sample(predictor, data.read(index))
+            scored, taken = evaluate_sample(predictor, data.read(index))
             seconds.append(taken)
-            for key, mark in marks.items():
-                reached.setdefault(key, []).append(mark)
+            for key, part in scored.items():
+                parts.setdefault(key, []).append(part)
         except DacliError as error:
-            faults[name] = error
+            errors[name] = error
         report(index + 1)
-    scores = {name: sum(got for got, _ in marks) / sum(most for _, most in marks) for name, marks in reached.items()}
-    return EvaluationResult(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, faults)
+    scores = {name: sum(got for got, _ in part) / sum(most for _, most in part) for name, part in parts.items()}
+    return EvaluationResult(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, errors)
 
 
 def evaluate_sample(predictor: Predictor, sample: EvaluationSample) -> tuple[ScoreParts, float]:
-    """Return the marks of one picture and the seconds that the network took."""
+    """Return the scores of one picture and the seconds of its prediction."""
     started = time.perf_counter()
     (prediction,) = predictor.predict([sample.rgb])
     taken = time.perf_counter() - started
     depth = prediction.depth
-    return sample.judge(
+    return sample.score(
         depth if predictor.spec.quantity == "inverse depth" else 1 / np.maximum(depth, SMALLEST_DEPTH)
     ), taken

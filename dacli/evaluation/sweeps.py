@@ -1,4 +1,4 @@
-"""Several networks, sizes and precisions judged on the same pictures."""
+"""Sweeps: several networks, sizes and precisions evaluated on the same pictures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from dacli.paths import display_path
 from dacli.scenes import metric_places
 
 EVALUATION_FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png"}
-PUBLISHED = "da2k"  # the name that fetches DA-2K
+DA2K_NAME = "da2k"  # as data, it stands for the published archive, which is downloaded
 
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """One network, its input's short side (None: its own), and device, precision and engine as they were asked for."""
+    """One network, the short side of its input (None: its own), and the device, precision and engine of the options."""
 
     choice: ModelChoice
     size: int | None
@@ -32,14 +32,12 @@ class EvaluationSetup:
 
 
 def choose_networks(encoders: Sequence[str], model: str, weights: Sequence[Path]) -> list[ModelChoice]:
-    """Return the networks that the options name.
-
-    Raise UsageError for names that do not exist or contradict each other.
-    """
+    """Return the networks that the options name; raise UsageError for names that do not exist or do not go together."""
     named: Sequence[str | None] = encoders or [None]
     if weights and len(named) > 1:
         raise UsageError(
-            "several encoders and --weights contradict each other", "the encoder is recognised from the file"
+            "several encoders and --weights contradict each other",
+            "leave --encoder out: the file says which encoder it is",
         )
     files_of: Sequence[Path | None] = weights or [None]
     return [registry.choose_model(name, model, file) for name, file in product(named, files_of)]
@@ -48,10 +46,7 @@ def choose_networks(encoders: Sequence[str], model: str, weights: Sequence[Path]
 def evaluation_setups(
     choices: Sequence[ModelChoice], sizes: Sequence[int | None], precisions: Sequence[str], place: str, engine: str
 ) -> list[EvaluationSetup]:
-    """Return every network at every size in every precision.
-
-    Raise UsageError for a device or a precision that is none.
-    """
+    """Return every network at every size in every precision; raise UsageError for an unknown device or precision."""
     machines = [(place, precision, engine) for precision in precisions or ["auto"]]
     for machine in machines:
         planning.resolve_plan(*machine)
@@ -59,9 +54,9 @@ def evaluation_setups(
 
 
 def choose_alignment(how: str | None, model: str) -> str:
-    """Return the alignment asked for, or what suits the model.
+    """Return the alignment of the options, or the usual one of the model.
 
-    Raise UsageError for one that does not exist or cannot be.
+    Raises UsageError for one that does not exist, or that the model does not allow.
     """
     metres = registry.MODELS[model] is not None
     if how is None:
@@ -70,12 +65,12 @@ def choose_alignment(how: str | None, model: str) -> str:
         raise UsageError(f"--align {how} is not an alignment", f"choose one of {', '.join(accuracy.ALIGNMENTS)}")
     if how == "none" and not metres:
         hint = "choose median, scale or affine, or a model in metres: indoor, outdoor"
-        raise UsageError("--align none judges metres, and relative depth has no scale", hint)
+        raise UsageError("--align none needs metres, and relative depth has no scale", hint)
     return how
 
 
 def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationData:
-    """Return rendered scenes; for a model in metres those that metres are learned with, as far as it reaches."""
+    """Return rendered scenes; for a metric model those of its training, up to its largest depth."""
     if model not in metric_places.METRIC_PLACES:
         return scoring.rendered_scenes(count, seed, align)
     return scoring.rendered_scenes(
@@ -84,15 +79,15 @@ def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationDa
 
 
 def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, reporter: Reporter) -> EvaluationData:
-    """Return what DATA names: DA-2K or pictures with depth; raise DacliError for neither.
+    """Return the data set that DATA names: DA-2K, or pictures with depth; raise DacliError for anything else.
 
-    Raises UsageError if inverse depth of any scale is to judge metres.
+    Raises UsageError where metres would be compared with inverse depth of unknown scale.
     """
     if unit == depth_files.INVERSE and align == "none":
         hint = "choose --align median, scale or affine"
-        raise UsageError("--align none judges metres, and inverse depth of any scale has none", hint)
+        raise UsageError("--align none needs metres, and inverse depth of unknown scale has none", hint)
     path = Path(text)
-    if text.lower() in (PUBLISHED, "da-2k") and not path.exists():
+    if text.lower() in (DA2K_NAME, "da-2k") and not path.exists():
         return da2k.open_da2k(da2k.fetch_da2k(reporter.note, reporter.download))
     if not path.exists():
         hint = "give a folder, a list of pairs, DA-2K.zip, or da2k to fetch that"
@@ -103,7 +98,7 @@ def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, reporter
 
 
 def evaluation_title(data: EvaluationData, align: str) -> str:
-    """Return what was judged, and how depth was brought to the truth's scale; points of DA-2K need none of that."""
+    """Return the title of a table: the data set, and how depth was aligned (DA-2K needs no alignment)."""
     if data.points:
         return f"{data.title}: pairs in the right order"
     how = "without an alignment" if align == "none" else f"after a fit of inverse depth ({align})"
@@ -113,9 +108,9 @@ def evaluation_title(data: EvaluationData, align: str) -> str:
 def evaluate_setups(
     todo: Sequence[EvaluationSetup], data: EvaluationData, align: str, reporter: Reporter
 ) -> Iterator[tuple[dict[str, object], bool]]:
-    """Yield the record of each network as it is ready, and whether all pictures could be judged.
+    """Yield the record of each setup when it is ready, and whether all pictures could be evaluated.
 
-    Each fault is reported once.
+    Each error is reported once.
     """
     reported: set[str] = set()
     for setup in todo:
@@ -131,17 +126,17 @@ def evaluate_setups(
         )
         with reporter.progress_bar() as bar:
             task = bar.add_task(opened.encoder, total=len(data.names))
-            found = scoring.evaluate_predictor(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
-        for fault in (fault for name, fault in found.faults.items() if name not in reported):
-            reporter.error(fault)
-        reported |= set(found.faults)
-        if not found.pictures:
-            raise DacliError(f"none of the {data.title} could be judged", "each is named above")
-        yield evaluation_record(opened, align, found), not found.faults
+            result = scoring.evaluate_predictor(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
+        for error in (error for name, error in result.errors.items() if name not in reported):
+            reporter.error(error)
+        reported |= set(result.errors)
+        if not result.pictures:
+            raise DacliError(f"none of the {data.title} could be evaluated", "the lines above say why")
+        yield evaluation_record(opened, align, result), not result.errors
 
 
-def evaluation_record(opened: LoadedPredictor, align: str, found: EvaluationResult) -> dict[str, object]:
-    """Return what was judged, how it ran, and after `seconds` its scores."""
+def evaluation_record(opened: LoadedPredictor, align: str, result: EvaluationResult) -> dict[str, object]:
+    """Return what was evaluated, how it ran, its seconds a picture, and after them its scores."""
     plan = opened.predictor.plan
     return {
         "encoder": opened.encoder,
@@ -152,34 +147,34 @@ def evaluation_record(opened: LoadedPredictor, align: str, found: EvaluationResu
         "engine": plan.engine,
         "device": plan.device,
         "align": align,
-        "pictures": found.pictures,
-        "failed": len(found.faults),
-        "seconds": round(found.seconds, 4),
-        **found.scores,
+        "pictures": result.pictures,
+        "failed": len(result.errors),
+        "seconds": round(result.seconds, 4),
+        **result.scores,
     }
 
 
 def score_names(records: Sequence[tables.ScoreRecord]) -> list[str]:
-    """Return the names of the scores: what stands after the seconds."""
+    """Return the names of the scores: the fields after `seconds`."""
     keys = list(dict.fromkeys(key for record in records for key in record))
     return keys[keys.index("seconds") + 1 :]
 
 
 def record_labels(records: Sequence[tables.ScoreRecord]) -> list[str]:
-    """Return a name for each record: its encoder, and of the rest that in which the records differ."""
-    reported = [key for key in ("model", "weights", "size", "precision") if len({str(r[key]) for r in records}) > 1]
-    return [" ".join(str(record[key]) for key in ("encoder", *reported)) for record in records]
+    """Return a label for each record: its encoder, and the settings in which the records differ."""
+    differing = [key for key in ("model", "weights", "size", "precision") if len({str(r[key]) for r in records}) > 1]
+    return [" ".join(str(record[key]) for key in ("encoder", *differing)) for record in records]
 
 
-def check_not_there(out: Path | None, names: Sequence[str], *, overwrite: bool) -> None:
-    """Raise DacliError if a file that is to be written is there already."""
+def refuse_existing_files(out: Path | None, names: Sequence[str], *, overwrite: bool) -> None:
+    """Raise DacliError if a file to be written exists already."""
     for name in names if out is not None and not overwrite else ():
         if out is not None and (out / name).exists():
-            raise DacliError(f"{display_path(out / name)} is there already", "--overwrite replaces it")
+            raise DacliError(f"{display_path(out / name)} exists already", "--overwrite replaces it")
 
 
 def save_evaluation(out: Path, records: Sequence[tables.ScoreRecord], title: str) -> list[Path]:
-    """Write CSV, JSON lines and bars into a folder; their paths."""
+    """Write CSV, JSON lines and bars into a folder; return their paths."""
     scores = score_names(records)
     lines = "".join(tables.record_json(record) + "\n" for record in records)
     made = {"csv": tables.records_csv(records), "json": lines.encode()}

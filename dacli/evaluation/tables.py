@@ -1,4 +1,4 @@
-"""Results as people and programs read them: a table, CSV, JSON and bars."""
+"""Tables of scores: for people (a table, bars) and for programs (CSV, JSON)."""
 
 import csv
 import io
@@ -34,12 +34,12 @@ PLAIN_SCORES = frozenset({"abs_rel", "rmse", "log10", "silog", "boundary_f1"})  
 
 
 def score_title(score: str) -> str:
-    """Return what people call a score; the names of scenes are their own."""
+    """Return the usual name of a score; names of scenes stay as they are."""
     return SCORE_TITLES.get(score, score.replace("_", " "))
 
 
 def format_score(score: str, value: float) -> str:
-    """Return a score as people read it: a share in percent, another with three digits after the point."""
+    """Return a score as text: a share in percent, others with three digits after the point."""
     if math.isnan(value):
         return "-"
     return f"{value:.3f}" if score in PLAIN_SCORES else f"{100 * value:.1f} %"

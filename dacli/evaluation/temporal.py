@@ -15,7 +15,7 @@ Residuals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TemporalScores:
-    """How steady and how right a clip is; `jerk` and `tge` in percent of the truth's range.
+    """Temporal and depth errors of a clip; `jerk` and `tge` in percent of the truth's range.
 
     `jerk` is the standard deviation of m_t − m_(t−1), where m_t is the median of residuals(): the flicker of the whole
     picture's brightness. `tge` is the mean of their absolute values (temporal gradient error, after the loss of Video
@@ -31,7 +31,7 @@ class TemporalScores:
 
 
 def measure_flicker(depth: FloatArray, truth: FloatArray, matches: Sequence[FrameMatch | None]) -> TemporalScores:
-    """Return flicker of a clip [T, H, W].
+    """Return the flicker of a clip [T, H, W].
 
     Matches[t] tells where frame t was in frame t − 1, None at the first and at cuts.
     """
@@ -51,13 +51,13 @@ def measure_flicker(depth: FloatArray, truth: FloatArray, matches: Sequence[Fram
 
 
 def motion_residuals(depth: FloatArray, truth: FloatArray, match: FrameMatch) -> Residuals:
-    """Return by how much more than the truth each point [n] changed between two maps [2, H, W]."""
+    """Return how much more than the truth each point [n] changed between two maps [2, H, W]."""
     change = [pair[1] - sample_bilinear(pair[0], match.x, match.y) for pair in (depth, truth)]
     return np.asarray((change[0] - change[1])[match.seen], np.float64)
 
 
 def scale_drift(depth: FloatArray, truth: FloatArray) -> tuple[float, float]:
-    """Return standard deviation over frames of log s, and the rise over the clip of the line through it.
+    """Return the standard deviation of log s over the frames, and the rise over the clip of the line through it.
 
     Of clips [T, H, W].
 
@@ -73,6 +73,6 @@ def scale_drift(depth: FloatArray, truth: FloatArray) -> tuple[float, float]:
 
 
 def standard_spread(values: Residuals) -> float:
-    """Return standard deviation of the values that are numbers, NaN if there is none."""
+    """Return the standard deviation of the values that are not NaN; NaN if there are none."""
     known = values[np.isfinite(values)]
     return float(known.std()) if known.size else float("nan")

@@ -1,1 +1,1 @@
-"""Clips: probe, decode, stabilise, encode, mux."""
+"""Video clips: probe, decode, stabilize, encode, mux."""

@@ -1,4 +1,4 @@
-"""The frames of a clip, one by one in constant memory, and what was wrong with them."""
+"""Decoding of a clip: its frames, one by one in constant memory, and errors for damaged files."""
 
 import contextlib
 import re
@@ -19,151 +19,156 @@ from dacli.video import ffmpeg, probe, timing
 from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG, Clip
 
 _STRICT = ("-xerror",)
-_DAMAGE = r"\[(?:in#0|vist#0|dec:|gif @|ffv1 @)"  # what reports damage; the decoders named here go on nevertheless
-_CONCEALED = r"\[(?!rawvideo @)"  # all who do when damage is put up with; the muxer only finds equal times
-_TONE_MAP = (  # through 4:4:4, because zscale takes no odd sizes in 4:2:0
+_DAMAGE = (
+    r"\[(?:in#0|vist#0|dec:|gif @|ffv1 @)"  # log origins that report damage; the decoders named here continue after it
+)
+_CONCEALED_DAMAGE = (
+    r"\[(?!rawvideo @)"  # the same when damage is accepted: all except the muxer, which only reports equal times
+)
+_TONE_MAP = (  # via 4:4:4, because zscale does not support odd sizes in 4:2:0
     "format=yuv444p16le,zscale=tin={}:pin=bt2020:min=bt2020nc:t=linear:npl=100,format=gbrpf32le,"
     "zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=gbr:r=full"
 )
-_SECTION = re.compile(r"(?<!\\)\n\[(?:STREAM|CHAPTER)\]\n")
+_TAG_SECTION = re.compile(r"(?<!\\)\n\[(?:STREAM|CHAPTER)\]\n")
 _TAG = re.compile(r"^((?:\\.|[^=\\\n])+)=((?:\\.|[^\\\n])*)$", re.MULTILINE | re.DOTALL)
 
 
 class DecodedFrame(NamedTuple):
-    """A frame [H, W, 3] as RGB, upright, and when it is shown, in ticks of the clip's time base."""
+    """An upright RGB frame [H, W, 3] and its presentation time in ticks of the clip's time base."""
 
     pts: int
     rgb: NDArray[np.uint8]
 
 
-class _Form(NamedTuple):
+class _PixelLayout(NamedTuple):
     pixel_format: str
     channels: tuple[int, ...]
     dtype: type[np.uint8 | np.uint16]
 
 
-_RGB = _Form("rgb24", (3,), np.uint8)
-_DEPTH16 = _Form("gray16le", (), np.uint16)
+_RGB = _PixelLayout("rgb24", (3,), np.uint8)
+_DEPTH16 = _PixelLayout("gray16le", (), np.uint16)
 
 
 class _DamageError(Exception):
-    """Why ffmpeg gave no more frames; `broken`: it ended ill although it was to put up with damage."""
+    """The reason why ffmpeg returned no more frames; `failed` is true if it ended with an error status."""
 
-    def __init__(self, reason: str, *, broken: bool) -> None:
+    def __init__(self, reason: str, *, failed: bool) -> None:
         super().__init__(reason)
-        self.broken = broken
+        self.failed = failed
 
 
 def ignore_note(note: str) -> None:
-    """Hear a note and do nothing."""
+    """Ignore a note."""
 
 
 def decode_frames(
-    clip: Clip, *, after: int | None = None, allow_truncated: bool = False, tell: Callable[[str], None] = ignore_note
+    clip: Clip, *, after: int | None = None, allow_truncated: bool = False, log: Callable[[str], None] = ignore_note
 ) -> Generator[DecodedFrame, None, None]:
-    """Yield the frames of a clip in order, or those shown later than `after` ticks.
+    """Yield the frames of a clip in order, or only those that are shown later than `after` (ticks).
 
-    HDR is tone-mapped, fields become whole frames, deep colours 8-bit. Raises DacliError where damage ends decoding,
-    and at once if the file is cut; with `allow_truncated`, what can be decoded is used and `tell` hears of it.
+    HDR is tone-mapped, interlaced fields are combined into whole frames, and colours are reduced to 8 bits. Raises
+    DacliError where damage stops decoding, and before the first frame if the file is truncated. With
+    `allow_truncated`, all frames that can be decoded are used, and the damage is reported to `log`.
     """
     times = clip.pts if after is None else tuple(time for time in clip.pts if time > after)
     if clip.pictures or not times:
-        yield from _pictures(clip, times)
+        yield from _read_pictures(clip, times)
         return
-    if clip.lost and not allow_truncated:
-        raise _damaged(clip, len(probe.decodable_frames(clip.path, clip.time_base)[0]), "the file is cut")
+    if clip.missing_frames and not allow_truncated:
+        raise _damage_error(clip, len(probe.decodable_frames(clip.path, clip.time_base)[0]), "the file is truncated")
     if clip.transfer and not ffmpeg.has_filter("zscale"):
-        tell(f"{display_path(clip.path)} is HDR and shown dull: this ffmpeg has no zscale filter to tone-map it")
-    asked = _asked(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
-    for pts, rgb in _whole(clip, asked, len(clip.pts) - len(times), tell if allow_truncated else None):
+        log(f"{display_path(clip.path)} is HDR and will look dull: this ffmpeg has no zscale filter for tone mapping")
+    frames = _select_frames(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
+    for pts, rgb in _check_complete(clip, frames, len(clip.pts) - len(times), log if allow_truncated else None):
         yield DecodedFrame(pts, rgb)
 
 
 def read_depth16_clip(path: Path) -> tuple[Generator[NDArray[np.uint16], None, None], dict[str, str], int]:
-    """Return the frames [H, W] of a 16-bit depth clip, one by one, the file's tags by keys in lower case, the count.
+    """Return an iterator of the frames [H, W] of a 16-bit depth clip, its tags (keys in lower case), its frame count.
 
-    Raises DacliError for any other file, and, after the last frame that can be decoded, if any was damaged.
+    Raises DacliError for any other file. After the last frame that can be decoded, raises it if a frame was damaged.
     """
     clip = probe.probe_clip(path)
     if (clip.codec, clip.pixel_format) != ("ffv1", "gray16le"):
-        form = f"{clip.codec} clip ({clip.pixel_format})"
-        raise DacliError(
-            f"{display_path(path)} is a {form}", "depth comes back from the 16-bit one that --save png16 makes"
-        )
-    decoded = _whole(clip, _decode(clip, _STRICT, _DEPTH16), 0, None)
+        layout = f"{clip.codec} clip ({clip.pixel_format})"
+        raise DacliError(f"{display_path(path)} is a {layout}", "use the 16-bit clip that --save png16 writes")
+    decoded = _check_complete(clip, _decode(clip, _STRICT, _DEPTH16), 0, None)
     return (values for _, values in decoded), read_tags(path), len(clip.pts)
 
 
 def read_tags(path: Path) -> dict[str, str]:
-    """Return the tags of a clip, their keys in lower case, the record by its keyword; none if ffmpeg cannot read it."""
+    """Return the tags of a clip with keys in lower case, including the record; empty if ffmpeg cannot read the file."""
     with ffmpeg.FFmpegProcess(["-i", ffmpeg.file_url(path), "-f", "ffmetadata", "pipe:1"]) as process:
         text = "\n".join(process.text())
         process.finish()
-    found = {_plain(key).lower(): _plain(value) for key, value in _TAG.findall(_SECTION.split(text)[0])}
-    keyword, _, record = found.get(RECORD_TAG, "").partition("=")
-    return found | {RECORD_KEYWORD: record} if keyword == RECORD_KEYWORD else found
+    tags = {_unescape(key).lower(): _unescape(value) for key, value in _TAG.findall(_TAG_SECTION.split(text)[0])}
+    keyword, _, record = tags.get(RECORD_TAG, "").partition("=")
+    return tags | {RECORD_KEYWORD: record} if keyword == RECORD_KEYWORD else tags
 
 
-def _plain(text: str) -> str:
+def _unescape(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 
-def _whole(
-    clip: Clip, decoded: Generator[tuple[int, Any], None, None], got: int, tell: Callable[[str], None] | None
+def _check_complete(
+    clip: Clip, decoded: Generator[tuple[int, Any], None, None], count: int, log: Callable[[str], None] | None
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield the decoded frames; in the end, if some are missing, an error, or a note if there is someone to tell it."""
+    """Yield the decoded frames; then, if some are missing, report that to `log`, or raise DacliError if it is None."""
     damage = None
     try:
         with contextlib.closing(decoded):
             for frame in decoded:
-                got += 1
+                count += 1
                 yield frame
     except _DamageError as error:
         damage = error
-    if damage is None and got == len(clip.pts) and not clip.lost:
+    if damage is None and count == len(clip.pts) and not clip.missing_frames:
         return
-    fault = _damaged(clip, got, str(damage or "the rest is not there"))
-    if tell is None or not got or (damage and damage.broken):
-        raise fault
-    tell(fault.message)
+    failure = _damage_error(clip, count, str(damage or "the rest is missing"))
+    if log is None or not count or (damage and damage.failed):
+        raise failure
+    log(failure.message)
 
 
-def _damaged(clip: Clip, got: int, reason: str) -> DacliError:
-    message = f"decoded {got} of {len(clip.pts) + clip.lost} frames of {display_path(clip.path)} ({reason})"
+def _damage_error(clip: Clip, count: int, reason: str) -> DacliError:
+    message = f"decoded {count} of {len(clip.pts) + clip.missing_frames} frames of {display_path(clip.path)} ({reason})"
     return DacliError(message, "copy it again, or use its good frames with --allow-truncated")
 
 
-def _asked(clip: Clip, times: tuple[int, ...], options: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
+def _select_frames(
+    clip: Clip, times: tuple[int, ...], options: Sequence[str]
+) -> Generator[tuple[int, Any], None, None]:
     wanted = set(times)
-    with contextlib.closing(_from(clip, times[0], options)) as decoded:
+    with contextlib.closing(_decode_from(clip, times[0], options)) as decoded:
         for frame in decoded:
             if frame[0] in wanted:
                 yield frame
-            if clip.followed and frame[0] >= times[-1]:
+            if clip.end_trimmed and frame[0] >= times[-1]:
                 break
 
 
-def _from(clip: Clip, first: int, options: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
-    """Decode from a keyframe before `first` on, or from the start where seeking does not lead to that frame."""
+def _decode_from(clip: Clip, first: int, options: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
+    """Yield frames from `first` on; decode from the start of the file if seeking does not find that frame."""
     if clip.seekable and first * clip.time_base > 1:
         seek = f"{float((first - Fraction(1, 2)) * clip.time_base):.6f}"
-        with contextlib.closing(_decode(clip, [*options, "-ss", seek], _RGB)) as sought:
-            head = _head(sought)
-            if head is not None and head[0] == first:
-                yield head
-                yield from sought
+        with contextlib.closing(_decode(clip, [*options, "-ss", seek], _RGB)) as decoded:
+            first_frame = _first_frame(decoded)
+            if first_frame is not None and first_frame[0] == first:
+                yield first_frame
+                yield from decoded
                 return
     yield from _decode(clip, options, _RGB)
 
 
-def _head(decoded: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
+def _first_frame(decoded: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
     try:
         return next(decoded, None)
     except _DamageError:
         return None
 
 
-def _decode(clip: Clip, options: Sequence[str], form: _Form) -> Generator[tuple[int, Any], None, None]:
+def _decode(clip: Clip, options: Sequence[str], layout: _PixelLayout) -> Generator[tuple[int, Any], None, None]:
     ticks = f"{clip.time_base.numerator}:{clip.time_base.denominator}"
     with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
         times = Path(folder, "times")
@@ -175,22 +180,22 @@ def _decode(clip: Clip, options: Sequence[str], form: _Form) -> Generator[tuple[
             f"{clip.width}x{clip.height}",
         ]
         arguments += ["-stats_enc_pre", ffmpeg.file_url(times), "-stats_enc_pre_fmt", "{pts}", *_filters(clip)]
-        with ffmpeg.FFmpegProcess([*arguments, "-pix_fmt", form.pixel_format, "-f", "rawvideo", "pipe:1"]) as process:
-            raw = _raw(process, np.empty((clip.height, clip.width, *form.channels), form.dtype))
-            for values, pts in zip(raw, timing.make_increasing(_times(times)), strict=False):
+        with ffmpeg.FFmpegProcess([*arguments, "-pix_fmt", layout.pixel_format, "-f", "rawvideo", "pipe:1"]) as process:
+            raw = _read_arrays(process, np.empty((clip.height, clip.width, *layout.channels), layout.dtype))
+            for values, pts in zip(raw, timing.make_increasing(_read_times(times)), strict=False):
                 yield pts, values
             status = process.finish()
-            if fault := process.fault(_DAMAGE if "-xerror" in options else _CONCEALED):
-                raise _DamageError(fault, broken=bool(status))
+            if reason := process.failure_reason(_DAMAGE if "-xerror" in options else _CONCEALED_DAMAGE):
+                raise _DamageError(reason, failed=bool(status))
 
 
-def _raw(process: ffmpeg.FFmpegProcess, like: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    while process.fill((values := np.empty_like(like)).data.cast("B")):
+def _read_arrays(process: ffmpeg.FFmpegProcess, example: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    while process.fill((values := np.empty_like(example)).data.cast("B")):
         yield values
 
 
-def _times(path: Path) -> Iterator[int]:
-    """Yield the times that ffmpeg writes down: that of a frame before the frame itself."""
+def _read_times(path: Path) -> Iterator[int]:
+    """Yield the times that ffmpeg writes to a file; it writes the time of a frame before the frame itself."""
     with path.open() as lines:
         yield from map(int, lines)
 
@@ -202,7 +207,7 @@ def _filters(clip: Clip) -> list[str]:
     return ["-vf", ",".join(chain)] if chain else []
 
 
-def _pictures(clip: Clip, times: tuple[int, ...]) -> Generator[DecodedFrame, None, None]:
+def _read_pictures(clip: Clip, times: tuple[int, ...]) -> Generator[DecodedFrame, None, None]:
     for time in times:
         path = clip.pictures[time]
         rgb = images.read_image(path)

@@ -1,4 +1,4 @@
-"""Depth clips that dacli wrote: what they say about themselves, and their depth as floats."""
+"""Depth clips written by dacli: their metadata, and their depth as floats."""
 
 import contextlib
 import json
@@ -23,41 +23,41 @@ from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
 from dacli.video.segments import FRAMES_FILE
 
-VARYING = "varying"  # the unit of 16-bit values whose ends are those of each frame, in the sidecar
+VARYING_UNIT = "varying"  # the unit of 16-bit values whose range differs per frame and is stored in the sidecar
 
 
 def fingerprint_clip(clip: Clip, settings: RunSettings, options: ClipOptions) -> Fingerprint:
-    """Return the fingerprint of all that decides the outputs: the stamps of the clip's files and the settings."""
+    """Return the fingerprint of everything that determines the outputs: stamps of the clip's files, and settings."""
     sources = [[path.name, *stamp_file(path)] for path in clip.pictures or (clip.path,)]
     return hash_settings([sources, settings.decisive, options.decisive])
 
 
 def find_finished_clip(job: Job, wanted: Fingerprint) -> Record | None:
-    """Return what the outputs say about themselves if all are there with the wanted fingerprint; None if not.
+    """Return the record of the outputs if all of them exist with the wanted fingerprint; None otherwise.
 
-    Raises DacliError for a file that dacli did not make, or that it made from a clip of another name.
+    Raises DacliError for a file that dacli did not write, or that it wrote for a clip with another name.
     """
-    found = [read_own_record(path, job, read_texts) for path in job.outputs.values() if path.exists()]
-    complete = len(found) == len(job.outputs) and all(path.is_file() for path in sidecars(job))
-    same = all(Fingerprint.parse(record.settings).covers(wanted) for record in found)
-    return found[0] if complete and same else None
+    records = [read_own_record(path, job, read_metadata) for path in job.outputs.values() if path.exists()]
+    complete = len(records) == len(job.outputs) and all(path.is_file() for path in sidecar_paths(job))
+    same = all(Fingerprint.parse(record.settings).covers(wanted) for record in records)
+    return records[0] if complete and same else None
 
 
-def sidecars(job: Job) -> list[Path]:
-    """Return the files beside 16-bit clips that hold the scale and shift of every frame."""
+def sidecar_paths(job: Job) -> list[Path]:
+    """Return the paths of the files, next to 16-bit clips, that hold the scale and shift of every frame."""
     formats = job.formats
     return [path.with_suffix(".json") for kind, path in job.outputs.items() if formats[kind].bits == 16 and path.suffix]
 
 
 def is_own_clip(path: str) -> bool:
-    """Return whether a clip or a folder of frames is an output of dacli, by its name and its record."""
-    ends = tuple(row.suffix_for(medium) for row in FORMATS.values() for medium in ("clip", "frames"))
+    """Return whether a clip or a folder of frames is an output of dacli, according to its name and its record."""
+    suffixes = tuple(row.suffix_for(medium) for row in FORMATS.values() for medium in ("clip", "frames"))
     with contextlib.suppress(DacliError):
-        return path.endswith(ends) and RECORD_KEYWORD in read_texts(Path(path))
+        return path.endswith(suffixes) and RECORD_KEYWORD in read_metadata(Path(path))
     return False
 
 
-def read_texts(path: Path) -> Mapping[str, str]:
+def read_metadata(path: Path) -> Mapping[str, str]:
     """Return the tags of a clip, or the sidecar of a folder of frames."""
     if path.is_file():
         return decoding.read_tags(path)
@@ -65,31 +65,31 @@ def read_texts(path: Path) -> Mapping[str, str]:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """Return what a sidecar holds; raise DacliError for one that is not there or damaged."""
+    """Return the content of a sidecar; raise DacliError if it does not exist or is damaged."""
     try:
-        found = json.loads(files.read_bytes(path))
+        sidecar = json.loads(files.read_bytes(path))
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        sidecar = None
+    if not isinstance(sidecar, dict):
         raise DacliError(f"{display_path(path)} is damaged", "make the clip again with dacli")
-    return found
+    return sidecar
 
 
 def decode_depth_clip(path: Path) -> tuple[Record, int, Iterator[DepthArray]]:
-    """Return the record of a 16-bit depth clip, its number of frames, and their depth [H, W], one by one.
+    """Return the record of a 16-bit depth clip, its number of frames, and an iterator of their depth [H, W].
 
-    The floats are what --save npy writes, to half a step. Raises DacliError for any other file, and at the first
-    damage.
+    The floats are those of --save npy, to half a quantization step. Raises DacliError for any other file, and at the
+    first damaged frame.
     """
     name = display_path(path)
     values, tags, count = decoding.read_depth16_clip(path)
     if RECORD_KEYWORD not in tags:
         raise DacliError(f"{name} does not say what its values mean", "decode takes the 16-bit files that dacli wrote")
     record = parse_record(tags[RECORD_KEYWORD], name)
-    if record.unit != VARYING:
-        return record, count, (record.decode(each) for each in values)
+    if record.unit != VARYING_UNIT:
+        return record, count, (record.decode(frame) for frame in values)
     rows = read_sidecar(path.with_suffix(".json")).get("frames", [])
     if len(rows) != count:
-        raise DacliError(f"{name} and the file beside it, which ends in .json, do not belong together", "make it again")
+        raise DacliError(f"{name} and its .json file do not belong together", "make the clip again with dacli")
     scales = (choose_scale(row["low"], row["high"], record.quantity, record.near) for row in rows)
-    return record, count, (scale.decode(each) for each, scale in zip(values, scales, strict=False))
+    return record, count, (scale.decode(frame) for frame, scale in zip(values, scales, strict=False))

@@ -1,4 +1,4 @@
-"""The ffmpeg binary as a process: its pipes, how long it may take, and what it says."""
+"""The ffmpeg binary as a process: its pipes, its time limit and its log."""
 
 import contextlib
 import os
@@ -23,21 +23,21 @@ from dacli.errors import DacliError
 if sys.platform == "linux":
     import fcntl
 
-FFMPEG_SECONDS = 300.0  # seconds without a step after which ffmpeg counts as stalled
-_REINSTALL = "reinstall imageio-ffmpeg, or name an ffmpeg of version 6 or later in IMAGEIO_FFMPEG_EXE"
+FFMPEG_SECONDS = 300.0  # seconds without progress after which ffmpeg is considered stalled
+_REINSTALL = "reinstall imageio-ffmpeg, or set IMAGEIO_FFMPEG_EXE to the path of ffmpeg 6 or later"
 _LOG_BYTES = 1 << 20
 _PIPE_BYTES = 1 << 20
 _NO_PTS = -(1 << 63)
 _CORRUPT, _DISCARD = 2, 4  # AV_PKT_FLAG_CORRUPT and AV_PKT_FLAG_DISCARD
-_COMPLAINT = re.compile(r"^((?:\[[^\]]* @ [^\]]*\] )*)\[(?:error|fatal|panic)\] (.*)$", re.MULTILINE)
+_LOG_ERROR = re.compile(r"^((?:\[[^\]]* @ [^\]]*\] )*)\[(?:error|fatal|panic)\] (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class MediaListing:
-    """What the framecrc muxer says of one video stream; times are in ticks of `time_base` seconds.
+    """The output of the framecrc muxer for one video stream; times are in ticks of `time_base` seconds.
 
-    `pts` holds the presentation times of the packets that are shown, in rising order, or nothing if one is unknown;
-    `end` is when the last one ends; `cut` says that the last packet is not whole; `log` is all that ffmpeg said.
+    `pts` holds the presentation times of the displayed packets in increasing order, or is empty if one is unknown;
+    `end` is the end time of the last one; `cut` is true if the last packet is incomplete; `log` is ffmpeg's whole log.
     """
 
     codec: str
@@ -52,13 +52,13 @@ class MediaListing:
 
 
 class FFmpegProcess:
-    """A running ffmpeg; leaving the context kills it if it still runs, reaps it and closes its pipes."""
+    """A running ffmpeg process; leaving the context kills it if it still runs, and closes its pipes."""
 
     def __init__(self, arguments: Sequence[str], level: str = "error") -> None:
         self.stalled = False
         command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", f"level+{level}", *arguments]
         self.log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed on leaving the context
-        try:  # a session of its own: Ctrl-C is for dacli, which ends ffmpeg itself
+        try:  # in its own session: Ctrl-C reaches only dacli, which stops ffmpeg
             self.popen = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, start_new_session=True
             )
@@ -66,7 +66,7 @@ class FFmpegProcess:
             self.log.close()
             raise DacliError(f"ffmpeg cannot be started ({error.strerror or error})", _REINSTALL) from error
         for pipe in (self.stdin, self.stdout):
-            _widen(pipe)
+            _enlarge_pipe(pipe)
 
     def __enter__(self) -> "FFmpegProcess":
         return self
@@ -90,7 +90,7 @@ class FFmpegProcess:
         return self.popen.stdout
 
     def kill(self) -> None:
-        """End ffmpeg, and what a wrapper script around it started, at once."""
+        """Kill ffmpeg at once, together with the child processes of a wrapper script."""
         if self.popen.poll() is not None:
             return
         if hasattr(os, "killpg"):
@@ -99,9 +99,9 @@ class FFmpegProcess:
         self.popen.kill()
 
     @contextlib.contextmanager
-    def patience(self) -> Iterator[None]:
-        """Yield kill ffmpeg if what is done in this context takes longer than PATIENCE."""
-        timer = threading.Timer(FFMPEG_SECONDS, self.give_up)
+    def time_limit(self) -> Iterator[None]:
+        """Kill ffmpeg if the block in this context takes longer than FFMPEG_SECONDS."""
+        timer = threading.Timer(FFMPEG_SECONDS, self.kill_stalled)
         timer.daemon = True
         timer.start()
         try:
@@ -110,13 +110,13 @@ class FFmpegProcess:
             timer.cancel()
             timer.join()
 
-    def give_up(self) -> None:
+    def kill_stalled(self) -> None:
         self.stalled = True
         self.kill()
 
     def fill(self, buffer: memoryview) -> bool:
-        """Read into all of the buffer; False if ffmpeg's output ends before."""
-        with self.patience():
+        """Fill the whole buffer from ffmpeg's output; return False if the output ends before that."""
+        with self.time_limit():
             got: int = self.stdout.readinto(buffer)  # type: ignore[attr-defined]
             return got == len(buffer)
 
@@ -124,7 +124,7 @@ class FFmpegProcess:
         """Yield the lines of ffmpeg's output."""
         rest = b""
         while True:
-            with self.patience():
+            with self.time_limit():
                 block = self.stdout.read1(1 << 16)  # type: ignore[attr-defined]
             if not block:
                 break
@@ -132,9 +132,9 @@ class FFmpegProcess:
             yield from (line.decode("utf-8", "replace") for line in lines)
 
     def feed(self, *parts: bytes | memoryview) -> bool:
-        """Write to ffmpeg's input; False if it does not take any more."""
+        """Write to ffmpeg's input; return False if ffmpeg does not accept more."""
         try:
-            with self.patience():
+            with self.time_limit():
                 for part in parts:
                     self.stdin.write(part)
                 self.stdin.flush()
@@ -143,47 +143,47 @@ class FFmpegProcess:
         return True
 
     def finish(self) -> int:
-        """Close the input, wait for the end and return the exit status; negative for a signal."""
-        with self.patience():
+        """Close the input, wait until ffmpeg exits and return its status; negative for a signal."""
+        with self.time_limit():
             with contextlib.suppress(OSError):
                 self.stdin.close()
             return self.popen.wait()
 
-    def said(self) -> str:
-        """Return what ffmpeg, which has ended, wrote to its log; no more than the first megabyte."""
+    def read_log(self) -> str:
+        """Return the first megabyte of the log of ffmpeg, after it exited."""
         self.log.seek(0)
         return self.log.read(_LOG_BYTES).decode("utf-8", "replace")
 
-    def fault(self, pattern: str = "") -> str:
-        """Return why ffmpeg, which has ended, failed: the first error in its log whose origin matches the pattern."""
+    def failure_reason(self, pattern: str = "") -> str:
+        """Return why ffmpeg failed, after it exited: the first error in its log whose origin matches the pattern."""
         if self.stalled:
             return f"ffmpeg stalled for {FFMPEG_SECONDS:g} s"
         status = self.popen.returncode
-        if (found := find_complaint(self.said(), pattern)) or status == 0:
-            return found
+        if (reason := find_log_error(self.read_log(), pattern)) or status == 0:
+            return reason
         return f"ffmpeg was killed by signal {-status}" if status < 0 else f"ffmpeg ended with status {status}"
 
 
-def _widen(pipe: IO[bytes]) -> None:
-    if sys.platform == "linux":  # a frame of 1080p goes through 1 MiB in half the time that it takes through 64 KiB
+def _enlarge_pipe(pipe: IO[bytes]) -> None:
+    if sys.platform == "linux":  # a 1080p frame passes a pipe of 1 MiB in half the time of one of 64 KiB
         with contextlib.suppress(OSError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def run_ffmpeg(arguments: Sequence[str]) -> str:
-    """Let ffmpeg make a file, as long as it gets on with it; return why it failed, or nothing."""
+    """Run ffmpeg to write a file, while it makes progress; return why it failed, or an empty text."""
     with FFmpegProcess(["-progress", "pipe:1", *arguments]) as process:
         for _ in process.text():
             pass
-        return process.fault() if process.finish() else ""
+        return process.failure_reason() if process.finish() else ""
 
 
 def ffmpeg_executable() -> str:
-    """Return the path of the ffmpeg to run; raise DacliError if there is none."""
+    """Return the path of the ffmpeg to run; raise DacliError if none is installed."""
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError:
-        raise DacliError("there is no ffmpeg", _REINSTALL) from None
+        raise DacliError("ffmpeg was not found", _REINSTALL) from None
 
 
 def has_filter(name: str) -> bool:
@@ -197,36 +197,36 @@ def _filters(_: str) -> frozenset[str]:
         return frozenset(fields[1] for line in process.text() if len(fields := line.split()) > 2)
 
 
-def find_complaint(log: str, pattern: str = "") -> str:
-    """Return the first error in a log, without its origin, or nothing; only of origins that match the pattern."""
-    for origin, text in _COMPLAINT.findall(log):
+def find_log_error(log: str, pattern: str = "") -> str:
+    """Return the first error in a log whose origin matches the pattern, without the origin; or an empty text."""
+    for origin, text in _LOG_ERROR.findall(log):
         if re.search(pattern, origin):
             return str(text).strip()
     return ""
 
 
 def file_url(path: Path) -> str:
-    """Return a path as an argument: whatever its name begins with or holds, it is a file's."""
+    """Return a path as an argument that ffmpeg always reads as a file, regardless of special characters in the name."""
     return f"file:{path}"
 
 
 def list_media(arguments: Sequence[str]) -> tuple[MediaListing | None, str]:
-    """Return what framecrc says of the one video stream that the arguments read, or None and why there is nothing."""
-    head: dict[str, str] = {}
+    """Return the framecrc listing of the one video stream that the arguments select, or None and the reason."""
+    header: dict[str, str] = {}
     packets: list[tuple[int, int, int]] = []
     with FFmpegProcess([*arguments, "-f", "framecrc", "pipe:1"], "info") as process:
         for line in process.text():
             if line.startswith("#"):
                 key, _, value = line.partition(" 0: ")
-                head[key] = value
+                header[key] = value
             else:
                 packets.append(_packet(line))
         process.finish()
-        log, fault = process.said(), process.fault()
+        log, failure_reason = process.read_log(), process.failure_reason()
         failed = process.stalled or process.popen.returncode != 0
-    if failed or "#dimensions" not in head:
-        return None, fault if process.stalled else log or fault
-    return _listing(head, packets, log), ""
+    if failed or "#dimensions" not in header:
+        return None, failure_reason if process.stalled else log or failure_reason
+    return _listing(header, packets, log), ""
 
 
 def _packet(line: str) -> tuple[int, int, int]:
@@ -235,18 +235,18 @@ def _packet(line: str) -> tuple[int, int, int]:
     return int(fields[2]), int(fields[3]), flags
 
 
-def _listing(head: dict[str, str], packets: list[tuple[int, int, int]], log: str) -> MediaListing:
+def _listing(header: dict[str, str], packets: list[tuple[int, int, int]], log: str) -> MediaListing:
     shown = sorted((pts, duration) for pts, duration, flags in packets if not flags & (_CORRUPT | _DISCARD))
-    known = bool(shown) and shown[0][0] != _NO_PTS
-    width, height = head["#dimensions"].split("x")
+    has_times = bool(shown) and shown[0][0] != _NO_PTS
+    width, height = header["#dimensions"].split("x")
     return MediaListing(
-        codec=head.get("#codec_id", ""),
+        codec=header.get("#codec_id", ""),
         width=int(width),
         height=int(height),
-        sample_aspect=Fraction(head.get("#sar", "1/1").replace("/0", "/1")) or Fraction(1),
-        time_base=Fraction(head["#tb"]),
-        pts=tuple(pts for pts, _ in shown) if known else (),
-        end=max(pts + duration for pts, duration in shown) if known else 0,
+        sample_aspect=Fraction(header.get("#sar", "1/1").replace("/0", "/1")) or Fraction(1),
+        time_base=Fraction(header["#tb"]),
+        pts=tuple(pts for pts, _ in shown) if has_times else (),
+        end=max(pts + duration for pts, duration in shown) if has_times else 0,
         cut=bool(packets) and bool(packets[-1][2] & _CORRUPT),
         log=log,
     )

@@ -1,4 +1,4 @@
-"""Frames on their way through the stages, and what makes their depth steady between the network and the writer."""
+"""The data of a frame at each stage of a run, and the stabilization between the network and the writer."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,14 +13,16 @@ from dacli.batch.stages import Predicted
 from dacli.types import DepthArray
 from dacli.video.stabilize import ScaleShift, Stabilizer, TwoPassStabilizer
 
-FramePictures = Mapping[str, NDArray[Any] | bytes]  # by format: a picture for video, the bytes of a file for a folder
+FramePictures = Mapping[
+    str, NDArray[Any] | bytes
+]  # per format: an array for video, or the bytes of a file for a folder
 
 
 @dataclass(frozen=True)
 class FrameInfo:
-    """Which frame it is: its presentation time in ticks and its number in this run.
+    """Identifies a frame: its presentation time in ticks and its number in this run.
 
-    `scale_shift` makes its depth steady; `state` is what the stabilizer goes on from, kept where a segment ends.
+    `scale_shift` stabilizes its depth; `state` is the stabilizer's state after it, kept at the end of a segment.
     """
 
     pts: int
@@ -31,7 +33,7 @@ class FrameInfo:
 
 @dataclass(frozen=True)
 class DrawnFrame:
-    """A frame with a picture in every format; sizes are (height, width), `span` is the range of its depth."""
+    """A frame drawn in every format; sizes are (height, width), `span` is the range of its depth."""
 
     info: FrameInfo
     pictures: FramePictures
@@ -43,13 +45,13 @@ class DrawnFrame:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes that it holds."""
-        return sum(len(each) if isinstance(each, bytes) else each.nbytes for each in self.pictures.values())
+        """Return the number of bytes in all its pictures."""
+        return sum(len(item) if isinstance(item, bytes) else item.nbytes for item in self.pictures.values())
 
 
 @dataclass(frozen=True)
-class SurveyedFrame:
-    """A frame of the first of two passes; nothing of it is kept."""
+class FirstPassFrame:
+    """The result of a frame in the first of two passes: no data, only the time it took."""
 
     seconds: StageSeconds = field(default_factory=StageSeconds)
     nbytes: int = 0
@@ -58,37 +60,39 @@ class SurveyedFrame:
 PredictedFrames = Iterable[Predicted[FrameInfo]]
 
 
-def steady_in_one_pass(
-    frames: PredictedFrames, steadier: Stabilizer, time_base: Fraction, keeps_state: Callable[[int], bool]
+def stabilize_in_one_pass(
+    frames: PredictedFrames, stabilizer: Stabilizer, time_base: Fraction, keeps_state: Callable[[int], bool]
 ) -> Iterator[Predicted[FrameInfo]]:
-    """Yield frames with their scale and shift; with the steadier's state where `keeps_state` says so of a number."""
+    """Yield frames with scale and shift, and the stabilizer's state for frame numbers where `keeps_state` is true."""
     for frame in frames:
         info = frame.about
-        gauge = steadier.step(network_depth(frame), picture_of(frame), float(info.pts * time_base))
-        state = steadier.state() if keeps_state(info.number) else None
-        yield replace(frame, about=replace(info, scale_shift=gauge, state=state))
+        scale_shift = stabilizer.step(network_depth(frame), frame_picture(frame), float(info.pts * time_base))
+        state = stabilizer.state() if keeps_state(info.number) else None
+        yield replace(frame, about=replace(info, scale_shift=scale_shift, state=state))
 
 
-def survey_frames(frames: PredictedFrames, survey: TwoPassStabilizer, time_base: Fraction) -> Iterator[SurveyedFrame]:
-    """Add each frame to the survey of the first pass."""
+def collect_first_pass(
+    frames: PredictedFrames, stabilizer: TwoPassStabilizer, time_base: Fraction
+) -> Iterator[FirstPassFrame]:
+    """Add each frame to the stabilizer, in the first of two passes, and yield the time it took."""
     for frame in frames:
-        survey.add(network_depth(frame), picture_of(frame), float(frame.about.pts * time_base))
-        yield SurveyedFrame(frame.seconds)
+        stabilizer.add(network_depth(frame), frame_picture(frame), float(frame.about.pts * time_base))
+        yield FirstPassFrame(frame.seconds)
 
 
-def apply_scale_shifts(frames: PredictedFrames, gauges: Iterable[ScaleShift]) -> Iterator[Predicted[FrameInfo]]:
-    """Yield frames with scales and shifts that are known before."""
-    for frame, gauge in zip(frames, gauges, strict=False):
-        yield replace(frame, about=replace(frame.about, scale_shift=gauge))
+def apply_scale_shifts(frames: PredictedFrames, scale_shifts: Iterable[ScaleShift]) -> Iterator[Predicted[FrameInfo]]:
+    """Yield frames with scales and shifts that were computed before."""
+    for frame, scale_shift in zip(frames, scale_shifts, strict=False):
+        yield replace(frame, about=replace(frame.about, scale_shift=scale_shift))
 
 
 def network_depth(frame: Predicted[FrameInfo]) -> DepthArray:
-    """Return what the network made of the frame, [h, w] at the network's size or, in tiles, at the canvas' size."""
+    """Return the network's raw depth [h, w] of a frame, at the network's size or, with tiles, the canvas size."""
     depth: NDArray[np.float32] = frame.raw.tensor.numpy()
     return depth
 
 
-def picture_of(frame: Predicted[FrameInfo]) -> NDArray[np.uint8 | np.uint16]:
+def frame_picture(frame: Predicted[FrameInfo]) -> NDArray[np.uint8 | np.uint16]:
     """Return the picture [H, W, 3] of a frame."""
     if frame.image is None:
         raise ValueError(f"frame {frame.about.number} has no picture")

@@ -1,4 +1,4 @@
-"""Encoded segments and the source's sound into one file, without encoding a frame again."""
+"""Muxing of encoded segments and the source's sound into one file, without encoding frames again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,114 +10,123 @@ from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg
 from dacli.video.encoding import encode_error, encoder_time_base
-from dacli.video.probe import RECORD_TAG, Clip, SoundTrack
+from dacli.video.probe import RECORD_TAG, Clip, MediaTrack
 
-_INSTEAD = {  # what a track becomes if a container cannot hold it as it is
+_FALLBACK_CODECS = {  # the codec to convert a track to if a container cannot hold it unchanged
     "mp4": {"audio": "aac", "subtitle": "mov_text"},
     "matroska": {"audio": "flac", "subtitle": "subrip"},
 }
-_TELL = "this is a fault of dacli's or of this ffmpeg's; please tell of it"
+_REPORT_HINT = "this is a bug in dacli or in this version of ffmpeg: please report it"
 
 
 @dataclass(frozen=True)
-class Soundtrack:
-    """Arguments that take sound and subtitles of the second input into a container, and notes on what it changes."""
+class TrackMapping:
+    """Arguments that copy or convert sound and subtitles of the second input, and notes on what was changed."""
 
     arguments: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-def container_options(path: Path) -> str:
+def container_format(path: Path) -> str:
     """Return ffmpeg's name for the container of an output."""
     return "matroska" if path.suffix == ".mkv" else "mp4"
 
 
-def choose_soundtrack(clip: Clip, form: str) -> Soundtrack:
-    """Return how the clip's tracks go into a container: copied if it can hold them, else converted, else left out."""
+def map_tracks(clip: Clip, container: str) -> TrackMapping:
+    """Return the mapping of a clip's tracks to a container: copied if possible, otherwise converted or left out."""
     arguments: list[str] = []
     notes = []
-    taken = 0
+    mapped = 0
     for track in clip.tracks:
         name = f"{track.kind} track {track.number} ({track.codec}) of {display_path(clip.path)}"
-        codec = next((c for c in ("copy", _INSTEAD[form][track.kind]) if _holds(clip, track, c, form)), None)
+        codec = next(
+            (c for c in ("copy", _FALLBACK_CODECS[container][track.kind]) if _can_hold(clip, track, c, container)), None
+        )
         if codec is None:
-            notes.append(f"{name} is left out: {form} cannot hold it")
+            notes.append(f"{name} is left out: {container} cannot hold it")
             continue
         if codec != "copy":
-            notes.append(f"{name} became {codec}: {form} cannot hold it as it is")
-        taken += 1
-        arguments += ["-map", f"1:{track.number}", f"-c:{taken}", codec]
-    return Soundtrack(tuple(arguments), tuple(notes))
+            notes.append(f"{name} became {codec}: {container} cannot hold it as it is")
+        mapped += 1
+        arguments += ["-map", f"1:{track.number}", f"-c:{mapped}", codec]
+    return TrackMapping(tuple(arguments), tuple(notes))
 
 
-def _holds(clip: Clip, track: SoundTrack, codec: str, form: str) -> bool:
-    """Let ffmpeg write the file's head with the track and not a packet of it."""
-    stream = ["-movflags", "+empty_moov+delay_moov"] if form == "mp4" else []
-    target = ["-c", codec, "-t", "0", *stream, "-f", form, "pipe:1"]
+def _can_hold(clip: Clip, track: MediaTrack, codec: str, container: str) -> bool:
+    """Return whether ffmpeg can write the header of a file with this track; no packet is written."""
+    stream = ["-movflags", "+empty_moov+delay_moov"] if container == "mp4" else []
+    target = ["-c", codec, "-t", "0", *stream, "-f", container, "pipe:1"]
     return not ffmpeg.run_ffmpeg(["-i", ffmpeg.file_url(clip.path), "-map", f"0:{track.number}", *target])
 
 
 def join_segments(
-    segments: Mapping[int, Path], clip: Clip, sound: Soundtrack, record: str, part: Path, output: Path
+    segments: Mapping[int, Path], clip: Clip, track_mapping: TrackMapping, record: str, part: Path, output: Path
 ) -> None:
-    """Write the segments, by the time at which each begins, and the sound to `part`; `record` goes into its tags.
+    """Write the segments, keyed by their start times, and the sound to `part`, with `record` in its tags.
 
-    Raises DacliError, with the name of `output`, if ffmpeg cannot.
+    Raises DacliError, with the name of `output`, if ffmpeg fails.
     """
-    form = container_options(output)
+    container = container_format(output)
     script = part.with_suffix(".ffconcat")
-    script.write_text(_script(segments, clip), "utf-8")
-    late = _seconds(min(segments) - clip.origin, clip)
-    inputs = ["-itsoffset", late, "-f", "concat", "-safe", "0", "-i", ffmpeg.file_url(script), *_source(clip)]
-    kept = ["-map_metadata", "1", "-map_chapters", "1"] if not clip.pictures else []
-    # Without the time scale ffmpeg 7.0 rounds the time at which the video begins to milliseconds.
+    script.write_text(_concat_script(segments, clip), "utf-8")
+    delay = _seconds(min(segments) - clip.origin, clip)
+    inputs = [
+        "-itsoffset",
+        delay,
+        "-f",
+        "concat",
+        "-safe",
+        "0",
+        "-i",
+        ffmpeg.file_url(script),
+        *_source_arguments(clip),
+    ]
+    metadata = ["-map_metadata", "1", "-map_chapters", "1"] if not clip.pictures else []
+    # Without this time scale, ffmpeg 7.0 rounds the start time of the video to milliseconds.
     exact = ["-movie_timescale", str(encoder_time_base(clip)), "-movflags", "+faststart"]
-    named = [text for tag in _tags(record, form) for text in ("-metadata", tag)]
-    # What comes before the part is left out, where Matroska would begin with it and MP4 would hide it.
-    only = ["-copypriorss", "0"] if clip.origin else []
-    maps = ["-map", "0:v:0", "-c:v", "copy", *sound.arguments, *kept, *only]
-    fault = ffmpeg.run_ffmpeg(
-        [*inputs, *maps, *named, *(exact if form == "mp4" else []), "-f", form, ffmpeg.file_url(part)]
+    tags = [text for tag in _tag_options(record, container) for text in ("-metadata", tag)]
+    # Packets before the part are dropped: Matroska would start with them, and MP4 would hide them.
+    trimmed = ["-copypriorss", "0"] if clip.origin else []
+    maps = ["-map", "0:v:0", "-c:v", "copy", *track_mapping.arguments, *metadata, *trimmed]
+    message = ffmpeg.run_ffmpeg(
+        [*inputs, *maps, *tags, *(exact if container == "mp4" else []), "-f", container, ffmpeg.file_url(part)]
     )
-    if fault:
-        raise encode_error(output, fault)
+    if message:
+        raise encode_error(output, message)
 
 
-def _tags(record: str, form: str) -> list[str]:
-    """Return options for the record, and, outside MP4, without tags that only describe the MP4 of the source."""
-    if form == "mp4":
+def _tag_options(record: str, container: str) -> list[str]:
+    """Return the tags for the record; outside MP4, the source's tags that only describe its MP4 file are removed."""
+    if container == "mp4":
         return [f"{RECORD_TAG}={RECORD_KEYWORD}={record}"]
     return [f"{RECORD_KEYWORD}={record}", "major_brand=", "minor_version=", "compatible_brands="]
 
 
 def check_times(part: Path, times: Sequence[int], clip: Clip, output: Path) -> None:
-    """Raise DacliError unless the file shows its frames at these times of the clip, to the nearest of its ticks."""
-    found, log = ffmpeg.list_media(["-copyts", "-i", ffmpeg.file_url(part), "-map", "0:V:0", "-c", "copy"])
-    if found is None or len(found.pts) != len(times):
-        number = len(found.pts) if found else 0
-        fault = f"{display_path(output)} came out with {number} of {len(times)} frames ({ffmpeg.find_complaint(log)})"
-        raise DacliError(fault, _TELL)
-    finest = (
-        10**9 if clip.time_base.denominator <= encoder_time_base(clip) else 10**6
-    )  # where the times themselves are rounded
-    slack = found.time_base / 2 + Fraction(1, finest)
-    late = _lateness(found, times[0], clip) if container_options(output) == "matroska" else 0
-    for got, time in zip(found.pts, times, strict=True):
-        wanted = (time - clip.origin) * clip.time_base + late
-        if abs(got * found.time_base - wanted) > slack:
-            fault = (
-                f"a frame of {display_path(output)} is shown at {float(got * found.time_base)} s, not {float(wanted)} s"
-            )
-            raise DacliError(fault, _TELL)
+    """Raise DacliError unless the file shows its frames at these times of the clip, rounded to its ticks."""
+    listing, log = ffmpeg.list_media(["-copyts", "-i", ffmpeg.file_url(part), "-map", "0:V:0", "-c", "copy"])
+    if listing is None or len(listing.pts) != len(times):
+        count = len(listing.pts) if listing else 0
+        message = f"{display_path(output)} came out with {count} of {len(times)} frames ({ffmpeg.find_log_error(log)})"
+        raise DacliError(message, _REPORT_HINT)
+    # Times are rounded to nanoseconds, or to microseconds if the clip's ticks are finer than the output's.
+    resolution = 10**9 if clip.time_base.denominator <= encoder_time_base(clip) else 10**6
+    tolerance = listing.time_base / 2 + Fraction(1, resolution)
+    delay = _matroska_delay(listing, times[0], clip) if container_format(output) == "matroska" else 0
+    for pts, time in zip(listing.pts, times, strict=True):
+        actual, expected = pts * listing.time_base, (time - clip.origin) * clip.time_base + delay
+        if abs(actual - expected) > tolerance:
+            message = f"a frame of {display_path(output)} is shown at {float(actual)} s, not {float(expected)} s"
+            raise DacliError(message, _REPORT_HINT)
 
 
-def _lateness(found: ffmpeg.MediaListing, first: int, clip: Clip) -> Fraction:
-    """Return by how much ffmpeg 7.0 (not 9.0) shows all later in Matroska, for sound that begins before 0."""
-    late = found.pts[0] * found.time_base - (first - clip.origin) * clip.time_base
-    return late if found.time_base < late < Fraction(1, 10) else Fraction(0)
+def _matroska_delay(listing: ffmpeg.MediaListing, first: int, clip: Clip) -> Fraction:
+    """Return the delay that ffmpeg 7.0 (not 9.0) adds to all frames in Matroska if the sound begins before 0."""
+    delay = listing.pts[0] * listing.time_base - (first - clip.origin) * clip.time_base
+    return delay if listing.time_base < delay < Fraction(1, 10) else Fraction(0)
 
 
-def _script(segments: Mapping[int, Path], clip: Clip) -> str:
+def _concat_script(segments: Mapping[int, Path], clip: Clip) -> str:
     begins = sorted(segments)
     whole = [round((begin - begins[0]) * clip.time_base * 1_000_000) for begin in begins]
     lines = ["ffconcat version 1.0"]
@@ -128,11 +137,11 @@ def _script(segments: Mapping[int, Path], clip: Clip) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _source(clip: Clip) -> list[str]:
+def _source_arguments(clip: Clip) -> list[str]:
     if clip.pictures:
         return []
     begin = ["-ss", _seconds(clip.origin, clip)] if clip.origin else []
-    until = ["-t", _seconds(clip.end - clip.origin, clip)] if clip.followed else []
+    until = ["-t", _seconds(clip.end - clip.origin, clip)] if clip.end_trimmed else []
     return [*begin, *until, "-i", ffmpeg.file_url(clip.path)]
 
 

@@ -1,4 +1,4 @@
-"""What of a clip is processed, and how its depth is written."""
+"""Options for clips: the part to process, and how its depth is written."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,12 +9,12 @@ from dacli.video.probe import FOLDER_RATE
 
 @dataclass(frozen=True, kw_only=True)
 class ClipOptions:
-    """What of a clip is processed: a span in seconds, at most `max_fps` frames per second; and how it is written.
+    """The part of a clip to process, from `start` to `end` in seconds, at most `max_fps` frames per second; the output.
 
-    `rate` is that of a folder of pictures in frames per second. `steady` is how depth is made steady from frame to
-    frame. `crf` is the quality of H.264, 0 to 51. `as_frames` writes folders of numbered files instead of video.
-    `resume` goes on after the last complete segment of a run that was stopped. `allow_truncated` accepts a damaged clip
-    as far as it can be decoded.
+    `rate` is the frame rate of a folder of pictures, in frames per second. `steady` is how depth is stabilized over
+    time. `crf` is the quality of H.264, 0 to 51. `as_frames` writes folders of numbered files instead of video.
+    `resume` continues after the last complete segment of a run that was stopped. `allow_truncated` accepts a damaged
+    clip and uses the frames that can be decoded.
     """
 
     start: float | None = None
@@ -29,5 +29,5 @@ class ClipOptions:
 
     @property
     def decisive(self) -> list[object]:
-        """Return all that decides the outputs besides the clip and the settings of the run, as values for JSON."""
+        """Return the options that determine the outputs, as values for JSON."""
         return [self.start, self.end, self.max_fps, str(self.rate), self.steady, self.crf, self.as_frames]

@@ -1,4 +1,4 @@
-"""One clip in, its depth out: decode → network → steady → draw → encode, and what a stopped run goes on from."""
+"""Processing of one clip: decode → network → stabilize → draw → encode, and the state for resuming a stopped run."""
 
 import contextlib
 import json
@@ -20,23 +20,23 @@ from dacli.io import files
 from dacli.io.records import Record
 from dacli.paths import display_path
 from dacli.video import decoding, frames, probe
-from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecars
-from dacli.video.frames import DrawnFrame, FrameInfo, SurveyedFrame
+from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecar_paths
+from dacli.video.frames import DrawnFrame, FirstPassFrame, FrameInfo
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
-from dacli.video.rendering import IDENTITY_SCALE, ClipRenderer, FrameRow, FrameSizes
+from dacli.video.rendering import IDENTITY_SCALE_SHIFT, ClipRenderer, FrameRow, FrameSizes
 from dacli.video.segments import ClipWriter
 from dacli.video.stabilize import Stabilizer, TwoPassStabilizer
 
-FrameProgress = Callable[[int, float], None]  # takes how many frames are done, and how many a second
-Temporal = Callable[[Iterator[Any]], Iterator[Any]]
+FrameProgress = Callable[[int, float], None]  # takes the number of frames done, and the frames per second
+TemporalStage = Callable[[Iterator[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """A finished clip: its record, number of frames, tiles of each, and the network's seconds.
+    """A finished clip: its record, its number of frames, the tiles of each frame, and the network's time in seconds.
 
-    `skipped` says that its outputs were there already.
+    `skipped` is true if its outputs already existed.
     """
 
     record: Record
@@ -47,7 +47,7 @@ class ClipResult:
 
 
 def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
-    """Return what of a clip is processed; raise DacliError for a file that is not a clip, or is too large."""
+    """Return the part of a clip to process; raise DacliError for a file that is not a clip, or is too large."""
     clip = probe.probe_clip(path, options.rate)
     if clip.width * clip.height > max_pixels:
         fault = f"{display_path(path)} has {clip.width} × {clip.height} pixels, more than {max_pixels / 1e6:g} million"
@@ -58,74 +58,87 @@ def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
 def process_clip(
     job: Job, clip: Clip, run: OpenRun, options: ClipOptions, *, log: Log, progress: FrameProgress
 ) -> ClipResult:
-    """Make all outputs of a clip, each whole, unless they are there; raise DacliError if one cannot be made."""
+    """Write all outputs of a clip unless they already exist; raise DacliError if one cannot be written.
+
+    An output file is complete or does not exist.
+    """
     fingerprint = fingerprint_clip(clip, run.settings, options)
-    if not run.settings.overwrite and (found := find_finished_clip(job, fingerprint)):
-        return ClipResult(found, len(clip.pts), skipped=True)
+    if not run.settings.overwrite and (record := find_finished_clip(job, fingerprint)):
+        return ClipResult(record, len(clip.pts), skipped=True)
     renderer = ClipRenderer(job, clip, run.predictor, run.settings, options, fingerprint)
     with ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=options.resume) as writer:
-        temporal = choose_temporal(clip, run, options, writer, log)
-        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, tell=log)
+        temporal = choose_temporal_stage(clip, run, options, writer, log)
+        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, log=log)
         drawn = run_frames(source, run.predictor, temporal, renderer.draw)
         written = FrameWriter(writer)
         written.write_all(drawn, progress)
-        record = renderer.record_of_clip(written.rows, written.sizes)
-        notes = writer.finish(renderer.texts(written.rows, record), allow_truncated=options.allow_truncated)
-    for path in sidecars(job):
-        files.write_file(path, renderer.sidecar(written.rows, record).encode())
+        record = renderer.clip_record(written.rows, written.sizes)
+        notes = writer.finish(renderer.output_texts(written.rows, record), allow_truncated=options.allow_truncated)
+    for path in sidecar_paths(job):
+        files.write_file(path, renderer.sidecar_text(written.rows, record).encode())
     for note in notes:
         log(note)
     return ClipResult(record, len(written.rows), written.sizes.tiles, written.network)
 
 
 def run_frames(
-    decoded: Iterator[decoding.DecodedFrame], predictor: Predictor, temporal: Temporal, draw: Callable[[Any], Any]
+    decoded: Generator[decoding.DecodedFrame, None, None],
+    predictor: Predictor,
+    temporal: TemporalStage,
+    draw: Callable[[Any], Any],
 ) -> Generator[Any, None, None]:
-    """Yield every frame in order, drawn; what fails in a stage is raised here and ends all stages."""
+    """Yield every frame in order, drawn; an error in any stage is raised here and ends all stages."""
 
     def read(numbered: tuple[int, decoding.DecodedFrame]) -> Loaded[FrameInfo]:
         number, (pts, rgb) = numbered
         return Loaded(FrameInfo(pts, number), predictor.prepare(rgb), rgb)
 
-    return run_stages(enumerate(decoded), Stages(read=read, write=draw, temporal=temporal), predictor)
+    def numbered_frames() -> Iterator[tuple[int, decoding.DecodedFrame]]:
+        with contextlib.closing(decoded):  # enumerate() alone cannot be closed, and would leave ffmpeg running
+            yield from enumerate(decoded)
+
+    return run_stages(numbered_frames(), Stages(read=read, write=draw, temporal=temporal), predictor)
 
 
-def choose_temporal(clip: Clip, run: OpenRun, options: ClipOptions, writer: ClipWriter, log: Log) -> Temporal:
-    """Return what gives the frames after the writer's last one their scale and shift."""
+def choose_temporal_stage(
+    clip: Clip, run: OpenRun, options: ClipOptions, writer: ClipWriter, log: Log
+) -> TemporalStage:
+    """Return the stage that adds scale and shift to the frames after the last one in the writer."""
     metric = run.settings.quantity == "metres"
     if options.steady == "off":
         return iter
     if options.steady == "on":
-        steadier = Stabilizer(metric=metric)
+        stabilizer = Stabilizer(metric=metric)
         for state in writer.states():
-            if (before := json.loads(state)["steadier"]) is not None:  # the last segment's is None: nothing follows it
-                steadier.restore(before)
+            # It is None after the last segment, which no frame follows.
+            if (last_state := json.loads(state)["stabilizer"]) is not None:
+                stabilizer.restore(last_state)
         return partial(
-            frames.steady_in_one_pass,
-            steadier=steadier,
+            frames.stabilize_in_one_pass,
+            stabilizer=stabilizer,
             time_base=clip.time_base,
             keeps_state=writer.ends_segment,
         )
-    survey = survey_clip(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
+    two_pass = run_first_pass(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
     written = sum(map(len, writer.segments))
-    return partial(frames.apply_scale_shifts, gauges=islice(survey.gauges(), written, None))
+    return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), written, None))
 
 
-def survey_clip(
-    clip: Clip, predictor: Predictor, options: ClipOptions, survey: TwoPassStabilizer, log: Log
+def run_first_pass(
+    clip: Clip, predictor: Predictor, options: ClipOptions, stabilizer: TwoPassStabilizer, log: Log
 ) -> TwoPassStabilizer:
-    """Return the survey with all frames of a clip added: the first of two passes."""
+    """Return the stabilizer after the first of two passes, which adds all frames of a clip."""
     log(f"{display_path(clip.path)}: the first of two passes, which takes as long as the second")
     source = decoding.decode_frames(clip, allow_truncated=options.allow_truncated)
-    look = partial(frames.survey_frames, survey=survey, time_base=clip.time_base)
-    seen: Generator[SurveyedFrame, None, None] = run_frames(source, predictor, look, lambda frame: frame)
-    for _ in seen:
+    collect = partial(frames.collect_first_pass, stabilizer=stabilizer, time_base=clip.time_base)
+    results: Generator[FirstPassFrame, None, None] = run_frames(source, predictor, collect, lambda frame: frame)
+    for _ in results:
         pass
-    return survey
+    return stabilizer
 
 
 class FrameWriter:
-    """Writes the frames of a clip after those that an earlier run has written, and keeps a row of each."""
+    """Writes the frames of a clip that an earlier run has not written, and keeps a row of data for every frame."""
 
     def __init__(self, writer: ClipWriter) -> None:
         self.writer = writer
@@ -138,13 +151,15 @@ class FrameWriter:
             self.sizes = FrameSizes(network_size, source_size, state["tiles"])
 
     def write_all(self, drawn: Generator[DrawnFrame, None, None], progress: FrameProgress) -> None:
-        """Write every frame that is still to come."""
+        """Write all remaining frames."""
         started, before = time.perf_counter(), len(self.rows)
-        segment = before  # where the rows of the present segment begin
+        segment = before  # index of the first row of the current segment
         with contextlib.closing(drawn):
             for frame in drawn:
-                gauge = frame.info.scale_shift or IDENTITY_SCALE
-                self.rows.append(FrameRow(frame.info.pts, gauge.scale, gauge.shift, gauge.scene, *frame.span))
+                scale_shift = frame.info.scale_shift or IDENTITY_SCALE_SHIFT
+                self.rows.append(
+                    FrameRow(frame.info.pts, scale_shift.scale, scale_shift.shift, scale_shift.scene, *frame.span)
+                )
                 self.sizes = FrameSizes(frame.network_size, frame.source_size, frame.tiles)
                 self.writer.write(frame.info.pts, frame.pictures, self.state(frame.info, segment))
                 segment = len(self.rows) if self.writer.ends_segment(frame.info.number) else segment
@@ -152,7 +167,7 @@ class FrameWriter:
                 progress(len(self.rows), (len(self.rows) - before) / (time.perf_counter() - started))
 
     def state(self, info: FrameInfo, segment: int) -> str:
-        """Return what a run that goes on after this frame has to know, as JSON."""
+        """Return the state from which a run resumes after this frame, as JSON."""
         sizes = [self.sizes.network, self.sizes.source]
         rows = self.rows[segment:]
-        return json.dumps({"steadier": info.state, "rows": rows, "sizes": sizes, "tiles": self.sizes.tiles})
+        return json.dumps({"stabilizer": info.state, "rows": rows, "sizes": sizes, "tiles": self.sizes.tiles})

@@ -1,4 +1,4 @@
-"""How the frames of one clip are drawn, and what its files say about themselves."""
+"""Drawing of the frames of one clip, and the metadata of its output files."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -21,17 +21,17 @@ from dacli.io.scales import TONES, DepthScale, choose_scale, to_tones
 from dacli.outputs.formats import OutputFormat
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView
-from dacli.video.depth_clips import VARYING
+from dacli.video.depth_clips import VARYING_UNIT
 from dacli.video.frames import DrawnFrame, FrameInfo
 from dacli.video.options import ClipOptions
 from dacli.video.probe import Clip
 from dacli.video.stabilize import ScaleShift
 
-IDENTITY_SCALE = ScaleShift(1.0, 0.0, 0)
+IDENTITY_SCALE_SHIFT = ScaleShift(1.0, 0.0, 0)
 
 
 class FrameRow(NamedTuple):
-    """A frame of an output: its time in ticks, its scale, shift and scene, the range of its depth."""
+    """The data of an output frame: its time in ticks, its scale, shift and scene, and the range of its depth."""
 
     pts: int
     scale: float
@@ -42,7 +42,7 @@ class FrameRow(NamedTuple):
 
 
 class FrameSizes(NamedTuple):
-    """What all frames of a clip share: the network's input and the source (height, width), and the tiles of each."""
+    """Sizes shared by all frames of a clip: network input and source (height, width), and the number of tiles."""
 
     network: tuple[int, int] = (0, 0)
     source: tuple[int, int] = (0, 0)
@@ -51,7 +51,7 @@ class FrameSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipRenderer:
-    """Draws the frames of one clip, in several threads at the same time."""
+    """Draws the frames of one clip; several threads may use it at the same time."""
 
     job: Job
     clip: Clip
@@ -61,43 +61,51 @@ class ClipRenderer:
     fingerprint: Fingerprint
 
     @cached_property
-    def automatic(self) -> bool:
-        """Return whether the range is that of the depth itself."""
+    def has_automatic_range(self) -> bool:
+        """Return whether the range is computed from the depth itself."""
         return self.settings.style.range == FULL_RANGE
 
     @cached_property
-    def millimetres(self) -> bool:
+    def uses_millimetres(self) -> bool:
         """Return whether 16-bit values are millimetres."""
-        return self.automatic and self.settings.quantity == "metres"
+        return self.has_automatic_range and self.settings.quantity == "metres"
 
     @cached_property
-    def toned(self) -> bool:
-        """Return whether tones, steady over a scene, are shown instead of the depth."""
-        return self.automatic and self.options.steady != "off"
+    def uses_tones(self) -> bool:
+        """Return whether tones, stable over a scene, are shown instead of the depth."""
+        return self.has_automatic_range and self.options.steady != "off"
 
     @cached_property
     def has_fixed_scale(self) -> bool:
-        """Return whether the 16-bit values of all frames mean the same depth."""
-        return self.toned or self.millimetres or not (self.automatic or self.settings.style.range.percent)
+        """Return whether equal 16-bit values mean the same depth in all frames."""
+        return (
+            self.uses_tones
+            or self.uses_millimetres
+            or not (self.has_automatic_range or self.settings.style.range.percent)
+        )
 
     def draw(self, frame: Predicted[FrameInfo]) -> DrawnFrame:
         """Return the frame with a picture in every format."""
-        found = self.predictor.finish(frame.raw)
-        height, width = found.depth.shape
-        sizes = FrameSizes(found.network_size, (height, width), found.tiles)
-        gauge = frame.about.scale_shift or IDENTITY_SCALE
+        prediction = self.predictor.finish(frame.raw)
+        height, width = prediction.depth.shape
+        sizes = FrameSizes(prediction.network_size, (height, width), prediction.tiles)
+        scale_shift = frame.about.scale_shift or IDENTITY_SCALE_SHIFT
         steady = self.options.steady != "off" and self.settings.quantity != "metres"
-        depth = found.depth * np.float32(gauge.scale) + np.float32(gauge.shift) if steady else found.depth
+        depth = (
+            prediction.depth * np.float32(scale_shift.scale) + np.float32(scale_shift.shift)
+            if steady
+            else prediction.depth
+        )
         span = depth_limits(depth, self.settings.style.range)
         scale = self.scale(span)
         view = DepthView(
             depth=depth,
-            record=self.record_of(span, sizes),
+            record=self.frame_record(span, sizes),
             style=self.settings.style,
             scale8=scale,
             scale16=scale,
             image=frame.image,
-            tones=to_tones(found.depth, gauge.scale, gauge.shift) if self.toned else None,
+            tones=to_tones(prediction.depth, scale_shift.scale, scale_shift.shift) if self.uses_tones else None,
         )
         pictures = {kind: self.picture(row, view) for kind, row in self.job.formats.items()}
         return DrawnFrame(frame.about, pictures, span, *sizes)
@@ -107,16 +115,16 @@ class ClipRenderer:
         return row.encode(view) if self.options.as_frames or row.draw is None else row.draw(view)
 
     def scale(self, span: tuple[float, float]) -> DepthScale:
-        """Return what the 16-bit values of a frame stand for whose depth has this range."""
+        """Return the meaning of the 16-bit values of a frame with this range of depth."""
         quantity, near = self.settings.quantity, self.settings.style.near
-        if self.millimetres:
+        if self.uses_millimetres:
             return choose_scale(0.0, self.predictor.spec.max_depth or 1.0, quantity, near, auto=True)
-        if self.toned:
+        if self.uses_tones:
             return replace(choose_scale(0.0, 1.0, quantity, near), unit=TONES)
         return choose_scale(*span, quantity, near)
 
-    def record_of(self, span: tuple[float, float], sizes: FrameSizes) -> Record:
-        """Return what a frame with this range says about itself."""
+    def frame_record(self, span: tuple[float, float], sizes: FrameSizes) -> Record:
+        """Return the record of a frame with this range of depth."""
         scale = self.scale(span)
         return Record(
             black=scale.black,
@@ -135,18 +143,20 @@ class ClipRenderer:
             settings=str(self.fingerprint),
         )
 
-    def record_of_clip(self, rows: Iterable[FrameRow], sizes: FrameSizes) -> Record:
-        """Return what the whole clip says about itself."""
+    def clip_record(self, rows: Iterable[FrameRow], sizes: FrameSizes) -> Record:
+        """Return the record of the whole clip."""
         spans = [(row.low, row.high) for row in rows]
-        record = self.record_of((min(low for low, _ in spans), max(high for _, high in spans)), sizes)
-        return record if self.has_fixed_scale else replace(record, unit=VARYING)
+        record = self.frame_record((min(low for low, _ in spans), max(high for _, high in spans)), sizes)
+        return record if self.has_fixed_scale else replace(record, unit=VARYING_UNIT)
 
-    def sidecar(self, rows: Sequence[FrameRow], record: Record) -> str:
-        """Return the record and the scale and shift of every frame as JSON: the way back to the network's numbers."""
+    def sidecar_text(self, rows: Sequence[FrameRow], record: Record) -> str:
+        """Return the record, and the scale and shift of every frame, as JSON: they restore the network's values."""
         frames = [row._asdict() | {"seconds": float(row.pts * self.clip.time_base)} for row in rows]
         return json.dumps({RECORD_KEYWORD: asdict(record), "frames": frames}, allow_nan=False)
 
-    def texts(self, rows: Sequence[FrameRow], record: Record) -> dict[str, str]:
-        """Return what each output holds besides its frames: a clip its record, a folder the sidecar."""
+    def output_texts(self, rows: Sequence[FrameRow], record: Record) -> dict[str, str]:
+        """Return the metadata of each output: the record for a clip, the sidecar for a folder."""
         text = json.dumps(asdict(record), allow_nan=False)
-        return {kind: text if path.suffix else self.sidecar(rows, record) for kind, path in self.job.outputs.items()}
+        return {
+            kind: text if path.suffix else self.sidecar_text(rows, record) for kind, path in self.job.outputs.items()
+        }

@@ -1,4 +1,4 @@
-"""A run over clips: each done, skipped or failed by itself."""
+"""Runs over clips: each clip is done, skipped or failed independently of the others."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +17,7 @@ from dacli.video.process import ClipResult, FrameProgress, open_clip, process_cl
 
 @dataclass(frozen=True)
 class ClipJob:
-    """A clip that could be opened, and the files to make from it."""
+    """A clip that could be opened, and the output files to write."""
 
     job: Job
     clip: Clip
@@ -25,7 +25,7 @@ class ClipJob:
 
 @dataclass(frozen=True)
 class ClipOutcome:
-    """What became of a clip; `frames` and `fps` are those of its outputs."""
+    """The outcome of a clip; `frames` and `fps` are those of its outputs."""
 
     outcome: Outcome
     frames: int
@@ -33,14 +33,14 @@ class ClipOutcome:
 
     def json(self, settings: RunSettings) -> dict[str, object]:
         """Return the JSON object of one clip, as `--json` prints it."""
-        found = outcome_json(self.outcome, settings)
+        fields = outcome_json(self.outcome, settings)
         if isinstance(self.outcome, Failed):
-            return found
-        return found | {"frames": self.frames, "fps": float(self.fps)}
+            return fields
+        return fields | {"frames": self.frames, "fps": float(self.fps)}
 
 
 def open_clip_job(job: Job, index: int, options: ClipOptions, max_pixels: int) -> ClipJob | Failed:
-    """Return a clip with what of it is processed, or why it cannot be opened."""
+    """Return a clip limited to the part to process, or the failure to open it."""
     try:
         return ClipJob(job, open_clip(job.source, options, max_pixels))
     except DacliError as error:
@@ -62,7 +62,7 @@ def run_clip(
 
 
 def clip_result_outcome(job: Job, index: int, result: ClipResult) -> Outcome:
-    """Return the outcome of a clip that was made or was there already."""
+    """Return the outcome of a clip that was processed, or whose outputs already existed."""
     size, limits = result.record.network_size, (result.record.low, result.record.high)
     if result.skipped:
         return Skipped(job, index, size, limits)

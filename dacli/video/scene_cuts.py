@@ -1,4 +1,4 @@
-"""Where a clip changes from one shot to another: two small pictures of luma are compared, whatever the camera does."""
+"""Detection of cuts between shots: compares small luma images of two frames, and allows for camera motion."""
 
 from typing import TypeVar
 
@@ -7,78 +7,89 @@ import numpy as np
 from numpy.typing import NDArray
 
 LumaImage = NDArray[np.float32]
-ChangeKind = TypeVar("ChangeKind", bound=np.generic)
+MapValue = TypeVar("MapValue", bound=np.generic)
 
-UNCHANGED = 0.9  # share of unchanged pixels up to which there may be a cut
-CHANGE = 4 / 255  # of luma, up to which a pixel counts as unchanged; or 1.5 times the change of the calmest quarter
-ALIKE = 0.5  # correlation under which two pictures, or two places in them, are not of one thing
-MATCH_WINDOW = (7, 7)  # pixels of a place
-FLAT_LUMA = 2 / 255  # standard deviation of luma under which a place shows nothing
-FOUND = 0.5  # share of places found again under which there may be a cut
-BLACK, LIT = 8 / 255, 0.05  # luma up to which a pixel is black; share that is not and has to be for a cut
+MAX_UNCHANGED_SHARE = 0.9  # share of unchanged pixels from which there is no cut
+# Below this change of luma, or below 1.5 times the 25th percentile of the change, a pixel counts as unchanged.
+SMALL_LUMA_CHANGE = 4 / 255
+MIN_LUMA_CORRELATION = 0.5  # below this correlation, two images or windows do not show the same object
+MATCH_WINDOW = (7, 7)  # pixels (width, height) of the windows that are compared
+FLAT_LUMA = 2 / 255  # a window with a lower standard deviation of luma has no texture
+MIN_MATCHED_SHARE = 0.5  # below this share of matched windows, there is a cut
+BLACK_LUMA = 8 / 255  # a pixel up to this luma is black
+MIN_LIT_SHARE = 0.05  # below this share of pixels that are not black, no cut is detected
 
 
-def blurred_change(before: LumaImage, now: LumaImage) -> LumaImage:
-    """Return mean over 5 × 5 pixels of how much luma [h, w] changed, apart from what most pixels share.
+def blurred_change(previous: LumaImage, current: LumaImage) -> LumaImage:
+    """Return the absolute change of luma [h, w], averaged over 5 × 5 pixels.
 
-    The exposure.
+    The median change of all pixels, a change of exposure, is subtracted first.
     """
-    step = now - before
+    step = current - previous
     return np.asarray(cv2.blur(np.abs(step - np.median(step)), (5, 5)))
 
 
-def is_cut(before: LumaImage, now: LumaImage, change: LumaImage) -> bool:
-    """Return whether luma [h, w] of two frames shows different shots.
+def is_cut(previous: LumaImage, current: LumaImage, change: LumaImage) -> bool:
+    """Return whether two frames, as luma [h, w], show different shots.
 
-    It does if most pixels changed, no shift of the picture lays its edges on the others, and most places are not found
-    again, neither where they were nor after that shift. What is black in both says nothing (bars above and below).
-    `change` is their blurred_change.
+    They do if most pixels changed, no translation aligns the edges of the two images, and most windows do not match,
+    neither at the same place nor after that translation. Pixels that are black in both, such as letterbox bars, are
+    ignored. `change` is the blurred_change of the two images.
     """
-    lit = cv2.erode(np.maximum(before, now), np.ones((5, 5), np.uint8)) > BLACK
-    calm = max(CHANGE, 1.5 * float(np.percentile(change, 25)))
-    if lit.mean() < LIT or (change[lit] < calm).mean() >= UNCHANGED:
+    lit = cv2.erode(np.maximum(previous, current), np.ones((5, 5), np.uint8)) > BLACK_LUMA
+    unchanged_limit = max(SMALL_LUMA_CHANGE, 1.5 * float(np.percentile(change, 25)))
+    if lit.mean() < MIN_LIT_SHARE or (change[lit] < unchanged_limit).mean() >= MAX_UNCHANGED_SHARE:
         return False
-    a, b = edge_map(before), edge_map(now)
-    if correlation(a[lit], b[lit]) >= ALIKE:
+    edges_before, edges_now = edge_map(previous), edge_map(current)
+    if correlation(edges_before[lit], edges_now[lit]) >= MIN_LUMA_CORRELATION:
         return False
-    down, right = best_offset(a, b)
+    down, right = best_offset(edges_before, edges_now)
     inside = overlapping_part(lit, -down, -right) & overlapping_part(lit, down, right)
-    if correlation(overlapping_part(a, -down, -right)[inside], overlapping_part(b, down, right)[inside]) >= ALIKE:
+    if (
+        correlation(
+            overlapping_part(edges_before, -down, -right)[inside], overlapping_part(edges_now, down, right)[inside]
+        )
+        >= MIN_LUMA_CORRELATION
+    ):
         return False
-    again = likeness(before, now)
-    moved = likeness(overlapping_part(before, -down, -right), overlapping_part(now, down, right))
-    overlapping_part(again, down, right)[...] = np.maximum(overlapping_part(again, down, right), moved)
-    telling = lit & (luma_spread(now) > FLAT_LUMA)
-    return not telling.any() or bool((again[telling] > ALIKE).mean() < FOUND)
+    matched = local_correlation(previous, current)
+    matched_after_shift = local_correlation(
+        overlapping_part(previous, -down, -right), overlapping_part(current, down, right)
+    )
+    overlapping_part(matched, down, right)[...] = np.maximum(
+        overlapping_part(matched, down, right), matched_after_shift
+    )
+    textured = lit & (local_deviation(current) > FLAT_LUMA)
+    return not textured.any() or bool((matched[textured] > MIN_LUMA_CORRELATION).mean() < MIN_MATCHED_SHARE)
 
 
-def likeness(a: LumaImage, b: LumaImage) -> LumaImage:
-    """Return correlation of two maps in a window around each pixel [h, w]."""
+def local_correlation(a: LumaImage, b: LumaImage) -> LumaImage:
+    """Return the correlation [h, w] of two maps in a window around each pixel."""
     product = cv2.blur(a * b, MATCH_WINDOW) - cv2.blur(a, MATCH_WINDOW) * cv2.blur(b, MATCH_WINDOW)
-    return np.asarray(product / (luma_spread(a) * luma_spread(b)))
+    return np.asarray(product / (local_deviation(a) * local_deviation(b)))
 
 
-def luma_spread(luma: LumaImage) -> LumaImage:
-    """Return standard deviation, above 0, in a window around each pixel [h, w]."""
+def local_deviation(luma: LumaImage) -> LumaImage:
+    """Return the standard deviation [h, w] of luma in a window around each pixel; always above 0."""
     variance = cv2.blur(luma * luma, MATCH_WINDOW) - cv2.blur(luma, MATCH_WINDOW) ** 2
     return np.asarray(np.sqrt(np.maximum(variance, 1e-8)))
 
 
 def edge_map(luma: LumaImage) -> LumaImage:
-    """Return magnitude of the gradient of luma [h, w] blurred by a Gaussian of 1 pixel."""
+    """Return the gradient magnitude [h, w] of luma, blurred by a Gaussian with a sigma of 1 pixel."""
     smooth = cv2.GaussianBlur(luma, (0, 0), 1.0)
     return np.asarray(cv2.magnitude(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)))
 
 
 def correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Return Pearson's correlation of two arrays, 0 if one is constant or empty."""
+    """Return the Pearson correlation of two arrays; 0 if one of them is constant or empty."""
     if a.size == 0 or a.min() == a.max() or b.min() == b.max():
         return 0.0
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 
 
 def best_offset(a: LumaImage, b: LumaImage) -> tuple[int, int]:
-    """Return how many pixels b [h, w] lies below and right of a (phase correlation, Kuglin and Hines 1975)."""
+    """Return how many pixels b [h, w] is shifted down and right from a (phase correlation, Kuglin and Hines 1975)."""
     height, width = a.shape
     window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
     cross = np.fft.rfft2(b * window) * np.conj(np.fft.rfft2(a * window))
@@ -87,7 +98,7 @@ def best_offset(a: LumaImage, b: LumaImage) -> tuple[int, int]:
     return (down + height // 2) % height - height // 2, (right + width // 2) % width - width // 2
 
 
-def overlapping_part(values: NDArray[ChangeKind], down: int, right: int) -> NDArray[ChangeKind]:
-    """Return the part of a map [h, w] that another one covers that lies below and to the right by so many pixels."""
+def overlapping_part(values: NDArray[MapValue], down: int, right: int) -> NDArray[MapValue]:
+    """Return the part of a map [h, w] that overlaps an equal-sized map, shifted down and right by so many pixels."""
     height, width = values.shape
     return values[max(down, 0) : height + min(down, 0), max(right, 0) : width + min(right, 0)]

@@ -1,6 +1,6 @@
-"""Outputs of a clip, written in segments of a few seconds, so that a killed job goes on after the last whole one.
+"""Writing of a clip's outputs in segments of a few seconds, so that a killed run resumes after the last complete one.
 
-An output is a video file, or, if its name has no suffix, a folder of numbered files with one for each frame.
+An output is a video file or, if its name has no suffix, a folder with one numbered file for each frame.
 """
 
 import contextlib
@@ -25,16 +25,17 @@ from dacli.video.encoding import DEFAULT_CRF, ClipEncoder, encode_error
 from dacli.video.probe import Clip
 
 SEGMENT_FRAMES = 250  # frames
-FRAMES_FILE = "frames.json"  # what a folder of frames says about itself
-_ABOUT = "job.json"
+FRAMES_FILE = "frames.json"  # the metadata of a folder of frames
+_JOB_FILE = "job.json"
 
 
 class ClipWriter:
-    """Writes all outputs of one clip in one pass, each whole in the end or not there.
+    """Writes all outputs of one clip in one pass; an output is complete or does not exist.
 
-    Until then whole segments lie in a hidden folder beside the outputs, also after a failure, unless `discard` is
-    called. With `resume`, those of the same `settings`, clip and quality that have all kinds are kept: `after` is the
-    time of their last frame (None: there is none), states() what was given with the last frame of each.
+    Until finish(), complete segments are in a hidden folder next to the outputs. They stay there after a failure,
+    unless discard() is called. With `resume`, segments of an earlier run with the same `settings`, clip and quality
+    are kept if they have all formats: `after` is the time of their last frame, or None if there are none, and states()
+    yields the state that was written with the last frame of each segment.
     """
 
     def __init__(
@@ -44,24 +45,24 @@ class ClipWriter:
         settings: str,
         *,
         crf: int = DEFAULT_CRF,
-        length: int = SEGMENT_FRAMES,
+        segment_length: int = SEGMENT_FRAMES,
         resume: bool = False,
     ) -> None:
-        self.clip, self.outputs, self.crf, self.length = clip, outputs, crf, length
-        self.films = {kind: path for kind, path in outputs.items() if path.suffix}
-        self.work = _work_folder(outputs)
-        self.segments: list[list[int]] = []  # of each finished one, the times of its frames
-        self.times: list[int] = []  # of the frames in the one that is being written
+        self.clip, self.outputs, self.crf, self.segment_length = clip, outputs, crf, segment_length
+        self.video_outputs = {kind: path for kind, path in outputs.items() if path.suffix}
+        self.work_folder = _hidden_folder(outputs)
+        self.segments: list[list[int]] = []  # the times of the frames in each finished segment
+        self.times: list[int] = []  # of the frames in the current segment
         self.state = ""
         self.encoders: dict[str, ClipEncoder] = {}
-        about = _fingerprint(clip, settings, crf, length)
-        with self._disk():
-            if resume and _text(self.work / _ABOUT) == about:
-                self._recall()
+        job_text = _fingerprint(clip, settings, crf, segment_length)
+        with self._report_disk_errors():
+            if resume and _read_text(self.work_folder / _JOB_FILE) == job_text:
+                self._load_segments()
             else:
                 self.discard()
-                self.work.mkdir(parents=True)
-                files.write_file(self.work / _ABOUT, about.encode())
+                self.work_folder.mkdir(parents=True)
+                files.write_file(self.work_folder / _JOB_FILE, job_text.encode())
 
     @property
     def after(self) -> int | None:
@@ -69,75 +70,75 @@ class ClipWriter:
         return self.segments[-1][-1] if self.segments else None
 
     def ends_segment(self, number: int) -> bool:
-        """Return whether the frame written after `number` others in this run ends a segment: its state is kept."""
-        return (number + 1) % self.length == 0
+        """Return whether frame `number` of this run, counted from 0, is the last of a segment: its state is kept."""
+        return (number + 1) % self.segment_length == 0
 
     def states(self) -> Iterator[str]:
-        """Yield what was given with the last frame of each finished segment."""
+        """Yield the state that was written with the last frame of each finished segment."""
         for number in range(len(self.segments)):
-            yield json.loads(_text(self._path(number)))["state"]
+            yield json.loads(_read_text(self._segment_path(number)))["state"]
 
     def write(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes], state: str = "") -> None:
-        """Write a frame of every kind, a picture for video and a file's bytes for a folder.
+        """Write a frame in every format: an array for video, or the bytes of a file for a folder.
 
-        `state` is what going on after it takes. Raises DacliError if that fails.
+        `state` is needed to resume after this frame. Raises DacliError if writing fails.
         """
         if not self.times:
-            self._open(pts, pictures)
+            self._start_segment(pts, pictures)
         index = bisect_right(self.clip.pts, pts)
         until = self.clip.pts[index] if index < len(self.clip.pts) else self.clip.end
         for kind in self.outputs:
             picture = pictures[kind]
             if isinstance(picture, bytes):
-                files.write_file(self.work / kind / _file_name(kind, index - 1), picture)
+                files.write_file(self.work_folder / kind / _file_name(kind, index - 1), picture)
             else:
                 self.encoders[kind].write(pts, until, picture)
         self.times.append(pts)
         self.state = state
-        if len(self.times) == self.length:
+        if len(self.times) == self.segment_length:
             self._end_segment()
 
     def finish(self, records: Mapping[str, str], *, allow_truncated: bool = False) -> tuple[str, ...]:
-        """Make the outputs whole, each with the record of its kind in its tags, and return what there is to tell.
+        """Complete the outputs, each with the record of its format in its tags, and return notes for the user.
 
-        Raises DacliError if frames of the clip were not written, unless that is allowed, and if an output fails.
+        Raises DacliError if an output cannot be written, or if frames are missing, unless that is allowed.
         """
         if self.times:
             self._end_segment()
         times = [time for segment in self.segments for time in segment]
         if not times or (tuple(times) != self.clip.pts and not allow_truncated):
-            fault = f"{len(times)} of {len(self.clip.pts)} frames of {display_path(self.clip.path)} were written"
-            raise DacliError(fault, "run the command again")
+            message = f"{len(times)} of {len(self.clip.pts)} frames of {display_path(self.clip.path)} were written"
+            raise DacliError(message, "run the command again")
         notes = self._join(records, times)
-        with self._disk():
+        with self._report_disk_errors():
             for kind, output in self.outputs.items():
-                part = self.work / f"{kind}{output.suffix}"
-                if kind not in self.films:
+                part = self.work_folder / f"{kind}{output.suffix}"
+                if kind not in self.video_outputs:
                     files.write_file(part / FRAMES_FILE, records[kind].encode())
                     if output.exists():
-                        output.replace(self.work / f"old-{kind}")
+                        output.replace(self.work_folder / f"old-{kind}")
                 part.replace(output)
         self.discard()
         return notes
 
     def _join(self, records: Mapping[str, str], times: list[int]) -> tuple[str, ...]:
-        sounds: dict[str, muxing.Soundtrack] = {}
-        for kind, output in self.films.items():
-            form = muxing.container_options(output)
-            sounds[form] = sounds.get(form) or muxing.choose_soundtrack(self.clip, form)
-            part = self.work / f"{kind}{output.suffix}"
-            segments = {segment[0]: self._path(i, kind) for i, segment in enumerate(self.segments)}
-            muxing.join_segments(segments, self.clip, sounds[form], records[kind], part, output)
+        mappings: dict[str, muxing.TrackMapping] = {}
+        for kind, output in self.video_outputs.items():
+            container = muxing.container_format(output)
+            mappings[container] = mappings.get(container) or muxing.map_tracks(self.clip, container)
+            part = self.work_folder / f"{kind}{output.suffix}"
+            segments = {segment[0]: self._segment_path(i, kind) for i, segment in enumerate(self.segments)}
+            muxing.join_segments(segments, self.clip, mappings[container], records[kind], part, output)
             muxing.check_times(part, times, self.clip, output)
-        return tuple(note for sound in sounds.values() for note in sound.notes)
+        return tuple(note for mapping in mappings.values() for note in mapping.notes)
 
     def discard(self) -> None:
         """Remove the folder of segments."""
         self.close()
-        shutil.rmtree(self.work, ignore_errors=True)
+        shutil.rmtree(self.work_folder, ignore_errors=True)
 
     def close(self) -> None:
-        """End the encoders of the segment that is being written, which is lost."""
+        """Stop the encoders of the current segment, and drop that segment."""
         for encoder in self.encoders.values():
             encoder.close()
         self.encoders, self.times = {}, []
@@ -150,58 +151,60 @@ class ClipWriter:
         if not self.segments:
             self.discard()
 
-    def _open(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes]) -> None:
-        for kind, output in self.films.items():
-            path = self._path(len(self.segments), kind)
+    def _start_segment(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes]) -> None:
+        for kind, output in self.video_outputs.items():
+            path = self._segment_path(len(self.segments), kind)
             self.encoders[kind] = ClipEncoder(path, np.asarray(pictures[kind]), self.clip, pts, self.crf, output)
 
     def _end_segment(self) -> None:
         for encoder in self.encoders.values():
             encoder.end()
-        with self._disk():
+        with self._report_disk_errors():
             for encoder in self.encoders.values():
                 encoder.finish()
-            done = {"pts": self.times, "state": self.state}
-            files.write_file(self._path(len(self.segments)), json.dumps(done).encode())
+            segment = {"pts": self.times, "state": self.state}
+            files.write_file(self._segment_path(len(self.segments)), json.dumps(segment).encode())
         self.segments.append(self.times)
         self.close()
 
-    def _recall(self) -> None:
-        while done := _text(self._path(len(self.segments))):
-            if not all(self._path(len(self.segments), kind).is_file() for kind in self.films):
+    def _load_segments(self) -> None:
+        while segment := _read_text(self._segment_path(len(self.segments))):
+            if not all(self._segment_path(len(self.segments), kind).is_file() for kind in self.video_outputs):
                 break
-            self.segments.append(json.loads(done)["pts"])
-        whole = {self._path(i, kind) for i in range(len(self.segments)) for kind in ("", *self.films)}
-        for path in self.work.iterdir():
-            if path.is_file() and path not in whole and path.name != _ABOUT:
+            self.segments.append(json.loads(segment)["pts"])
+        complete = {
+            self._segment_path(i, kind) for i in range(len(self.segments)) for kind in ("", *self.video_outputs)
+        }
+        for path in self.work_folder.iterdir():
+            if path.is_file() and path not in complete and path.name != _JOB_FILE:
                 path.unlink()
 
-    def _path(self, number: int, kind: str = "") -> Path:
-        return self.work / (f"{number:06d}-{kind}.mov" if kind else f"{number:06d}.json")
+    def _segment_path(self, number: int, kind: str = "") -> Path:
+        return self.work_folder / (f"{number:06d}-{kind}.mov" if kind else f"{number:06d}.json")
 
     @contextlib.contextmanager
-    def _disk(self) -> Iterator[None]:
+    def _report_disk_errors(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise encode_error(next(iter(self.outputs.values())), files.os_reason(error)) from error
 
 
-def _work_folder(outputs: Mapping[str, Path]) -> Path:
+def _hidden_folder(outputs: Mapping[str, Path]) -> Path:
     kind, path = next(iter(outputs.items()))
     return path.with_name(f".{path.name.removesuffix(FORMATS[kind].clip_suffix)}.part")
 
 
-def _fingerprint(clip: Clip, settings: str, crf: int, length: int) -> str:
+def _fingerprint(clip: Clip, settings: str, crf: int, segment_length: int) -> str:
     times = hashlib.sha256(repr((clip.time_base, clip.pts, clip.end, clip.origin)).encode()).hexdigest()
-    return json.dumps([settings, crf, length, times])
+    return json.dumps([settings, crf, segment_length, times])
 
 
 def _file_name(kind: str, number: int) -> str:
     return f"{number:06d}{'.npy' if kind == 'npy' else '.png'}"
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""When frames are shown: exact rates, strictly rising times and fewer frames a second, in whole ticks."""
+"""Presentation times in whole ticks: exact frame rates, strictly increasing times, and lower frame rates."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -7,7 +7,7 @@ from math import ceil, floor
 
 
 def make_increasing(times: Iterable[int]) -> Iterator[int]:
-    """Yield the times such that each is later than the one before, by one tick if need be, as containers want them."""
+    """Yield the times, each moved to at least one tick after the previous one, as containers require."""
     last: int | None = None
     for time in times:
         last = time if last is None else max(time, last + 1)
@@ -19,36 +19,37 @@ def frame_rate(
 ) -> tuple[Fraction, bool]:
     """Return the frames per second of times in ticks of `time_base` seconds, and whether they vary.
 
-    A constant rate is exact: by the ticks, or one that gives these times when it is rounded to ticks: the `stated` one,
-    a whole number or that over 1.001. Otherwise it is the mean.
+    A constant rate is exact. It is computed from equal steps in ticks; otherwise it is the `stated` rate, a whole
+    number, or a whole number divided by 1.001, if its times rounded to ticks are these times. A variable rate is the
+    mean.
     """
-    steps = {later - sooner for sooner, later in pairwise(times)} or {end - times[0]}
+    steps = {later - earlier for earlier, later in pairwise(times)} or {end - times[0]}
     if len(steps) == 1:
         return 1 / (max(steps) * time_base), False
     mean = (len(times) - 1) / ((times[-1] - times[0]) * time_base)
-    for guess in (stated, Fraction(round(mean)), Fraction(1000, 1001) * ceil(mean)):
-        if guess and _rounded(times, 1 / (guess * time_base)):
-            return guess, False
+    for candidate in (stated, Fraction(round(mean)), Fraction(1000, 1001) * ceil(mean)):
+        if candidate and _is_rounded_rate(times, 1 / (candidate * time_base)):
+            return candidate, False
     return mean, True
 
 
-def _rounded(times: Sequence[int], step: Fraction) -> bool:
-    top, bottom = step.numerator, step.denominator
-    return all(abs((time - times[0]) * bottom - i * top) <= bottom for i, time in enumerate(times))
+def _is_rounded_rate(times: Sequence[int], step: Fraction) -> bool:
+    numerator, denominator = step.numerator, step.denominator
+    return all(abs((time - times[0]) * denominator - i * numerator) <= denominator for i, time in enumerate(times))
 
 
 def exact_rate(stated: Fraction) -> Fraction:
-    """Return the rate that a rate printed with two digits stands for: 23.98 for 24000/1001, and so on."""
+    """Return the exact rate for a rate printed with two decimals: 24000/1001 for 23.98, for example."""
     ntsc = Fraction(1000, 1001) * ceil(stated)
     return ntsc if abs(ntsc - stated) < Fraction(6, 1000) else stated
 
 
 def thin_out(times: Sequence[int], time_base: Fraction, fps: Fraction) -> tuple[int, ...]:
-    """Return those of the times (ticks of `time_base` seconds) that are the first in their 1/fps of a second.
+    """Return the first of the times (ticks of `time_base` seconds) in each interval of 1/fps seconds.
 
-    A tick too early is early enough, if a tick is much shorter than a frame: so that 60 become 30 evenly although times
-    were rounded to ticks.
+    If a tick is much shorter than a frame, a time may be one tick too early, so that 60 frames per second become 30
+    at equal steps although times were rounded to ticks.
     """
-    slack = min(Fraction(1), Fraction(times[-1] - times[0], 4 * len(times)))
-    slots = [floor((time - times[0] + slack) * time_base * fps) for time in times]
+    tolerance = min(Fraction(1), Fraction(times[-1] - times[0], 4 * len(times)))
+    slots = [floor((time - times[0] + tolerance) * time_base * fps) for time in times]
     return tuple(time for time, slot, before in zip(times, slots, [-1, *slots], strict=False) if slot != before)

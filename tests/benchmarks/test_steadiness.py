@@ -29,7 +29,7 @@ def made_of(raw: NDArray[np.float32], shots: list[int]) -> Take:
 
 
 def rendered(motion: str, count: int, *, cut: bool = False, network: Predictor | None = None) -> Take:
-    """A clip with its exact depth in gauges that jitter, or with what a network makes of it."""
+    """A clip with its exact depth in scale_shifts that jitter, or with what a network makes of it."""
     layouts = [make_scene(77, 9), make_scene(77, 15)][: 1 + cut]
     frames = list(render_clip(layouts, MOTIONS[motion], count, SIZE, noise=2))
     if network:
@@ -59,11 +59,11 @@ def test_one_range_for_the_shot_keeps_what_the_network_says_of_brightness() -> N
 def test_the_running_average_follows_by_a_tenth_and_starts_anew_at_a_cut() -> None:
     ramp = np.linspace(0, 1, 101, dtype=np.float32)[None, None]
     raw = np.concatenate([ramp, 2 * ramp, 5 * ramp])
-    gauges = list(averaged_range(made_of(raw, [0, 0, 1])))
-    for gauge, reach in zip(gauges, (1, 1.1, 5), strict=True):
+    scale_shifts = list(averaged_range(made_of(raw, [0, 0, 1])))
+    for scale_shift, reach in zip(scale_shifts, (1, 1.1, 5), strict=True):
         low, high = 0.02 * reach, 0.98 * reach
-        assert gauge.scale * low + gauge.shift == pytest.approx(0, abs=1e-6)
-        assert gauge.scale * high + gauge.shift == pytest.approx(1)
+        assert scale_shift.scale * low + scale_shift.shift == pytest.approx(0, abs=1e-6)
+        assert scale_shift.scale * high + scale_shift.shift == pytest.approx(1)
 
 
 def test_frames_are_followed_within_a_shot_only() -> None:

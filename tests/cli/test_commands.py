@@ -615,7 +615,7 @@ def test_decode_writes_where_it_is_told_and_replaces_only_when_told(dacli: Run, 
     assert dacli("decode", source.name, "-o", "deep/x.npy").out == "deep/x.npy\n"
     refused = dacli("decode", source.name, "-o", "deep/x.npy")
     assert refused.code == 1
-    assert refused.errors == ["error: deep/x.npy is there already: --overwrite replaces it"]
+    assert refused.errors == ["error: deep/x.npy exists already: --overwrite replaces it"]
     assert dacli("decode", source.name, "-o", "deep/x.npy", "--overwrite").code == 0
 
 

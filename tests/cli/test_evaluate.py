@@ -195,7 +195,7 @@ def test_if_nothing_can_be_judged_there_is_no_table(dacli: Run, home: Path) -> N
     run = dacli("eval", "s", *SMALL, "-o", "out", "-q")
     assert (run.code, run.out) == (1, "")
     assert run.errors[0] == "error: s/scene_000000.png is empty: check what made it"
-    assert run.errors[1].startswith("error: none of the 1 pictures of s could be judged")
+    assert run.errors[1].startswith("error: none of the 1 pictures of s could be evaluated")
     assert not (home / "out").exists()
 
 
@@ -204,7 +204,7 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
     (home / "out/eval.json").write_text("mine")
     run = dacli("eval", *SMALL, "--scenes", 1, "-o", "out")
     assert (run.code, run.out) == (1, "")
-    assert run.err == ["error: out/eval.json is there already: --overwrite replaces it"]
+    assert run.err == ["error: out/eval.json exists already: --overwrite replaces it"]
     assert dacli("eval", *SMALL, "--scenes", 1, "-o", "out", "--overwrite").code == 0
     assert "mine" not in (home / "out/eval.json").read_text()
 
@@ -216,7 +216,7 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
         (["--encoder", "tiny,vits", "--weights", "a.pth"], 2, "several encoders and --weights contradict"),
         (["--encoder", "tiny", "--model", "indoor"], 2, "there is no indoor model of tiny"),
         (["--encoder", "tiny", "--align", "least"], 2, "unknown align 'least': choose none, median"),
-        (["--encoder", "tiny", "--align", "none"], 2, "--align none judges metres, and relative depth has no scale"),
+        (["--encoder", "tiny", "--align", "none"], 2, "--align none needs metres, and relative depth has no scale"),
         (["--encoder", "tiny", "--size", "256,big"], 2, "--size big is not a number of pixels"),
         (["--encoder", "tiny", "--size", "256,9"], 2, "--size 9 is not between 14 and 10000"),
         (["--encoder", "tiny", "--precision", "fp32,fp8"], 2, "unknown precision 'fp8'"),
@@ -230,7 +230,11 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
         (["empty", "--encoder", "tiny"], 1, "no pictures with depth in empty"),
         (["text.zip", "--encoder", "tiny"], 1, "text.zip is not a complete ZIP archive"),
         (["list.txt", "--encoder", "tiny"], 1, "2 files of list.txt are missing: a.png, a.npy: put them there"),
-        (["list.txt", "--model", "indoor", "--unit", "1/m"], 2, "--align none judges metres, and inverse depth of any"),
+        (
+            ["list.txt", "--model", "indoor", "--unit", "1/m"],
+            2,
+            "--align none needs metres, and inverse depth of unknown",
+        ),
         (["da2k", "--encoder", "tiny"], 1, "cannot download DA-2K.zip (HF_HUB_OFFLINE is set): fetch https://"),
         (["--encoder", "tiny", "-o", "text.zip"], 1, "cannot write text.zip/eval.csv"),
     ],
@@ -301,7 +305,7 @@ def test_compare_tells_how_much_and_where_and_draws_it(dacli: Run, home: Path) -
     assert [row["picture"] for row in rows] == ["all 3", *(row["picture"] for row in each)]
     assert read_bgr(home / "out/compare.png").shape[0] > 900
     table = dacli("compare", "A", "B").out
-    assert "after the fit of B to A (affine, in inverse depth)" in table
+    assert "after B is aligned to A (affine, in inverse depth)" in table
     assert re.search(rf"all 3 +0 of 3 +row, column +{100 * whole['mean']:.3g} %", table)
 
 
@@ -337,7 +341,7 @@ def test_damaged_outputs_are_named_and_the_rest_is_compared(dacli: Run, home: Pa
     (home / "B/sub/c_depth16.png").write_bytes(b"")
     run = dacli("compare", "A", "B")
     assert (run.code, run.out) == (1, "")
-    assert run.errors[-1] == "error: no picture could be compared: each is named above"
+    assert run.errors[-1] == "error: no picture could be compared: the lines above say why"
 
 
 @pytest.mark.usefixtures("runs")

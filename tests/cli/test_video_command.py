@@ -347,8 +347,8 @@ def command(weights: Path) -> list[str]:
     """dacli with the tests' own tiny, in segments of 20 frames."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from dacli.cli.main import main; from dacli.models import tiny; from dacli.video import segments; "
-    code += f"from pathlib import Path; tiny.BUNDLED_WEIGHTS = Path({str(weights)!r}); "
-    code += "segments.ClipWriter.__init__.__kwdefaults__['length'] = 20; main()"
+    code += f"from pathlib import Path; tiny.BUNDLED = Path({str(weights)!r}); "
+    code += "segments.ClipWriter.__init__.__kwdefaults__['segment_length'] = 20; main()"
     return [sys.executable, "-c", code]
 
 
@@ -446,7 +446,7 @@ def test_clips_that_are_none(dacli: Run, home: Path) -> None:
     (home / "page.mp4").write_text("<html>404</html>")
     told = {
         "sound.mp4": "no video stream, only audio",
-        "picture.mp4": "is a picture, not a clip: dacli image",
+        "picture.mp4": "is a picture, not a clip: use dacli image",
         "empty.mp4": "is empty",
         "folder": "holds no pictures",
         "page.mp4": "is not a video",

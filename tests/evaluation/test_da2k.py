@@ -95,7 +95,7 @@ def test_known_answers_give_exactly_those(tmp_path: Path, place: str, metres: bo
     assert da2k.is_da2k(path)
     found = scoring.evaluate_predictor(Seer(metres=metres), open_da2k(path), lambda _: None)
     assert found.scores == {name: EXPECTED[name] / COUNT[name] for name in EXPECTED}
-    assert (found.pictures, found.faults) == (3, {})
+    assert (found.pictures, found.errors) == (3, {})
 
 
 def test_points_are_row_then_column(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_point_outside_is_named_with_its_picture_and_the_others_go_on(tmp_path
     said = {"images/x/a.png": [pair(LOW, HIGH)], "images/x/b.png": [pair(LOW, HIGH), pair(point, LOW)]}
     found = scoring.evaluate_predictor(Seer(), open_da2k(in_zip(tmp_path / "a.zip", said)), lambda _: None)
     assert (found.pictures, found.scores) == (1, {"all": 1.0, "x": 1.0})
-    (fault,) = found.faults.values()
+    (fault,) = found.errors.values()
     assert f"the point [{point[0]}, {point[1]}] lies outside" in str(fault)
     assert "images/x/b.png, which has 6 rows and 9 columns" in str(fault)
 
@@ -139,7 +139,7 @@ def test_a_missing_and_a_damaged_picture_are_named(tmp_path: Path) -> None:
     (tmp_path / "f/images/indoor/a.png").unlink()
     (tmp_path / "f/images/indoor/b.png").write_bytes(jpeg_or_png(".png")[:60])
     found = scoring.evaluate_predictor(Seer(), open_da2k(tmp_path / "f"), lambda _: None)
-    texts = [str(fault) for fault in found.faults.values()]
+    texts = [str(fault) for fault in found.errors.values()]
     assert "does not exist" in texts[0]
     assert "truncated" in texts[1]
     assert found.scores == {"all": 0.0, "non_real": 0.0}
@@ -155,7 +155,7 @@ def test_a_zip_whose_entry_is_missing_or_damaged_names_it(tmp_path: Path) -> Non
     data[at] ^= 255
     path.write_bytes(data)
     found = scoring.evaluate_predictor(Seer(), open_da2k(path), lambda _: None)
-    texts = [str(fault) for fault in found.faults.values()]
+    texts = [str(fault) for fault in found.errors.values()]
     assert "images/indoor/a.png in" in texts[0]
     assert "is damaged (Bad CRC-32" in texts[0]
     assert "holds no DA-2K/images/indoor/b.png" in texts[1]

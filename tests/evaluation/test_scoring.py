@@ -99,7 +99,7 @@ def test_a_picture_that_cannot_be_judged_is_named_and_the_others_go_on() -> None
 
     found = scoring.evaluate_predictor(Flat(), EvaluationData("three", "abc", read), lambda _: None)
     assert (found.pictures, found.scores) == (2, {"a": 1})
-    assert {name: str(fault) for name, fault in found.faults.items()} == {"b": "b is empty: check it"}
+    assert {name: str(fault) for name, fault in found.errors.items()} == {"b": "b is empty: check it"}
 
 
 def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_what_lies_beyond_the_reach_counts_for_nothing() -> None:
     reach = float(np.median(depth))
     wrong_far: Any = np.where(depth <= reach, 1 / depth, 1)
     for beyond, error in ((reach, 0), (np.inf, 1)):
-        marks = rendered_scenes(1, 7, "none", reach=beyond).read(0).judge(wrong_far)
+        marks = rendered_scenes(1, 7, "none", reach=beyond).read(0).score(wrong_far)
         assert (marks["abs_rel"][0] > 0.1) == error
         assert (marks["ordinal"][0] < 1) == error
 

@@ -114,7 +114,8 @@ def no_leftovers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     before, started = set(threading.enumerate()), child_processes()
     yield
     assert not set(threading.enumerate()) - before
-    assert not list(folder.iterdir())
+    left = [path.name for path in folder.rglob("*")]
+    assert not left, left
     assert child_processes() <= started, "a process is left"
 
 

@@ -1,4 +1,4 @@
-"""The frames of a clip against what ffmpeg alone decodes, and every way that their stream can end."""
+"""The decoded frames of a clip against those of ffmpeg alone, and every way that decoding can end."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from tests.support import footage
 from tests.support.footage import H264, VARY, make_clip
 from tests.support.hanging import in_time
 
-SEEKS = {  # what seeking meets: few keyframes, open groups, none at all, times that only decoding tells
+SEEKS = {  # cases for seeking: few keyframes, open groups, no groups, times that are only known after decoding
     "a.mp4": ("-c:v", "libx264", "-g", "20", "-bf", "3"),
     "open.mp4": ("-c:v", "libx264", "-g", "20", "-bf", "3", "-x264-params", "open-gop=1"),
     "a.mkv": ("-vf", VARY, "-fps_mode", "passthrough", "-enc_time_base", "1:24000", "-c:v", "libx264", "-g", "20"),
@@ -97,7 +97,7 @@ def test_going_on_after_any_frame(tmp_path: Path, name: str) -> None:
 
 
 def noted(monkeypatch: pytest.MonkeyPatch, spoil: int = 0) -> list[bool]:
-    """Whether each run of ffmpeg sought; those that did lose their first `spoil` frames."""
+    """Return whether each run of ffmpeg used seeking; those that did skip their first `spoil` frames."""
     runs: list[bool] = []
     original = decoding._decode
 
@@ -121,7 +121,7 @@ def test_seeking_saves_decoding_from_the_start(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("spoil", [1, 3])
-def test_seeking_that_leads_too_far_is_not_relied_on(
+def test_seeking_beyond_the_wanted_frame_decodes_from_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: int
 ) -> None:
     path = make_clip(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
@@ -138,7 +138,7 @@ def test_fewer_frames_a_second_are_some_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("turn", "quarters"), [(90, 1), (180, 2), (270, 3)])
-def test_frames_stand_upright(tmp_path: Path, turn: int, quarters: int) -> None:
+def test_frames_are_upright(tmp_path: Path, turn: int, quarters: int) -> None:
     plain = make_clip(tmp_path / "plain.mkv", "-pix_fmt", "bgr0", "-c:v", "ffv1", frames=2)
     footage.ffmpeg("-display_rotation", str(turn), "-i", plain, "-c", "copy", tmp_path / "turned.mkv")
     found = stack(taken(probe.probe_clip(tmp_path / "turned.mkv")))
@@ -212,12 +212,12 @@ def test_hdr_is_tone_mapped(tmp_path: Path, transfer: str, size: str) -> None:
     assert np.ptp(found[55, 20:40], axis=1).min() > np.ptp(plain[55, 20:40], axis=1).min() + 10
 
 
-def test_hdr_without_the_filter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hdr_without_the_filter_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq = "setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
     path = make_clip(tmp_path / "a.mkv", "-vf", f"format=yuv420p10le,{pq}", "-c:v", "ffv1", frames=2)
     monkeypatch.setattr(ffmpeg, "has_filter", lambda name: name != "zscale")
     notes: list[str] = []
-    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path), tell=notes.append)), footage.decoded_frames(path))
+    np.testing.assert_array_equal(stack(taken(probe.probe_clip(path), log=notes.append)), footage.decoded_frames(path))
     assert len(notes) == 1
     assert "zscale" in notes[0]
 
@@ -267,14 +267,14 @@ def test_the_good_frames_of_a_cut_file(tmp_path: Path, name: str) -> None:
     truncated(path, 0.6)
     clip = probe.probe_clip(path)
     notes: list[str] = []
-    found = taken(clip, allow_truncated=True, tell=notes.append)
-    good = found[:-1] if name == "a.gif" else found  # whose last frame is half there
+    found = taken(clip, allow_truncated=True, log=notes.append)
+    good = found[:-1] if name == "a.gif" else found  # its last frame is incomplete
     assert 0 < len(found) < 48
     at = [probe.probe_clip(whole).pts.index(frame.pts) for frame in good]
     assert at[:20] == list(range(20))
     differ = (stack(good) != footage.decoded_frames(whole)[at]).any(axis=(1, 2, 3))
     assert not differ[:20].any()
-    assert differ.sum() <= 3  # frames whose successor they lean on is lost
+    assert differ.sum() <= 3  # frames that depend on a lost later frame
     (note,) = notes
     assert note.startswith(f"decoded {len(found)} of ")
 
@@ -288,7 +288,7 @@ def test_damage_within_a_file_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match=r"^decoded (\d+) of 48 frames"):
         in_time(lambda: got.extend(decoding.decode_frames(clip)))
     notes: list[str] = []
-    found = taken(clip, allow_truncated=True, tell=notes.append)
+    found = taken(clip, allow_truncated=True, log=notes.append)
     assert tuple(frame.pts for frame in found) == clip.pts
     assert len(notes) == 1
     assert notes[0].startswith("decoded 48 of 48 frames")
@@ -306,14 +306,14 @@ def test_equal_times_are_no_damage(tmp_path: Path) -> None:
     clip = probe.probe_clip(path)
     for allow in (False, True):
         notes: list[str] = []
-        found = taken(clip, allow_truncated=allow, tell=notes.append)
+        found = taken(clip, allow_truncated=allow, log=notes.append)
         assert tuple(frame.pts for frame in found) == clip.pts
         np.testing.assert_array_equal(stack(found), footage.decoded_frames(path))
         assert notes == []
 
 
-def test_frames_that_the_packets_promised_and_decoding_lacks(tmp_path: Path) -> None:
-    """No error tells of a frame that the decoder never gave."""
+def test_fewer_decoded_frames_than_packets_are_an_error(tmp_path: Path) -> None:
+    """ffmpeg reports no error for a frame that its decoder does not return."""
     path = make_clip(tmp_path / "a.mp4", *H264, frames=24)
     clip = probe.probe_clip(path)
     more = replace(clip, pts=(*clip.pts, clip.end))
@@ -398,7 +398,7 @@ def test_16_bit_depth_comes_back_exactly_with_its_record(tmp_path: Path) -> None
     assert found["title"] == "two\nlines\n[STREAM]"
 
 
-def test_records_in_mp4_and_none_at_all(tmp_path: Path) -> None:
+def test_records_in_mp4_and_clips_without_a_record(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", "-metadata", 'keywords=dacli={"a": "=;"}', *H264, frames=1)
     assert decoding.read_tags(path)["dacli"] == '{"a": "=;"}'
     assert "dacli" not in decoding.read_tags(
@@ -407,7 +407,7 @@ def test_records_in_mp4_and_none_at_all(tmp_path: Path) -> None:
     assert decoding.read_tags(tmp_path / "none.mp4") == {}
 
 
-def test_clips_of_depth_that_are_none(tmp_path: Path) -> None:
+def test_other_clips_are_not_decoded_as_depth(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", *H264, frames=2)
     with pytest.raises(DacliError, match=r"a\.mp4 is a h264 clip \(yuv420p\)"):
         decoding.read_depth16_clip(path)

@@ -1,4 +1,4 @@
-"""What one encoder writes, against what ffmpeg alone reads of it: times, values, tags; and what failure leaves."""
+"""The output of one encoder as ffmpeg alone reads it: times, values, tags; and the files left after a failure."""
 
 import os
 import signal
@@ -146,7 +146,7 @@ def test_a_damaged_byte_of_16_bits_is_found_and_costs_one_frame(tmp_path: Path) 
     assert wrong.sum() == 1
     with ffmpeg.FFmpegProcess(["-i", str(path), "-f", "null", "-"]) as process:
         process.finish()
-        assert "CRC mismatch" in process.fault()
+        assert "CRC mismatch" in process.failure_reason()
 
 
 @pytest.mark.parametrize("size", [(47, 63), (48, 63), (47, 64), (3, 3)])

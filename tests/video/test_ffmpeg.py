@@ -1,4 +1,4 @@
-"""ffmpeg as a process: whatever it does or fails to do, dacli goes on, and nothing of it is left."""
+"""ffmpeg as a process: dacli continues after any failure, and no process or file is left."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def gone(process: ffmpeg.FFmpegProcess) -> bool:
-    """Whether it has ended and was waited for, so that its number is free."""
+    """Return whether the process exited and was reaped, so that its process id is free."""
     with pytest.raises(ProcessLookupError):
         os.kill(process.popen.pid, 0)
     return process.popen.returncode is not None
@@ -65,19 +65,19 @@ def test_a_fault_is_the_first_error_without_its_origin(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with ffmpeg.FFmpegProcess(["-i", str(tmp_path / "text.mp4"), "-f", "null", "-"]) as process:
         assert process.finish() != 0
-        assert process.fault() == "moov atom not found"
+        assert process.failure_reason() == "moov atom not found"
 
 
-def test_faults_can_be_asked_of_one_origin() -> None:
+def test_log_errors_can_be_filtered_by_origin() -> None:
     log = (
         "[info] Input #0, gif, from 'a'\n[h264 @ 0x5] [error] Reference 6 >= 4\n"
         "[vist#0:0/h264 @ 0x5] [dec:h264 @ 0x6] [error] Decoding error: Invalid data\n[fatal] no more\n"
     )
-    assert ffmpeg.find_complaint(log) == "Reference 6 >= 4"
-    assert ffmpeg.find_complaint(log, r"\[vist") == "Decoding error: Invalid data"
-    assert ffmpeg.find_complaint(log, "^$") == "no more"
-    assert ffmpeg.find_complaint(log, "rawvideo") == ""
-    assert ffmpeg.find_complaint("[info] all is well") == ""
+    assert ffmpeg.find_log_error(log) == "Reference 6 >= 4"
+    assert ffmpeg.find_log_error(log, r"\[vist") == "Decoding error: Invalid data"
+    assert ffmpeg.find_log_error(log, "^$") == "no more"
+    assert ffmpeg.find_log_error(log, "rawvideo") == ""
+    assert ffmpeg.find_log_error("[info] all is well") == ""
 
 
 def test_killed_from_outside_it_says_by_what() -> None:
@@ -87,7 +87,7 @@ def test_killed_from_outside_it_says_by_what() -> None:
             while process.fill(memoryview(bytearray(64 * 48 * 3))):
                 pass
             assert process.finish() == -signal.SIGKILL
-            return process.fault()
+            return process.failure_reason()
 
     assert in_time(act) == "ffmpeg was killed by signal 9"
 
@@ -104,7 +104,7 @@ def test_a_stalled_one_is_killed_with_all_it_started(
             got = process.fill(memoryview(bytearray(8)))
             assert not process.feed(bytes(1 << 20))
             status = process.finish()
-            return got, status != 0, process.fault()
+            return got, status != 0, process.failure_reason()
 
     assert in_time(act) == (False, True, "ffmpeg stalled for 0.2 s")
 
@@ -137,7 +137,7 @@ def test_its_log_may_be_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     footage.replace_ffmpeg(tmp_path, monkeypatch, "yes '[a @ 0x1] [error] again' | head -c 4000000 >&2; exit 3")
     with ffmpeg.FFmpegProcess([]) as process:
         assert in_time(process.finish) == 3
-        assert process.fault() == "again"
+        assert process.failure_reason() == "again"
 
 
 @pytest.mark.parametrize("content", [None, "no program"])
@@ -156,11 +156,11 @@ def test_a_machine_without_any_ffmpeg(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("No ffmpeg exe could be found.")
 
     monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", none)
-    with pytest.raises(DacliError, match="there is no ffmpeg"):
+    with pytest.raises(DacliError, match="ffmpeg was not found"):
         ffmpeg.ffmpeg_executable()
 
 
-def test_running_tells_why_it_failed(tmp_path: Path) -> None:
+def test_running_returns_why_it_failed(tmp_path: Path) -> None:
     made = tmp_path / "made.mp4"
     source = ["-f", "lavfi", "-i", "color=s=64x48:r=24"]
     assert ffmpeg.run_ffmpeg([*source, "-frames:v", "3", ffmpeg.file_url(made)]) == ""

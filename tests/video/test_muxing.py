@@ -1,4 +1,4 @@
-"""What joining keeps of a source: every time, every bit of sound, subtitles, chapters and tags, or a note."""
+"""Joined files keep every time, sound, subtitles, chapters and tags of the source, or report a note."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def rich(path: Path, *codecs: str, video: Sequence[str] = H264) -> Path:
 
 
 def joined(clip: Clip, output: Path, length: int = 11, record: str = RECORD) -> tuple[str, ...]:
-    """Gray frames that tell their number, in segments, with all that is the clip's."""
+    """Join gray frames that encode their number, in segments, with the sound and tags of the clip; return the notes."""
     deep = output.suffix == ".mkv"
     segments = {}
     for start in range(0, len(clip.pts), length):
@@ -54,14 +54,14 @@ def joined(clip: Clip, output: Path, length: int = 11, record: str = RECORD) -> 
         encoder.finish()
         encoder.close()
         segments[times[0]] = path
-    sound = muxing.choose_soundtrack(clip, muxing.container_options(output))
+    sound = muxing.map_tracks(clip, muxing.container_format(output))
     in_time(lambda: muxing.join_segments(segments, clip, sound, record, output, output))
     muxing.check_times(output, clip.pts, clip, output)
     return sound.notes
 
 
 def shown(path: Path) -> list[int]:
-    """The numbers of the frames in the order in which they are shown."""
+    """Return the numbers of the frames in the order in which they are shown."""
     frames = footage.decoded_frames(path, "gray16le" if path.suffix == ".mkv" else "gray")
     return [round((float(value) + 1) / 5) for value in frames.mean(axis=(1, 2))]  # gray may be 3 levels too dark
 
@@ -129,12 +129,12 @@ def test_ticks_finer_than_joining_keeps_are_kept_to_the_microsecond(tmp_path: Pa
     assert worst <= Fraction(3, 2_000_000)
 
 
-def test_what_only_mp4_says_of_itself_is_no_tag_of_matroska(tmp_path: Path) -> None:
+def test_tags_that_describe_the_mp4_file_are_not_copied_to_matroska(tmp_path: Path) -> None:
     joined(probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=3)), tmp_path / OUTPUTS[1])
     assert not {"major_brand", "minor_version", "compatible_brands"} & set(decoding.read_tags(tmp_path / OUTPUTS[1]))
 
 
-def test_sound_that_mp4_cannot_hold_is_converted_and_told(tmp_path: Path) -> None:
+def test_sound_that_mp4_cannot_hold_is_converted_and_reported(tmp_path: Path) -> None:
     path = rich(tmp_path / "a.mkv", "-c:a:0", "wmav2", "-c:a:1", "flac", "-c:s", "ass")
     notes = joined(probe.probe_clip(path), tmp_path / OUTPUTS[0])
     assert [note.split(" of ")[0] for note in notes] == ["audio track 1 (wmav2)", "subtitle track 3 (ass)"]
@@ -152,7 +152,7 @@ def pgs() -> bytes:
     return b"".join(b"PG" + struct.pack(">IIBH", 9000, 0, kind, len(body)) + body for kind, body in parts)
 
 
-def test_subtitles_of_pictures_are_left_out_and_told(tmp_path: Path) -> None:
+def test_subtitles_of_pictures_are_left_out_and_reported(tmp_path: Path) -> None:
     (tmp_path / "a.sup").write_bytes(pgs() * 2)
     path = make_clip(tmp_path / "a.mkv", "-i", str(tmp_path / "a.sup"), "-map", "0", "-map", "1", "-c:s", "copy", *H264)
     clip = probe.probe_clip(path)
@@ -220,7 +220,7 @@ def test_many_joints_add_up_to_no_tick(tmp_path: Path) -> None:
     same = dict.fromkeys(times, tmp_path / "0.mov")
     in_time(
         lambda: muxing.join_segments(
-            same, clip, muxing.Soundtrack((), ()), "", tmp_path / OUTPUTS[0], tmp_path / OUTPUTS[0]
+            same, clip, muxing.TrackMapping((), ()), "", tmp_path / OUTPUTS[0], tmp_path / OUTPUTS[0]
         )
     )
     assert footage.packet_times(tmp_path / OUTPUTS[0]) == [Fraction(time, 24000) for time in times]
@@ -277,7 +277,7 @@ def test_matroska_may_show_all_a_little_later(tmp_path: Path) -> None:
         ("echo '[out#0 @ 0x1] [error] Error: No space left on device' >&2; exit 228", "the disk is full"),
     ],
 )
-def test_a_join_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str) -> None:
+def test_a_failed_join_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264))
     output = tmp_path / "out_color.mp4"
     joined(clip, output)
@@ -286,7 +286,7 @@ def test_a_join_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(DacliError, match=r"cannot write .*out_color\.mp4") as caught:
         in_time(
             lambda: muxing.join_segments(
-                {0: output}, clip, muxing.Soundtrack((), ()), "", tmp_path / "part.mp4", output
+                {0: output}, clip, muxing.TrackMapping((), ()), "", tmp_path / "part.mp4", output
             )
         )
     assert why in caught.value.message

@@ -1,4 +1,4 @@
-"""What is found out about a clip, against how ffmpeg was told to make it."""
+"""The probed content of a clip against the options with which ffmpeg wrote it."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ import pytest
 
 from dacli.errors import DacliError
 from dacli.video import ffmpeg, probe
-from dacli.video.probe import SoundTrack
+from dacli.video.probe import MediaTrack
 from tests.support import footage
 from tests.support.footage import H264, VARIABLE, VARY, make_clip
 from tests.support.hanging import in_time
@@ -42,7 +42,7 @@ def milliseconds(rate: Fraction, count: int = 30) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Made:
-    """How a clip is made, and what must be found; what is not named has its usual value."""
+    """How a clip is made, and the expected fields; other fields have their usual value."""
 
     name: str
     arguments: tuple[str, ...]
@@ -74,7 +74,7 @@ MADE = {
     "later than its sound": Made(
         "a.mp4",
         ("-f", "lavfi", "-i", "sine=d=1", "-vf", "setpts=PTS+0.5/TB", "-c:a", "flac", "-strict", "-2", *H264),
-        {"pts": even(512, first=6144), "tracks": (SoundTrack(1, "audio", "flac"),)},
+        {"pts": even(512, first=6144), "tracks": (MediaTrack(1, "audio", "flac"),)},
     ),
     "transport stream": Made("a.ts", H264, {"pts": even(3750)}),
     "no times": Made("a.h264", H264, {"pts": even(50000), "seekable": False}),
@@ -100,7 +100,7 @@ def test_what_a_clip_holds(tmp_path: Path, name: str) -> None:
     path = make_clip(tmp_path / made.name, *made.arguments, source=made.source, frames=made.frames)
     clip = probe.probe_clip(path)
     usual = {"width": 96, "height": 64, "sample_aspect": 1, "variable": False, "transfer": "", "interlaced": False}
-    usual |= {"tracks": (), "origin": 0, "lost": 0, "followed": False, "seekable": True, "path": path}
+    usual |= {"tracks": (), "origin": 0, "missing_frames": 0, "end_trimmed": False, "seekable": True, "path": path}
     assert {key: getattr(clip, key) for key in usual | made.found} == usual | made.found
     assert len(clip.pts) == made.frames
     assert abs(float(clip.seconds * clip.rate) - made.frames) < 1.1
@@ -124,7 +124,7 @@ def test_frames_before_an_edit_do_not_count(tmp_path: Path) -> None:
     assert len(footage.packets(tmp_path / "b.mp4")[1]) == 48
 
 
-def test_equal_times_are_told_apart(tmp_path: Path) -> None:
+def test_equal_times_are_made_distinct(tmp_path: Path) -> None:
     times = "settb=1/1000,setpts='10*floor(N/2)'"
     path = make_clip(
         tmp_path / "a.mkv", "-vf", times, "-fps_mode", "passthrough", "-enc_time_base", "1:1000", "-c:v", "ffv1"
@@ -141,9 +141,9 @@ def test_tracks_beside_the_video(tmp_path: Path) -> None:
     codecs = ["-c:a:0", "aac", "-c:a:1", "libopus", "-c:s", "copy", "-metadata:s:a:0", "language=ger"]
     make_clip(tmp_path / "a.mkv", *sound, *maps, *codecs, *H264, frames=24)
     assert probe.probe_clip(tmp_path / "a.mkv").tracks == (
-        SoundTrack(1, "audio", "aac"),
-        SoundTrack(2, "audio", "opus"),
-        SoundTrack(3, "subtitle", "subrip"),
+        MediaTrack(1, "audio", "aac"),
+        MediaTrack(2, "audio", "opus"),
+        MediaTrack(3, "subtitle", "subrip"),
     )
 
 
@@ -198,7 +198,7 @@ def test_a_picture_under_the_name_of_a_clip(tmp_path: Path, form: str) -> None:
         ("notes.txt", "words " * 500),
     ],
 )
-def test_text_leads_nowhere(tmp_path: Path, name: str, text: str) -> None:
+def test_text_files_are_not_clips(tmp_path: Path, name: str, text: str) -> None:
     other = make_clip(tmp_path / "other.ts", *H264, frames=3)
     (tmp_path / name).write_text(text.format(other=other.name))
     assert "not a clip but text" in (found := fault(tmp_path / name)) or "not a video that ffmpeg can read" in found
@@ -227,15 +227,15 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])
-def test_a_cut_file_tells_how_many_frames_it_lacks(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_has_its_number_of_missing_frames(tmp_path: Path, name: str) -> None:
     codec = {"a.avi": ("-c:v", "mjpeg"), "a.webm": ("-c:v", "libvpx-vp9", "-deadline", "realtime")}
     path = truncated(make_clip(tmp_path / name, *codec.get(name, (*H264, "-movflags", "+faststart")), frames=48), 0.6)
     clip = probe.probe_clip(path)
     assert 0 < len(clip.pts) < 48
     if name == "a.avi":  # the length of which ffmpeg takes from the file's size
-        assert clip.lost > 0
+        assert clip.missing_frames > 0
     else:
-        assert len(clip.pts) + clip.lost == 48
+        assert len(clip.pts) + clip.missing_frames == 48
 
 
 def test_a_stalled_ffmpeg_is_no_reason_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,11 +248,11 @@ def test_a_stalled_ffmpeg_is_no_reason_to_wait(tmp_path: Path, monkeypatch: pyte
 def test_parts_of_a_clip(tmp_path: Path) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48))
     part = probe.trim_clip(clip, start=0.5, end=1.0)
-    assert (part.pts, part.origin, part.end, part.followed) == (even(512, 12, 6144), 6144, 12288, True)
+    assert (part.pts, part.origin, part.end, part.end_trimmed) == (even(512, 12, 6144), 6144, 12288, True)
     assert part.seconds == Fraction(1, 2)
     assert probe.trim_clip(clip) == clip
     tail = probe.trim_clip(clip, start=1.9)
-    assert (tail.pts, tail.end, tail.followed) == (even(512, 2, 23552), 24576, False)
+    assert (tail.pts, tail.end, tail.end_trimmed) == (even(512, 2, 23552), 24576, False)
     head = probe.trim_clip(clip, end=0.001)
     assert head.pts == (0,)
     assert (head.origin, head.end) == (0, 512)
@@ -278,12 +278,12 @@ def test_fewer_frames_a_second(tmp_path: Path) -> None:
     assert both.pts == even(2048, 3, 6144)
 
 
-def test_the_lost_end_is_not_missed_where_it_was_not_asked_for(tmp_path: Path) -> None:
+def test_frames_missing_after_the_requested_part_do_not_count(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mkv", *H264, frames=48)
     clip = probe.probe_clip(truncated(path, 0.6))
-    assert clip.lost
-    assert probe.trim_clip(clip, end=0.2).lost == 0
-    assert probe.trim_clip(clip, start=0.2).lost == clip.lost
+    assert clip.missing_frames
+    assert probe.trim_clip(clip, end=0.2).missing_frames == 0
+    assert probe.trim_clip(clip, start=0.2).missing_frames == clip.missing_frames
 
 
 def test_a_folder_of_numbered_pictures(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dacli.video.scene_cuts import (
     correlation,
     edge_map,
     is_cut,
-    likeness,
+    local_correlation,
     overlapping_part,
 )
 
@@ -43,9 +43,9 @@ def test_other_shots_are_a_cut_and_the_same_one_is_not() -> None:
     assert not cut(window(HERE), window(HERE))
 
 
-@pytest.mark.parametrize("way", [(0, 3), (5, -7), (-12, 15), (0, 20)])
-def test_a_moving_camera_is_no_cut_however_fast(way: tuple[int, int]) -> None:
-    moved = window(HERE, 20 + way[0], 20 + way[1])
+@pytest.mark.parametrize("offset", [(0, 3), (5, -7), (-12, 15), (0, 20)])
+def test_a_moving_camera_is_no_cut_however_fast(offset: tuple[int, int]) -> None:
+    moved = window(HERE, 20 + offset[0], 20 + offset[1])
     assert correlation(edge_map(window(HERE)), edge_map(moved)) < 0.5
     assert not cut(window(HERE), moved)
 
@@ -63,14 +63,14 @@ def test_grain_is_no_cut() -> None:
     assert not cut(flat[0], flat[1])
 
 
-def test_a_thing_that_crosses_half_the_picture_is_no_cut() -> None:
+def test_an_object_that_crosses_half_the_picture_is_no_cut() -> None:
     before, now = window(HERE).copy(), window(HERE).copy()
     before[:, :20], now[:, 15:45] = 4 * window(THERE)[:, :20] % 1, 4 * window(THERE)[:, :30] % 1
     assert correlation(edge_map(before), edge_map(now)) < 0.5
     assert not cut(before, now)
 
 
-def test_black_bars_hide_no_cut() -> None:
+def test_cuts_are_detected_between_black_bars() -> None:
     before, now, moved = window(HERE).copy(), window(THERE).copy(), window(HERE, 20, 24).copy()
     for picture in (before, now, moved):
         picture[:10], picture[-10:] = 0, 0
@@ -98,7 +98,7 @@ def test_the_smallest_pictures_are_compared_too(shape: tuple[int, int]) -> None:
     assert isinstance(cut(dark, bright), bool)
 
 
-def test_rendered_clips_are_cut_where_they_are() -> None:
+def test_cuts_of_rendered_clips_are_detected() -> None:
     missed, false = 0, 0
     for index in range(6):
         layouts = [make_scene(91, index), make_scene(92, index)]
@@ -111,7 +111,7 @@ def test_rendered_clips_are_cut_where_they_are() -> None:
     assert false == 0
 
 
-def test_change_leaves_out_what_most_pixels_share() -> None:
+def test_change_does_not_include_the_change_of_most_pixels() -> None:
     before = window(HERE)
     now = before + np.float32(0.1)
     now[30:40, 40:50] += np.float32(0.2)
@@ -124,13 +124,13 @@ def test_change_leaves_out_what_most_pixels_share() -> None:
     np.testing.assert_allclose(change, ndimage.uniform_filter(step, 5, mode="mirror"), atol=1e-6)
 
 
-@pytest.mark.parametrize("way", [(0, 0), (4, -9), (-20, 15), (11, 0)])
-def test_offset_finds_how_far_a_picture_went(way: tuple[int, int]) -> None:
+@pytest.mark.parametrize("offset", [(0, 0), (4, -9), (-20, 15), (11, 0)])
+def test_offset_is_the_translation_of_the_picture(offset: tuple[int, int]) -> None:
     field = texture(5, 1.0)
-    assert best_offset(window(field), window(field, 20 - way[0], 20 - way[1])) == way
+    assert best_offset(window(field), window(field, 20 - offset[0], 20 - offset[1])) == offset
 
 
-def test_overlap_of_a_hand_made_map() -> None:
+def test_overlapping_part_of_a_small_map() -> None:
     values = np.arange(12).reshape(3, 4)
     np.testing.assert_array_equal(overlapping_part(values, 1, 0), values[1:])
     np.testing.assert_array_equal(overlapping_part(values, -1, 2), values[:2, 2:])
@@ -138,16 +138,16 @@ def test_overlap_of_a_hand_made_map() -> None:
     np.testing.assert_array_equal(overlapping_part(values, 0, 0), values)
 
 
-def test_likeness_is_the_correlation_in_a_window() -> None:
+def test_local_correlation_is_the_correlation_in_a_window() -> None:
     a = window(HERE, 0, 0)
     b = np.asarray((a + window(THERE)) / 2, np.float32)
-    found = likeness(a, b)
+    found = local_correlation(a, b)
     for y, x in ((10, 10), (40, 70), (60, 30)):
         near = np.s_[y - 3 : y + 4, x - 3 : x + 4]
         assert found[y, x] == pytest.approx(np.corrcoef(a[near].ravel(), b[near].ravel())[0, 1], abs=2e-3)
 
 
-def test_correlation_of_what_does_not_vary_is_0() -> None:
+def test_correlation_of_constant_or_empty_arrays_is_0() -> None:
     varied = np.arange(5, dtype=np.float32)
     assert correlation(varied, np.ones(5, np.float32)) == 0
     assert correlation(varied[:0], varied[:0]) == 0

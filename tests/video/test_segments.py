@@ -1,4 +1,4 @@
-"""Whole outputs or none, of any clip, in one run or in many that were killed: always the same frames."""
+"""Complete outputs or none, of any clip, in one run or in several killed ones: always the same frames."""
 
 import errno
 import json
@@ -39,7 +39,7 @@ def outputs(folder: Path, *kinds: str) -> dict[str, Path]:
 
 
 def drawn(rgb: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """What stands for depth in these tests."""
+    """Return the pictures that represent depth in these tests."""
     deep = rgb[..., 0].astype(np.uint16) * 257 + rgb[..., 1]
     mixed = rgb[..., [1, 2, 0]]
     return {"color": mixed, "gray": rgb[..., 1], "side": np.concatenate([rgb, mixed], 1), "png16": deep}
@@ -50,7 +50,7 @@ def written(
 ) -> tuple[int, tuple[str, ...]]:
     """Write a clip in segments of 7 frames, or stop with KeyError after some; how many were new, and the notes."""
     count = 0
-    with ClipWriter(clip, files, settings, length=7, resume=resume) as writer:
+    with ClipWriter(clip, files, settings, segment_length=7, resume=resume) as writer:
         for pts, rgb in decoding.decode_frames(clip, after=writer.after):
             if count == stop:
                 raise KeyError
@@ -165,7 +165,7 @@ def test_going_on_again_and_again_with_the_state_of_each_time(tmp_path: Path) ->
     files = outputs(tmp_path, "gray", "png16")
     for stop in (9, 2, 8, 1):
         killed(clip, files, stop, resume=True)
-    with ClipWriter(clip, files, "x", length=7, resume=True) as writer:
+    with ClipWriter(clip, files, "x", segment_length=7, resume=True) as writer:
         assert writer.after == clip.pts[13]
         assert list(writer.states()) == [f"after {clip.pts[6]}", f"after {clip.pts[13]}"]
         assert [writer.ends_segment(number) for number in range(10)] == [number == 6 for number in range(10)]
@@ -189,7 +189,7 @@ import os, signal, sys
 from pathlib import Path
 from dacli.video import decoding, probe, segments
 clip = probe.probe_clip(Path(sys.argv[1]))
-with segments.ClipWriter(clip, {"gray": Path(sys.argv[2])}, "x", length=7) as writer:
+with segments.ClipWriter(clip, {"gray": Path(sys.argv[2])}, "x", segment_length=7) as writer:
     for number, (pts, rgb) in enumerate(decoding.decode_frames(clip)):
         if number == 17:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -215,7 +215,7 @@ def test_a_process_that_was_really_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["settings", "kinds", "clip", "no resume", "damaged"])
-def test_what_was_made_otherwise_is_not_gone_on_with(tmp_path: Path, change: str) -> None:
+def test_segments_of_other_settings_are_not_resumed(tmp_path: Path, change: str) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray", "png16")
     killed(clip, files, 16)
@@ -225,7 +225,7 @@ def test_what_was_made_otherwise_is_not_gone_on_with(tmp_path: Path, change: str
     if change == "clip":
         clip = probe.trim_clip(clip, start=0.1)
     if change == "damaged":
-        (work / segments._ABOUT).write_text("{")
+        (work / segments._JOB_FILE).write_text("{")
     new, _ = written(clip, files, resume=change != "no resume", settings="y" if change == "settings" else "x")
     assert new == len(clip.pts)
     assert not work.exists()
@@ -245,10 +245,10 @@ def test_a_segment_that_lacks_a_kind_is_made_again(tmp_path: Path) -> None:
     (work,) = tmp_path.glob(".*")
     (work / "000001-png16.mov").unlink()
     (work / ".123.part").touch()
-    with ClipWriter(clip, files, "x", length=7, resume=True) as writer:
+    with ClipWriter(clip, files, "x", segment_length=7, resume=True) as writer:
         assert writer.after == clip.pts[6]
         left = sorted(path.name for path in work.iterdir())
-        assert left == ["000000-gray.mov", "000000-png16.mov", "000000.json", segments._ABOUT]
+        assert left == ["000000-gray.mov", "000000-png16.mov", "000000.json", segments._JOB_FILE]
 
 
 def test_a_failure_in_the_first_segment_leaves_nothing(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_failure_in_the_first_segment_leaves_nothing(tmp_path: Path) -> None:
 def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray")
-    with ClipWriter(clip, files, "x", length=7) as writer:
+    with ClipWriter(clip, files, "x", segment_length=7) as writer:
         for pts, rgb in decoding.decode_frames(clip):
             writer.write(pts, drawn(rgb))
         writer.discard()
@@ -272,7 +272,7 @@ def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
 def test_frames_that_were_not_written_are_missed(tmp_path: Path) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray")
-    with ClipWriter(clip, files, "x", length=7) as writer:
+    with ClipWriter(clip, files, "x", segment_length=7) as writer:
         for pts, rgb in list(decoding.decode_frames(clip))[:22]:
             writer.write(pts, drawn(rgb))
         with pytest.raises(DacliError, match=r"22 of 24 frames of .*a\.mp4 were written"):
@@ -321,7 +321,7 @@ def test_an_encoder_that_fails(
     monkeypatch.setattr(ffmpeg, "FFMPEG_SECONDS", 0.5 if "sleep" in script else 60)
 
     def act() -> None:
-        with ClipWriter(clip, files, "x", length=7) as writer:
+        with ClipWriter(clip, files, "x", segment_length=7) as writer:
             for number, (pts, rgb) in enumerate(frames):
                 if number == stop:
                     footage.replace_ffmpeg(tmp_path, monkeypatch, script)

@@ -15,7 +15,7 @@ RATES = st.sampled_from([Fraction(n) for n in (5, 12, 24, 25, 30, 48, 50, 60, 12
 
 
 def rounded(rate: Fraction, count: int, base: Fraction) -> list[int]:
-    """Times as a file holds them: to the nearest tick."""
+    """Return times rounded to the nearest tick, as in a file."""
     return [floor(i / rate / base + Fraction(1, 2)) for i in range(count)]
 
 
@@ -51,7 +51,7 @@ def test_a_stated_rate_is_found_under_rounded_times(rate: Fraction, count: int) 
 
 
 @given(RATES)
-def test_a_rate_that_nobody_states_is_found_in_a_long_clip(rate: Fraction) -> None:
+def test_a_rate_that_is_not_stated_is_found_in_a_long_clip(rate: Fraction) -> None:
     times = rounded(rate, 4000, MILLISECONDS)
     assert timing.frame_rate(times, times[-1] + 40, MILLISECONDS, Fraction(17)) == (rate, False)
 
@@ -60,7 +60,7 @@ def test_one_frame_has_the_rate_of_its_duration() -> None:
     assert timing.frame_rate([5], 1006, Fraction(1, 24000)) == (Fraction(24000, 1001), False)
 
 
-def test_a_variable_rate_is_told_with_its_mean() -> None:
+def test_a_variable_rate_is_reported_with_its_mean() -> None:
     found, variable = timing.frame_rate([0, 40, 80, 200], 240, MILLISECONDS, Fraction(25))
     assert variable
     assert found == 15
