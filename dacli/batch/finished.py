@@ -66,10 +66,10 @@ def read_own_record(path: Path, job: Job, read_texts: Callable[[Path], Mapping[s
     try:
         record = records.parse_record(read_texts(path)[RECORD_KEYWORD], name)
     except (DacliError, KeyError):
-        fault = f"{name} is there and is not a complete output of dacli"
+        fault = f"{name} exists and is not a complete output of dacli"
         raise DacliError(fault, "move it away, or replace it with --overwrite") from None
     if record.source != job.source_name:
-        fault = f"{name} is there and was made from {display_path(Path(record.source))}"
+        fault = f"{name} exists and was made from {display_path(Path(record.source))}"
         raise DacliError(fault, "choose another folder with -o, or replace it with --overwrite")
     return record
 

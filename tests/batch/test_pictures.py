@@ -415,7 +415,7 @@ def test_a_picture_that_dacli_did_not_make_is_refused_and_left_alone(tmp_path: P
     source, other = photo(tmp_path / "a.png"), photo(tmp_path / "b.png")
     (tmp_path / "a_gray.png").write_bytes(content)
     refused, done = run([source, other], ("color", "gray"))
-    assert error_of(refused).startswith(f"{source}: {tmp_path / 'a_gray.png'} is there and")
+    assert error_of(refused).startswith(f"{source}: {tmp_path / 'a_gray.png'} exists and")
     assert "--overwrite" in error_of(refused)
     assert (tmp_path / "a_gray.png").read_bytes() == content
     assert not (tmp_path / "a_color.png").exists()
@@ -437,7 +437,7 @@ def test_depth_of_a_picture_of_another_name_is_not_overwritten(tmp_path: Path) -
     bitmap = cv2.imencode(".bmp", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     (tmp_path / "a.bmp").write_bytes(bitmap)
     (outcome,) = run([tmp_path / "a.bmp"])
-    assert "a_color.png is there and was made from a.png" in error_of(outcome)
+    assert "a_color.png exists and was made from a.png" in error_of(outcome)
     assert (tmp_path / "a_color.png").read_bytes() == before
 
 

@@ -373,7 +373,7 @@ def test_a_picture_that_is_not_dacli_s_is_left_alone(dacli: Run, home: Path) -> 
     before = photo(home / "a_color.png", 3).read_bytes()
     run = dacli("image", "a.jpg", *SMALL)
     assert run.code == 1
-    assert run.errors[0].startswith("error: a.jpg: a_color.png is there and is not a complete output of dacli")
+    assert run.errors[0].startswith("error: a.jpg: a_color.png exists and is not a complete output of dacli")
     assert (home / "a_color.png").read_bytes() == before
     assert dacli("image", "a.jpg", *SMALL, "--overwrite").code == 0
     assert (home / "a_color.png").read_bytes() != before

@@ -472,7 +472,7 @@ def test_a_picture_of_the_users_where_an_output_should_be_stays(dacli: Run, home
     before = (home / "out/a_color.png").read_bytes()
     run = dacli("folder", "in", "out", *SMALL)
     assert (run.code, run.out) == (1, "out/b_color.png\n")
-    assert run.errors[0].startswith("error: in/a.jpg: out/a_color.png is there and is not a complete output of dacli")
+    assert run.errors[0].startswith("error: in/a.jpg: out/a_color.png exists and is not a complete output of dacli")
     assert (home / "out/a_color.png").read_bytes() == before
     assert dacli("folder", "in", "out", *SMALL, "--overwrite").code == 0
 
