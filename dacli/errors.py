@@ -16,19 +16,19 @@ class DacliError(Exception):
 
 
 class UsageError(DacliError, ValueError):
-    """An error of an argument (an unknown name, a value out of range): exit code 2; from Python also a ValueError."""
+    """An error in an argument (an unknown name, a value out of range): exit code 2; from Python also a ValueError."""
 
 
 class StopError(DacliError):
-    """An error that all further inputs would meet too (a full disk): the run stops instead of going on."""
+    """An error that would occur for all further inputs too, such as a full disk: the run stops."""
 
 
 class MemoryShortError(DacliError):
-    """An error of a device that has too little memory for a pass: a smaller batch or smaller tiles may fit."""
+    """A device has too little memory for a pass: a smaller batch or smaller tiles may fit."""
 
 
 def unexpected_error(error: Exception, name: str = "") -> DacliError:
-    """Return a DacliError for an exception that dacli does not expect, with the name of the input if one is given.
+    """Return a DacliError for an exception that dacli does not expect, with the name of the input unless it is empty.
 
     With DACLI_DEBUG=1 the exception itself is raised, so that its traceback is shown.
     """

@@ -19,12 +19,12 @@ def cache_folder() -> Path:
     That is DACLI_CACHE, else `dacli` in XDG_CACHE_HOME, else `~/.cache/dacli` on Linux, `~/Library/Caches/dacli` on
     macOS and `%LOCALAPPDATA%\dacli\cache` on Windows.
 
-    platformdirs gives the same two defaults on Linux and macOS, but it ignores XDG_CACHE_HOME on Windows and wherever
-    the value begins with `~` or is relative, and it ignores a changed LOCALAPPDATA: checkpoints of gigabytes would be
-    downloaded again. Its import also takes about 25 ms.
+    platformdirs has the same defaults on Linux and macOS, but ignores XDG_CACHE_HOME on Windows, and elsewhere if its
+    value begins with `~` or is relative; it also ignores a changed LOCALAPPDATA. dacli would then not find checkpoints
+    of gigabytes and download them again. Importing it also takes about 25 ms.
     """
-    if own := os.environ.get("DACLI_CACHE"):
-        return Path(own).expanduser().absolute()
+    if folder := os.environ.get("DACLI_CACHE"):
+        return Path(folder).expanduser().absolute()
     if caches := os.environ.get("XDG_CACHE_HOME"):
         return Path(caches, "dacli").expanduser()
     if sys.platform == "win32":

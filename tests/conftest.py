@@ -51,16 +51,16 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def compile_once() -> Callable[..., openvino.CompiledModel]:
-    """What replaces compile_network() in tests of commands: most of their time would go into reading the same file."""
+    """Replace compile_network() in tests of commands, which would spend most of their time reading the same file."""
     compiled: dict[object, openvino.CompiledModel] = {}
     original = openvino_engine.compile_network
 
     def compile_network(
-        network: DepthModel, precision: str, how: OpenVINOProperties, log: Log
+        network: DepthModel, precision: str, properties: OpenVINOProperties, log: Log
     ) -> openvino.CompiledModel:
-        key = (openvino_engine.cache_path(network, openvino.Core(), precision).name, *sorted(how.items()))
+        key = (openvino_engine.cache_path(network, openvino.Core(), precision).name, *sorted(properties.items()))
         if key not in compiled:
-            compiled[key] = original(network, precision, how, log)
+            compiled[key] = original(network, precision, properties, log)
         return compiled[key]
 
     return compile_network

@@ -1,4 +1,4 @@
-"""Whether the outputs of an input are there already, made from it with the same settings."""
+"""Whether the outputs of an input exist already, made from it with the same settings."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from dacli.paths import display_path
 
 
 def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings: RunSettings) -> Skipped | None:
-    """Return what the journal knows of outputs that are still as they were written from this source; None if nothing.
+    """Return the outcome by the journal if the outputs are unchanged since they were made from this source; else None.
 
     No output is opened, so this takes microseconds for each input of a large folder.
     """
@@ -34,41 +34,42 @@ def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings
         return None
     for kind, path in job.outputs.items():
         try:
-            found = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, for each file of a folder
+            info = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, for each file of a folder
         except OSError:
             return None
-        if entry.outputs.get(kind) != (found.st_size, found.st_mtime_ns):
+        if entry.outputs.get(kind) != (info.st_size, info.st_mtime_ns):
             return None
     return Skipped(job, index, entry.network_size, entry.range)
 
 
 def find_on_disk(job: Job, index: int, wanted: Fingerprint) -> Skipped | None:
-    """Return what the records in the outputs say, if all are there with the wanted fingerprint; None if not.
+    """Return the outcome by the records in the outputs if all exist with the wanted fingerprint; else None.
 
     Raises DacliError for a file that dacli did not make, or that it made from a picture of another name.
     """
     outputs, formats = job.outputs, job.formats
     pictures = [path for kind, path in outputs.items() if formats[kind].has_record and path.exists()]
-    found = [read_own_record(path, job, _png_text) for path in pictures]
-    if not found or not job.is_present():
+    found_records = [read_own_record(path, job, _png_text) for path in pictures]
+    if not found_records or not job.is_present():
         return None
     if "npy" in outputs:
         wanted = replace(wanted, depth_crc=depth_checksum_of_file(outputs["npy"]))
-    if not all(Fingerprint.parse(record.settings).covers(wanted) for record in found):
+    if not all(Fingerprint.parse(record.settings).covers(wanted) for record in found_records):
         return None
-    return Skipped(job, index, found[0].network_size, (found[0].low, found[0].high))
+    first = found_records[0]
+    return Skipped(job, index, first.network_size, (first.low, first.high))
 
 
 def read_own_record(path: Path, job: Job, read_texts: Callable[[Path], Mapping[str, str]]) -> Record:
-    """Return the record of an output; raise DacliError for a file of somebody else's, or of another source."""
+    """Return the record of an output; raise DacliError for a file that dacli did not make from this source."""
     name = display_path(path)
     try:
         record = records.parse_record(read_texts(path)[RECORD_KEYWORD], name)
     except (DacliError, KeyError):
-        fault = f"{name} is there and is not a complete output of dacli"
+        fault = f"{name} exists and is not a complete output of dacli"
         raise DacliError(fault, "move it away, or replace it with --overwrite") from None
     if record.source != job.source_name:
-        fault = f"{name} is there and was made from {display_path(Path(record.source))}"
+        fault = f"{name} exists and was made from {display_path(Path(record.source))}"
         raise DacliError(fault, "choose another folder with -o, or replace it with --overwrite")
     return record
 

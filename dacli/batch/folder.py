@@ -23,14 +23,14 @@ from dacli.inference import planning
 from dacli.inference.predictor import Predictor
 from dacli.models import registry
 
-SAMPLES = 3  # pictures that a dry run measures the time of
+SAMPLES = 3  # pictures whose time a dry run measures
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """A folder's run: its jobs, the names of the whole folder (also of other shards), and the output folder.
+    """What a run over a folder does: its jobs, the names of all inputs (also of other shards), and the output folder.
 
-    With `only_failed`, only the inputs that failed last are done again.
+    With `only_failed`, only the inputs whose last result is an error are done again.
     """
 
     jobs: Sequence[Job]
@@ -40,9 +40,9 @@ class FolderOptions:
 
 
 class FolderRun:
-    """A run over a folder, as a context: it holds the journal open and writes the list of failures at its end.
+    """A run over a folder, as a context: it keeps the journal open, and lists the failures if an error ends it.
 
-    `jobs` are those that are left to do; without any, nothing is loaded. Raises DacliError if the network or the
+    `jobs` are those that remain to be done; without any, no network is loaded. Raises DacliError if the network or the
     journal cannot be opened, UsageError for options that contradict each other.
     """
 
@@ -55,15 +55,16 @@ class FolderRun:
             self._opened = open_run(options, len(self.jobs), log, download) if self.jobs else None
             if self._opened is not None:
                 self._journal.begin(self._opened.settings.decisive)
-                self._journal.sweep({job.folder for job in folder.jobs})
+                self._journal.delete_leftovers({job.folder for job in folder.jobs})
         except BaseException:
             self._journal.close()
             raise
 
     def _remaining(self) -> list[Job]:
-        known = self._journal.entries
-        only_failed = self._folder.only_failed
-        return [job for job in self._folder.jobs if not only_failed or (job.name in known and known[job.name].error)]
+        entries = self._journal.entries
+        if not self._folder.only_failed:
+            return list(self._folder.jobs)
+        return [job for job in self._folder.jobs if job.name in entries and entries[job.name].error]
 
     @property
     def settings(self) -> RunSettings:
@@ -79,13 +80,13 @@ class FolderRun:
             yield from run_pictures(self.jobs, run, progress)
 
     def write_failures(self) -> Path | None:
-        """Write the list of what failed last in the whole folder, and return its path; None if nothing did."""
+        """Write the list of inputs of the whole folder that failed last, and return its path; None if none did."""
         return self._journal.write_failures(self._folder.names)
 
     def errors(self) -> list[str]:
         """Return the errors of this run's jobs that failed."""
-        known: Mapping[str, Entry] = self._journal.entries
-        return [known[job.name].error for job in self.jobs if job.name in known and known[job.name].error]
+        entries: Mapping[str, Entry] = self._journal.entries
+        return [entries[job.name].error for job in self.jobs if job.name in entries and entries[job.name].error]
 
     def __enter__(self) -> Self:
         return self
@@ -93,7 +94,7 @@ class FolderRun:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         with contextlib.closing(self._journal):
             if error is not None and self.jobs:
-                with contextlib.suppress(DacliError):  # what went wrong before says more
+                with contextlib.suppress(DacliError):  # the error that ended the run says more
                     self.write_failures()
 
 
@@ -101,7 +102,7 @@ class FolderRun:
 class FolderPlan:
     """What a run over a folder would do: its inputs, their bytes, and how many are done already.
 
-    `seconds` is the time for the rest, by `samples` pictures of `seconds_each`; None where the weights are not here.
+    `seconds` is the time for the rest, from `samples` pictures of `seconds_each`; None without the weights.
     """
 
     jobs: Sequence[Job]
@@ -113,23 +114,23 @@ class FolderPlan:
 
 
 def plan_folder(jobs: Sequence[Job], out: Path, options: RunOptions, log: Log, download: Download) -> FolderPlan:
-    """Return what a run would do, measured by the time that a few pictures take; nothing is written."""
+    """Return what a run would do, and its time, from that of a few pictures; nothing is written."""
     plan = FolderPlan(jobs, sum(max(0, stamp_file(job.source).size) for job in jobs))
     choice = registry.choose_model(options.encoder, options.model, options.weights)
     place = planning.resolve_plan(options.devices[0], options.precision, options.engine)
     if not registry.has_weights(choice, half=place.half_weights):
         return plan
     predictor, settings = open_run(replace(options, batch=1), 1, log, download)
-    known = read_journals(out)
-    remaining = [job for job in jobs if not find_in_journal(known, job, 0, settings)]
-    few = remaining[:: max(1, len(remaining) // SAMPLES)][:SAMPLES]
-    seconds = [taken for job in few if (taken := sample_seconds(job, predictor, settings))]
-    each = sum(seconds) / max(1, len(seconds)) / predictor.concurrency
+    entries = read_journals(out)
+    remaining = [job for job in jobs if not find_in_journal(entries, job, 0, settings)]
+    samples = remaining[:: max(1, len(remaining) // SAMPLES)][:SAMPLES]
+    seconds = [elapsed for job in samples if (elapsed := sample_seconds(job, predictor, settings))]
+    seconds_each = sum(seconds) / max(1, len(seconds)) / predictor.concurrency
     return replace(
         plan,
         done=len(jobs) - len(remaining),
-        seconds=each * len(remaining),
-        seconds_each=each,
+        seconds=seconds_each * len(remaining),
+        seconds_each=seconds_each,
         samples=len(seconds),
     )
 
@@ -139,6 +140,6 @@ def sample_seconds(job: Job, predictor: Predictor, settings: RunSettings) -> flo
     value = read_picture((0, job), PictureRun(predictor, replace(settings, overwrite=True)))
     seconds = 0.0
     for _ in range(2):
-        (found,) = infer_group([value], predictor, fail_picture)
-        seconds = found.seconds.network
+        (result,) = infer_group([value], predictor, fail_picture)
+        seconds = result.seconds.network
     return seconds

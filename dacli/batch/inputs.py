@@ -1,4 +1,4 @@
-"""The files of a run: those below a folder, in a list, or that match a pattern."""
+"""The input files of a run: those below a folder, those of a list, or those that match a pattern."""
 
 import errno
 import fnmatch
@@ -30,7 +30,7 @@ PathFilter = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files in a stable order, and the folder that the tree of their outputs starts from."""
+    """Input files in a stable order, and the root folder: outputs keep the paths below it."""
 
     root: Path
     files: tuple[Path, ...]
@@ -39,9 +39,9 @@ class Inputs:
 def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inputs:
     """Return what IN names: a folder, `@FILE` or `-` (a list of paths, there or on stdin), or a pattern as `a/*.jpg`.
 
-    Of a folder and a pattern the pictures are taken (see find), of a list every path. `include` and `exclude` are
+    A folder and a pattern give their pictures (see find_pictures), a list gives every path. `include` and `exclude` are
     patterns too, for the name or, with a slash, for the path below the root; `*` matches slashes as well. Raises
-    DacliError for what is none of these.
+    DacliError for any other text.
     """
     wanted = path_filter(include, exclude)
     path = Path(text)
@@ -58,81 +58,82 @@ def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Se
     raise DacliError(f"{display_path(path)} does not exist", "name a folder, @FILE, - or a pattern such as 'in/*.jpg'")
 
 
-def exclude_own_outputs(paths: Sequence[Path], own: Callable[[str], bool]) -> tuple[list[Path], str]:
-    """Return the files without dacli's `own` ones, which a shell's `*.png` names too, and a note on what was left out.
+def exclude_own_outputs(paths: Sequence[Path], is_own: Callable[[str], bool]) -> tuple[list[Path], str]:
+    """Return the files that dacli did not make itself, and a note on those left out: a shell's `*.png` names both.
 
-    Raises DacliError if nothing remains.
+    Raises DacliError if no file remains.
     """
-    left = {path for path in paths if own(str(path))}
-    if not left:
+    left_out = {path for path in paths if is_own(str(path))}
+    if not left_out:
         return list(paths), ""
-    kept, first = [path for path in paths if path not in left], display_path(min(left))
+    kept, first = [path for path in paths if path not in left_out], display_path(min(left_out))
     if not kept:
         raise DacliError(f"{first} is an output of dacli", "name the picture that it was made from")
-    many = f"{len(left)} outputs of dacli are left out, as {first}"
-    return kept, many if len(left) > 1 else f"{first} is left out: it is an output of dacli"
+    many = f"{len(left_out)} outputs of dacli are left out, such as {first}"
+    return kept, many if len(left_out) > 1 else f"{first} is left out: it is an output of dacli"
 
 
 def path_filter(include: Sequence[str], exclude: Sequence[str]) -> PathFilter:
-    """Return whether a path below the root is wanted: it matches one of `include`, if there are any, and no exclude."""
-    taken, left = compile_patterns(include), compile_patterns(exclude)
+    """Return a filter of paths below the root: they match one of `include`, if there are any, and none of `exclude`."""
+    included, excluded = compile_patterns(include), compile_patterns(exclude)
 
     def wanted(path: str) -> bool:
-        return (not include or taken(path)) and not left(path)
+        return (not include or included(path)) and not excluded(path)
 
     return wanted
 
 
 def compile_patterns(texts: Sequence[str]) -> PathFilter:
-    whole = [re.compile(fnmatch.translate(text), re.IGNORECASE) for text in texts if "/" in text]
+    paths = [re.compile(fnmatch.translate(text), re.IGNORECASE) for text in texts if "/" in text]
     names = [re.compile(fnmatch.translate(text), re.IGNORECASE) for text in texts if "/" not in text]
-    return lambda path: any(p.match(path) for p in whole) or any(p.match(path.rpartition("/")[2]) for p in names)
+    return lambda path: any(p.match(path) for p in paths) or any(p.match(path.rpartition("/")[2]) for p in names)
 
 
 def find_pictures(root: Path, out: Path | None = None, wanted: PathFilter = lambda _: True) -> tuple[Path, ...]:
     """Return the pictures below a folder, by the extension in any case, sorted by path.
 
-    A name without any extension counts if the file starts as a picture does. Left out are hidden names, what lies below
-    `out`, the pictures dacli made, pipes, sockets and links that lead round. Linked folders are not entered. A folder
-    below that cannot be listed is returned itself, so that it fails by name. Raises DacliError for `root`.
+    A file without an extension counts if its first bytes are those of a picture. Left out are hidden names, files below
+    `out`, pictures that dacli made, pipes, sockets and links in a circle. Linked folders are not entered. A folder that
+    cannot be listed is itself returned, so that the run reports it. Raises DacliError if that is `root`.
     """
     if not root.is_dir():
         reason = "is not a folder" if root.exists() else "does not exist"
         raise DacliError(f"{display_path(root)} {reason}", "name a folder that holds pictures")
-    found = walk_pictures(str(root), resolved_output_folder(root, out))
-    skip = len(os.path.join(root, ""))
-    kept = (path for path in found if wanted(path[skip:].replace(os.sep, "/")))
+    pictures = walk_pictures(str(root), resolved_output_folder(root, out))
+    start = len(os.path.join(root, ""))
+    kept = (path for path in pictures if wanted(path[start:].replace(os.sep, "/")))
     return tuple(Path(path) for path in sorted(kept, key=lambda path: path.split(os.sep)))
 
 
 def resolved_output_folder(root: Path, out: Path | None) -> str | None:
-    own = None if out is None else os.path.realpath(out)
-    return None if own == os.path.realpath(root) else own
+    """Return the output folder without links; None if there is none, or if it is the root itself."""
+    resolved = None if out is None else os.path.realpath(out)
+    return None if resolved == os.path.realpath(root) else resolved
 
 
-def walk_pictures(root: str, own: str | None) -> Iterator[str]:
+def walk_pictures(root: str, out: str | None) -> Iterator[str]:
     folders = [root]
     while folders:
         folder = folders.pop()
         try:
             with os.scandir(folder) as entries:
-                shown_ones = [entry for entry in entries if not entry.name.startswith(".")]
+                visible = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
             if folder == root:
-                fault = f"{display_path(Path(root))} cannot be listed: {error.strerror}"
-                raise DacliError(fault, "check its permissions") from error
+                message = f"{display_path(Path(root))} cannot be listed: {error.strerror}"
+                raise DacliError(message, "check its permissions") from error
             yield folder
             continue
-        for entry in shown_ones:
+        for entry in visible:
             if entry.is_dir(follow_symlinks=False):
-                if own is None or os.path.realpath(entry.path) != own:
+                if out is None or os.path.realpath(entry.path) != out:
                     folders.append(entry.path)
             elif is_file(entry) and is_picture(entry.path):
                 yield entry.path
 
 
 def is_file(entry: "os.DirEntry[str]") -> bool:
-    """Return whether it is a file, or a link that leads nowhere, which is to fail by name."""
+    """Return whether an entry is a file, or a broken link, which the run then reports."""
     try:
         return stat.S_ISREG(entry.stat().st_mode) if entry.is_symlink() else entry.is_file()
     except OSError as error:
@@ -140,10 +141,7 @@ def is_file(entry: "os.DirEntry[str]") -> bool:
 
 
 def is_picture(path: str) -> bool:
-    """Return whether a file is a picture by its extension, or without one by its first bytes.
-
-    Not of dacli's making.
-    """
+    """Return whether a file is a picture, by its extension or else its first bytes, and not made by dacli itself."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix:
         return suffix in PICTURE_SUFFIXES and not is_own_picture(path)
@@ -166,10 +164,7 @@ def read_start(path: str, size: int) -> bytes:
 
 
 def read_path_list(text: str) -> list[Path]:
-    """Return the paths in `@FILE` or on stdin (`-`).
-
-    One a line, or with NUL between them as `find -print0` writes them.
-    """
+    """Return the paths in `@FILE` or on stdin (`-`): one a line, or separated by NUL as `find -print0` writes them."""
     if text == "-":
         data = sys.stdin.buffer.read()
     else:
@@ -186,14 +181,13 @@ def read_path_list(text: str) -> list[Path]:
 
 
 def inputs_of_list(paths: Sequence[Path], wanted: PathFilter) -> Inputs:
-    """Return paths as a list has them; the root is the current folder, or the one they share if one lies outside it."""
-    places = {path.parent for path in paths}
-    real = [os.path.realpath(place) for place in places]
-    here = os.path.realpath(os.curdir)
-    if all(place == here or place.startswith(os.path.join(here, "")) for place in real):
+    """Return the paths of a list; the root is the current folder, or the folder they share if one is outside it."""
+    folders = [os.path.realpath(folder) for folder in {path.parent for path in paths}]
+    current = os.path.realpath(os.curdir)
+    if all(folder == current or folder.startswith(os.path.join(current, "")) for folder in folders):
         return inputs_below(Path(), paths, wanted)
     try:
-        return inputs_below(Path(os.path.commonpath(real)), paths, wanted)
+        return inputs_below(Path(os.path.commonpath(folders)), paths, wanted)
     except ValueError:
         raise DacliError("the paths of the list lie on several drives", "give one list for each drive") from None
 
@@ -201,23 +195,24 @@ def inputs_of_list(paths: Sequence[Path], wanted: PathFilter) -> Inputs:
 def inputs_of_pattern(text: str, out: Path, wanted: PathFilter) -> Inputs:
     """Return the pictures that match a pattern; the root is the folder before its first wildcard."""
     parts = Path(text).parts
-    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
-    root, own = Path(*parts[:fixed]), os.path.join(os.path.realpath(out), "")
-    found = sorted(glob.glob(text, recursive=True), key=lambda path: path.split(os.sep))
-    files = [Path(path) for path in found if os.path.isfile(path) and is_picture(path)]
-    outside = [path for path in files if not os.path.realpath(path).startswith(own) or is_within(root, own)]
+    first_magic = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    root, out_start = Path(*parts[:first_magic]), os.path.join(os.path.realpath(out), "")
+    matches = sorted(glob.glob(text, recursive=True), key=lambda path: path.split(os.sep))
+    files = [Path(path) for path in matches if os.path.isfile(path) and is_picture(path)]
+    outside = [path for path in files if not os.path.realpath(path).startswith(out_start) or is_within(root, out_start)]
     return inputs_below(root, outside, wanted)
 
 
-def is_within(folder: Path, own: str) -> bool:
-    return os.path.join(os.path.realpath(folder), "").startswith(own)
+def is_within(folder: Path, start: str) -> bool:
+    """Return whether a folder is one whose path, which ends in a slash, is `start`, or is below it."""
+    return os.path.join(os.path.realpath(folder), "").startswith(start)
 
 
 def inputs_below(root: Path, paths: Sequence[Path], wanted: PathFilter) -> Inputs:
-    top = os.path.realpath(root)
+    real_root = os.path.realpath(root)
     kept = []
     for path in paths:
-        place = os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), top)
-        if wanted(place.replace(os.sep, "/")):
+        relative = os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), real_root)
+        if wanted(relative.replace(os.sep, "/")):
             kept.append(path)
     return Inputs(root, tuple(kept))

@@ -1,4 +1,4 @@
-"""The plan of a run: which files are made from which input, under names that never collide."""
+"""The plan of a run: which files are written for which input, under names that never collide."""
 
 import hashlib
 import os
@@ -12,12 +12,12 @@ from dacli.errors import DacliError
 from dacli.outputs.formats import FORMATS, Medium, OutputFormat
 from dacli.paths import display_path
 
-_STEM_BYTES = 230
+_STEM_BYTES = 230  # of a stem in UTF-8: with its suffix a name stays below 255 bytes, the limit of file systems
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One input and the files to make from it.
+    """One input and the files to write for it.
 
     `name` is the input's path below the root of the run, with slashes; `suffixes` are the ends of the outputs' names,
     by format.
@@ -31,7 +31,7 @@ class Job:
 
     @property
     def outputs(self) -> dict[str, Path]:
-        """Return the files to make, by format."""
+        """Return the files to write, by format."""
         return {kind: self.folder / (self.stem + suffix) for kind, suffix in self.suffixes.items()}
 
     @property
@@ -45,7 +45,7 @@ class Job:
         return self.source.name.encode("utf-8", "backslashreplace").decode()
 
     def is_present(self) -> bool:
-        """Return whether every output is there; files are written whole, so each is complete."""
+        """Return whether every output exists; files are written whole, so each is complete."""
         return all(path.is_file() for path in self.outputs.values())
 
 
@@ -59,15 +59,17 @@ def plan_jobs(
 ) -> tuple[Job, ...]:
     """Return one job for each distinct source, in their order; no file is written twice, and no source overwritten.
 
-    Outputs stand beside their source, or in `out`; with `root`, in the same tree below `out`. Sources that would share
-    a name (also one that differs only in case or Unicode form) all take a longer one, whatever their order: with the
+    Outputs are beside their source, or in `out`; with `root`, in the same tree below `out`. Sources that would share a
+    name (also one that differs only in case or Unicode form) all get a longer one, whatever their order: with the
     extension, then with the parent folder, then with a hash of the path. Raises DacliError for a source outside `root`.
     """
     suffixes = {row.name: row.suffix_for(medium) for row in formats}
     files = _distinct(sources)
-    top = os.path.realpath(root) if root is not None else None
-    places = {parent: _Place(parent, source, out, root, top) for (parent, _), source in files.items()}
-    stems = _stems(list(files), {parent: place.home for parent, place in places.items()}, tuple(suffixes.values()))
+    real_root = os.path.realpath(root) if root is not None else None
+    places = {parent: _Place(parent, source, out, root, real_root) for (parent, _), source in files.items()}
+    stems = _stems(
+        list(files), {parent: place.real_folder for parent, place in places.items()}, tuple(suffixes.values())
+    )
     return tuple(
         Job(source, places[parent].below + name, places[parent].folder, stem, suffixes)
         for ((parent, name), source), stem in zip(files.items(), stems, strict=True)
@@ -75,21 +77,21 @@ def plan_jobs(
 
 
 def select_shard(jobs: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
-    """Return the jobs of one of `count` machines: a hash of the name decides, so machines need not know each other."""
+    """Return the jobs of one of `count` machines: a hash of the name decides, so that machines need not communicate."""
     return tuple(job for job in jobs if int(_digest(job.name)[:15], 16) % count == index)
 
 
 class _Place:
-    """Where the outputs of one folder's files go: as it is shown, as it really is, and its path below the root."""
+    """Where the outputs of one folder's files go: the folder, its path without links, and its path below the root."""
 
-    def __init__(self, real: str, source: Path, out: Path | None, root: Path | None, top: str | None) -> None:
-        self.below = "" if root is None or top is None else _below(real, source, root, top)
+    def __init__(self, real: str, source: Path, out: Path | None, root: Path | None, real_root: str | None) -> None:
+        self.below = "" if root is None or real_root is None else _below(real, source, root, real_root)
         self.folder = source.parent if out is None else out / self.below
-        self.home = os.path.realpath(self.folder)
+        self.real_folder = os.path.realpath(self.folder)
 
 
-def _below(real: str, source: Path, root: Path, top: str) -> str:
-    path = os.path.relpath(real, top)
+def _below(real: str, source: Path, root: Path, real_root: str) -> str:
+    path = os.path.relpath(real, real_root)
     if path == os.pardir or path.startswith(os.pardir + os.sep):
         raise DacliError(f"{display_path(source)} is not below {display_path(root)}", "name files below the folder")
     return "" if path == os.curdir else path.replace(os.sep, "/") + "/"
@@ -106,26 +108,30 @@ def _distinct(sources: Sequence[Path]) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _stems(keys: Sequence[tuple[str, str]], homes: Mapping[str, str], suffixes: Sequence[str]) -> list[str]:
-    """Return two outputs of different kinds never meet, for no suffix of a kind ends in another: stems are enough."""
+def _stems(keys: Sequence[tuple[str, str]], folders: Mapping[str, str], suffixes: Sequence[str]) -> list[str]:
+    """Return a stem for each source (folder, name), such that no output has the path of another or of a source.
+
+    `folders` are the output folders by source folder. No suffix of a kind is the end of another, so outputs of
+    different kinds never have the same path, and it is enough that the stems differ.
+    """
     taken = {_folded(f"{parent}{os.sep}{name}") for parent, name in keys}
-    ends = tuple(suffix for suffix in suffixes if any(name.endswith(suffix) for name in taken))
-    heads = {parent: _folded(home + os.sep) for parent, home in homes.items()}
+    ends = tuple(suffix for suffix in suffixes if any(path.endswith(suffix) for path in taken))
+    starts = {parent: _folded(folder + os.sep) for parent, folder in folders.items()}
     levels = [0] * len(keys)
     stems = [_stem(parent, name, 0) for parent, name in keys]
-    marks = [heads[parent] + _folded(stem) for (parent, _), stem in zip(keys, stems, strict=True)]
-    while clashing := _clashing(marks, taken, ends):
+    paths = [starts[parent] + _folded(stem) for (parent, _), stem in zip(keys, stems, strict=True)]
+    while clashing := _clashing(paths, taken, ends):
         for index in clashing:
             parent, name = keys[index]
             levels[index] += 1
             stems[index] = _stem(parent, name, levels[index])
-            marks[index] = heads[parent] + _folded(stems[index])
+            paths[index] = starts[parent] + _folded(stems[index])
     return stems
 
 
-def _clashing(marks: Sequence[str], taken: set[str], ends: Sequence[str]) -> list[int]:
-    count = Counter(marks)
-    return [i for i, mark in enumerate(marks) if count[mark] > 1 or any(mark + end in taken for end in ends)]
+def _clashing(paths: Sequence[str], taken: set[str], ends: Sequence[str]) -> list[int]:
+    count = Counter(paths)
+    return [i for i, path in enumerate(paths) if count[path] > 1 or any(path + end in taken for end in ends)]
 
 
 def _folded(text: str) -> str:
@@ -149,10 +155,10 @@ def _stem(parent: str, name: str, level: int) -> str:
 def _fitting(stem: str) -> str:
     if len(stem) * 4 <= _STEM_BYTES or len(_bytes(stem)) <= _STEM_BYTES:
         return stem
-    mark = "_" + _digest(stem)[:12]
-    while len(_bytes(stem + mark)) > _STEM_BYTES:
+    digest = "_" + _digest(stem)[:12]
+    while len(_bytes(stem + digest)) > _STEM_BYTES:
         stem = stem[:-1]
-    return stem + mark
+    return stem + digest
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The journal of an output folder: a line for each input that was done or failed, appended as it happens."""
+"""The journal of an output folder: a line for each input that was done or failed, written as soon as it ends."""
 
 import contextlib
 import json
@@ -16,15 +16,15 @@ from dacli.io.locks import lock_file
 
 JOURNAL_FOLDER = ".dacli"
 FAILURES_FILE = "failures.jsonl"
-_FILE = "journal-"
+_JOURNAL_START = "journal-"  # of the names of journal files
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What became of one input: its outputs, or the error.
+    """The result of one input: its outputs, or its error.
 
     `settings` is the fingerprint of the input and of all that decides the outputs; `outputs` has size in bytes and time
-    of change in nanoseconds by kind; `network_size` and `range` are what the run said of it.
+    of change in nanoseconds by kind; `network_size` and `range` are as in the outcome; `at` is in seconds since 1970.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Entry:
 
 
 class Journal:
-    """The journals below `out`, read, and one of them held open to be written; end with close().
+    """The journals below `out`: all of them are read, one of them is open for writing; end with close().
 
-    Every process at work in the folder holds a file of its own, locked for as long as it lives. A file that nobody
-    holds is taken over; what its last holder left half-written is known by `marks` and swept away.
+    Every process that works in the folder has a journal file of its own, locked as long as the process lives. Files
+    that no process has locked are taken over; temporary files of their last processes begin with one of `prefixes`.
     """
 
     def __init__(self, out: Path) -> None:
@@ -50,11 +50,11 @@ class Journal:
         folder = out / JOURNAL_FOLDER
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.held = list(_lock_free_journals(folder)) or [_create_journal(folder)]
+            self.locked = list(_lock_unused_journals(folder)) or [_create_journal(folder)]
         except OSError as error:
             raise files.write_error(folder, error) from error
-        self.file = self.held[0]
-        self.marks = [_mark_of(file) for file in self.held]
+        self.file = self.locked[0]
+        self.prefixes = [_prefix_of(file) for file in self.locked]
         self.entries = read_journals(out)
         _end_last_line(self.file)
 
@@ -65,31 +65,33 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let go of the journal files."""
-        for file in self.held:
+        """Close the journal files, which releases their locks."""
+        for file in self.locked:
             file.close()
 
     @property
-    def mark(self) -> str:
-        """Return what the names of this process's temporary files start with."""
-        return self.marks[0]
+    def prefix(self) -> str:
+        """Return the prefix of the names of this process's temporary files."""
+        return self.prefixes[0]
 
-    def sweep(self, folders: Iterable[Path]) -> None:
+    def delete_leftovers(self, folders: Iterable[Path]) -> None:
         """Delete the temporary files that killed processes left in these folders."""
-        starts = tuple(f".{mark}" for mark in self.marks)
+        starts = tuple(f".{prefix}" for prefix in self.prefixes)
         for folder in {self.out, *folders}:
-            with contextlib.suppress(OSError), os.scandir(folder) as found:
-                for name in [e.name for e in found if e.name.startswith(starts) and e.name.endswith(files.PART_SUFFIX)]:
-                    (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError), os.scandir(folder) as entries:
+                names = [entry.name for entry in entries]
+                for name in names:
+                    if name.startswith(starts) and name.endswith(files.PART_SUFFIX):
+                        (folder / name).unlink(missing_ok=True)
 
     def add(self, entry: Entry) -> None:
-        """Append what became of an input, in one write; raises DacliError if the disk does not take it."""
+        """Append the result of an input in one write; raise DacliError if it cannot be written."""
         row = {name: getattr(entry, name) for name in Entry.__slots__ if name != "error" or entry.error}
         self.append(row | {"at": time.time()})
         self.entries[entry.name] = entry
 
     def begin(self, settings: Mapping[str, object]) -> None:
-        """Append a line that says how the inputs after it are done."""
+        """Append a line with the settings of the inputs after it."""
         self.append({"settings": settings, "at": time.time()})
 
     def append(self, row: Mapping[str, object]) -> None:
@@ -99,21 +101,21 @@ class Journal:
             raise files.write_error(Path(self.file.name), error) from error
 
     def write_failures(self, names: Iterable[str]) -> Path | None:
-        """Write failures.jsonl again: which of `names` failed last, in any run; None if there are none."""
+        """Write failures.jsonl: those of `names` that failed last; return its path, None if there are none."""
         known, path = read_journals(self.out) | self.entries, self.out / FAILURES_FILE
         rows = [known[name] for name in names if name in known and known[name].error]
         if not rows:
             path.unlink(missing_ok=True)
             return None
         lines = [json.dumps({"input": row.name, "error": row.error}) + "\n" for row in rows]
-        files.write_file(path, "".join(lines).encode(), below=self.out, mark=self.mark)
+        files.write_file(path, "".join(lines).encode(), below=self.out, prefix=self.prefix)
         return path
 
 
 def read_journals(out: Path) -> dict[str, Entry]:
-    """Return the last entry of every input in all journals below `out`; lines that a kill cut short are left out."""
+    """Return the last entry of every input in all journals below `out`; lines that are cut short are left out."""
     entries: dict[str, Entry] = {}
-    for path in sorted((out / JOURNAL_FOLDER).glob(f"{_FILE}*.jsonl")):
+    for path in sorted((out / JOURNAL_FOLDER).glob(f"{_JOURNAL_START}*.jsonl")):
         for entry in _read_entries(path):
             known = entries.get(entry.name)
             if known is None or known.at <= entry.at:
@@ -140,9 +142,9 @@ def _parse_entry(row: dict[str, Any]) -> Entry:
     return Entry(outputs=outputs, **row)
 
 
-def _lock_free_journals(folder: Path) -> Iterator[IO[bytes]]:
-    """Yield the journals that no living process holds, locked."""
-    for path in sorted(folder.glob(f"{_FILE}*.jsonl")):
+def _lock_unused_journals(folder: Path) -> Iterator[IO[bytes]]:
+    """Yield the journals that no process has locked, after locking them."""
+    for path in sorted(folder.glob(f"{_JOURNAL_START}*.jsonl")):
         file = path.open("ab", buffering=0)
         if lock_file(file):
             yield file
@@ -151,20 +153,20 @@ def _lock_free_journals(folder: Path) -> Iterator[IO[bytes]]:
 
 
 def _create_journal(folder: Path) -> IO[bytes]:
-    file = (folder / f"{_FILE}{secrets.token_hex(4)}.jsonl").open("xb", buffering=0)
+    file = (folder / f"{_JOURNAL_START}{secrets.token_hex(4)}.jsonl").open("xb", buffering=0)
     lock_file(file)
     return file
 
 
-def _mark_of(file: IO[bytes]) -> str:
-    return Path(file.name).stem.removeprefix(_FILE) + "-"
+def _prefix_of(file: IO[bytes]) -> str:
+    return Path(file.name).stem.removeprefix(_JOURNAL_START) + "-"
 
 
 def _end_last_line(file: IO[bytes]) -> None:
-    """End a line that a kill cut short, so that the next one stands alone."""
+    """End a line that a killed process cut short, so that the next entry is on a line of its own."""
     path = Path(file.name)
     if path.stat().st_size:
-        with path.open("rb") as reading:
-            reading.seek(-1, os.SEEK_END)
-            if reading.read(1) != b"\n":
+        with path.open("rb") as written:
+            written.seek(-1, os.SEEK_END)
+            if written.read(1) != b"\n":
                 os.write(file.fileno(), b"\n")

@@ -27,9 +27,9 @@ class OpenRun(NamedTuple):
 
 
 def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -> OpenRun:
-    """Return the predictor for so many pictures and the settings of their run; `log` gets one line that says both.
+    """Return the predictor for a number of pictures and the settings of their run; `log` gets one line that says both.
 
-    Raises DacliError for weights or a device that are not there, UsageError for options that contradict each other.
+    Raises DacliError for weights or a device that are not available, UsageError for options that contradict each other.
     """
     memory.limit_heaps()
     style = make_style(options)
@@ -62,15 +62,15 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
 
 
 def check_options(options: RunOptions) -> None:
-    """Raise what open_run() would raise for options that nothing can be made with, before a folder is made."""
+    """Raise the error that open_run() would raise for wrong options, before any folder is created."""
     make_style(options)
     registry.choose_model(options.encoder, options.model, options.weights)
-    for one in options.devices:
-        planning.resolve_plan(one, options.precision, options.engine)
+    for device in options.devices:
+        planning.resolve_plan(device, options.precision, options.engine)
 
 
 def make_style(options: RunOptions) -> DepthStyle:
-    """Return how depth is shown; raise UsageError for a colormap, an end or a range that does not exist."""
+    """Return how depth is shown; raise UsageError for an unknown colormap, near end or range."""
     if options.near not in ("white", "black"):
         raise UsageError(f"--near {options.near} is neither white nor black", "white makes near things bright")
     colormap_table(options.colormap)

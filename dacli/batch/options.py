@@ -1,4 +1,4 @@
-"""What the options of a command ask for, before anything is resolved."""
+"""The options of a run, before model, device, engine and precision are resolved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What is asked of a run, as names: the network, the machine, and how depth is shown.
+    """The options of a run, as names: the network, the machine, and how depth is shown.
 
-    `encoder` and `model` name a checkpoint, or `weights` is a file of your own; `size` is the short side in pixels that
-    the network sees. `batch` is how many pictures go through the network together (None: measured on a GPU). Pictures
-    of more than `max_pixels` are refused.
+    `encoder` and `model` name a checkpoint, or `weights` is a file of your own; `size` is the short side of the
+    network's input in pixels. `batch` is how many pictures go through the network together (None: measured on a GPU).
+    Pictures of more than `max_pixels` are refused.
     """
 
     encoder: str | None = None

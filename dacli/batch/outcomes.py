@@ -1,4 +1,4 @@
-"""What becomes of an input: done, skipped or failed."""
+"""The outcome of an input: done, skipped or failed."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,10 +22,10 @@ NO_SECONDS = StageSeconds()
 
 @dataclass(frozen=True)
 class Done:
-    """Outputs that were made: the network's input (h, w) in pixels, the range of the depth in its unit, and how.
+    """Outputs that were written, with the network's input (h, w) in pixels and the range of the depth in its unit.
 
-    `source` is the input's size and time of change when it was read, `fingerprint` what the outputs record; `note`
-    says what had to be done differently.
+    `source` is the input's size in bytes and time of change when it was read, `fingerprint` that of the outputs'
+    records; `note` says what differs from the plan.
     """
 
     job: Job
@@ -43,7 +43,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Outputs that were there already, made from this input with these settings."""
+    """Outputs that existed already, made from this input with these settings."""
 
     job: Job
     index: int
@@ -55,7 +55,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Failed:
-    """An input that could not be done, with its name and the reason in one line."""
+    """An input that failed, with an error that names it and the reason in one line."""
 
     job: Job
     index: int
@@ -69,11 +69,11 @@ class Failed:
 Outcome = Done | Skipped | Failed
 
 
-def name_fault(job: Job, error: Exception) -> DacliError:
-    """Return what went wrong with one input as one line with its name, so that the others can go on.
+def named_error(job: Job, error: Exception) -> DacliError:
+    """Return the error of one input as a DacliError that names the input, so that the others can go on.
 
-    Raises the error itself where nothing else can succeed either (StopError), and, with DACLI_DEBUG=1, where it is a
-    fault of dacli.
+    Raises the error itself if other inputs cannot succeed either (StopError), and, with DACLI_DEBUG=1, if it is not an
+    expected one.
     """
     name = display_path(job.source)
     if isinstance(error, StopError):

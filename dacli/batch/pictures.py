@@ -1,4 +1,4 @@
-"""Pictures through the network and into files: each done, skipped or failed by itself."""
+"""Pictures through the network and into files; each is done, skipped or failed by itself."""
 
 import contextlib
 from collections.abc import Generator, Iterable, Iterator
@@ -11,7 +11,7 @@ from dacli.batch.fingerprint import FileStamp, Fingerprint, depth_checksum, fing
 from dacli.batch.finished import find_in_journal, find_on_disk
 from dacli.batch.jobs import Job
 from dacli.batch.journal import Entry, Journal
-from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, name_fault
+from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, infer_group, run_stages, timed_read, timed_write
 from dacli.callbacks import TileProgress, ignore_progress
@@ -26,9 +26,9 @@ from dacli.types import ImageArray
 
 @dataclass(frozen=True)
 class PictureRun:
-    """What the stages of a run over pictures need: settings, and for a folder its journal and output folder.
+    """What the stages of a run over pictures need: predictor and settings, and for a folder its journal.
 
-    `out` is a folder that must not vanish while the run goes on.
+    `out` is the output folder, which is not created again if it disappears during the run.
     """
 
     predictor: Predictor
@@ -37,14 +37,14 @@ class PictureRun:
     out: Path | None = None
 
     @property
-    def mark(self) -> str:
-        """Return what the names of temporary files start with."""
-        return "" if self.journal is None else self.journal.mark
+    def prefix(self) -> str:
+        """Return the prefix of the names of temporary files."""
+        return "" if self.journal is None else self.journal.prefix
 
 
 @dataclass(frozen=True)
 class PictureInfo:
-    """Which picture it is: its job and place in the run, and what it was when it was read."""
+    """A picture's job and index in the run, and its size, time of change and fingerprint when it was read."""
 
     job: Job
     index: int
@@ -66,7 +66,7 @@ def run_pictures(
         fail=fail_picture,
     )
     with contextlib.closing(run_stages(remaining, stages, run.predictor, progress)) as outcomes:
-        yield from note_in_journal(restore_order(outcomes, skipped), run.journal)
+        yield from log_outcomes(restore_order(outcomes, skipped), run.journal)
 
 
 def process_one(job: Job, predictor: Predictor, settings: RunSettings) -> Outcome:
@@ -75,49 +75,52 @@ def process_one(job: Job, predictor: Predictor, settings: RunSettings) -> Outcom
     value = timed_read((0, job), lambda indexed: read_picture(indexed, run))
     (value,) = infer_group([value], predictor, fail_picture)
     outcome: Outcome = (
-        timed_write(value, lambda found: write_outputs(found, run)) if isinstance(value, Predicted) else value
+        timed_write(value, lambda predicted: write_outputs(predicted, run)) if isinstance(value, Predicted) else value
     )
     return outcome
 
 
 def split_finished(jobs: Iterable[Job], run: PictureRun) -> tuple[dict[int, Outcome], Iterable[tuple[int, Job]]]:
-    """Return what the journal knows to be done, by index, and the rest; stages would take longer than looking it up."""
+    """Return the outcomes of jobs that the journal has as done, by index, and the other jobs with their index.
+
+    This is faster than passing all jobs through the stages.
+    """
     if run.settings.overwrite or run.journal is None:
         return {}, enumerate(jobs)
     finished: dict[int, Outcome] = {}
     remaining = []
     for index, job in enumerate(jobs):
-        if found := find_in_journal(run.journal.entries, job, index, run.settings):
-            finished[index] = found
+        if skipped := find_in_journal(run.journal.entries, job, index, run.settings):
+            finished[index] = skipped
         else:
             remaining.append((index, job))
     return finished, remaining
 
 
 def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInfo] | Outcome:
-    """Return a picture as the network takes it; its outcome if its outputs are there, or if it cannot be read."""
+    """Return a picture as the network takes it; its outcome if its outputs exist already, or if it cannot be read."""
     index, job = indexed
     source, wanted = FileStamp(-1, -1), Fingerprint("")
     try:
         source = stamp_file(job.source)
         wanted = fingerprint_picture(source, run.settings)
-        if not run.settings.overwrite and (found := find_on_disk(job, index, wanted)):
-            return found
+        if not run.settings.overwrite and (skipped := find_on_disk(job, index, wanted)):
+            return skipped
         rgb = images.read_image(job.source, run.settings.max_pixels)
-        shown = rgb if any(row.needs_image for row in job.formats.values()) else None
-        return Loaded(PictureInfo(job, index, source, wanted), run.predictor.prepare(rgb), shown)
+        image = rgb if any(row.needs_image for row in job.formats.values()) else None
+        return Loaded(PictureInfo(job, index, source, wanted), run.predictor.prepare(rgb), image)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
-        return Failed(job, index, name_fault(job, error), source, str(wanted))
+        return Failed(job, index, named_error(job, error), source, str(wanted))
 
 
 def fail_picture(loaded: Loaded[PictureInfo], error: Exception) -> Outcome:
     """Return the outcome of a picture whose pass through the network failed."""
     info = loaded.about
-    return Failed(info.job, info.index, name_fault(info.job, error), info.source, str(info.fingerprint))
+    return Failed(info.job, info.index, named_error(info.job, error), info.source, str(info.fingerprint))
 
 
 def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome:
-    """Write all outputs of a picture, each whole; those written stay when a later one fails."""
+    """Write all outputs of a picture and return its outcome; if one cannot be written, those before it stay."""
     info = predicted.about
     try:
         prediction = run.predictor.finish(predicted.raw)
@@ -130,9 +133,9 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
             image=predicted.image,
         )
         for kind, path in info.job.outputs.items():
-            files.write_file(path, info.job.formats[kind].encode(view), below=run.out, mark=run.mark)
+            files.write_file(path, info.job.formats[kind].encode(view), below=run.out, prefix=run.prefix)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
-        return Failed(info.job, info.index, name_fault(info.job, error), info.source, str(info.fingerprint))
+        return Failed(info.job, info.index, named_error(info.job, error), info.source, str(info.fingerprint))
     return Done(
         job=info.job,
         index=info.index,
@@ -154,7 +157,7 @@ def view_prediction(
     fingerprint: Fingerprint,
     image: ImageArray | None = None,
 ) -> DepthView:
-    """Return what outputs are made from: a prediction, with the record that names its `source` and `fingerprint`."""
+    """Return the view that outputs are drawn from: a prediction, and a record with its `source` and `fingerprint`."""
     depth, style, quantity = prediction.depth, settings.style, settings.quantity
     low, high = depth_limits(depth, style.range)
     record = Record(
@@ -183,19 +186,19 @@ def view_prediction(
     )
 
 
-def restore_order(outcomes: Iterable[Outcome], early: dict[int, Outcome]) -> Iterator[Outcome]:
-    """Yield outcomes by their index; those that overtook others wait here, when they hold no picture any more."""
+def restore_order(outcomes: Iterable[Outcome], waiting: dict[int, Outcome]) -> Iterator[Outcome]:
+    """Yield outcomes in the order of their index; those that overtook others wait, without their pictures."""
     expected = 0
     for outcome in chain([None], outcomes):
         if outcome is not None:
-            early[outcome.index] = outcome
-        while expected in early:
-            yield early.pop(expected)
+            waiting[outcome.index] = outcome
+        while expected in waiting:
+            yield waiting.pop(expected)
             expected += 1
 
 
-def note_in_journal(outcomes: Iterable[Outcome], journal: Journal | None) -> Iterator[Outcome]:
-    """Yield the same outcomes, each written to the journal first."""
+def log_outcomes(outcomes: Iterable[Outcome], journal: Journal | None) -> Iterator[Outcome]:
+    """Yield the outcomes, each after it is written to the journal."""
     for outcome in outcomes:
         if journal is not None and not isinstance(outcome, Skipped):
             journal.add(journal_entry(outcome))

@@ -15,8 +15,8 @@ class RunSettings:
     """What all inputs of a run have in common: the network, where it runs, and how depth is shown.
 
     `weights` identifies the file of weights, by name and SHA-256, or by size and time; `size` is the network's
-    short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. `overwrite` makes
-    outputs again that are there.
+    short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. With `overwrite`,
+    existing outputs are replaced.
     """
 
     encoder: str
@@ -32,7 +32,7 @@ class RunSettings:
 
     @cached_property
     def decisive(self) -> Mapping[str, object]:
-        """Return all that decides the pixels of outputs besides the input, as plain values for JSON."""
+        """Return the settings that the pixels of outputs depend on, as plain values for JSON."""
         return {
             "encoder": self.encoder,
             "model": self.model,

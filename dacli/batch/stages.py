@@ -12,14 +12,14 @@ from dacli.inference.predictor import Predictor, PreparedImage, RawDepth
 from dacli.prefetch import BYTES_AHEAD, Prefetch, take_and_close
 from dacli.types import ImageArray
 
-WINDOW = 4  # batches that may be gathered at once: more find more inputs of one size, and hold more memory
+GATHERED_BATCHES = 4  # batches that may wait to be full: with more of them, batches are fuller and take more memory
 
 StageItem = TypeVar("StageItem")
 About = TypeVar("About")
 
 
 class Sized(Protocol):
-    """What waits between two stages, with the bytes that it holds."""
+    """A value that waits between two stages, with the bytes that it holds."""
 
     @property
     def nbytes(self) -> int: ...
@@ -45,7 +45,7 @@ class Loaded(Generic[About]):
 
 @dataclass(frozen=True)
 class Predicted(Generic[About]):
-    """What the network made of an input, at the network's size."""
+    """The network's depth of an input, at the network's size."""
 
     about: About
     raw: RawDepth
@@ -62,9 +62,9 @@ class Predicted(Generic[About]):
 class Stages(Generic[StageItem, About, StageResult]):
     """The stages of one kind of run.
 
-    `read` returns an input as the network takes it, or its result if it needs nothing more. `write` makes the result.
-    `fail` makes the result of an input whose pass through the network failed; without it the error ends the run.
-    `temporal` sees all inputs in order, between network and write.
+    `read` returns an input as the network takes it, or its result if nothing more has to be done. `write` returns the
+    result of a prediction. `fail` returns the result of an input whose pass through the network failed; without it the
+    error ends the run. `temporal` takes all that leaves the network stage, in order, before `write`.
     """
 
     read: Callable[[StageItem], Loaded[About] | StageResult]
@@ -81,11 +81,12 @@ def run_stages(
 ) -> Generator[StageResult, None, None]:
     """Yield the result of every item; inputs of one network size may overtake others of another size.
 
-    What a stage raises ends the run, and is raised here after the results before it. Leaving early ends all threads.
+    An error of a stage ends the run, and is raised here after the results before it. Closing the generator ends all
+    threads.
     `progress(done, of)` is called after every tile of a picture.
     """
-    helpers = max(1, min(8, usable_cores() // 2))
-    ahead = BYTES_AHEAD * predictor.batch_size
+    threads = max(1, min(8, usable_cores() // 2))
+    byte_limit = BYTES_AHEAD * predictor.batch_size
 
     def infer_together(group: list[Any]) -> list[Any]:
         return infer_group(group, predictor, stages.fail, progress)
@@ -93,10 +94,10 @@ def run_stages(
     def write(value: Any) -> Any:
         return timed_write(value, stages.write) if isinstance(value, Predicted) else value
 
-    reading = Prefetch(items, lambda item: timed_read(item, stages.read), held_bytes, helpers, ahead)
+    reading = Prefetch(items, lambda item: timed_read(item, stages.read), held_bytes, threads, byte_limit)
     groups = gather_groups(reading, lambda: predictor.batch_size)
     inferring = Prefetch(groups, infer_together, held_bytes_of_all, predictor.concurrency)
-    writing = Prefetch(stages.temporal(flatten(inferring)), write, held_bytes, helpers)
+    writing = Prefetch(stages.temporal(flatten(inferring)), write, held_bytes, threads)
     yield from take_and_close([writing, inferring, reading], writing)
 
 
@@ -113,10 +114,10 @@ def flatten(groups: Iterable[list[Any]]) -> Iterator[Any]:
         yield from group
 
 
-def gather_groups(values: Iterable[Any], count: Callable[[], int]) -> Iterator[list[Any]]:
-    """Yield inputs in groups of one network size, `count()` at most; what needs no network goes alone.
+def gather_groups(values: Iterable[Any], batch_size: Callable[[], int]) -> Iterator[list[Any]]:
+    """Yield groups of inputs of one network size, at most `batch_size()` together; results pass alone.
 
-    `count` is asked each time, since the batch shrinks where memory runs short.
+    `batch_size` is called each time, since the batch shrinks where memory runs short.
     """
     waiting: dict[Hashable, list[Any]] = {}
     for value in values:
@@ -125,10 +126,10 @@ def gather_groups(values: Iterable[Any], count: Callable[[], int]) -> Iterator[l
             continue
         group = waiting.setdefault(value.prepared.size, [])
         group.append(value)
-        if len(group) >= count():
+        if len(group) >= batch_size():
             yield waiting.pop(value.prepared.size)
-        held = [each for group in waiting.values() for each in group]
-        if len(held) >= WINDOW * count() or held_bytes_of_all(held) > BYTES_AHEAD * count():
+        gathered = [loaded for group in waiting.values() for loaded in group]
+        if len(gathered) >= GATHERED_BATCHES * batch_size() or held_bytes_of_all(gathered) > BYTES_AHEAD * batch_size():
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
 
@@ -139,7 +140,7 @@ def infer_group(
     fail: Callable[[Any, Exception], Any] | None,
     progress: TileProgress = ignore_progress,
 ) -> list[Any]:
-    """Return what the network makes of a group; if the group fails, of each input by itself."""
+    """Return the predictions for a group; if the group fails, those for each input by itself."""
     if not isinstance(group[0], Loaded):
         return list(group)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How a run stands: inputs by what became of them, and the seconds that the stages took."""
+"""The counts of a run by outcome, and the seconds that its stages took."""
 
 import time
 from dataclasses import dataclass, field
@@ -30,12 +30,12 @@ class RunSummary:
 
     @property
     def ended(self) -> int:
-        """Return how many inputs need nothing more."""
+        """Return how many inputs are done, skipped or failed."""
         return self.done + self.skipped + self.failed
 
     @property
     def rate(self) -> float:
-        """Return the inputs per second that were really made."""
+        """Return how many inputs were done per second, without the skipped ones."""
         return self.done / max(time.perf_counter() - self.started, 1e-9)
 
     def __str__(self) -> str:

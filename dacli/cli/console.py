@@ -14,7 +14,7 @@ from dacli.paths import display_path
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
-Count = Callable[[float, int, float, str], None]
+BatchProgress = Callable[[float, int, float, str], None]  # takes inputs done, failed, per second, and the current file
 LINE_INTERVAL = 30.0  # seconds between two lines where there is no terminal
 
 
@@ -43,24 +43,24 @@ class Console:
         print(text, flush=True)
 
     def planned(self, source: str, outputs: dict[str, str]) -> None:
-        """Print what a run would make from an input."""
-        last_line = json.dumps({"input": source, "outputs": outputs})
-        self.result(last_line if self.json else f"{source} -> {', '.join(outputs.values())}")
+        """Print the files that a run would write for an input."""
+        row = json.dumps({"input": source, "outputs": outputs})
+        self.result(row if self.json else f"{source} -> {', '.join(outputs.values())}")
 
     @contextmanager
-    def progress_of_batch(self, total: int) -> "Iterator[Count]":
-        """Yield what shows the progress of a batch: a bar on a terminal, else a line every half minute."""
+    def progress_of_batch(self, total: int) -> "Iterator[BatchProgress]":
+        """Yield a function that shows the progress of a batch: a bar on a terminal, else a line every half minute."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.table import Column
 
         name = TextColumn("{task.fields[file]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
         rate = TextColumn("{task.fields[rate]:.2f}/s, {task.fields[failed]} failed")
-        started = last_line = time.monotonic()
+        started = last_printed = time.monotonic()
         with self._progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), name) as bar:
             task = bar.add_task("", total=total, failed=0, rate=0.0, file="")
 
             def show(ended: float, failed: int, rate: float, file: str) -> None:
-                nonlocal last_line
+                nonlocal last_printed
                 bar.update(
                     task,
                     completed=max(ended, bar.tasks[0].completed),
@@ -68,17 +68,17 @@ class Console:
                     rate=rate,
                     file=display_path(Path(file)),
                 )
-                if bar.disable and time.monotonic() - last_line >= LINE_INTERVAL:
-                    last_line = time.monotonic()
-                    left = (last_line - started) / ended * (total - ended)
-                    stands = f"{int(ended)} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
-                    self.note(f"{stands}, at {display_path(Path(file))}")
+                if bar.disable and time.monotonic() - last_printed >= LINE_INTERVAL:
+                    last_printed = time.monotonic()
+                    left = (last_printed - started) / ended * (total - ended)
+                    counts = f"{int(ended)} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
+                    self.note(f"{counts}, at {display_path(Path(file))}")
 
             yield show
 
     @contextmanager
     def progress_bar(self) -> "Iterator[Progress]":
-        """Yield a bar that counts, with the time left."""
+        """Yield a bar that shows a count and the time left."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         with self._progress(
@@ -88,14 +88,14 @@ class Console:
 
     @contextmanager
     def download(self, file: str) -> "Iterator[Callable[[int, int | None], None]]":
-        """Yield what shows (bytes done, bytes in all) of one file; the bar appears with the first bytes."""
+        """Yield a function that shows the download of one file; the bar appears with the first bytes."""
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
         with self._progress(
             TextColumn(file), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
         ) as bar:
-            shown = bar.add_task(file, visible=False)
-            yield lambda done, total: bar.update(shown, completed=done, total=total, visible=True)
+            task = bar.add_task(file, visible=False)
+            yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
     @contextmanager
     def _progress(self, *columns: "ProgressColumn") -> "Iterator[Progress]":
@@ -104,7 +104,7 @@ class Console:
         from rich.progress import Progress
 
         console = Console(stderr=True)
-        # Rich would send to stderr what is printed meanwhile: right on a terminal, the loss of it all in a pipe.
-        mixed, off = sys.stdout.isatty(), self.quiet or not console.is_terminal
-        with Progress(*columns, console=console, disable=off, transient=True, redirect_stdout=mixed) as bar:
+        # While a bar is shown, Rich redirects stdout to stderr: right on a terminal, but a pipe would get no results.
+        redirect, disable = sys.stdout.isatty(), self.quiet or not console.is_terminal
+        with Progress(*columns, console=console, disable=disable, transient=True, redirect_stdout=redirect) as bar:
             yield bar

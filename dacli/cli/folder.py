@@ -24,7 +24,7 @@ from dacli.cli.options import (
     parse_shard,
     pixel_limit,
     run_options,
-    shown_as,
+    style_fields,
 )
 from dacli.errors import DacliError
 
@@ -67,7 +67,7 @@ def folder(
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
-        **shown_as(show),
+        **style_fields(show),
     )
     planned = plan_folder_run(source, out, selection, kinds, console)
     from dacli.cli import runs
@@ -81,16 +81,16 @@ def folder(
 def plan_folder_run(
     source: str, out: Path, selection: SelectionOptions, kinds: "Sequence[OutputFormat]", console: Console
 ) -> "FolderOptions":
-    """Return the jobs of a folder, or of this machine's part of it; raise DacliError if there are none."""
+    """Return the jobs of a folder, or of this machine's part of it; raise DacliError if the folder has no pictures."""
     from dacli.batch import inputs, jobs
     from dacli.batch.folder import FolderOptions
 
     index, count, why = parse_shard(selection.shard, os.environ)
-    found = inputs.gather_inputs(source, out, selection.include or (), selection.exclude or ())
-    planned = jobs.plan_jobs(found.files, out, kinds, root=found.root)
+    gathered = inputs.gather_inputs(source, out, selection.include or (), selection.exclude or ())
+    planned = jobs.plan_jobs(gathered.files, out, kinds, root=gathered.root)
     if not planned:
         raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
     if why:
         console.note(why)
-    mine = jobs.select_shard(planned, index, count)
-    return FolderOptions(mine, [job.name for job in planned], out, only_failed=selection.retry_failed)
+    selected = jobs.select_shard(planned, index, count)
+    return FolderOptions(selected, [job.name for job in planned], out, only_failed=selection.retry_failed)

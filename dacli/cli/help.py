@@ -1,4 +1,4 @@
-"""Help in groups, plain enough for a pipe: the sections Input, Model, Output, Machine and Run of a command."""
+"""Help in plain text, in sections: Input, Model, Output, Machine and Run."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ class GroupedCommand(TyperCommand):
     """A command whose help has a section for each group of options."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return what stands after the command's name in the line of usage."""
-        arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
-        return [self.options_metavar or "", *(str(each.metavar or each.name) for each in arguments)]
+        """Return the parts of the usage line after the command's name."""
+        arguments = [parameter for parameter in self.get_params(ctx) if parameter.param_type_name == "argument"]
+        return [self.options_metavar or "", *(str(argument.metavar or argument.name) for argument in arguments)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the arguments and then the options by their group."""
+        """Write the arguments, then the options, each in its section."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             if (record := parameter.get_help_record(ctx)) is None:

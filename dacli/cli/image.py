@@ -17,7 +17,7 @@ from dacli.cli.options import (
     TileOptions,
     pixel_limit,
     run_options,
-    shown_as,
+    style_fields,
 )
 
 
@@ -47,7 +47,7 @@ def image(
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
-        **shown_as(show),
+        **style_fields(show),
     )
     named, left_out = inputs.exclude_own_outputs(photos, inputs.is_own_picture)
     if left_out:

@@ -71,30 +71,32 @@ add_command(
 )
 
 
-def show_version(wanted: bool) -> None:
-    """Print the version and end, if that was asked for."""
-    if wanted:
+def show_version(requested: bool) -> None:
+    """Print the version and exit, if `--version` was given."""
+    if requested:
         print(f"dacli {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def main_options(
-    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Depth of pictures and clips with Depth Anything V2, in batches."""
 
 
 def report_error(error: DacliError) -> int:
-    """Print an error, and return the exit code that it means."""
+    """Print an error, and return its exit code."""
     Console().error(error)
     return 2 if isinstance(error, UsageError) else 1
 
 
-def leave(code: int) -> NoReturn:
-    """End now: a thread may be in a forward pass that lasts for a minute and cannot be interrupted.
+def exit_process(code: int) -> NoReturn:
+    """Exit without waiting for threads: one may be in a forward pass that lasts a minute and cannot be interrupted.
 
-    If Python ended first, such a thread would crash the process when it comes back.
+    If the interpreter shut down first, such a thread would crash the process when its pass ends.
     """
     if files := sys.modules.get("dacli.io.files"):
         files.remove_unfinished_files()
@@ -106,7 +108,7 @@ def leave(code: int) -> NoReturn:
 
 
 def replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Print names that are not text byte by byte, and characters that the stream's encoding lacks as escapes."""
+    """Return the bytes of a name that is not text, or the escape of a character that the stream's encoding lacks."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
@@ -120,17 +122,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         pipe.reconfigure(errors="dacli")  # type: ignore[union-attr]
     prefetch.interrupt_event.clear()
     signal.signal(signal.SIGTERM, prefetch.on_interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # what runs in the background ignores Ctrl-C
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # a shell makes background processes ignore Ctrl-C
         signal.signal(signal.SIGINT, prefetch.on_interrupt)
-    leave(run_command(arguments))
+    exit_process(run_command(arguments))
 
 
 def run_command(arguments: Sequence[str] | None) -> int:
     """Run a command, and return its exit code."""
     try:
         return int(app(arguments, prog_name="dacli", standalone_mode=False) or 0)
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except SystemExit as error:
+        return int(error.code or 0)
     except DacliError as error:
         if os.environ.get("DACLI_DEBUG") == "1":
             raise

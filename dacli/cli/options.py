@@ -23,7 +23,7 @@ Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PN
 FolderSource = Annotated[
     str, typer.Argument(metavar="IN", help="A folder, @FILE or - (a list of paths), or a pattern such as 'in/*.jpg'.")
 ]
-FolderTarget = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, made if it does not exist.")]
+FolderTarget = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, created if it does not exist.")]
 # Options of one word
 OutputFolder = Annotated[
     Path | None,
@@ -36,7 +36,7 @@ OutputFolder = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Make again what is already there.", rich_help_panel="Output")
+    bool, typer.Option("--overwrite", help="Replace outputs that already exist.", rich_help_panel="Output")
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress and no notes.", rich_help_panel="Run")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object for each input on stdout.", rich_help_panel="Run")]
@@ -47,7 +47,7 @@ DepthUnitText = Annotated[
     str | None,
     typer.Option(
         "--unit",
-        help="Unit of a depth file's numbers: m, cm, mm, 1/m (inverse depth), or metres as 0.001.",
+        help="Unit of a depth file's numbers: m, cm, mm, 1/m (inverse depth), or metres of one step, such as 0.001.",
         rich_help_panel="Input",
     ),
 ]
@@ -55,7 +55,7 @@ DepthUnitText = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Which network runs, and what it sees."""
+    """Which network runs, and the size of its input."""
 
     encoder: Annotated[
         EncoderName | None,
@@ -67,7 +67,7 @@ class NetworkOptions:
     model: Annotated[
         ModelName,
         typer.Option(
-            help="v2, v1: relative depth. indoor, outdoor (hypersim, vkitti): metres, to 20 m and 80 m.",
+            help="v2, v1: relative depth. indoor, outdoor (hypersim, vkitti): metres, up to 20 m and 80 m.",
             rich_help_panel="Model",
         ),
     ] = "v2"
@@ -79,7 +79,7 @@ class NetworkOptions:
         int | None,
         typer.Option(
             metavar="PIXELS",
-            help="Short side of what the network sees. [default: what it was trained at]",
+            help="Short side of the network's input. [default: the size it was trained at]",
             rich_help_panel="Model",
         ),
     ] = None
@@ -87,12 +87,12 @@ class NetworkOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TileOptions:
-    """Whether pictures are made of tiles."""
+    """Whether depth is computed in tiles."""
 
     tile: Annotated[
         TileMode,
         typer.Option(
-            help="auto: one pass while that is better, tiles above. on. off: one pass at any size.",
+            help="auto: tiles at sizes where one pass is worse; on: tiles below that too; off: one pass at any size.",
             rich_help_panel="Model",
         ),
     ] = "auto"
@@ -100,10 +100,10 @@ class TileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions:
-    """Where the network runs, and in which arithmetic."""
+    """Where the network runs, and in which precision."""
 
     precision: Annotated[
-        PrecisionName, typer.Option(help="Arithmetic of the network; int8 by OpenVINO.", rich_help_panel="Machine")
+        PrecisionName, typer.Option(help="Precision of the arithmetic; int8 needs OpenVINO.", rich_help_panel="Machine")
     ] = "auto"
     fp16: Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.", rich_help_panel="Machine")] = False
     device: DeviceName = "auto"
@@ -114,7 +114,7 @@ class EngineOptions:
     """Which engine runs the network."""
 
     engine: Annotated[
-        EngineName, typer.Option("--engine", help="What runs the network.", rich_help_panel="Machine")
+        EngineName, typer.Option("--engine", help="The library that runs the network.", rich_help_panel="Machine")
     ] = "auto"
 
 
@@ -156,7 +156,7 @@ class ShowOptions:
         typer.Option(
             "--range",
             metavar="RANGE",
-            help="What maps to black and white: auto, LO,HI or percentiles as p2,p98.",
+            help="What maps to black and white: auto, LO,HI or percentiles such as p2,p98.",
             rich_help_panel="Output",
         ),
     ] = "auto"
@@ -179,21 +179,23 @@ class SelectionOptions:
     include: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PATTERN", help="Only what matches, by name or (with /) path; repeatable.", rich_help_panel="Input"
+            metavar="PATTERN",
+            help="Only files that match, by name or (with /) by path; repeatable.",
+            rich_help_panel="Input",
         ),
     ] = None
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATTERN", help="Nothing that matches; repeatable.", rich_help_panel="Input"),
+        typer.Option(metavar="PATTERN", help="No files that match; repeatable.", rich_help_panel="Input"),
     ] = None
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Only what failed in the last run.", rich_help_panel="Input")
+        bool, typer.Option("--retry-failed", help="Only inputs that failed in the last run.", rich_help_panel="Input")
     ] = False
     shard: Annotated[
         str | None,
         typer.Option(
             metavar="I/N",
-            help="One of N parts. [default: SLURM_ARRAY_TASK_ID of its COUNT]",
+            help="Only part I of N. [default: the task of a Slurm array]",
             rich_help_panel="Input",
         ),
     ] = None
@@ -208,11 +210,11 @@ class ReportOptions:
 
 
 def run_options(
-    network: NetworkOptions, machine: MachineOptions, sharing: SharingOptions | None = None, **more: Any
+    network: NetworkOptions, machine: MachineOptions, sharing: SharingOptions | None = None, **further_fields: Any
 ) -> RunOptions:
-    """Return what a run is asked for; `more` are further fields of RunOptions.
+    """Return the options of a run; `further_fields` are fields of RunOptions that stay as they are.
 
-    Raises UsageError for values that cannot be, or that contradict each other.
+    Raises UsageError for values that are out of range or contradict each other.
     """
     return RunOptions(
         encoder=network.encoder,
@@ -222,17 +224,17 @@ def run_options(
         precision=choose_precision(machine.precision, half=machine.fp16),
         devices=[machine.device] if sharing is None else parse_devices(sharing.devices, machine.device),
         batch=1 if sharing is None else parse_batch(sharing.batch),
-        **more,
+        **further_fields,
     )
 
 
-def shown_as(show: ShowOptions) -> dict[str, Any]:
+def style_fields(show: ShowOptions) -> dict[str, Any]:
     """Return the fields of RunOptions that say how depth is shown."""
     return {"colormap": show.colormap, "near": show.near, "range": show.range_}
 
 
 def check_size(size: int | None) -> int | None:
-    """Return the size; raise UsageError for one that no network can take."""
+    """Return the size; raise UsageError for one that networks cannot take."""
     if size is not None and not 14 <= size <= 10_000:
         hint = "518 is what the published networks were trained at"
         raise UsageError(f"--size {size} is not between 14 and 10000", hint)
@@ -242,7 +244,7 @@ def check_size(size: int | None) -> int | None:
 def pixel_limit(megapixels: float) -> int:
     """Return the limit in pixels; raise UsageError for one that is not above 0."""
     if not 0 < megapixels <= 1e6:
-        raise UsageError(f"--max-pixels {megapixels:g} is not above 0", "give megapixels, as 200")
+        raise UsageError(f"--max-pixels {megapixels:g} is not above 0", "give megapixels, such as 200")
     return int(megapixels * 1e6)
 
 
@@ -254,22 +256,22 @@ def choose_precision(precision: str, *, half: bool) -> str:
 
 
 def parse_shard(text: str | None, environment: Mapping[str, str]) -> tuple[int, int, str]:
-    """Return which part of how many, counted from 0, and a note that says why; (0, 1, "") is all.
+    """Return the index of the part, from 0, the number of parts, and a note that says why; (0, 1, "") for all inputs.
 
-    Without `text` the task of a Slurm array decides. Parts may be counted from 0 or from 1: N/N is 0/N. Raises
-    UsageError for any other text.
+    Without `text` the task of a Slurm array decides. In `text` parts may be counted from 0 or from 1: N/N is 0/N.
+    Raises UsageError for any other text.
     """
     if text is None:
         return slurm_shard(environment)
-    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
-    index, count = (int(number) for number in found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    index, count = (int(number) for number in match.groups()) if match else (0, 0)
     if not 0 <= index <= count or count == 0:
-        raise UsageError(f"--shard {text} is not a part of a whole", "give I/N, as 1/4 to 4/4")
+        raise UsageError(f"--shard {text} is not a part I of N", "give I/N, from 1/4 to 4/4 for four parts")
     return index % count, count, ""
 
 
 def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int, str]:
-    """Return the part that the task of a Slurm array is, and a note that says so; all without such a task."""
+    """Return the part for the task of a Slurm array, and a note that says so; all inputs without such a task."""
     try:
         task, count, first, step = (
             int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
@@ -291,25 +293,25 @@ def parse_batch(text: str) -> int | None:
 
 
 def parse_devices(devices: str | None, device: str) -> list[str]:
-    """Return the devices that share the work; raise UsageError for any other text, or beside --device."""
+    """Return the devices that share the work; raise UsageError for any other text, and if --device is given too."""
     if devices is None:
         return [device]
     if device not in ("auto", "cuda"):
         raise UsageError(f"--devices {devices} and --device {device} contradict each other", "give one of them")
     if not re.fullmatch(r"\d{1,3}(,\d{1,3})*", devices):
-        raise UsageError(f"--devices {devices} is not a list of CUDA devices", "give their numbers, as 0,1")
+        raise UsageError(f"--devices {devices} is not a list of CUDA devices", "give their numbers, such as 0,1")
     return [f"cuda:{int(number)}" for number in dict.fromkeys(devices.split(","))]
 
 
 def parse_list(text: str | None) -> list[str]:
-    """Return what stands between commas, each once; nothing for None."""
+    """Return the parts of a comma-separated list without duplicates; an empty list for None."""
     return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 
 def parse_sizes(text: str | None) -> list[int | None]:
-    """Return the sizes of a list, [None] for none; raise UsageError for what no network can take."""
+    """Return the sizes of a list, [None] for an empty one; raise UsageError for one that networks cannot take."""
     parts = parse_list(text)
     for part in parts:
         if not part.isdecimal() or not part.isascii():
-            raise UsageError(f"--size {part} is not a number of pixels", "give one, or several as 256,518")
+            raise UsageError(f"--size {part} is not a number of pixels", "give one, or several such as 256,518")
     return [check_size(int(part)) for part in parts] or [None]

@@ -21,14 +21,14 @@ from dacli.video.run import ClipJob, open_clip_job, run_clip
 
 
 def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
-    """Make the outputs of single pictures; return the exit code."""
+    """Write the outputs of single pictures; return the exit code: 1 if one failed."""
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
     summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
     return int(summary.failed > 0)
 
 
 def run_folder_command(folder: FolderOptions, options: RunOptions, console: Console) -> int:
-    """Make the outputs of a folder's pictures and list what failed; return the exit code."""
+    """Write the outputs of a folder's pictures and list those that failed; return the exit code: 1 if one failed."""
     with FolderRun(folder, options, console.note, console.download) as run:
         if not run.jobs:
             console.note("nothing to do: no input failed" if folder.only_failed else "nothing to do in this part")
@@ -46,7 +46,7 @@ def run_folder_command(folder: FolderOptions, options: RunOptions, console: Cons
 
 
 def show_folder_plan(jobs: Sequence[Job], out: Path, options: RunOptions, console: Console) -> None:
-    """Print what a run would make from each input, how much that is, and how long it takes."""
+    """Print the files that a run would write, the size of its inputs, and the time that it would take."""
     for job in jobs:
         console.planned(str(job.source), {kind: str(path) for kind, path in job.outputs.items()})
     console.warn(describe_plan(plan_folder(jobs, out, options, console.note, console.download)))
@@ -56,7 +56,7 @@ def describe_plan(plan: FolderPlan) -> str:
     """Return a plan as one line."""
     text = f"{len(plan.jobs)} pictures, {plan.bytes / 1e6:,.0f} MB"
     if plan.seconds is None:
-        return f"{text}; the time is unknown until the weights are here (dacli weights get)"
+        return f"{text}; the time is unknown until the weights are downloaded (dacli weights get)"
     rest = describe_duration(plan.seconds)
     samples = f"{plan.seconds_each:.2f} s each, by {plan.samples} samples"
     return f"{text}, {plan.done} done already; about {rest} for the rest ({samples})"
@@ -106,7 +106,7 @@ def report_outcome(outcome: Outcome, settings: RunSettings, console: Console, *,
 
 
 def report_note(outcome: Outcome, console: Console, *, mention_skipped: bool) -> None:
-    """Print what stderr says of one input."""
+    """Print one input's error or note on stderr."""
     name = display_path(outcome.job.source)
     if isinstance(outcome, Failed):
         console.error(outcome.error)
@@ -117,23 +117,23 @@ def report_note(outcome: Outcome, console: Console, *, mention_skipped: bool) ->
 
 
 def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: ClipOptions, console: Console) -> int:
-    """Make the outputs of clips; return the exit code: 1 if one failed."""
+    """Write the outputs of clips; return the exit code: 1 if one failed."""
     check_options(options)
     opened = [open_clip_job(job, index, clip_options, options.max_pixels) for index, job in enumerate(jobs)]
-    clips = [one for one in opened if isinstance(one, ClipJob)]
-    for one in opened:
-        if isinstance(one, Failed):
-            report_failed_clip(one, console)
+    clips = [clip for clip in opened if isinstance(clip, ClipJob)]
+    for clip in opened:
+        if isinstance(clip, Failed):
+            report_failed_clip(clip, console)
     failed = len(opened) - len(clips)
     if clips:
-        run = open_run(options, sum(len(one.clip.pts) for one in clips), console.note, console.download)
+        run = open_run(options, sum(len(clip_job.clip.pts) for clip_job in clips), console.note, console.download)
         for index, clip_job in enumerate(clips):
             failed += not run_and_report_clip(clip_job, index, run, clip_options, console)
     return int(failed > 0)
 
 
 def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Console) -> bool:
-    """Make the outputs of one clip and report it; return whether that succeeded."""
+    """Write the outputs of one clip and report it; return whether that succeeded."""
     job, total, ended = clip_job.job, len(clip_job.clip.pts), 0
     try:
         with console.progress_of_batch(total) as show:
@@ -143,17 +143,17 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
                 ended = done
                 show(done, 0, rate, job.name)
 
-            found = run_clip(clip_job, index, run, options, log=console.note, progress=progress)
+            result = run_clip(clip_job, index, run, options, log=console.note, progress=progress)
     except KeyboardInterrupt:
         name = display_path(job.source)
         console.warn(f"interrupted after {ended} of {total} frames of {name}; --resume goes on")
         raise
-    if isinstance(found.outcome, Failed):
-        report_failed_clip(found.outcome, console)
+    if isinstance(result.outcome, Failed):
+        report_failed_clip(result.outcome, console)
         return False
-    report_note(found.outcome, console, mention_skipped=True)
+    report_note(result.outcome, console, mention_skipped=True)
     if console.json:
-        console.result(json.dumps(found.json(run.settings)))
+        console.result(json.dumps(result.json(run.settings)))
     else:
         for path in job.outputs.values():
             console.result(str(path))

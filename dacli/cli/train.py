@@ -42,14 +42,16 @@ train_app = typer.Typer(help="Train networks as Depth Anything V2 was trained.",
 
 TrainingFolder = Annotated[
     Path,
-    typer.Argument(metavar="DIR", help="Checkpoint, log, pictures, weights; the same command goes on there."),
+    typer.Argument(
+        metavar="DIR", help="Folder for checkpoint, log, pictures, weights; the same command goes on there."
+    ),
 ]
 PairsOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
         metavar="LIST|FOLDER",
-        help="Lines of picture, tab, depth; or Hypersim, Virtual KITTI 2, dacli scenes. [default: rendered]",
+        help="Lines with picture, tab, depth; or Hypersim, Virtual KITTI 2, dacli scenes. [default: rendered]",
         rich_help_panel="Input",
     ),
 ]
@@ -75,7 +77,7 @@ class TrainingCommandOptions:
     seed: Annotated[
         int,
         typer.Option(
-            min=0, help="Of the weights, the scenes and the order of the pictures.", rich_help_panel="Training"
+            min=0, help="Seed of the weights, the scenes and the order of the pictures.", rich_help_panel="Training"
         ),
     ] = 1
     steps: Annotated[
@@ -83,7 +85,7 @@ class TrainingCommandOptions:
     ] = None
     batch: Annotated[
         int | None,
-        typer.Option("--batch", min=2, help="Pictures a step. [default: the recipe's]", rich_help_panel="Training"),
+        typer.Option("--batch", min=2, help="Pictures in a step. [default: the recipe's]", rich_help_panel="Training"),
     ] = None
     size: Annotated[
         int | None,
@@ -105,16 +107,18 @@ class TrainingCommandOptions:
         ),
     ] = None
     precision: Annotated[
-        TrainingPrecision, typer.Option("--precision", help="Arithmetic.", rich_help_panel="Machine")
+        TrainingPrecision, typer.Option("--precision", help="Precision of the arithmetic.", rich_help_panel="Machine")
     ] = "auto"
     device: DeviceName = "auto"
-    workers: Annotated[int, typer.Option(min=0, help="Processes that make the batches.", rich_help_panel="Machine")] = 2
-    minutes: Annotated[float, typer.Option(min=0, help="Between two checkpoints.", rich_help_panel="Run")] = 5
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that prepare the batches.", rich_help_panel="Machine")
+    ] = 2
+    minutes: Annotated[float, typer.Option(min=0, help="Minutes between two checkpoints.", rich_help_panel="Run")] = 5
     quiet: Quiet = False
 
 
 def training_options(folder: Path, options: TrainingCommandOptions, init: Path | None = None) -> "TrainingOptions":
-    """Return what a training is asked for; `init` replaces that of the options."""
+    """Return the options of a training; `init` replaces that of the command line."""
     from dacli.training.run import TrainingOptions
 
     return TrainingOptions(
@@ -153,8 +157,11 @@ def train_teacher(
     from dacli.scenes.layouts import make_scene
     from dacli.training import recipes
 
-    given = source_from_files(data, unit, options.seed) if data else rendered_source("scenes", options.seed, make_scene)
-    run_training_command(training_options(folder, options), "teacher", recipes.TEACHER, given, options)
+    if data:
+        source = source_from_files(data, unit, options.seed)
+    else:
+        source = rendered_source("scenes", options.seed, make_scene)
+    run_training_command(training_options(folder, options), "teacher", recipes.TEACHER, source, options)
 
 
 @train_app.command("label", cls=GroupedCommand, epilog="Example: dacli train label ./pictures ./labels --encoder vitl")
@@ -202,11 +209,13 @@ def train_student(
     from dacli.training import recipes
     from dacli.training.data import PairSource
 
-    found, without = datasets.find_labelled_pairs(source, labels)
-    if without:
-        Console(quiet=options.quiet).note(f"{without} pictures have no label and are left out")
-    given = PairSource(options.seed, found), datasets.digest_pairs(found, labels)
-    run_training_command(training_options(folder, options), "student", recipes.STUDENT, given, options, strong=strong)
+    pairs, unlabelled = datasets.find_labelled_pairs(source, labels)
+    if unlabelled:
+        Console(quiet=options.quiet).note(f"{unlabelled} pictures have no label and are left out")
+    labelled_source = PairSource(options.seed, pairs), datasets.digest_pairs(pairs, labels)
+    run_training_command(
+        training_options(folder, options), "student", recipes.STUDENT, labelled_source, options, strong=strong
+    )
 
 
 @train_app.command(
@@ -231,32 +240,32 @@ def train_metric(
         raise UsageError("metres are learned from a relative checkpoint", "name one of this encoder with --init")
     if unit == "1/m":
         hint = "give depth in m, cm, mm or a number of metres"
-        raise UsageError("inverse depth of any scale does not tell metres", hint)
+        raise UsageError("inverse depth of unknown scale cannot train metres", hint)
     if data:
-        given = source_from_files(data, unit, options.seed)
+        source = source_from_files(data, unit, options.seed)
     else:
-        given = rendered_source(f"{model} places", options.seed, METRIC_PLACES[model], whole=True)
+        source = rendered_source(f"{model} places", options.seed, METRIC_PLACES[model], whole=True)
     wanted = training_options(folder, options, init=options.init or tiny.BUNDLED_WEIGHTS)
-    run_training_command(wanted, "metric", recipes.metric_objective(model), given, options)
+    run_training_command(wanted, "metric", recipes.metric_objective(model), source, options)
 
 
 def rendered_source(
     name: str, seed: int, make: Callable[[int, int], Any], *, whole: bool = False
 ) -> tuple["TrainingSource", str]:
-    """Return scenes without end, and what identifies them in the checkpoint: a name that outlives the functions'."""
+    """Return an endless source of scenes, and the name by which checkpoints identify it."""
     from dacli.training.data import SceneSource
 
     return SceneSource(seed, make, whole), f"rendered {name}"
 
 
 def source_from_files(data: Path, unit: str | None, seed: int) -> tuple["TrainingSource", str]:
-    """Return pictures with depth, and what identifies them."""
+    """Return a source of pictures with depth, and the digest that identifies it in checkpoints."""
     from dacli.evaluation import datasets
     from dacli.io import depth_files
     from dacli.training.data import PairSource
 
-    found = datasets.find_training_pairs(data, depth_files.parse_depth_unit(unit))
-    return PairSource(seed, found), datasets.digest_pairs(found, data.parent if data.is_file() else data)
+    pairs = datasets.find_training_pairs(data, depth_files.parse_depth_unit(unit))
+    return PairSource(seed, pairs), datasets.digest_pairs(pairs, data.parent if data.is_file() else data)
 
 
 def refuse_metres(model: str, weights: Path | None) -> None:
@@ -274,21 +283,21 @@ def run_training_command(
     wanted: "TrainingOptions",
     command: str,
     objective: "Objective",
-    given: tuple["TrainingSource", str],
+    identified_source: tuple["TrainingSource", str],
     options: TrainingCommandOptions,
     *,
     strong: bool = False,
 ) -> None:
-    """Train in this process, or as one of those that torchrun started, and print the file of weights."""
+    """Train in this process, or as one of those that torchrun started, and print the path of the weights."""
     from dacli.inference import planning
     from dacli.training import parallel, run
 
     console = Console(quiet=options.quiet)
     with parallel.join_world(planning.choose_device(options.device)[0]) as world:
-        shown = console if world.is_main else Console(quiet=True)
+        step_console = console if world.is_main else Console(quiet=True)
         try:
-            with show_steps(shown) as report:
-                path = run.run_training(wanted, command, objective, *given, world, report, strong=strong)
+            with show_steps(step_console) as report:
+                path = run.run_training(wanted, command, objective, *identified_source, world, report, strong=strong)
         except KeyboardInterrupt:
             console.warn("interrupted; the same command goes on from the last checkpoint")
             raise
@@ -298,17 +307,17 @@ def run_training_command(
 
 @contextmanager
 def show_steps(console: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield what shows the steps of a training: a bar on a terminal, else a line every half minute."""
-    last = time.monotonic()
+    """Yield a function that shows the steps of a training: a bar on a terminal, else a line every half minute."""
+    last_printed = time.monotonic()
     with console.progress_bar() as bar:
         task = bar.add_task("training", total=None)
 
         def show(row: dict[str, Any]) -> None:
-            nonlocal last
+            nonlocal last_printed
             text = f"{row['size']} px, loss {row['loss']:.3f}, {row.get('rate', 0):.2f} steps/s"
             bar.update(task, completed=row["step"], total=row["of"], description=text)
-            if bar.disable and time.monotonic() - last >= LINE_INTERVAL:
-                last = time.monotonic()
+            if bar.disable and time.monotonic() - last_printed >= LINE_INTERVAL:
+                last_printed = time.monotonic()
                 left = (row["of"] - row["step"]) / max(row.get("rate", 0), 1e-9)
                 console.note(f"step {row['step']} of {row['of']}, {text}, {left:.0f} s left")
 

@@ -1,4 +1,4 @@
-"""Wrong usage in one line like every other error, with the option that was meant."""
+"""Errors of usage in one line, like every other error, with the option that was probably meant."""
 
 import difflib
 import re
@@ -8,7 +8,7 @@ import typer
 
 from dacli.errors import UsageError
 
-CLICK_USAGE_ERROR = typer.BadParameter.__mro__[1]  # of Click, or of the copy that Typer carries
+CLICK_USAGE_ERROR = typer.BadParameter.__mro__[1]  # Click's UsageError, or that of the copy inside Typer
 # Options of other tools that users type, and what dacli calls them.
 OTHER_TOOLS = {
     "--input-size": "use --size",
@@ -34,7 +34,7 @@ OTHER_TOOLS = {
 
 
 def describe_usage_error(error: Any) -> UsageError:
-    """Return Click's error about wrong usage as what, why and what to do, in one line."""
+    """Return the error for one of Click's: what is wrong, why, and what to do, in one line."""
     kind, context = type(error).__name__, getattr(error, "ctx", None)
     if kind == "NoSuchOption":
         return describe_unknown_option(error)
@@ -43,18 +43,22 @@ def describe_usage_error(error: Any) -> UsageError:
         return UsageError(f"{name} is missing", f"{command_path(context)} --help lists what the command takes")
     if value := re.search(r"'(.*)' is not one of (.*)", error.message, re.DOTALL):
         name, choices = parameter_name(error).removeprefix("--"), re.findall(r"'([^']*)'", value[2])
-        return UsageError(f"unknown {name} {value[1]!r}", f"{suggest_name(value[1], choices)}choose {listed(choices)}")
+        return UsageError(
+            f"unknown {name} {value[1]!r}", f"{suggest_name(value[1], choices)}choose {join_choices(choices)}"
+        )
     if kind == "BadParameter":
-        return UsageError(f"{parameter_name(error)}: {sentence(error.message)}", f"see {command_path(context)} --help")
+        return UsageError(
+            f"{parameter_name(error)}: {clean_message(error.message)}", f"see {command_path(context)} --help"
+        )
     if command := re.match(r"No such command ['\"](.*?)['\"]", error.message, re.DOTALL):
         known = list(getattr(getattr(context, "command", None), "commands", ()))
         hint = f"{suggest_name(command[1], known)}{command_path(context)} --help lists the commands"
         return UsageError(f"there is no command {command[1]!r}", hint)
-    return UsageError(sentence(error.message), f"see {command_path(context)} --help")
+    return UsageError(clean_message(error.message), f"see {command_path(context)} --help")
 
 
 def describe_unknown_option(error: Any) -> UsageError:
-    """Return the line about an option that a command does not have."""
+    """Return the error for an option that a command does not have."""
     name, context = str(error.option_name), getattr(error, "ctx", None)
     if name in OTHER_TOOLS:
         return UsageError(f"there is no option {name}", OTHER_TOOLS[name])
@@ -80,17 +84,17 @@ def command_path(context: Any) -> str:
 
 
 def suggest_name(name: str, known: list[str]) -> str:
-    """Return "did you mean …? " with the nearest of some names, or nothing."""
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]}? " if near else ""
+    """Return "did you mean …? " with the most similar of the known names, or "" if none is similar."""
+    similar = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"did you mean {similar[0]}? " if similar else ""
 
 
-def listed(choices: list[str]) -> str:
+def join_choices(choices: list[str]) -> str:
     """Return choices as "a, b or c"."""
     return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
 
 
-def sentence(message: str) -> str:
+def clean_message(message: str) -> str:
     """Return Click's message without its full stop, beginning in lower case."""
     text = re.sub(r"^Value error, ", "", message.strip(), flags=re.IGNORECASE).rstrip(".")
     return text[:1].lower() + text[1:]

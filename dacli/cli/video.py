@@ -26,7 +26,7 @@ from dacli.cli.options import (
     TileOptions,
     pixel_limit,
     run_options,
-    shown_as,
+    style_fields,
 )
 from dacli.errors import UsageError
 
@@ -127,7 +127,7 @@ def video(
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
-        **shown_as(show),
+        **style_fields(show),
     )
     clip_options = make_clip_options(clip_input, clip_output)
     from dacli.cli.runs import run_video_command

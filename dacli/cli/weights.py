@@ -47,7 +47,7 @@ def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], 
 
 @weights_app.command("verify")
 def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]")] = None) -> None:
-    """Read every byte again and compare; without names, all that are here."""
+    """Read every byte of checkpoints and check their SHA-256; without names, of all that are here."""
     from dacli.weights import checkpoints, manifest
 
     rows = [manifest.checkpoint_named(name) for name in names] if names else manifest.read_manifest()

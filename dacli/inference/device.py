@@ -17,7 +17,7 @@ CONTAINER_FOLDER = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """Where and how the network runs, and why; with `half_weights`, a half-size checkpoint file will do."""
+    """Where and how the network runs, and why; with `half_weights`, a checkpoint in half precision will do."""
 
     device: str
     engine: str
@@ -27,7 +27,7 @@ class ExecutionPlan:
 
     @property
     def dtype(self) -> "torch.dtype":
-        """Return the torch type of the arithmetic; with int8, of what is not quantised."""
+        """Return the torch type of the arithmetic; with int8, that of the layers that are not quantised."""
         import torch
 
         types = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

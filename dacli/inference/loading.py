@@ -16,8 +16,8 @@ from dacli.inference.tiling import uses_tiles
 from dacli.models.registry import ModelChoice, OpenModel, open_model
 from dacli.models.spec import DepthModel, ModelSpec
 
-TILE_STREAMS = 64  # tiles of one picture that may be under way at the same time
-SHARED_BY = 2  # pictures whose tiles share the streams of an engine: a second one fills the gaps
+TILE_STREAMS = 64  # tiles of one picture that may be in the network at the same time
+PICTURES_IN_TILES = 2  # whose tiles share the streams of an engine: the second picture keeps all streams busy
 
 
 class LoadedPredictor(NamedTuple):
@@ -42,20 +42,20 @@ def load_predictor(
     log: Log,
     download: Callable[[str], AbstractContextManager[DownloadProgress]],
 ) -> LoadedPredictor:
-    """Return the predictor for so many pictures, on all devices; `log` gets a line for each that says what was decided.
+    """Return the predictor for a number of pictures, on all devices; `log` gets a line for each with what was decided.
 
-    `size` None is the network's own. `batch` None is measured where a batch can pay. Raises DacliError for weights or a
-    device that cannot be had, UsageError for names that do not exist.
+    `size` None means the network's own, `batch` None the fastest one as measured. Raises DacliError for weights or a
+    device that are not available, UsageError for names that do not exist.
     """
     plans = [planning.resolve_plan(name, precision, engine) for name in devices]
-    opened: list[OpenModel] = []
+    models: list[OpenModel] = []
     engines: list[PooledEngine] = []
     for plan in plans:
-        found = open_model(choice, half=plan.half_weights, log=log, progress=download)
-        engines.append(_start_engine(found.network, plan, size, tile, pictures, log))
-        opened.append(found)
-        log(describe_decision(found, plan, size, tile))
-    first = opened[0]
+        opened = open_model(choice, half=plan.half_weights, log=log, progress=download)
+        engines.append(_start_engine(opened.network, plan, size, tile, pictures, log))
+        models.append(opened)
+        log(describe_decision(opened, plan, size, tile))
+    first = models[0]
     predictor = _pool_engines(first.network.spec, engines, size, tile, batch)
     return LoadedPredictor(predictor, first.encoder, first.model, first.weights)
 
@@ -70,7 +70,7 @@ def build_predictor(
     pictures: int = 1,
     log: Log = ignore_log,
 ) -> Predictor:
-    """Return the predictor of a network that is in memory, on one device, for so many pictures."""
+    """Return the predictor of a network that is in memory, on one device, for a number of pictures."""
     spec = network.spec
     return _pool_engines(spec, [_start_engine(network, plan, size, tile, pictures, log)], size, tile, batch)
 
@@ -78,18 +78,18 @@ def build_predictor(
 def _start_engine(
     network: DepthModel, plan: ExecutionPlan, size: int | None, tile: TileMode, pictures: int, log: Log
 ) -> PooledEngine:
-    streams, width = engine_streams(plan, network.spec, size, tile, pictures)
-    return PooledEngine(start_engine(network, plan, streams, log), width)
+    streams, threads = engine_streams(plan, network.spec, size, tile, pictures)
+    return PooledEngine(start_engine(network, plan, streams, log), threads)
 
 
 def _pool_engines(
     spec: ModelSpec, engines: Sequence[PooledEngine], size: int | None, tile: TileMode, batch: int | None
 ) -> Predictor:
-    seen = size or spec.native_size
-    tiled = uses_tiles(tile, seen, spec)
-    shape = batch_shape(spec, seen, tiled=tiled)
-    together = batch or min(measure_batch_size(each.engine, shape) for each in engines)
-    return Predictor(spec, EnginePool(engines, together), size=seen, tiled=tiled)
+    short_side = size or spec.native_size
+    tiled = uses_tiles(tile, short_side, spec)
+    shape = batch_shape(spec, short_side, tiled=tiled)
+    batch_size = batch or min(measure_batch_size(pooled.engine, shape) for pooled in engines)
+    return Predictor(spec, EnginePool(engines, batch_size), size=short_side, tiled=tiled)
 
 
 def engine_streams(
@@ -99,31 +99,30 @@ def engine_streams(
 
     Where all streams work on the tiles of one picture, two pictures share them.
     """
-    seen = size or spec.native_size
+    short_side = size or spec.native_size
     streams = planning.stream_count(plan, pictures)
-    if uses_tiles(tile, seen, spec) and seen > spec.native_size:
-        return planning.stream_count(plan, TILE_STREAMS), min(SHARED_BY, streams)
+    if uses_tiles(tile, short_side, spec) and short_side > spec.native_size:
+        return planning.stream_count(plan, TILE_STREAMS), min(PICTURES_IN_TILES, streams)
     return streams, streams
 
 
 def batch_shape(spec: ModelSpec, size: int, *, tiled: bool) -> tuple[int, int]:
-    """Return the (h, w) that the batch is measured with: a picture of 3:4, or a tile."""
+    """Return the size (h, w) at which the batch size is measured: that of a 3:4 picture, or of a tile."""
     return spec.input_size(3, 4, min(size, spec.native_size) if tiled else size)
 
 
 def describe_decision(opened: OpenModel, plan: ExecutionPlan, size: int | None, tile: TileMode) -> str:
     """Return the line that says which model runs where and how, and why."""
     spec = opened.network.spec
-    seen = size or spec.native_size
+    short_side = size or spec.native_size
     why = f" ({plan.reason})" if plan.reason else ""
-    return (
-        f"{opened.encoder} {spec.quantity} at {seen} px{describe_tiles(spec, seen, tile)} on {plan.device}, "
-        f"{plan.engine} {plan.precision}{why}"
-    )
+    tiles = describe_tiles(spec, short_side, tile)
+    where = f"{plan.device}, {plan.engine} {plan.precision}"
+    return f"{opened.encoder} {spec.quantity} at {short_side} px{tiles} on {where}{why}"
 
 
 def describe_tiles(spec: ModelSpec, size: int, tile: TileMode) -> str:
-    """Return what the line says about tiles: where they are used, and where the other way is better."""
+    """Return the words about tiles in that line: whether they are used, and at which sizes they should be."""
     best = spec.largest_pass
     if uses_tiles(tile, size, spec):
         return f" in tiles of {spec.native_size}" + (f" (one pass is better up to {best})" if size <= best else "")

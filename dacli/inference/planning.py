@@ -1,4 +1,4 @@
-"""Which device, engine and precision a run uses: decided once, each with the reason that is printed."""
+"""The device, engine and precision of a run: decided once, each with the reason that is printed."""
 
 import re
 
@@ -15,7 +15,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 def resolve_plan(device_name: str = "auto", precision: str = "auto", engine: str = "auto") -> ExecutionPlan:
     """Return the plan for this machine.
 
-    Raises UsageError for names that do not exist, DacliError for a device or an engine that is not here.
+    Raises UsageError for unknown names, DacliError for a device or an engine that is not available.
     """
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}", f"choose one of {', '.join(PRECISIONS)}")
@@ -48,7 +48,7 @@ def choose_device(wanted: str) -> tuple[str, str]:
     if wanted == "auto" and torch.cuda.is_available():
         return "cuda", torch.cuda.get_device_name()
     if torch.backends.mps.is_available():
-        return "mps", "" if wanted == "mps" else "an Apple GPU is there"
+        return "mps", "" if wanted == "mps" else "this machine has an Apple GPU"
     if wanted == "mps":
         raise DacliError("this machine has no MPS device", "use --device cpu")
     return "cpu", "no GPU that torch can use"
@@ -69,7 +69,7 @@ def cuda_precision(wanted: str) -> tuple[str, str]:
 
 def mps_precision(wanted: str) -> tuple[str, str]:
     """Return the precision on an Apple GPU, and why."""
-    return ("fp32", "half precision is not proven equal on MPS") if wanted == "auto" else (wanted, "")
+    return ("fp32", "half precision is not tested on MPS") if wanted == "auto" else (wanted, "")
 
 
 def cpu_precision(wanted: str) -> tuple[str, str]:
@@ -87,5 +87,5 @@ def cpu_precision(wanted: str) -> tuple[str, str]:
 
 
 def stream_count(plan: ExecutionPlan, pictures: int) -> int:
-    """Return how many of so many pictures go through the network at the same time, each on its share of the cores."""
+    """Return how many of the pictures go through the network at the same time, each on its share of the cores."""
     return max(1, min(pictures, device.compute_threads())) if ENGINES[plan.engine].several_streams else 1

@@ -1,4 +1,4 @@
-"""From pictures to depth at their own size: prepare → infer → finish."""
+"""The predictor: from pictures to depth at their own size, by prepare → infer → finish."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from dacli.inference.tiling import Tiling, fill_nonfinite, plan_tiles, refine_wi
 from dacli.models.spec import ModelSpec
 from dacli.types import ImageArray
 
-TILES_TOGETHER = 8  # of one picture, on a GPU
+TILES_TOGETHER = 8  # tiles of one picture in a batch on a GPU
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PreparedImage:
     """A picture as the network sees it, normalised float32 [3, h, w], and its own size (H, W).
 
     Above the native size of the network, `rgb` is the picture itself, not larger than `size`: tiles are cut from it.
-    With a `tiling` the depth is made of tiles, and `tensor` is the input of the base.
+    With a `tiling` the depth is computed in tiles, and `tensor` is the input of the base.
     """
 
     tensor: Tensor
@@ -36,7 +36,7 @@ class PreparedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return (h, w) in pixels of all that the network sees, in one pass or in tiles."""
+        """Return the size (h, w) in pixels at which the network sees the picture, in one pass or in tiles."""
         return self.tiling.canvas if self.tiling else (self.tensor.shape[1], self.tensor.shape[2])
 
     @property
@@ -47,7 +47,7 @@ class PreparedImage:
 
 @dataclass(frozen=True)
 class RawDepth:
-    """Finite depth [h, w] at the network's size, and how it was made; `note` says what did not go as planned."""
+    """Finite depth [h, w] at the network's size, and how it was computed; `note` says what differs from the plan."""
 
     tensor: Tensor
     source: tuple[int, int]
@@ -57,13 +57,13 @@ class RawDepth:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes that it holds, and those of the depth at the source's size that finish() adds."""
+        """Return the bytes that it holds, plus those of the depth at the source's size that finish() adds."""
         return self.tensor.nbytes + 4 * self.source[0] * self.source[1]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Depth [H, W] float32 at the source's size, and how it was made; `note` says what did not go as planned."""
+    """Depth [H, W] float32 at the source's size, and how it was computed; `note` says what differs from the plan."""
 
     depth: NDArray[np.float32]
     network_size: tuple[int, int]
@@ -75,7 +75,7 @@ class Prediction:
 class Predictor:
     """Depth of pictures by one model, on one device or several. It does not change, and threads may share it.
 
-    `size` is the short side in pixels that the network sees, `tiled` whether pictures are made of tiles. infer() may
+    `size` is the short side of the network's input in pixels, `tiled` whether depth is computed in tiles. infer() may
     run in `concurrency` threads at the same time, prepare() and finish() in any number.
     """
 
@@ -84,22 +84,22 @@ class Predictor:
 
     @property
     def spec(self) -> ModelSpec:
-        """Return what the network is."""
+        """Return the specification of the network."""
         return self._spec
 
     @property
     def plan(self) -> ExecutionPlan:
-        """Return where the network runs; of several devices, the first."""
+        """Return where the network runs; with several devices, on the first."""
         return self._pool.first.plan
 
     @property
     def size(self) -> int:
-        """Return the short side in pixels of what the network sees, in one pass or in tiles."""
+        """Return the short side in pixels at which the network sees pictures, in one pass or in tiles."""
         return self._size
 
     @property
     def tiled(self) -> bool:
-        """Return whether pictures are made of tiles."""
+        """Return whether depth is computed in tiles."""
         return self._tiled
 
     @property
@@ -114,12 +114,13 @@ class Predictor:
 
     def predict(self, pictures: Sequence[ImageArray]) -> list[Prediction]:
         """Return the depth of RGB pictures [H, W, 3] of any sizes; those of one network size go together."""
-        seen = [self.prepare(picture) for picture in pictures]
-        found: dict[int, Prediction] = {}
-        for size in dict.fromkeys(one.size for one in seen):
-            rows = [i for i, one in enumerate(seen) if one.size == size]
-            found.update(zip(rows, map(self.finish, self.infer([seen[i] for i in rows])), strict=True))
-        return [found[i] for i in range(len(pictures))]
+        images = [self.prepare(picture) for picture in pictures]
+        predictions: dict[int, Prediction] = {}
+        for size in dict.fromkeys(image.size for image in images):
+            indices = [i for i, image in enumerate(images) if image.size == size]
+            raws = self.infer([images[i] for i in indices])
+            predictions.update(zip(indices, map(self.finish, raws), strict=True))
+        return [predictions[i] for i in range(len(pictures))]
 
     def prepare(self, rgb: ImageArray) -> PreparedImage:
         """Return an RGB picture [H, W, 3] as the network takes it: resized and normalised."""
@@ -134,24 +135,24 @@ class Predictor:
         return PreparedImage(self._normalize(rgb, tiling.canvas), (height, width), small)
 
     def infer(self, batch: Sequence[PreparedImage], progress: TileProgress = ignore_progress) -> list[RawDepth]:
-        """Return what the network makes of pictures of one size, as soon as an engine is free.
+        """Return the network's depth of pictures of one size, as soon as an engine is free.
 
-        Where memory is short, fewer go together, then they go in tiles. `progress(done, of)` is called after every
+        If memory is short, batches get smaller, and then tiles are used. `progress(done, of)` is called after every
         tile. Raises MemoryShortError if memory does not suffice for a tile of one picture.
         """
         with self._pool.take() as engine:
-            cut = [(one, one.rgb) for one in batch if one.rgb is not None]
+            with_rgb = [(image, image.rgb) for image in batch if image.rgb is not None]
             if batch[0].tiling is not None:
-                return [self._in_tiles(engine, one, rgb, progress) for one, rgb in cut]
+                return [self._in_tiles(engine, image, rgb, progress) for image, rgb in with_rgb]
             try:
-                if cut:
+                if with_rgb:
                     self._check_memory(engine.plan, *batch[0].size)
-                raws = self._passes(engine, torch.stack([one.tensor for one in batch]))
+                raws = self._passes(engine, torch.stack([image.tensor for image in batch]))
             except MemoryShortError as error:
-                if not (cut and self._spec.tiles_allowed):
+                if not (with_rgb and self._spec.tiles_allowed):
                     raise
-                return [self._in_tiles(engine, one, rgb, progress, error.message) for one, rgb in cut]
-            return [self._checked(engine, one, raw) for one, raw in zip(batch, raws, strict=True)]
+                return [self._in_tiles(engine, image, rgb, progress, error.message) for image, rgb in with_rgb]
+            return [self._checked(engine, image, raw) for image, raw in zip(batch, raws, strict=True)]
 
     def finish(self, raw: RawDepth) -> Prediction:
         """Return depth at the size of the source."""
@@ -167,14 +168,14 @@ class Predictor:
         return normalize_image(rgb, size, mean=self._spec.mean, std=self._spec.std)
 
     def _check_memory(self, where: ExecutionPlan, height: int, width: int) -> None:
-        """Raise MemoryShortError if one pass would take more memory than there is."""
+        """Raise MemoryShortError if one pass would take more memory than is free."""
         needed, free = pass_bytes(self._spec, where, height, width), free_memory(where.device)
         if free is not None and needed > free:
-            fault = f"one pass over {height} × {width} pixels takes some {needed / 1e9:.1f} GB"
-            raise MemoryShortError(f"{fault} and {free / 1e9:.1f} GB are free", "try a smaller --size")
+            message = f"one pass over {height} × {width} pixels takes about {needed / 1e9:.1f} GB"
+            raise MemoryShortError(f"{message} and {free / 1e9:.1f} GB are free", "try a smaller --size")
 
     def _passes(self, engine: Engine, pictures: Tensor) -> Tensor:
-        """Return what an engine makes of pictures [B, 3, h, w], of as many together as memory allows."""
+        """Return the depth [B, h, w] of pictures [B, 3, h, w], in batches as large as memory allows."""
         try:
             return engine.forward(pictures)
         except MemoryShortError:
@@ -191,21 +192,21 @@ class Predictor:
         """Return the depth of a picture by its tiles; its note begins with the `reason` why one pass did not work."""
         spec = self._spec
         tiling = picture.tiling or self._plan_tiles(*picture.source)
-        seen = picture.tensor if picture.tiling else self._normalize(rgb, tiling.base)
-        again: list[Tensor] = []
+        base_input = picture.tensor if picture.tiling else self._normalize(rgb, tiling.base)
+        recomputed: list[Tensor] = []
 
-        def finite(pictures: Tensor) -> Tensor:
+        def forward_finite(pictures: Tensor) -> Tensor:
             raws = list(self._passes(engine, pictures))
             for i, raw in enumerate(raws):
                 if engine.plan.precision != "fp32" and not bool(raw.isfinite().all()):
                     raws[i] = self._in_float32(engine, pictures[i])
-                    again.append(raws[i])
+                    recomputed.append(raws[i])
             return torch.stack(raws)
 
         refined = refine_with_tiles(
             rgb,
-            seen,
-            finite,
+            base_input,
+            forward_finite,
             tiling,
             batch=self.batch_size if engine.plan.device == "cpu" else TILES_TOGETHER,
             streams=engine.streams,
@@ -215,11 +216,11 @@ class Predictor:
             normalize=(spec.mean, spec.std),
         )
         engine.free()  # a large picture now needs memory for its outputs
-        notes = [f"{reason}, so it was made of {tiling.count} tiles"] if reason else []
-        if again:
-            notes.append(f"{engine.plan.precision} overflowed in {len(again)} passes, which were computed in fp32")
-        if refined.unsound:
-            notes.append(f"{refined.unsound} of {tiling.count + 1} passes gave numbers that are not finite")
+        notes = [f"{reason}, so it was computed in {tiling.count} tiles"] if reason else []
+        if recomputed:
+            notes.append(f"{engine.plan.precision} overflowed in {len(recomputed)} passes, which were computed in fp32")
+        if refined.nonfinite_passes:
+            notes.append(f"{refined.nonfinite_passes} of {tiling.count + 1} passes gave numbers that are not finite")
         return RawDepth(refined.depth, picture.source, engine.plan.precision, "; ".join(notes), tiling.count)
 
     def _in_float32(self, engine: Engine, picture: Tensor) -> Tensor:
@@ -238,14 +239,14 @@ class Predictor:
                 return RawDepth(raw, picture.source, "fp32", note)
             note += ", which overflowed too"
         finite = fill_nonfinite(raw, self._spec.quantity)
-        return RawDepth(finite, picture.source, "fp32", f"{note}; its depth is not to be trusted there")
+        return RawDepth(finite, picture.source, "fp32", f"{note}; its depth is unreliable there")
 
 
 def pass_bytes(spec: ModelSpec, where: ExecutionPlan, height: int, width: int) -> int:
-    """Return roughly the bytes that one pass over a picture takes besides the weights.
+    """Return about how many bytes one pass over a picture takes besides the weights.
 
-    Attention is fused by torch on CPU and CUDA, so that memory grows with the pixels; on MPS and by OpenVINO all pairs
-    of tokens are held.
+    On CPU and CUDA torch fuses attention, so that memory grows with the pixels; on MPS and with OpenVINO the attention
+    of all pairs of tokens is kept in memory.
     """
     tokens = height * width / spec.multiple**2
     pairs = 4 * spec.heads * tokens**2 if where.device == "mps" or where.engine == "openvino" else 0

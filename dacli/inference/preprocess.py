@@ -25,10 +25,10 @@ def normalize_image(
 ) -> torch.Tensor:
     """Return a picture as the network's input: float32 [3, H, W] for `size` = (H, W), resized and normalised.
 
-    `rgb` is height × width × 3, full scale 255 or 65535 by its dtype. The resize is OpenCV's INTER_CUBIC (a = -0.75,
-    no antialias, edges repeated), within 2e-6 of `cv2.resize` in float64; but no copy of the picture in floats is made,
-    which for a 24-megapixel photo would take 288 MB: it is read a band at a time. `rows` and
-    `columns` pick a window of the result, which is made without the rest. `mean` and `std` are for RGB in 0 … 1.
+    `rgb` is [H, W, 3], full scale 255 or 65535 by its dtype. The resize is OpenCV's INTER_CUBIC (a = -0.75, no
+    antialias, edges repeated), within 2e-6 of `cv2.resize` in float64. The picture is converted to floats a band at a
+    time, because floats of a whole 24-megapixel photo would take 288 MB. `rows` and `columns` select a window of the
+    result, which is computed without the rest. `mean` and `std` are for RGB in 0 … 1.
     """
     down, row_weights = _cubic_taps(rgb.shape[0], size[0], rows)
     across, column_weights = _cubic_taps(rgb.shape[1], size[1], columns)
@@ -53,7 +53,7 @@ def normalize_image(
 
 
 def _cubic_taps(source: int, target: int, window: slice) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return which 4 samples each of a window of the target samples mixes, and their weights, both [4, n].
+    """Return the indices and the weights, both [4, n], of the 4 source samples for each target sample of a window.
 
     The filter is that of Keys 1981 with a = -0.75.
     """
@@ -81,9 +81,9 @@ def _weighted(
 
 
 def resize_to_source(depth: torch.Tensor, height: int, width: int, align_corners: bool) -> npt.NDArray[np.float32]:
-    """Return a prediction [h, w] resized bilinearly to the source's size, as a float32 array height × width.
+    """Return a prediction [h, w] resized bilinearly to the source's size, as float32 [height, width].
 
-    Units stay those of `depth`. `align_corners` is the network's attribute of that name.
+    The unit is that of `depth`. `align_corners` is the network's attribute of that name.
     """
     planes = depth.detach().float()[None, None]
     resized = F.interpolate(planes, size=(height, width), mode="bilinear", align_corners=align_corners)

@@ -1,9 +1,9 @@
 """Depth above the size that a network was trained for: the structure of one small pass, the detail of tiles.
 
 The base is one pass over the whole picture at the network's native size. The picture at the size asked for, the canvas,
-is then cut into overlapping tiles of about the native size. Each tile knows depth up to a scale and a shift of its own
-and little of its surroundings, so its contrast is matched to that of the base, and all that varies slowly in it is
-taken from the base. A tile is only compared with the base, never with other tiles: their order does not matter, and
+is then cut into overlapping tiles of about the native size. A tile's depth has a scale and a shift of its own, and
+misses the surroundings, so its contrast is matched to that of the base, and all that varies slowly in it is taken from
+the base. A tile is only compared with the base, never with other tiles: their order does not matter, and
 neighbours agree in all but detail, which is blended from one into the other. Metres are compared by their logarithm,
 because the focal length, which a metric network cannot see in a crop, scales them; other depth is compared as it is.
 """
@@ -31,9 +31,9 @@ from dacli.types import DepthArray, ImageArray
 TileForward = Callable[[Tensor], Tensor]
 Normalization = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation, RGB in 0 … 1
 
-TILE_OVERLAP = 0.25  # share of a tile's side that the next one shares, at least
-SMALLEST_TILE = 0.85  # share of the native side that a tile's side has at least
-COMPARISON_GRID = 64  # cells a side, at most, on which a tile is compared with the base
+TILE_OVERLAP = 0.25  # smallest share of a tile's side that overlaps the next tile
+SMALLEST_TILE = 0.85  # smallest side of a tile, as a share of the native side
+COMPARISON_GRID = 64  # largest number of cells along a side of the grid on which a tile is compared with the base
 OFFSET_BLUR = 0.1  # share of a tile's side over which the offset is blurred: slower changes come from the base
 LEAST_CORRELATION = 0.2  # correlation with the base below which a tile contradicts it
 FLAT_SPREAD = 1e-5  # spread of a tile, as a share of its values, that may be rounding alone
@@ -58,20 +58,20 @@ class Tiling:
 
 @dataclass(frozen=True)
 class RefinedDepth:
-    """Depth [H, W] float32 at the size of the canvas, in the units of the base, and how it was made.
+    """Depth [H, W] float32 at the size of the canvas, in the units of the base, and how it was computed.
 
-    `used` of `tiling.count` tiles agree with the base. `unsound` counts the passes, of tiles and base, whose values are
-    not all finite: such a tile is left out; such a base has infinity set to its largest value and NaN to its farthest.
+    `used` of `tiling.count` tiles agree with the base. `nonfinite_passes` counts the passes, of tiles and base, with
+    values that are not finite: such a tile is left out; in such a base fill_nonfinite() replaces them.
     """
 
     depth: Tensor
     tiling: Tiling
     used: int
-    unsound: int
+    nonfinite_passes: int
 
 
 def uses_tiles(mode: TileMode, size: int, spec: ModelSpec) -> bool:
-    """Return whether pictures that a network sees at the short side `size` are made of tiles.
+    """Return whether depth is computed in tiles where the network sees pictures at the short side `size`.
 
     Raises UsageError if tiles are asked for and the network does not allow them.
     """
@@ -106,7 +106,7 @@ def cut_axis(length: int, native: int, multiple: int) -> tuple[int, tuple[int, .
 
 def refine_with_tiles(
     rgb: ImageArray,
-    seen: Tensor,
+    base_input: Tensor,
     forward: TileForward,
     tiling: Tiling,
     *,
@@ -119,11 +119,11 @@ def refine_with_tiles(
 ) -> RefinedDepth:
     """Return the depth of an RGB picture from its base and its tiles.
 
-    `rgb` is what shrink_to_canvas() returned, `seen` the input of the base [3, h, w]. `forward` returns the depth
+    `rgb` is what shrink_to_canvas() returned, `base_input` the input of the base [3, h, w]. `forward` returns the depth
     [B, h, w], of the given quantity, of normalised pictures [B, 3, h, w]; it is called with the base, then with at most
     `batch` tiles at a time, in as many threads as there are `streams`. `report(done, of)` is called after every tile.
     """
-    with contextlib.closing(predict_tiles(rgb, seen, forward, tiling, batch, streams, normalize)) as passes:
+    with contextlib.closing(predict_tiles(rgb, base_input, forward, tiling, batch, streams, normalize)) as passes:
         return assemble_tiles(passes, tiling, quantity=quantity, align_corners=align_corners, report=report)
 
 
@@ -133,26 +133,26 @@ def assemble_tiles(
     """Return the depth from the predictions for the base, which comes first, and for each tile."""
     raw = next(passes)
     base = resize_to_source(to_comparable(fill_nonfinite(raw, quantity), quantity), *tiling.canvas, align_corners)
-    result, used, unsound = np.zeros_like(base), 0, int(not raw.isfinite().all())
-    fades = [
+    result, used, nonfinite_passes = np.zeros_like(base), 0, int(not raw.isfinite().all())
+    weights = [
         blend_weights(starts, side) for starts, side in zip((tiling.rows, tiling.columns), tiling.tile, strict=True)
     ]
     for number, ((i, j), depth) in enumerate(zip(tile_indices(tiling), passes, strict=True), 1):
         window = tile_window(tiling, i, j)
         finite = bool(depth.isfinite().all())
-        known = to_comparable(depth, quantity).numpy()
-        detail = align_tile(known, base[window], comparison_cells(tiling)) if finite else None
-        used, unsound = used + (detail is not None), unsound + (not finite)
-        result[window] += fades[0][i][:, None] * fades[1][j] * (base[window] if detail is None else detail)
+        comparable = to_comparable(depth, quantity).numpy()
+        detail = align_tile(comparable, base[window], comparison_cells(tiling)) if finite else None
+        used, nonfinite_passes = used + (detail is not None), nonfinite_passes + (not finite)
+        result[window] += weights[0][i][:, None] * weights[1][j] * (base[window] if detail is None else detail)
         report(number, tiling.count)
     depth = torch.from_numpy(result)
-    return RefinedDepth(depth.exp_() if quantity == "metres" else depth.clamp_(min=0), tiling, used, unsound)
+    return RefinedDepth(depth.exp_() if quantity == "metres" else depth.clamp_(min=0), tiling, used, nonfinite_passes)
 
 
 def shrink_to_canvas(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
     """Return the picture averaged down to `size` (H, W) where it is larger.
 
-    A cubic resize without antialias would miss fine bars.
+    The network's own resize is cubic without antialias and would miss thin things.
     """
     height, width = min(rgb.shape[0], size[0]), min(rgb.shape[1], size[1])
     if (height, width) == rgb.shape[:2]:
@@ -162,26 +162,27 @@ def shrink_to_canvas(rgb: ImageArray, size: tuple[int, int]) -> ImageArray:
 
 def predict_tiles(
     rgb: ImageArray,
-    seen: Tensor,
+    base_input: Tensor,
     forward: TileForward,
     tiling: Tiling,
     batch: int,
     streams: int,
     normalize: Normalization,
 ) -> Generator[Tensor, None, None]:
-    """Yield the network's depth [h, w] of the base and then of each tile; several streams work ahead."""
+    """Yield the network's depth [h, w] of the base and then of each tile; with several streams, threads work ahead."""
 
-    def one(some: list[tuple[int, int]]) -> Tensor:
+    def predict(indices: list[tuple[int, int]]) -> Tensor:
         mean, std = normalize
-        crops = [normalize_image(rgb, tiling.canvas, *tile_window(tiling, i, j), mean=mean, std=std) for i, j in some]
-        return forward(torch.stack(crops) if crops else seen[None])
+        windows = [tile_window(tiling, i, j) for i, j in indices]
+        crops = [normalize_image(rgb, tiling.canvas, *window, mean=mean, std=std) for window in windows]
+        return forward(torch.stack(crops) if crops else base_input[None])
 
-    left = iter(tile_indices(tiling))
-    passes = chain([[]], iter(lambda: list(islice(left, batch)), []))
-    ahead = Prefetch(passes, one, lambda made: made.nbytes, streams)
+    remaining = iter(tile_indices(tiling))
+    passes = chain([[]], iter(lambda: list(islice(remaining, batch)), []))  # the empty list is the base
+    ahead = Prefetch(passes, predict, lambda depths: depths.nbytes, streams)
     try:
-        for made in ahead if streams > 1 else map(one, passes):
-            yield from made
+        for depths in ahead if streams > 1 else map(predict, passes):
+            yield from depths
     finally:
         ahead.close()
 
@@ -198,7 +199,7 @@ def tile_window(tiling: Tiling, i: int, j: int) -> tuple[slice, slice]:
 
 
 def comparison_cells(tiling: Tiling) -> tuple[int, int]:
-    """Return how many cells (down, across) a tile is compared with the base in: at most the base's pixels there."""
+    """Return the cells (down, across) on which a tile is compared with the base: at most the base's pixels there."""
     tall, wide = (
         max(1, min(COMPARISON_GRID, side * small // large))
         for side, small, large in zip(tiling.tile, tiling.base, tiling.canvas, strict=True)
@@ -209,9 +210,9 @@ def comparison_cells(tiling: Tiling) -> tuple[int, int]:
 def align_tile(tile: DepthArray, base: DepthArray, grid: tuple[int, int]) -> DepthArray | None:
     """Return the tile [h, w] with the base's contrast and slow variation; None if it is flat or contradicts the base.
 
-    The offset is the difference of both, blurred with a Gaussian, so that any scale, shift or slow error of a tile
-    vanishes. The contrast is matched by the standard deviation: least squares would lower it by what the tile knows
-    better than the base. Both are averaged to a `grid` of cells (down, across), a resolution that both have.
+    The offset is the difference of both, blurred with a Gaussian, which removes any scale, shift or slow error of the
+    tile. The contrast is matched by the standard deviation, because least squares would lower it by the detail that
+    only the tile has. Both are averaged to a `grid` of cells (down, across), a resolution that both have.
     """
     tall, wide = grid
     t, b = (cv2.resize(v, (wide, tall), interpolation=cv2.INTER_AREA).astype(np.float64) for v in (tile, base))

@@ -21,13 +21,13 @@ from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.types import DepthArray, Gray16
 
-DepthUnit = float | str  # metres for one step, or INVERSE, LABEL or HYPERSIM
+DepthUnit = float | str  # metres of one step, or INVERSE, LABEL or HYPERSIM
 
-INVERSE = "1/m"  # inverse depth of any scale
+INVERSE = "1/m"  # inverse depth of unknown scale
 LABEL = "label"  # inverse depth that a network predicted; it may be flat
 HYPERSIM = "hypersim"  # metres to the camera's centre, not along its axis
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
-UNIT_CHOICES = f"{', '.join(UNITS)}, {INVERSE} or what one step means in metres, as 0.001"
+UNIT_CHOICES = f"{', '.join(UNITS)}, {INVERSE} or the metres of one step, such as 0.001"
 HYPERSIM_ANGLE = np.pi / 3  # horizontal field of view of Hypersim's camera, in radians
 
 
@@ -48,8 +48,8 @@ def read_depth_file(path: Path, unit: DepthUnit | None = None) -> DepthArray:
     """Return the inverse depth [H, W] of a 16-bit gray PNG, NPY, PFM, EXR or HDF5 file, chosen by its extension.
 
     Without a unit the numbers are metres, and those of a PNG have the unit of its record. Depth that is 0, negative or
-    NaN is unknown; infinite depth, and 65535 in a PNG, is infinitely far.
-    Raises DacliError for a file that is of another kind, has no known unit, or has no pixel of known depth.
+    NaN is unknown; infinity, and 65535 in a PNG, is infinitely far. Raises DacliError for a file of another kind,
+    without a known unit, or without a pixel of known depth.
     """
     name, kind = display_path(path), path.suffix.lower()
     if kind == ".png":
@@ -117,7 +117,7 @@ def recorded_scale(text: dict[str, str], name: str) -> scales.DepthScale:
         raise DacliError(f"{name} does not say its unit", f"give it with --unit: {UNIT_CHOICES}")
     record = records.parse_record(text[RECORD_KEYWORD], name)
     if record.quantity != "metres":
-        raise DacliError(f"{name} holds {record.quantity} of no known scale", "the true depth has to be in metres")
+        raise DacliError(f"{name} holds {record.quantity} of unknown scale", "give true depth in metres")
     return record.scale
 
 

@@ -55,14 +55,14 @@ def read_bytes(path: Path) -> bytes:
         raise DacliError(f"{name} cannot be read ({os_reason(error)})", "check the path and the disk") from error
 
 
-def write_file(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, mark: str = "") -> None:
+def write_file(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, prefix: str = "") -> None:
     """Write a file as a whole or not at all: to a temporary file beside it, which then takes its name.
 
-    `data` is the file, or its pieces in order. Missing folders are made; a file of this name is replaced. `below` is a
-    folder above the file that must still exist; `mark` is what the temporary name starts with.
-    Raises DacliError if this file cannot be written, StopError if no other can be either (a full disk, a lost one).
+    `data` is the file, or its pieces in order. Missing folders are created; a file of this name is replaced. `below` is
+    a folder above the file that must still exist; `prefix` is what the temporary name starts with. Raises DacliError if
+    this file cannot be written, StopError if no other file can be written either (a full disk, a lost one).
     """
-    temporary = path.with_name(f".{mark}{secrets.token_hex(8)}{PART_SUFFIX}")
+    temporary = path.with_name(f".{prefix}{secrets.token_hex(8)}{PART_SUFFIX}")
     try:
         make_folder(path.parent, below)
         _write_and_rename(temporary, path, [data] if isinstance(data, bytes) else data)
@@ -87,13 +87,13 @@ def _write_and_rename(temporary: Path, path: Path, pieces: Iterable[bytes]) -> N
 
 
 def make_folder(folder: Path, below: Path | None) -> None:
-    """Make a folder and all that are missing above it, but not `below`: if that is gone, its disk may be too."""
+    """Create a folder and all missing ones above it, but not `below`: if that is missing, its disk may be too."""
     if below is None:
         folder.mkdir(parents=True, exist_ok=True)
         return
     depth = len(folder.relative_to(below).parts)
-    for each in reversed([folder, *folder.parents][:depth]):
-        each.mkdir(exist_ok=True)
+    for missing in reversed([folder, *folder.parents][:depth]):
+        missing.mkdir(exist_ok=True)
 
 
 def remove_unfinished_files() -> None:
@@ -104,7 +104,7 @@ def remove_unfinished_files() -> None:
 
 
 def os_reason(error: Exception) -> str:
-    """Return the reason of an error in the system's words, or else the text or the name of the error."""
+    """Return the reason of an error in the system's words, or else its text or its type."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 

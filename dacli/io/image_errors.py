@@ -1,4 +1,4 @@
-"""What a file is that is not a readable picture, and what its user can do: the error lines of reading pictures."""
+"""The errors of reading pictures: what a file is that is not a readable picture, and what the user can do."""
 
 from dacli.errors import DacliError
 from dacli.io.files import os_reason
@@ -46,7 +46,7 @@ def refuse_other_formats(data: bytes, name: str) -> None:
 
 
 def raw_file_error(name: str) -> DacliError:
-    """Return the error for a camera's RAW file, of which Pillow would read the thumbnail."""
+    """Return the error for a camera's RAW file; Pillow would read its thumbnail."""
     reason, hint = _RAW
     return DacliError(f"{name} {reason}", hint)
 

@@ -23,7 +23,7 @@ _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 _BAND_PIXELS = 1 << 20  # pixels that are converted at once: less memory than for a whole picture
 
-Image.MAX_IMAGE_PIXELS = None  # decode_image() has a limit of its own, which is an error and not a warning
+Image.MAX_IMAGE_PIXELS = None  # decode_image() checks a limit of its own, and raises an error in place of a warning
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # OpenCV prints lines of its own on stderr for a damaged file; the switch moved between 4.10 and 5.
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
@@ -89,7 +89,7 @@ def _enable_heic(name: str) -> None:
 
 
 def _check_is_whole(image: Image.Image, data: bytes) -> None:
-    """Raise EOFError or ValueError for a cut or damaged file that decoders would read as if it were complete."""
+    """Raise EOFError or ValueError for a truncated or damaged file that decoders would read as if it were complete."""
     if image.format == "PNG":
         for _ in png.read_png_chunks(data):
             pass
@@ -98,7 +98,7 @@ def _check_is_whole(image: Image.Image, data: bytes) -> None:
 
 
 def _decode_upright(image: Image.Image, data: bytes, name: str) -> ImageArray:
-    """Return the pixels, decoded by OpenCV where it gives what Pillow gives, as it is faster, and else by Pillow."""
+    """Return the pixels, decoded by OpenCV, which is faster, where its pixels equal Pillow's, and else by Pillow."""
     pixels = _decode_by_opencv(image, data)
     if pixels is None:
         pixels = _decode_by_pillow(image, name)
@@ -130,7 +130,7 @@ def _has_16_bits(image: Image.Image, data: bytes) -> bool:
 
 
 def _is_plain_color(image: Image.Image, data: bytes) -> bool:
-    """Return whether this is a WebP or JPEG picture of which OpenCV gives the same pixels as Pillow."""
+    """Return whether this is a WebP or JPEG picture that OpenCV decodes to the same pixels as Pillow."""
     if image.format == "WEBP":
         return image.mode == "RGB" and not getattr(image, "is_animated", False)
     ends_as_it_should = data[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
@@ -178,7 +178,7 @@ def _row_ranges(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the orientation that EXIF gives, 1 to 8; 1 (upright) where it gives none."""
+    """Return the orientation in EXIF, 1 to 8; 1 (upright) if there is none."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001 - Pillow raises errors of many kinds for damaged EXIF

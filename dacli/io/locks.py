@@ -1,8 +1,8 @@
 """Locks on open files, which the system releases when their process ends.
 
-filelock does not replace them: it locks a path and not the open journal, on Windows it locks the first byte, so that no
-other process could read a journal while it is written, and where a file system has no locks it leaves a marker file
-that a killed process never removes.
+The package filelock cannot replace them: it locks a path instead of the open journal; on Windows it locks the first
+byte, so that no other process could read a journal while it is written; and on a file system without locks it leaves a
+marker file that a killed process never removes.
 """
 
 import sys

@@ -12,7 +12,7 @@ from dacli.errors import DacliError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_MAX_TEXT = 1 << 20  # bytes, of a chunk and of what it unpacks to
+_MAX_TEXT = 1 << 20  # bytes of a chunk of text, and of its decompressed text
 
 
 def encode_png(array: npt.NDArray[np.uint8 | np.uint16], text: Mapping[str, str] | None = None) -> bytes:
@@ -60,7 +60,7 @@ def read_png_text(data: bytes, name: str) -> dict[str, str]:
 def read_png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, offset and length of every chunk up to IEND (PNG 3rd ed., 5.3).
 
-    Raises EOFError for a cut chunk, ValueError for a critical chunk or a text that does not match its checksum.
+    Raises EOFError for a truncated chunk, ValueError for a critical chunk or a text that does not match its checksum.
     """
     offset, kind = len(PNG_SIGNATURE), b""
     while kind != b"IEND":
@@ -88,8 +88,8 @@ def _keyword_and_text(data: bytes, kind: bytes, offset: int, length: int) -> tup
 
 def _checksum_matches(data: bytes, offset: int, length: int) -> bool:
     end = offset + 8 + length
-    found: tuple[int, ...] = struct.unpack_from(">I", data, end)
-    return found == (zlib.crc32(memoryview(data)[offset + 4 : end]),)
+    stored: tuple[int, ...] = struct.unpack_from(">I", data, end)
+    return stored == (zlib.crc32(memoryview(data)[offset + 4 : end]),)
 
 
 def _decompressed_text(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The record in every output of depth: what its values mean, how to get depth from them, and what made it."""
+"""The record in every output of depth: what its values mean, how to decode them, and what made it."""
 
 import json
 from collections.abc import Mapping
@@ -69,8 +69,8 @@ def decode_depth(values: Gray16, text: Mapping[str, str], name: str) -> tuple[De
 def parse_record(text: str, name: str) -> Record:
     """Return the record in a JSON text; raise DacliError, with the file's name, for a damaged one."""
     try:
-        found = json.loads(text)
-        return _checked_record({field.name: found[field.name] for field in fields(Record)})
+        values = json.loads(text)
+        return _checked_record({field.name: values[field.name] for field in fields(Record)})
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         reason = f"is damaged ({error})"
     except KeyError as error:
@@ -78,19 +78,19 @@ def parse_record(text: str, name: str) -> Record:
     raise DacliError(f"the record of depth in {name} {reason}", "make the picture again with dacli")
 
 
-def _checked_record(found: dict[str, Any]) -> Record:
-    """Return a record of these fields; raise ValueError or TypeError for one that no record can have."""
+def _checked_record(values: dict[str, Any]) -> Record:
+    """Return the record with these values by field; raise ValueError or TypeError if a value is not valid."""
     for key in ("black", "white", "low", "high"):
-        if type(found[key]) not in (int, float) or not abs(found[key]) <= _LARGEST:
-            raise ValueError(f"{key} is {found[key]!r}")
-        found[key] = float(found[key])
+        if type(values[key]) not in (int, float) or not abs(values[key]) <= _LARGEST:
+            raise ValueError(f"{key} is {values[key]!r}")
+        values[key] = float(values[key])
     for key in ("network_size", "source_size"):
-        height, width = found[key]
-        found[key] = (int(height), int(width))
+        height, width = values[key]
+        values[key] = (int(height), int(width))
     for key, known in (("near", ("white", "black")), ("quantity", get_args(Quantity))):
-        if found[key] not in known:
-            raise ValueError(f"{key} is {found[key]!r}")
+        if values[key] not in known:
+            raise ValueError(f"{key} is {values[key]!r}")
     for key in ("unit", "encoder", "model", "version", "source", "settings"):
-        if not isinstance(found[key], str):
-            raise TypeError(f"{key} is {found[key]!r}")
-    return Record(**found)
+        if not isinstance(values[key], str):
+            raise TypeError(f"{key} is {values[key]!r}")
+    return Record(**values)

@@ -85,7 +85,7 @@ def choose_scale(
 ) -> DepthScale:
     """Return the scale of a 16-bit picture of depths from low to high, with near depth white or black.
 
-    With `auto`, where the user gave no range, metres become millimetres if they fit, whatever `near` says.
+    With `auto`, if the user gave no range, metres become millimetres if they fit, whatever `near` is.
     """
     if auto and quantity == "metres" and low >= 0 and round(high * 1000) <= TOP16:
         return MILLIMETRES
@@ -94,7 +94,7 @@ def choose_scale(
 
 
 def scale_ends(low: float, high: float, quantity: Quantity, near: Near) -> tuple[float, float]:
-    """Return the depths that are drawn black and white, of a range of depths and the tone of what is near."""
+    """Return the depths that are drawn black and white, for a range of depths and the tone of its near end."""
     rising = (quantity == "inverse depth") == (near == "white")
     return (low, high) if rising else (high, low)
 

@@ -14,7 +14,7 @@ from dacli.types import DepthArray, Gray8, Image8, ImageArray
 
 
 def draw_gray(depth: DepthArray, low: float, high: float, quantity: Quantity, near: Near = "white") -> Gray8:
-    """Return 8-bit gray [H, W] of depth [H, W], linear between low and high, whose near end is white or black."""
+    """Return 8-bit gray [H, W] of depth [H, W], linear between low and high; its near end is white or black."""
     black, white = scale_ends(low, high, quantity, near)
     return quantize_depth(depth, black, white, np.empty(depth.shape, np.uint8))
 
@@ -34,9 +34,9 @@ def colormap_table(colormap: str) -> npt.NDArray[np.uint8]:
     import matplotlib
 
     if colormap not in matplotlib.colormaps:
-        fold = {name.lower(): name for name in matplotlib.colormaps}
-        near = difflib.get_close_matches(colormap.lower(), fold, n=1, cutoff=0.5)
-        guess = f"did you mean {fold[near[0]]}? " if near else ""
+        names = {name.lower(): name for name in matplotlib.colormaps}
+        similar = difflib.get_close_matches(colormap.lower(), names, n=1, cutoff=0.5)
+        guess = f"did you mean {names[similar[0]]}? " if similar else ""
         raise UsageError(f"there is no colormap {colormap!r}", f"{guess}--colormap takes the names of Matplotlib")
     rgba = matplotlib.colormaps[colormap](np.linspace(0, 1, 256))
     table: npt.NDArray[np.uint8] = np.rint(np.asarray(rgba)[:, :3].T * 255).astype(np.uint8)

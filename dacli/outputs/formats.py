@@ -22,7 +22,8 @@ class OutputFormat:
 
     `name` is what `--save` takes. `suffix` ends the name of a picture's file; `clip_suffix` that of a clip's file, or,
     without an extension, of a folder with one file for each frame. `draw` returns the picture of a view, 8 or 16 bits,
-    [H, W] or [H, W, 3]; it is None for what is not a picture. `encode` returns the bytes of a file.
+    [H, W] or [H, W, 3]; it is None for an output that is not a picture. `encode` returns the bytes of a file.
+    `needs_image`: it shows the input picture too; `has_record`: its file has a record; `offered`: `--save` takes it.
     """
 
     name: str
@@ -38,7 +39,7 @@ class OutputFormat:
     offered: bool = True
 
     def suffix_for(self, medium: Medium) -> str:
-        """Return what the name of an output ends in."""
+        """Return the end of an output's file name."""
         if medium == "picture":
             return self.suffix
         return self.clip_suffix if medium == "clip" else PurePath(self.clip_suffix).stem
@@ -62,7 +63,7 @@ def _draw_side(view: "DepthView") -> "NDArray[Any]":
     from dacli.outputs.drawing import draw_side_by_side
 
     if view.image is None:
-        raise ValueError("side needs the picture itself")
+        raise ValueError("side needs the input picture: set image of the view")
     return draw_side_by_side(view.image, _draw_color(view))
 
 
@@ -71,7 +72,7 @@ def _draw_depth16(view: "DepthView") -> "NDArray[Any]":
 
 
 def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) -> "Callable[[DepthView], bytes]":
-    """Return what encodes a drawing as a PNG that carries its record."""
+    """Return a function that encodes a drawing as a PNG with its record."""
 
     def encode(view: "DepthView") -> bytes:
         from dacli.io import png
@@ -173,7 +174,7 @@ def choose_formats(names: Sequence[str]) -> tuple[OutputFormat, ...]:
     offered = offered_formats()
     for name in names:
         if name not in offered:
-            near = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
-            guess = f"did you mean {near[0]}? " if near else ""
+            similar = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
+            guess = f"did you mean {similar[0]}? " if similar else ""
             raise UsageError(f"cannot save {name!r}", f"{guess}--save takes any of {','.join(offered)}")
     return tuple(FORMATS[name] for name in dict.fromkeys(names))

@@ -14,7 +14,7 @@ _RANGE_HINT = "--range takes auto, LO,HI or percentiles such as p2,p98"
 
 @dataclass(frozen=True)
 class DepthRange:
-    """What `--range` asks for: bounds in the unit of the depth or in percent of its pixels; without bounds, all."""
+    """The range of `--range`: bounds in the unit of the depth, or percentiles; without bounds, the whole depth."""
 
     low: float | None = None
     high: float | None = None
@@ -34,7 +34,7 @@ class DepthStyle:
 
 
 def parse_depth_range(text: str) -> DepthRange:
-    """Return what a `--range` text asks for; raise UsageError, which names the fault, for any other text."""
+    """Return the range that a `--range` text names; raise UsageError, which says what is wrong, for any other text."""
     parts = [part.strip().lower() for part in text.split(",")]
     if parts == ["auto"]:
         return FULL_RANGE
@@ -45,7 +45,7 @@ def parse_depth_range(text: str) -> DepthRange:
     if low >= high:
         raise UsageError(f"the range {text!r} is empty", "the first number has to be the smaller one")
     if all(percent) and not 0 <= low < high <= 100:
-        raise UsageError(f"the range {text!r} leaves 0 to 100 percent", _RANGE_HINT)
+        raise UsageError(f"the range {text!r} is not within 0 to 100 percent", _RANGE_HINT)
     return DepthRange(low, high, all(percent))
 
 
@@ -59,11 +59,11 @@ def _parse_bound(part: str, text: str) -> float:
     return value
 
 
-def depth_limits(depth: DepthArray, spec: DepthRange = FULL_RANGE) -> tuple[float, float]:
+def depth_limits(depth: DepthArray, shown: DepthRange = FULL_RANGE) -> tuple[float, float]:
     """Return the lowest and highest depth to show, in the unit of the depth [H, W]; equal for a flat picture."""
-    if spec.low is None or spec.high is None:
+    if shown.low is None or shown.high is None:
         return float(depth.min()), float(depth.max())
-    if not spec.percent:
-        return spec.low, spec.high
-    low, high = np.percentile(depth, [spec.low, spec.high])
+    if not shown.percent:
+        return shown.low, shown.high
+    low, high = np.percentile(depth, [shown.low, shown.high])
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""What an output is made from: one depth map, its record, and how it is shown."""
+"""What an output is drawn from: one depth map, its record, and how it is shown."""
 
 from dataclasses import dataclass, replace
 
@@ -12,9 +12,9 @@ from dacli.types import DepthArray, ImageArray
 class DepthView:
     """Depth [H, W] in the unit of `record.quantity`, and all that a format needs to draw or encode it.
 
-    `scale8` and `scale16` say what the values of 8-bit and 16-bit pictures stand for. `image` is the picture itself,
-    RGB [H, W, 3], given only where a format needs it. `tones` [H, W] in 0 … 1 are shown instead of the depth where a
-    clip is steady.
+    `scale8` and `scale16` say what the values of 8-bit and 16-bit pictures stand for. `image` is the input
+    picture, RGB [H, W, 3], set only if a format needs it. `tones` [H, W] in 0 … 1 are shown instead of the depth in a
+    steady clip.
     """
 
     depth: DepthArray
@@ -38,6 +38,6 @@ class DepthView:
         return self.depth if self.tones is None or self.scale16.unit != TONES else self.tones
 
     def record_for(self, bits: int) -> Record:
-        """Return the record of a picture of so many bits."""
+        """Return the record of an output of 8 or 16 bits."""
         scale = self.scale16 if bits == 16 else self.scale8
         return replace(self.record, black=scale.black, white=scale.white, near=scale.near, unit=scale.unit)

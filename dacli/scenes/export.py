@@ -53,25 +53,25 @@ def check_scene_request(request: SceneRequest) -> None:
     if request.motion is not None and request.motion not in moving.MOTIONS:
         raise UsageError(f"there is no motion {request.motion!r}", f"choose one of {', '.join(moving.MOTIONS)}")
     if not 0 < request.fps <= 1000:
-        raise UsageError(f"--fps {request.fps:g} is not a rate", "give frames per second, as 30")
+        raise UsageError(f"--fps {request.fps:g} is not a rate", "give frames per second, such as 30")
 
 
 def write_scene(folder: Path, request: SceneRequest, index: int, *, overwrite: bool) -> Iterator[Path]:
     """Write scene number `index` below the folder and yield the path of each picture; skip it if it is complete.
 
-    Raises DacliError if files made with other settings are in the way, and if a file cannot be written.
+    Raises DacliError if files of this name were made with other settings, or if a file cannot be written.
     """
     name = f"scene_{index:06d}"
     stems = [name] if request.motion is None else [f"{name}/frame_{frame:06d}" for frame in range(request.frames)]
-    prints = [request.fingerprint(index, frame) for frame in range(len(stems))]
+    fingerprints = [request.fingerprint(index, frame) for frame in range(len(stems))]
     complete = [
         not overwrite and is_scene_written(folder / stem, request, fingerprint)
-        for stem, fingerprint in zip(stems, prints, strict=True)
+        for stem, fingerprint in zip(stems, fingerprints, strict=True)
     ]
     if all(complete):
         yield from (folder / f"{stem}.png" for stem in stems)
         return
-    for stem, fingerprint, frame in zip(stems, prints, render_frames(request, index), strict=True):
+    for stem, fingerprint, frame in zip(stems, fingerprints, render_frames(request, index), strict=True):
         yield write_scene_frame(folder / stem, frame, request.kinds, fingerprint)
 
 
@@ -140,8 +140,8 @@ def is_scene_written(stem: Path, request: SceneRequest, fingerprint: dict[str, o
     if not path.exists():
         return False
     try:
-        found = json.loads(files.read_bytes(path))
-        same = found["made_of"] == fingerprint and found["size"] == list(request.size)
+        description = json.loads(files.read_bytes(path))
+        same = description["made_of"] == fingerprint and description["size"] == list(request.size)
     except (ValueError, TypeError, KeyError):
         same = False
     if not same:

@@ -1,4 +1,4 @@
-"""Furniture of rendered rooms, which objects stand indoors, outdoors and close by, and their place on a floor."""
+"""Furniture of rendered rooms, the objects of each kind of scene, and their places on a floor."""
 
 import numpy as np
 
@@ -221,8 +221,8 @@ def place_furniture(
     """Put pieces of furniture on the floor of a room; some of them intersect each other and the walls.
 
     `across` and `along` are the ranges of their places, in shares of the half width and half length of the room. Pieces
-    less than `clearance` metres from the camera, which stands at x = z = 0, are left out, so that fewer than `count`
-    may stand there.
+    less than `clearance` metres from the camera, which is at x = z = 0, are left out, so that there may be fewer than
+    `count`.
     """
     rng = parts.rng
     for _ in range(count):

@@ -49,16 +49,16 @@ class Rendering:
 
 def render_layouts(layouts: Sequence[Layout], height: int, width: int, device: torch.device | str = "cpu") -> Rendering:
     """Return pictures and exact depth of the layouts; the field of view spans the shorter side."""
-    count = [len(v.solids["kind"]) for v in layouts]
-    rows = {name: stack_arrays([v.solids[name] for v in layouts]) for name in layouts[0].solids}
+    count = [len(layout.solids["kind"]) for layout in layouts]
+    rows = {name: stack_arrays([layout.solids[name] for layout in layouts]) for name in layouts[0].solids}
     solids = Solids(scene=stack_arrays([np.repeat(np.arange(len(layouts)), count)]), **rows).to(device)
     lights = Lights(**{f.name: stack_arrays([v.lights[f.name][None] for v in layouts]) for f in fields(Lights)}).to(
         device
     )
     camera, focal = layout_cameras(layouts, height, width, device)
     linear, depth = render_solids(solids, lights, camera, height, width)
-    tint = stack_arrays([v.tint[None] for v in layouts]).to(device)[:, :, None, None]
-    gain = stack_arrays([np.array([v.exposure]) for v in layouts]).to(device)[:, None, None, None]
+    tint = stack_arrays([layout.tint[None] for layout in layouts]).to(device)[:, :, None, None]
+    gain = stack_arrays([np.array([layout.exposure]) for layout in layouts]).to(device)[:, None, None, None]
     level = linear.mean((1, 2, 3), keepdim=True).clamp_min(1e-3)
     exposed = 1 - torch.exp(-linear * tint * gain / level)
     rgb = (exposed.clamp(0, 1) ** (1 / 2.2) * 255).round().to(torch.uint8)
@@ -75,15 +75,15 @@ def layout_cameras(
     layouts: Sequence[Layout], height: int, width: int, device: torch.device | str
 ) -> tuple[Camera, Tensor]:
     """Return the cameras of the layouts for pictures of that size, and their focal lengths [B] in pixels."""
-    half = np.tan([v.field_of_view / 2 for v in layouts])
+    half = np.tan([layout.field_of_view / 2 for layout in layouts])
     focal = stack_arrays([min(height, width) / (2 * half)]).to(device)
-    position = stack_arrays([v.position[None] for v in layouts]).to(device)
-    rotation = stack_arrays([v.rotation[None] for v in layouts]).to(device)
+    position = stack_arrays([layout.position[None] for layout in layouts]).to(device)
+    rotation = stack_arrays([layout.rotation[None] for layout in layouts]).to(device)
     return perspective_camera(position, rotation, focal, height, width), focal
 
 
 def make_scene(seed: int, index: int) -> Layout:
-    """Return scene number `index` of the endless stream `seed`; the same numbers give the same scene."""
+    """Return scene number `index` of the endless stream with this seed; the same numbers give the same scene."""
     rng = np.random.default_rng([seed, index])
     kinds = (make_room, make_street, make_landscape, make_close_up, make_view_from_above, make_near_and_far)
     return kinds[rng.choice(len(kinds), p=(0.3, 0.14, 0.14, 0.14, 0.1, 0.18))](rng)
@@ -168,7 +168,7 @@ def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
 
 
 def add_foreground(rng: np.random.Generator, parts: Parts, eye: float) -> None:
-    """Add something close to the camera, often high in the picture or cut by its border."""
+    """Add leaves, a branch or a bar close to the camera, often high in the picture or cut by its border."""
     z = rng.uniform(0.8, 2.4)
     at = np.array([rng.uniform(-0.7, 0.7) * z, eye + rng.uniform(-0.6, 0.7) * z, z])
     make = (add_foliage, add_hanging_branch, add_occluder)[rng.integers(3)]

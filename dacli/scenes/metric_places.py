@@ -1,4 +1,4 @@
-"""Scenes for training in metres: one lens at one height, which fix the scale of every picture."""
+"""Scenes for training in metres: one lens at one height, by which every picture has a known scale."""
 
 from dataclasses import replace
 

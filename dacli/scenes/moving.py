@@ -16,7 +16,7 @@ SolidRows = dict[str, Array]  # solids by field of raycast.Solids
 SolidMotion = Callable[[SolidRows, float], SolidRows]  # the solids at a time in seconds
 SampledValues = NDArray[np.float64]
 CAMERA_PERIOD = 8.0  # seconds until a camera is back where it started
-TREMOR_FREQUENCIES = np.array([0.7, 1.3, 2.9])  # Hz, of a hand
+TREMOR_FREQUENCIES = np.array([0.7, 1.3, 2.9])  # Hz, of the camera in a hand
 SKY_DISTANCE = 1e7  # metres, the distance of the sky where its pixels are matched
 SURFACE_TOLERANCE = 0.02  # largest relative difference in depth of two pixels that show the same point
 
@@ -25,7 +25,7 @@ SURFACE_TOLERANCE = 0.02  # largest relative difference in depth of two pixels t
 class CameraMotion:
     """How far a camera moves: yaw and shake in radians, forward and sideways in typical depths of the scene.
 
-    With `passer`, a person walks to and fro close in front of it.
+    With `passer`, a person walks back and forth close to the camera.
     """
 
     yaw: float = 0.0
@@ -149,7 +149,7 @@ def no_motion(solids: SolidRows, _seconds: float) -> SolidRows:
 
 
 def add_passer(layout: Layout, rng: np.random.Generator) -> SolidMotion:
-    """Return a motion that adds to the solids a person as tall as the picture, who crosses it twice in 8 s."""
+    """Return a motion that adds a person as tall as the picture to the solids, who crosses it twice in 8 s."""
     parts = Parts(rng)
     add_person(parts, np.zeros(3), 0.0)
     near = 0.45 * typical_depth(layout)
@@ -186,7 +186,7 @@ def add_noise(rgb: NDArray[np.uint8], noise: float, rng: np.random.Generator) ->
 
 @dataclass(frozen=True)
 class FrameMatch:
-    """Where each pixel of a frame was in the frame before: x and y [H, W] in pixels, and whether it was seen there."""
+    """Where each pixel of a frame was in the previous one: x and y [H, W] in pixels, and whether it was visible."""
 
     x: SampledValues
     y: SampledValues
@@ -194,9 +194,9 @@ class FrameMatch:
 
 
 def match_frames(now: RenderedFrame, before: RenderedFrame) -> FrameMatch:
-    """Return where the pixels of a frame were in the frame before, from its depth and both cameras, in a still scene.
+    """Return where the pixels of a frame were in the previous frame, from its depth and both cameras, in a still scene.
 
-    A pixel was seen if it projects inside the frame before, onto an inverse depth within 2 % of its own.
+    A pixel was visible if it projects inside the previous frame, onto an inverse depth within 2 % of its own.
     """
     height, width = now.depth.shape
     depth = np.where(np.isinf(now.depth), SKY_DISTANCE, now.depth).astype(np.float64)

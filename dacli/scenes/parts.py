@@ -1,4 +1,4 @@
-"""Solids of one random scene while it is built, their materials, and the shape of a room; NumPy only."""
+"""The solids of a random scene while it is built, their materials, and the shape of a room; NumPy only."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ class Parts:
         return np.asarray(value * (1 - rng.beta(1, 1.6) * rng.random(3)))
 
     def random_material(self, *, natural: bool = False, large: bool = False, emission: float = 0.0) -> Material:
-        """Return a random material and make it the current one, which solids get unless another is given."""
+        """Return a random material and make it the current one, the default for solids that are added."""
         rng = self.rng
         first = self.random_colour(natural=natural)
         contrast = rng.beta(1, 2)

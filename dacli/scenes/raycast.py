@@ -105,9 +105,9 @@ def cast_rays(solids: Solids, camera: Camera, height: int, width: int) -> tuple[
     hits = [hits_of_kind(kind, solids, rays, camera, height, width) for kind in (BOX, ELLIPSOID, FRUSTUM, ROOM)]
     where, which, t = (torch.cat(parts) for parts in zip(*hits, strict=True))
     depth.scatter_reduce_(0, where, t, "amin")
-    won = t == depth[where]
+    is_nearest = t == depth[where]
     index = torch.full(depth.shape, -1, device=depth.device)
-    index.scatter_reduce_(0, where[won], which[won], "amax")
+    index.scatter_reduce_(0, where[is_nearest], which[is_nearest], "amax")
     return depth.view(batch, height, width), index.view(batch, height, width)
 
 
@@ -120,7 +120,7 @@ def local_rays(solids: Solids, camera: Camera) -> Tensor:
 
 
 def screen_bounds(solids: Solids, camera: Camera, height: int, width: int) -> Tensor:
-    """Return a pixel rectangle [N, 4] (x, y, width, height) around each solid; its width is 0 if it is out of sight."""
+    """Return a pixel rectangle [N, 4] (x, y, width, height) around each solid; its width is 0 if it is not visible."""
     signs = torch.cartesian_prod(*[solids.half.new_tensor([-1.0, 1.0])] * 3)
     to_world = torch.linalg.inv(solids.to_local[..., :3])
     corners = (signs - solids.to_local[:, None, :, 3]) @ to_world.transpose(1, 2)
@@ -142,8 +142,8 @@ def hits_of_kind(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the flat pixel index, the solid and t of every hit of one kind of solid, [n] each."""
     rows = torch.nonzero(solids.kind == kind)[:, 0]
-    some = solids.rows(rows)
-    box = screen_bounds(some, camera, height, width)
+    solids_of_kind = solids.rows(rows)
+    box = screen_bounds(solids_of_kind, camera, height, width)
     count = box[:, 2] * box[:, 3]
     left, top, across, first, which = torch.repeat_interleave(
         torch.stack([*box[:, :3].T, count.cumsum(0) - count, torch.arange(len(rows), device=box.device)]), count, 1
@@ -152,9 +152,9 @@ def hits_of_kind(
     row = torch.div(place, across, rounding_mode="floor")
     x, y = left + place - row * across, top + row
     o, d = rays_at_pixels(rays[:, :, rows], which, x, y)
-    t = INTERSECTIONS[kind](o, d, some.taper.take(which))
+    t = INTERSECTIONS[kind](o, d, solids_of_kind.taper.take(which))
     hit = torch.nonzero(torch.isfinite(t))[:, 0]
-    pixel = (some.scene[which[hit]] * height + y[hit]) * width + x[hit]
+    pixel = (solids_of_kind.scene[which[hit]] * height + y[hit]) * width + x[hit]
     return pixel, rows[which[hit]], t[hit]
 
 

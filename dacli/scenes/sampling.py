@@ -1,4 +1,4 @@
-"""Random numbers of things, places on the ground, cameras and lights of scenes."""
+"""Random counts, places on the ground, cameras and lights of scenes."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from dacli.scenes.parts import Array
 
 
 def random_count(rng: np.random.Generator, low: int, high: int) -> int:
-    """Return a number from low to high - 1, or in half of the cases a third of it: sparse scenes are the clearest."""
+    """Return a number from low to high - 1, or in half of the cases a third of it: sparse scenes are clearer."""
     return max(1, int(rng.integers(low, high)) // int(rng.choice([1, 3])))
 
 

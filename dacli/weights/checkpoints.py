@@ -19,7 +19,7 @@ CHECKPOINT_STATES: tuple[CheckpointState, ...] = ("ok", "present, not verified",
 
 @dataclass(frozen=True)
 class CheckpointStatus:
-    """The state of a checkpoint here, its file (where a download would save it, if missing), and what is wrong."""
+    """The state of a checkpoint on this machine, its file (if missing: where a download saves it), and its fault."""
 
     state: CheckpointState
     path: Path
@@ -27,7 +27,7 @@ class CheckpointStatus:
 
 
 def find_checkpoint(checkpoint: Checkpoint, log: Log) -> Path | None:
-    """Return a local file of this checkpoint whose SHA-256 is right, or None; files with another one are logged."""
+    """Return a local file of this checkpoint with the right SHA-256, or None; files with another SHA-256 are logged."""
     for path in local_copies(checkpoint):
         status = _copy_status(checkpoint, path, hashes.cached_or_new_sha256)
         if status.state == "ok":
@@ -78,7 +78,7 @@ def _best_status(checkpoint: Checkpoint, sha256: Callable[[Path], str | None]) -
     best = CheckpointStatus("missing", download_path(checkpoint))
     for path in local_copies(checkpoint):
         status = _copy_status(checkpoint, path, sha256)
-        best = min(best, status, key=lambda each: CHECKPOINT_STATES.index(each.state))
+        best = min(best, status, key=lambda candidate: CHECKPOINT_STATES.index(candidate.state))
         if best.state == "ok":
             break
     return best

@@ -25,7 +25,7 @@ LONGEST_WAIT = 60.0  # seconds; a longer Retry-After of a server is cut to this
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """A file to download: its origins in the order to try, its SHA-256, its size if that is known, where to save it."""
+    """A file to download: its origins in the order to try, its SHA-256, its size if known, and where to save it."""
 
     origins: tuple[Origin, ...]
     sha256: str
@@ -45,7 +45,7 @@ class DownloadRequest:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Seconds to wait for a silent server, and how often to try an origin that drops the connection."""
+    """How many seconds to wait for a silent server, and how often to try an origin that drops the connection."""
 
     timeout: float = 30.0
     attempts: int = 5
@@ -56,7 +56,7 @@ DEFAULT_RETRIES = RetryPolicy()
 
 
 class _WrongBytesError(Exception):
-    """The bytes so far are not the file, or not a part of it."""
+    """The bytes received so far are not those of the file."""
 
 
 def is_offline() -> bool:
@@ -67,9 +67,9 @@ def is_offline() -> bool:
 def download_file(
     request: DownloadRequest, log: Log, progress: DownloadProgress, retries: RetryPolicy = DEFAULT_RETRIES
 ) -> Path:
-    """Return the path of the file, downloaded and verified; it is there completely or not at all.
+    """Return the path of the file, downloaded and verified; an incomplete file never has this path.
 
-    `progress` takes the bytes that are there and the bytes in all (None if unknown). Raises DacliError if no origin
+    `progress` takes the bytes received and the bytes in all (None if unknown). Raises DacliError if no origin
     gives the file, HF_HUB_OFFLINE is set, or the disk is full or not writable.
     """
     if is_offline():
@@ -131,7 +131,7 @@ class _Download:
                 self.retries.sleep(pause)
 
     def transfer(self, origin: Origin) -> None:
-        """Ask an origin for the bytes that the part lacks, and append them."""
+        """Request the bytes that the part lacks from an origin, and append them."""
         have = _size(self.request.part)
         if self.request.bytes is not None and have >= self.request.bytes:
             return
@@ -140,49 +140,49 @@ class _Download:
             headers["Range"] = f"bytes={have}-"
             if etag := _kept_etag(self.request):
                 headers["If-Range"] = etag
-        with open_origin(origin, headers, self.retries.timeout) as answer:
-            if answer is not None:
-                self.receive(answer, have)
+        with open_origin(origin, headers, self.retries.timeout) as response:
+            if response is not None:
+                self.receive(response, have)
 
-    def receive(self, answer: HTTPResponse, have: int) -> None:
-        """Append the body of an answer to the part, or start the part again if the answer is the whole file."""
-        if answer.status == HTTPStatus.PARTIAL_CONTENT:
-            _check_range(answer.headers, self.request, have)
-            offset, total = have, _total_of_range(answer.headers)
+    def receive(self, response: HTTPResponse, have: int) -> None:
+        """Append the body of a response to the part, or start the part again if the response is the whole file."""
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
+            _check_range(response.headers, self.request, have)
+            offset, total = have, _total_of_range(response.headers)
         else:
-            offset, total = 0, answer.length
-            _keep_etag(answer.headers, self.request)
+            offset, total = 0, response.length
+            _keep_etag(response.headers, self.request)
         if None not in (total, self.request.bytes) and total != self.request.bytes:
             raise RefusedError(f"offers {total} bytes, {self.request.bytes} expected")
         total = total or self.request.bytes
         _check_disk_space(self.request.path, (total or 0) - have)
-        self.append(answer, offset, total)
+        self.append(response, offset, total)
 
-    def append(self, answer: HTTPResponse, offset: int, total: int | None) -> None:
+    def append(self, response: HTTPResponse, offset: int, total: int | None) -> None:
         """Write the body to the part from `offset` on; never more than `total` bytes in all, or LARGEST_DOWNLOAD."""
         limit = LARGEST_DOWNLOAD if total is None else total
         done = offset
         with self.request.part.open("ab" if offset else "wb") as file:
             self.progress(done, total)
-            while chunk := _read_chunk(answer, min(CHUNK, limit - done)):
+            while chunk := _read_chunk(response, min(CHUNK, limit - done)):
                 file.write(chunk)
                 done += len(chunk)
                 self.progress(done, total)
         if total is None and done == limit:
-            raise _WrongBytesError(f"sends more than {limit} bytes")
+            raise _WrongBytesError(f"sent more than {limit} bytes")
         if total is not None and done < total:
             raise DroppedError(f"connection closed after {done} of {total} bytes")
 
 
-def _read_chunk(answer: HTTPResponse, at_most: int) -> bytes:
+def _read_chunk(response: HTTPResponse, at_most: int) -> bytes:
     try:
-        return answer.read1(at_most) if at_most > 0 else b""
+        return response.read1(at_most) if at_most > 0 else b""
     except (OSError, HTTPException) as error:
         raise DroppedError(connection_reason(error)) from error
 
 
 def _verify_and_rename(request: DownloadRequest) -> None:
-    """Give a part with the right SHA-256 its final name, once it is on the disk; raise _WrongBytesError for another."""
+    """Rename a part to the file once it is on the disk; raise _WrongBytesError if its SHA-256 is wrong."""
     with request.part.open("r+b") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.fsync(file.fileno())
@@ -206,10 +206,10 @@ def _size(path: Path) -> int:
 
 
 def _check_range(headers: HTTPMessage, request: DownloadRequest, have: int) -> None:
-    """Raise _WrongBytesError if the answer does not continue the part: another range, or another file by its ETag."""
+    """Raise _WrongBytesError if the response does not continue the part: it has another range, or another ETag."""
     etag, kept = headers.get("ETag"), _kept_etag(request)
     if not headers.get("Content-Range", "").startswith(f"bytes {have}-") or (etag and kept and etag != kept):
-        raise _WrongBytesError("answers with another part than asked for")
+        raise _WrongBytesError("sent another part than requested")
 
 
 def _total_of_range(headers: HTTPMessage) -> int | None:

@@ -16,19 +16,19 @@ def sha256_of(path: Path) -> str:
 
 
 def cached_or_new_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, from an earlier run if the file is unchanged; raise OSError as sha256_of()."""
+    """Return the SHA-256 of a file, from an earlier run if the file is unchanged; raise OSError as sha256_of() does."""
     return cached_sha256(path) or new_sha256(path)
 
 
 def new_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file after reading all of it, and keep it; raise OSError as sha256_of()."""
+    """Return the SHA-256 of a file after reading all of it, and keep it; raise OSError as sha256_of() does."""
     digest = sha256_of(path)
     keep_sha256(path, digest)
     return digest
 
 
 def cached_sha256(path: Path) -> str | None:
-    """Return the SHA-256 that is kept for this path, size and time of change; None if there is none."""
+    """Return the kept SHA-256 of a file with this path, size and time of change; None if there is none."""
     entry = _read_cache().get(str(path))
     return str(entry[-1]) if isinstance(entry, list) and entry[:-1] == _size_and_time(path) else None
 
@@ -36,12 +36,12 @@ def cached_sha256(path: Path) -> str | None:
 def keep_sha256(path: Path, sha256: str) -> None:
     """Keep the SHA-256 of a file for later runs; a cache that cannot be written is left as it is."""
     entries = _read_cache() | {str(path): [*_size_and_time(path), sha256]}
-    place = _cache_path()
-    temporary = place.with_name(f"{place.name}.{os.getpid()}")
+    cache = _cache_path()
+    temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        cache.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(entries, indent=1), "utf-8")
-        temporary.replace(place)
+        temporary.replace(cache)
 
 
 def _read_cache() -> dict[str, object]:
@@ -57,5 +57,5 @@ def _cache_path() -> Path:
 
 
 def _size_and_time(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
+    info = path.stat()
+    return [info.st_size, info.st_mtime_ns]

@@ -1,4 +1,4 @@
-"""One request to a hub: its address, which hosts get the token, and what its errors mean."""
+"""One request to a hub: its address, the hosts that the token is sent to, and what its errors mean."""
 
 import contextlib
 import socket
@@ -39,7 +39,7 @@ class DroppedError(Exception):
 
 @contextlib.contextmanager
 def open_origin(origin: Origin, headers: dict[str, str], timeout: float) -> Iterator[HTTPResponse | None]:
-    """Yield the server's answer; None if nothing is left of the range in the headers (HTTP 416).
+    """Yield the server's response; None if no bytes remain of the range in the headers (HTTP 416).
 
     Raises RefusedError or DroppedError.
     """
@@ -63,7 +63,7 @@ def open_origin(origin: Origin, headers: dict[str, str], timeout: float) -> Iter
 
 
 class RedirectHandler(urllib.request.HTTPRedirectHandler):
-    """Redirects that stay encrypted once they are, and that take the token along only on the same host."""
+    """Redirects that never go from https to http, and that send the token only to the same host."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -99,6 +99,6 @@ def _opening_error(error: Exception) -> Exception:
 
 
 def connection_reason(error: Exception) -> str:
-    """Return the reason of a network error in the system's words, or else its text or its name."""
+    """Return the reason of a network error in the system's words, or else its text or its type."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

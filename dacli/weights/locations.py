@@ -20,20 +20,20 @@ def download_path(checkpoint: Checkpoint) -> Path:
 def download_origins(checkpoint: Checkpoint) -> tuple[Origin, ...]:
     """Return where the checkpoint can be downloaded, in the order to try; only the first is sent HF_TOKEN.
 
-    HF_ENDPOINT is the only hub if it is set. Otherwise DACLI_MIRRORS (addresses separated by commas or spaces; empty:
-    none) replaces all hubs of weights.toml but the first. Raises DacliError if an address is not http or https.
+    HF_ENDPOINT is the only hub if it is set. Otherwise DACLI_MIRRORS (addresses separated by commas or spaces; empty
+    for none) replaces all hubs of weights.toml but the first. Raises DacliError if an address is not http or https.
     """
     endpoint, mirrors = os.environ.get("HF_ENDPOINT", "").strip(), os.environ.get("DACLI_MIRRORS")
-    hub, *others = read_hubs()
+    main_hub, *other_hubs = read_hubs()
     if mirrors is not None:
-        others = mirrors.replace(",", " ").split()
-    first, *rest = [endpoint] if endpoint else [hub, *others]
+        other_hubs = mirrors.replace(",", " ").split()
+    first, *rest = [endpoint] if endpoint else [main_hub, *other_hubs]
     path = checkpoint.path_on_hub
-    return (Origin(_file_address(first, path), _hub_token()), *(Origin(_file_address(each, path)) for each in rest))
+    return (Origin(_file_address(first, path), _hub_token()), *(Origin(_file_address(hub, path)) for hub in rest))
 
 
 def local_copies(checkpoint: Checkpoint) -> Iterator[Path]:
-    """Yield every file here whose name and folder are those of the checkpoint; its content may be another.
+    """Yield every local file with the name and folder of the checkpoint; its content may be different.
 
     They are in the folders of DACLI_WEIGHTS_DIR and their `depthanything` (as ComfyUI names it), in dacli's cache and
     in Hugging Face's.

@@ -54,25 +54,25 @@ def read_manifest() -> tuple[Checkpoint, ...]:
 
 
 def read_hubs() -> list[str]:
-    """Return the addresses of the hubs, in the order in which they are tried; raise DacliError as read_manifest()."""
+    """Return the addresses of the hubs in the order to try them; raise DacliError as read_manifest() does."""
     return list(_read_tables()["hubs"])
 
 
 def checkpoint_named(name: str) -> Checkpoint:
-    """Return the checkpoint of this name; raise UsageError, with the nearest name, if there is none."""
+    """Return the checkpoint of this name; raise UsageError, with the most similar name, if there is none."""
     rows = {row.name: row for row in read_manifest()}
     if name in rows:
         return rows[name]
-    near = difflib.get_close_matches(name.lower(), rows, n=1)
-    hint = f"did you mean {near[0]}?" if near else "`dacli weights list` shows all names"
+    similar = difflib.get_close_matches(name.lower(), rows, n=1)
+    hint = f"did you mean {similar[0]}?" if similar else "`dacli weights list` shows all names"
     raise UsageError(f"no checkpoint is called {name!r}", hint)
 
 
 def matching_checkpoints(encoder: str, model: str, *, half: bool) -> tuple[Checkpoint, ...]:
-    """Return the checkpoints of an encoder and a model, the one to download first.
+    """Return the checkpoints of an encoder and a model; the first is the one to download.
 
-    The others are used if a copy of them is already here. With `half`, fp16 files come first; without it there are
-    none, as their weights differ. Raises DacliError if no checkpoint of them is published.
+    The others are used if a copy of them is on this machine. With `half`, fp16 files come first; without it they are
+    left out, because their weights differ. Raises DacliError if no checkpoint of them is published.
     """
     model = MODEL_ALIASES.get(model, model)
     rows = [row for row in read_manifest() if (row.encoder, row.model) == (encoder, model)]

@@ -1,4 +1,4 @@
-"""What a run remembers: whatever kills it, however many write at once."""
+"""The journal of a run: after it is killed, and with several processes that write at the same time."""
 
 import json
 import os
@@ -31,7 +31,7 @@ SETTINGS = RunSettings(
 
 
 def made(folder: Path, name: str) -> tuple[Job, Entry]:
-    """A job whose one output is there, and the entry that says so."""
+    """Return a job whose one output exists, and its entry."""
     (job,) = plan_jobs([folder / "in" / name], folder / "out", [FORMATS["color"]], root=folder / "in")
     (path,) = job.outputs.values()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +120,14 @@ def test_two_runs_at_once_have_a_file_each_and_know_each_other_s_work(tmp_path: 
     with Journal(tmp_path) as first:
         first.add(Entry("a", error="x"))
         with Journal(tmp_path) as second:
-            assert second.mark != first.mark
+            assert second.prefix != first.prefix
             assert set(second.entries) == {"a"}
             second.add(Entry("b", error="y"))
         assert len(journals(tmp_path)) == 2
         assert first.write_failures(["a", "b"]) == tmp_path / "failures.jsonl"
     with Journal(tmp_path) as third:
         assert set(third.entries) == {"a", "b"}
-        assert third.mark in (first.mark, second.mark)
+        assert third.prefix in (first.prefix, second.prefix)
     assert len(journals(tmp_path)) == 2
 
 
@@ -142,23 +142,23 @@ def test_of_two_entries_the_later_counts_whichever_file_it_is_in(tmp_path: Path)
 def test_a_killed_run_s_temporary_files_are_swept_and_a_living_one_s_are_not(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from dacli.batch.journal import Journal\n"
-        "log = Journal(Path(sys.argv[1])); print(log.mark, flush=True); time.sleep(100)"
+        "log = Journal(Path(sys.argv[1])); print(log.prefix, flush=True); time.sleep(100)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
-        mark = run.stdout.readline().strip()
+        prefix = run.stdout.readline().strip()
         (tmp_path / "sub").mkdir()
-        left = [tmp_path / f".{mark}1.part", tmp_path / "sub" / f".{mark}2.part"]
-        others = [tmp_path / "sub" / name for name in (".other-1.part", f"{mark}1.part", f".{mark}1.png")]
+        left = [tmp_path / f".{prefix}1.part", tmp_path / "sub" / f".{prefix}2.part"]
+        others = [tmp_path / "sub" / name for name in (".other-1.part", f"{prefix}1.part", f".{prefix}1.png")]
         for path in (*left, *others):
             path.touch()
         with Journal(tmp_path) as log:
-            log.sweep([tmp_path / "sub", tmp_path / "missing"])
+            log.delete_leftovers([tmp_path / "sub", tmp_path / "missing"])
         assert all(path.exists() for path in left)
         run.kill()
         run.wait()
     with Journal(tmp_path) as log:
-        log.sweep([tmp_path / "sub", tmp_path / "missing"])
+        log.delete_leftovers([tmp_path / "sub", tmp_path / "missing"])
     assert not any(path.exists() for path in left)
     assert all(path.exists() for path in others)
 
@@ -215,7 +215,7 @@ def test_a_file_system_without_locks_gets_a_new_file_for_every_run(
 def test_whole_files_are_written_only_below_a_folder_that_is_there(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    files.write_file(out / "sub" / "a", b"x", below=out, mark="m-")
+    files.write_file(out / "sub" / "a", b"x", below=out, prefix="m-")
     assert (out / "sub" / "a").read_bytes() == b"x"
     (out / "sub" / "a").unlink()
     (out / "sub").rmdir()

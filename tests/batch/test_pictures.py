@@ -1,4 +1,4 @@
-"""The loop over work: batches and order, one fault among good pictures, and what counts as done."""
+"""Runs over pictures: batches and order, one error among good pictures, and which pictures count as done."""
 
 import errno
 import json
@@ -139,7 +139,7 @@ def errors(outcomes: list[Outcome]) -> list[str]:
 
 
 def facts(outcomes: list[Outcome]) -> list[Any]:
-    """What is known of outputs, made now or before."""
+    """Return the network size and the range of outcomes that did not fail."""
     return [(one.network_size, one.range) for one in outcomes if not isinstance(one, Failed)]
 
 
@@ -415,7 +415,7 @@ def test_a_picture_that_dacli_did_not_make_is_refused_and_left_alone(tmp_path: P
     source, other = photo(tmp_path / "a.png"), photo(tmp_path / "b.png")
     (tmp_path / "a_gray.png").write_bytes(content)
     refused, done = run([source, other], ("color", "gray"))
-    assert error_of(refused).startswith(f"{source}: {tmp_path / 'a_gray.png'} is there and")
+    assert error_of(refused).startswith(f"{source}: {tmp_path / 'a_gray.png'} exists and")
     assert "--overwrite" in error_of(refused)
     assert (tmp_path / "a_gray.png").read_bytes() == content
     assert not (tmp_path / "a_color.png").exists()
@@ -437,7 +437,7 @@ def test_depth_of_a_picture_of_another_name_is_not_overwritten(tmp_path: Path) -
     bitmap = cv2.imencode(".bmp", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
     (tmp_path / "a.bmp").write_bytes(bitmap)
     (outcome,) = run([tmp_path / "a.bmp"])
-    assert "a_color.png is there and was made from a.png" in error_of(outcome)
+    assert "a_color.png exists and was made from a.png" in error_of(outcome)
     assert (tmp_path / "a_color.png").read_bytes() == before
 
 
@@ -570,7 +570,7 @@ def loaded_of_size(about: int, size: int, nbytes: int = 1) -> Loaded[int]:
 
 
 def gathered(sizes: str, count: int, nbytes: int = 1) -> list[str]:
-    """Groups that letters, each a network size, are gathered in; a dash stands for nothing to infer."""
+    """Return the groups of letters, each a network size; a dash is an input that needs no network."""
     job = Job(Path("a.png"), "a.png", Path(), "a", {})
     values: list[Any] = [
         Skipped(job, index, (1, 1), (0, 1)) if letter == "-" else loaded_of_size(index, ord(letter), nbytes)
@@ -607,7 +607,7 @@ def test_no_more_than_a_window_of_pictures_is_held_back() -> None:
 
     for number, group in enumerate(gather_groups(values(), lambda: 3)):
         assert [one.about for one in group] == [number]  # the size that waits longest goes first
-        assert len(taken) <= number + stages.WINDOW * 3
+        assert len(taken) <= number + stages.GATHERED_BATCHES * 3
 
 
 def test_no_more_bytes_are_held_back_than_may_wait() -> None:

@@ -1,4 +1,4 @@
-"""The command line as users type it: what they get, and what they are told when it cannot be had."""
+"""The command line as users type it: its results, and its errors where there are none."""
 
 import errno
 import json
@@ -216,7 +216,7 @@ def test_a_pattern_that_names_outputs_too_makes_nothing_of_them(dacli: Run, home
     again = dacli("image", *(path.name for path in sorted(home.glob("*.png"))), *how)
     assert again.code == 0
     assert [(each["input"], each["kept"]) for each in again.objects] == [("a.png", True), ("b_color.png", True)]
-    assert "4 outputs of dacli are left out, as a_color.png" in again.err
+    assert "4 outputs of dacli are left out, such as a_color.png" in again.err
     assert files_below(home) == sorted(["a.png", "b_color.png", *made])
 
 
@@ -224,8 +224,8 @@ def test_an_output_alone_is_refused(dacli: Run, home: Path) -> None:
     photo(home / "a.jpg")
     dacli("image", "a.jpg", *SMALL)
     run = dacli("image", "a_color.png", *SMALL)
-    told = ["error: a_color.png is an output of dacli: name the picture that it was made from"]
-    assert (run.code, run.out, run.err) == (1, "", told)
+    errors = ["error: a_color.png is an output of dacli: name the picture that it was made from"]
+    assert (run.code, run.out, run.err) == (1, "", errors)
 
 
 def test_photos_that_differ_in_the_extension_get_names_of_their_own(dacli: Run, home: Path) -> None:
@@ -264,7 +264,7 @@ def cut_jpeg() -> bytes:
 
 
 def bomb() -> bytes:
-    """A PNG that says it has ten thousand million pixels."""
+    """Return a PNG whose header gives it ten thousand million pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
     end = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
     return png.PNG_SIGNATURE + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + end
@@ -373,7 +373,7 @@ def test_a_picture_that_is_not_dacli_s_is_left_alone(dacli: Run, home: Path) -> 
     before = photo(home / "a_color.png", 3).read_bytes()
     run = dacli("image", "a.jpg", *SMALL)
     assert run.code == 1
-    assert run.errors[0].startswith("error: a.jpg: a_color.png is there and is not a complete output of dacli")
+    assert run.errors[0].startswith("error: a.jpg: a_color.png exists and is not a complete output of dacli")
     assert (home / "a_color.png").read_bytes() == before
     assert dacli("image", "a.jpg", *SMALL, "--overwrite").code == 0
     assert (home / "a_color.png").read_bytes() != before
@@ -392,7 +392,7 @@ TILED = ("--encoder", "tiny", "--size", "544", "--precision", "fp32")
 
 
 @pytest.mark.parametrize(
-    ("options", "tiles", "told"),
+    ("options", "tiles", "message"),
     [
         ((), 12, " at 544 px in tiles of 288 on "),
         (("--tile", "on"), 12, " at 544 px in tiles of 288 on "),
@@ -403,7 +403,7 @@ TILED = ("--encoder", "tiny", "--size", "544", "--precision", "fp32")
     ],
 )
 def test_tiles_are_taken_where_they_are_better_or_as_one_says(
-    dacli: Run, home: Path, options: tuple[str, ...], tiles: int, told: str
+    dacli: Run, home: Path, options: tuple[str, ...], tiles: int, message: str
 ) -> None:
     photo(home / "a.jpg")
     run = dacli("image", "a.jpg", *TILED, *options, "--json", "--save", "npy,color")
@@ -411,7 +411,7 @@ def test_tiles_are_taken_where_they_are_better_or_as_one_says(
     assert (run.code, made["tiles"], len(run.err)) == (0, tiles, 1)
     short = int(options[1]) if options[:1] == ("--size",) else 544
     assert made["network_size"] == [short, {544: 832, 320: 480, 256: 384, 32: 64}[short]]
-    assert told in run.err[0]
+    assert message in run.err[0]
     assert np.load("a_depth.npy").shape == (24, 36)
 
 
@@ -441,7 +441,7 @@ def test_one_pass_that_memory_would_not_hold_is_told_and_made_of_tiles(
     run = dacli("image", "a.jpg", *TILED, "--tile", "off", "--json")
     assert (run.code, run.objects[0]["tiles"]) == (0, 12)
     assert run.err[1] == (
-        "a.jpg: one pass over 544 × 832 pixels takes some 0.1 GB and 0.1 GB are free, so it was made of 12 tiles"
+        "a.jpg: one pass over 544 × 832 pixels takes about 0.1 GB and 0.1 GB are free, so it was computed in 12 tiles"
     )
 
 

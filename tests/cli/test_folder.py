@@ -37,7 +37,7 @@ def photos(folder: Path, *names: str) -> None:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Contents by path of all but what dacli keeps for itself."""
+    """Return the contents of files by path, without dacli's own journal."""
     below = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
     return {name.as_posix(): path.read_bytes() for name, path in below.items() if name.parts[0] != ".dacli"}
 
@@ -47,7 +47,7 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 def redone(folder: Path, before: dict[str, int]) -> list[str]:
-    """What was written anew: a whole file takes the place of the old one."""
+    """Return the files that were written again: each is replaced by a new file."""
     return sorted(name for name, node in stamps(folder).items() if before.get(name) != node)
 
 
@@ -75,11 +75,11 @@ def no_thread_is_left() -> Iterator[None]:
     assert threading.active_count() <= before
 
 
-# --- any folder comes to its end ---
+# --- a run finishes any folder ---
 
 
 def seen(data: bytes) -> tuple[int, int]:
-    """Height and width of a picture as it is to be looked at."""
+    """Return the height and width of a picture after its EXIF rotation."""
     with Image.open(io.BytesIO(data)) as image:
         with contextlib.suppress(Exception):  # damaged EXIF turns nothing
             ImageOps.exif_transpose(image, in_place=True)
@@ -118,11 +118,11 @@ def test_every_good_picture_of_a_hostile_folder_gets_all_its_outputs(dacli: Run)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_every_bad_file_of_a_hostile_folder_is_named_with_its_reason_once(dacli: Run) -> None:
     run = dacli("folder", "in", "out", *SMALL, "--json")
-    told = {each["input"].removeprefix("in/"): each["error"] for each in run.objects if not each["ok"]}
+    errors = {row["input"].removeprefix("in/"): row["error"] for row in run.objects if not row["ok"]}
     reasons = {name: reason for name, (_, reason) in hostile.BAD.items()} | {hostile.BROKEN_LINK: "does not exist"}
     rows = failures(Path("out"))
     assert run.code == 1
-    assert rows == told
+    assert rows == errors
     assert set(rows) == set(reasons)
     assert len(run.errors) == len(reasons)
     for name, reason in reasons.items():
@@ -472,7 +472,7 @@ def test_a_picture_of_the_users_where_an_output_should_be_stays(dacli: Run, home
     before = (home / "out/a_color.png").read_bytes()
     run = dacli("folder", "in", "out", *SMALL)
     assert (run.code, run.out) == (1, "out/b_color.png\n")
-    assert run.errors[0].startswith("error: in/a.jpg: out/a_color.png is there and is not a complete output of dacli")
+    assert run.errors[0].startswith("error: in/a.jpg: out/a_color.png exists and is not a complete output of dacli")
     assert (home / "out/a_color.png").read_bytes() == before
     assert dacli("folder", "in", "out", *SMALL, "--overwrite").code == 0
 
@@ -566,16 +566,16 @@ def test_dry_run_shows_the_plan_and_writes_nothing(dacli: Run, home: Path) -> No
     (home / "in/bad.jpg").write_bytes(b"")
     before = tree(home)
     run = dacli("folder", "in", "out", *SMALL, "--dry-run", "--save", "color,npy")
-    told = [line.partition(" -> ") for line in run.out.splitlines()]
+    plan = [line.partition(" -> ") for line in run.out.splitlines()]
     assert run.code == 0
-    assert [name for name, _, _ in told] == ["in/a.jpg", "in/a.png", "in/bad.jpg", "in/sub/a.jpg"]
-    assert told[3][2] == "out/sub/a_color.png, out/sub/a_depth.npy"
+    assert [name for name, _, _ in plan] == ["in/a.jpg", "in/a.png", "in/bad.jpg", "in/sub/a.jpg"]
+    assert plan[3][2] == "out/sub/a_color.png, out/sub/a_depth.npy"
     assert run.err[-1].startswith("4 pictures, 0 MB, 0 done already; about ")
     assert tree(home) == before
     assert not Path("out").exists()
     dacli("folder", "in", "out", *SMALL, "--save", "color,npy")
-    made = [path for _, _, outputs in told if "bad" not in outputs for path in outputs.split(", ")]
-    assert sorted([*made, "out/failures.jsonl"]) == sorted(f"out/{name}" for name in tree(Path("out")))
+    planned = [path for _, _, outputs in plan if "bad" not in outputs for path in outputs.split(", ")]
+    assert sorted([*planned, "out/failures.jsonl"]) == sorted(f"out/{name}" for name in tree(Path("out")))
     again = dacli("folder", "in", "out", *SMALL, "--dry-run", "--save", "color,npy", "--json")
     assert again.objects[3]["outputs"] == {"color": "out/sub/a_color.png", "npy": "out/sub/a_depth.npy"}
     assert "3 done already" in again.err[-1]

@@ -15,7 +15,7 @@ def test_shards_count_from_0_or_from_1(text: str, want: tuple[int, int]) -> None
 
 @pytest.mark.parametrize("text", ["", "4", "5/4", "-1/4", "1/0", "0/0", "a/b", "1/4/5", "1.0/4", "1/99999999999"])
 def test_what_is_no_shard(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a part of a whole"):
+    with pytest.raises(UsageError, match="is not a part I of N"):
         options.parse_shard(text, {})
 
 

@@ -49,7 +49,7 @@ def dacli(dacli: commands.Run) -> Run:
 
 @pytest.fixture
 def photos(home: Path) -> Path:
-    """Three rendered pictures and one that is none, with depth in millimetres and a list of pairs beside them."""
+    """Three rendered pictures and one broken file, with depth in millimetres and a list of pairs."""
     folder, rows = home / "photos", []
     (folder / "deep").mkdir(parents=True)
     for n, name in enumerate(("a", "b", "deep/c")):
@@ -211,7 +211,7 @@ def test_metres_of_pictures_outdoors(dacli: Run, photos: Path) -> None:
         (
             ("metric", "run", "--data", "list.txt", "--unit", "1/m"),
             2,
-            "inverse depth of any scale does not tell metres",
+            "inverse depth of unknown scale cannot train metres",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""How many pictures go through the network together: measured, and fewer where memory is short."""
+"""The batch size: measured, and smaller where memory is short."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Device, engine and precision on every kind of machine, with the answers of torch replaced."""
+"""Device, engine and precision on every kind of machine, with replaced results of torch."""
 
 import os
 import subprocess
@@ -67,7 +67,7 @@ def test_an_apple_gpu_is_taken_and_computes_in_float32(machine: Machine) -> None
     machine.has(mps=True)
     plan = resolve_plan()
     assert (plan.device, plan.precision, plan.half_weights) == ("mps", "fp32", False)
-    assert plan.reason == "an Apple GPU is there; half precision is not proven equal on MPS"
+    assert plan.reason == "this machine has an Apple GPU; half precision is not tested on MPS"
     assert resolve_plan("mps", "fp16") == ExecutionPlan("mps", "torch", "fp16", half_weights=True, reason="")
 
 
@@ -172,7 +172,7 @@ def test_int8_is_openvinos_on_a_cpu_and_the_rest_is_computed_as_fast_as_there_ca
 ) -> None:
     machine.has(avx512=fast, openvino=True, nncf=True)
     plan = resolve_plan("cpu", "int8")
-    assert plan == ExecutionPlan("cpu", "openvino", "int8", half_weights=False, reason="int8 is OpenVINO's alone")
+    assert plan == ExecutionPlan("cpu", "openvino", "int8", half_weights=False, reason="only OpenVINO has int8")
     assert plan.dtype == rest
     assert resolve_plan("cpu", "int8", "openvino") == replace(plan, reason="")
 

@@ -1,4 +1,4 @@
-"""Engines are handed out to as many threads as may use them, and forget nothing that threads share."""
+"""The pool gives engines to as many threads as may use them, and keeps what threads share."""
 
 import threading
 from dataclasses import dataclass, field

@@ -215,7 +215,7 @@ def test_what_stays_not_finite_in_float32_is_filled_and_said(
     assert np.isfinite(made.depth).all()
     assert (made.depth.min(), made.depth.max()) == pytest.approx((1.0089, 2), abs=1e-3)
     assert made.depth[0, 0] == {"low": made.depth.min(), "high": made.depth.max()}[filled]
-    assert "not to be trusted" in made.note
+    assert "its depth is unreliable" in made.note
     assert made.precision == "fp32"
 
 
@@ -301,7 +301,7 @@ def test_where_memory_is_short_for_one_pass_tiles_do_it(tile: TileMode, size: in
     assert (roomy.tiles, roomy.note) == (0, "")
     assert short.tiles > 1
     assert short.network_size == roomy.network_size == (size, 154 if size == 112 else 70)
-    words = f"{size} × {short.network_size[1]} pixels, so it was made of {short.tiles} tiles"
+    words = f"{size} × {short.network_size[1]} pixels, so it was computed in {short.tiles} tiles"
     assert short.note == f"not enough memory on cpu for {words}"
     assert relative_error(short.depth, roomy.depth) < 0.02
 
@@ -311,7 +311,9 @@ def test_one_pass_that_would_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda device: {"cpu": 112 * 154 * 100 - 1}[device])
     (made,) = predictor(network, size=112, tile="off").predict([shaded()])
     assert made.tiles > 1
-    assert made.note.startswith("one pass over 112 × 154 pixels takes some 0.0 GB and 0.0 GB are free, so it was made")
+    assert made.note.startswith(
+        "one pass over 112 × 154 pixels takes about 0.0 GB and 0.0 GB are free, so it was computed"
+    )
     assert max(network.pixels) < 112 * 154
     monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: 112 * 154 * 100)
     assert predictor(network, size=112, tile="off").predict([shaded()])[0].tiles == 0
@@ -351,7 +353,7 @@ def test_a_network_that_does_not_work_in_tiles_gets_whole_pictures(monkeypatch: 
     with pytest.raises(UsageError, match="small does not work in tiles: use --tile auto or off"):
         predictor(Whole(), tile="on")
     monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: 0)
-    with pytest.raises(MemoryShortError, match="one pass over 140 × 140 pixels takes some"):
+    with pytest.raises(MemoryShortError, match="one pass over 140 × 140 pixels takes about"):
         predictor(Whole(), size=140).predict([shaded()])
 
 

@@ -1,4 +1,4 @@
-"""Depth from a base and tiles: what is known of a tile only up to scale and shift leaves no trace."""
+"""Depth from a base and tiles: the scale and shift of each tile do not change the result."""
 
 import threading
 import tracemalloc
@@ -256,7 +256,7 @@ def infinite(depth: Tensor, _: int) -> Tensor:
 @pytest.mark.parametrize("fault", [flat, nearly_flat, upside_down])
 def test_flat_and_contradicting_tiles_leave_the_base(fault: Change) -> None:
     found = made(picture(scene()), but_base(fault))
-    assert (found.used, found.unsound) == (0, 0)
+    assert (found.used, found.nonfinite_passes) == (0, 0)
     np.testing.assert_allclose(at_source(found.depth, SHAPE), base_only(scene()), atol=1e-6)
 
 
@@ -264,10 +264,10 @@ def test_flat_and_contradicting_tiles_leave_the_base(fault: Change) -> None:
 def test_a_tile_that_is_not_finite_is_left_out_and_counted(fault: Change) -> None:
     truth = np.maximum(scene(), 0.6)  # every tile has a place where the fault shows
     found = made(picture(truth), but_base(fault))
-    assert (found.used, found.unsound) == (0, found.tiling.count)
+    assert (found.used, found.nonfinite_passes) == (0, found.tiling.count)
     np.testing.assert_allclose(at_source(found.depth, SHAPE), base_only(truth), atol=1e-6)
     some = made(picture(scene()), but_base(lambda depth, n: fault(depth, n) if n == 3 else depth))
-    assert (some.used, some.unsound) == (some.tiling.count - 1, 1)
+    assert (some.used, some.nonfinite_passes) == (some.tiling.count - 1, 1)
     assert some.depth.isfinite().all()
 
 
@@ -276,11 +276,11 @@ def test_a_base_that_is_not_finite_is_filled_and_counted() -> None:
         return depth if n else depth.where(depth < 0.8, torch.inf).where(depth > 0.2, torch.nan)
 
     found = made(picture(scene()), each(broken))
-    assert found.unsound == 1
+    assert found.nonfinite_passes == 1
     assert found.depth.isfinite().all()
     assert 0.1 < found.depth.min() < found.depth.max() < 1.1
     nothing = made(picture(scene()), each(lambda depth, n: depth if n else torch.full_like(depth, torch.nan)))
-    assert nothing.unsound == 1
+    assert nothing.nonfinite_passes == 1
     assert not nothing.depth.any()
 
 

@@ -108,7 +108,7 @@ def test_a_given_unit_replaces_that_of_the_record(tmp_path: Path) -> None:
 def test_a_png_without_a_unit_or_a_scale_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match=r"a\.png does not say its unit: give it with --unit: m, cm, mm, 1/m or"):
         read_depth_file(write_depth(tmp_path / "a.png", STEPS))
-    with pytest.raises(DacliError, match=r"b\.png holds inverse depth of no known scale"):
+    with pytest.raises(DacliError, match=r"b\.png holds inverse depth of unknown scale"):
         read_depth_file(write_recorded_png(tmp_path / "b.png", STEPS, 1, "inverse depth"))
 
 

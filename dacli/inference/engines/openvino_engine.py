@@ -52,27 +52,27 @@ PRECISE_MARK = '<rt_info><attribute name="precise" version="0" /></rt_info>'
 class OpenVINOEngine:
     """A network compiled for a plan. Up to `streams` threads may use it at the same time, each on its share of cores.
 
-    The result does not depend on the number of streams. `log` gets a line about what takes long.
+    The result does not depend on the number of streams. `log` gets a line before work that takes long.
     """
 
     def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, log: Log = ignore_log) -> None:
-        # Torch still resizes; between two calls its threads would spin on the cores that OpenVINO needs.
+        # Torch still resizes; between two calls its threads would keep the cores busy that OpenVINO needs.
         torch.set_num_threads(1)
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
-        how = PRECISION_HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": compute_threads()}
-        self.compiled = compile_network(self.network, plan.precision, how, log)
+        properties = PRECISION_HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": compute_threads()}
+        self.compiled = compile_network(self.network, plan.precision, properties, log)
         self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams):
             self.idle.put(self.compiled.create_infer_request())
-        self.one_at_a_time = threading.Lock()
+        self.input_lock = threading.Lock()
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return depth [B, H, W] in float32 of normalised pictures [B, 3, H, W].
 
         Raises MemoryShortError if memory does not suffice.
         """
-        with self.one_at_a_time:
+        with self.input_lock:
             inputs = network_inputs(self.network, pictures)
         request = self.idle.get()
         try:
@@ -82,15 +82,15 @@ class OpenVINOEngine:
             self.idle.put(request)
 
     def free(self) -> None:
-        """Give back the memory that passes have left, unless one is running; the next pass allocates it again."""
-        held = []
+        """Release the memory that passes have left, unless one is running; the next pass allocates it again."""
+        requests = []
         with contextlib.suppress(queue.Empty):
             while True:
-                held.append(self.idle.get_nowait())
-        if len(held) == self.streams:
+                requests.append(self.idle.get_nowait())
+        if len(requests) == self.streams:
             self.compiled.release_memory()
             memory.trim_heaps()
-        for request in held:
+        for request in requests:
             self.idle.put(request)
 
     def in_float32(self) -> "OpenVINOEngine":
@@ -99,13 +99,15 @@ class OpenVINOEngine:
 
 
 def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.float32]]:
-    """Return the inputs of the converted network: pictures [B, 3, H, W], and what it needs besides at their size."""
+    """Return the inputs of the converted network: pictures [B, 3, H, W], and its extra inputs for their size."""
     inputs = [pictures.float(), *network.export_inputs(*pictures.shape[2:])]
-    return [each.contiguous().numpy() for each in inputs]
+    return [values.contiguous().numpy() for values in inputs]
 
 
-def compile_network(network: DepthModel, precision: str, how: OpenVINOProperties, log: Log) -> openvino.CompiledModel:
-    """Return the network compiled in a precision with OpenVINO's properties `how`.
+def compile_network(
+    network: DepthModel, precision: str, properties: OpenVINOProperties, log: Log
+) -> openvino.CompiledModel:
+    """Return the network compiled in a precision with properties of OpenVINO.
 
     It is read from dacli's cache, or written there; one file serves all sizes and streams, and a damaged file is
     replaced. Each precision has its own file: with AMX, OpenVINO 2026.4 computes nonsense in bfloat16 if the file was
@@ -115,17 +117,17 @@ def compile_network(network: DepthModel, precision: str, how: OpenVINOProperties
     core = openvino.Core()
     path = cache_path(network, core, precision)
     with contextlib.suppress(OSError, ValueError, RuntimeError):
-        return core.import_model(read_checked(path), "CPU", how)
+        return core.import_model(read_checked(path), "CPU", properties)
     model = convert_network(network)
     if precision == "int8":
         log("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
         model = quantization.quantize_model(
-            model, [network_inputs(network, each) for each in quantization.calibration_pictures(network)]
+            model, [network_inputs(network, picture) for picture in quantization.calibration_pictures(network)]
         )
-    made = core.compile_model(mark_residuals_precise(model, core), "CPU", how)
-    with contextlib.suppress(DacliError):  # without a cache it is compiled each time
-        write_to_cache(made.export_model().getvalue(), path)
-    return made
+    compiled = core.compile_model(mark_residuals_precise(model, core), "CPU", properties)
+    with contextlib.suppress(DacliError):  # without a cache it is compiled in every run
+        write_to_cache(compiled.export_model().getvalue(), path)
+    return compiled
 
 
 def read_checked(path: Path) -> bytes:
@@ -137,7 +139,7 @@ def read_checked(path: Path) -> bytes:
 
 
 def write_to_cache(model: bytes, path: Path) -> None:
-    """Write a compiled network to the cache, and remove what other versions compiled from the same weights."""
+    """Write a compiled network to the cache, and remove those that other versions compiled from the same weights."""
     files.write_file(path, model + crc32_bytes(model))
     for old in path.parent.glob(f"{path.name.partition('-')[0]}-*"):
         if old != path:
@@ -175,8 +177,8 @@ def cache_path(network: DepthModel, core: openvino.Core, precision: str) -> Path
 def convert_network(network: DepthModel) -> openvino.Model:
     """Return the network as OpenVINO reads it, for pictures of any number and size.
 
-    Its export_inputs() are inputs too, so that torch computes them; a side that differs between two sizes of pictures
-    is variable. openvino.convert_model would take four times as long.
+    Its export_inputs(), which torch computes, are further inputs; a side that differs between two sizes of pictures is
+    variable. openvino.convert_model would take four times as long.
     """
     multiple = network.spec.multiple
     size = 3 * multiple, 5 * multiple
@@ -191,8 +193,8 @@ def convert_network(network: DepthModel) -> openvino.Model:
     frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced)  # a variable keeps it alive: the model that load() returns does not
     model = frontend.load(decoder)
-    for given, shape in zip(model.get_inputs(), shapes, strict=True):
-        model.set_partial_shape(given, openvino.PartialShape(shape))
+    for model_input, shape in zip(model.get_inputs(), shapes, strict=True):
+        model.set_partial_shape(model_input, openvino.PartialShape(shape))
     return frontend.convert(model)
 
 

@@ -1,4 +1,4 @@
-"""The engines, one row for each: where it can compute, when `auto` takes it, and how it is started."""
+"""The engines, one row for each: where it can compute, when `auto` chooses it, and how it is started."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Engine(Protocol):
         """
 
     def free(self) -> None:
-        """Give back the memory that passes have left."""
+        """Release the memory that passes have left."""
 
     def in_float32(self) -> "Engine":
         """Return an engine with the same weights that computes in float32: for pictures that overflowed."""
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class EngineTarget:
-    """Where an engine is to compute: the kind of device, the precision, and what this machine has for it."""
+    """Where an engine should compute: the kind of device, the precision, and what this machine has for it."""
 
     device: str
     precision: str
@@ -44,7 +44,7 @@ class EngineTarget:
 
     @property
     def emulates_bf16(self) -> bool:
-        """Return whether bf16 is asked for on a CPU that only emulates it."""
+        """Return whether the precision is bf16 on a CPU that only emulates it."""
         return self.device == "cpu" and self.precision == "bf16" and not self.fast_bf16
 
 
@@ -52,10 +52,10 @@ class EngineTarget:
 class EngineKind:
     """One engine, a row of ENGINES.
 
-    `find_fault` returns why it cannot compute there, or None. `reason_for_auto` returns why `--engine auto` takes it
-    there, or nothing if it does not. `start` imports the engine and returns it for a model, a plan and so many streams;
-    its log gets a line about what takes long. `several_streams`: it can run several pictures at the same time.
-    `only_on` is the kind of device that `--device auto` means with it, if it computes on one kind only.
+    `find_fault` returns why it cannot compute there, or None. `reason_for_auto` returns why `--engine auto` chooses it
+    there, or "" if it does not. `start` imports the engine and returns it for a model, a plan and a number of streams;
+    its log gets a line before work that takes long. `several_streams`: it can run several pictures at the same time.
+    `only_on` is the only kind of device it computes on, which `--device auto` then means; "" if there are several.
     """
 
     find_fault: Callable[[EngineTarget], DacliError | None]
@@ -104,7 +104,7 @@ def _int8_fault(target: EngineTarget) -> DacliError | None:
 
 def _openvino_reason(target: EngineTarget) -> str:
     if target.precision == "int8":
-        return "int8 is OpenVINO's alone"
+        return "only OpenVINO has int8"
     usable = target.device == "cpu" and target.installed("openvino") and not target.emulates_bf16
     return "OpenVINO is faster than torch on a CPU" if usable else ""
 
@@ -124,7 +124,7 @@ ENGINES: Mapping[str, EngineKind] = {
 
 
 def choose_engine(wanted: str, target: EngineTarget) -> tuple[str, str]:
-    """Return the engine's name and why it was taken; raise DacliError where it cannot compute."""
+    """Return the engine's name and why it was chosen; raise DacliError if it cannot compute there."""
     name, reason = wanted, ""
     if wanted == "auto":
         offers = ((name, kind.reason_for_auto(target)) for name, kind in ENGINES.items())

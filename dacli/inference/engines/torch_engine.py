@@ -25,9 +25,9 @@ OUT_OF_MEMORY_TEXTS = (  # of torch and OpenVINO
 class TorchEngine:
     """A network on a device, for one thread: in the plan's precision, its last layers and batch norms in float32.
 
-    Half precision keeps 8 or 11 bits. In the last layers these would be the bits of the depth itself, in steps that a
-    16-bit picture shows; earlier layers may round, because the last ones average over many channels and places. Batch
-    norms stay in float32 because variances of deep layers exceed float16.
+    Half precision keeps 8 or 11 bits. In the last layers these would be the bits of the depth itself, whose steps are
+    visible in a 16-bit picture; earlier layers may round, because the last ones average over many channels and pixels.
+    Batch norms stay in float32 because variances of deep layers exceed float16.
     """
 
     def __init__(self, network: DepthModel, plan: ExecutionPlan) -> None:
@@ -47,7 +47,7 @@ class TorchEngine:
             return self.network.predict(x).depth.float().cpu()
 
     def free(self) -> None:
-        """Give back the memory that passes on a CUDA GPU have left; on a CPU nothing is kept."""
+        """Release the memory that passes on a CUDA GPU have left; on a CPU none is kept."""
         if self.plan.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
@@ -58,16 +58,16 @@ class TorchEngine:
 
 @contextmanager
 def name_memory_errors(pictures: Tensor, plan: ExecutionPlan) -> Iterator[None]:
-    """Raise MemoryShortError, with advice, for all errors by which the engines report that memory ran out."""
+    """Raise MemoryShortError, with a hint, for every error by which engines report that memory ran out."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY_TEXTS):
             raise
         height, width = pictures.shape[2:]
-        half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
-        fault = f"not enough memory on {plan.device} for {height} × {width} pixels"
-        raise MemoryShortError(fault, f"try a smaller --size{half}") from error
+        or_half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
+        message = f"not enough memory on {plan.device} for {height} × {width} pixels"
+        raise MemoryShortError(message, f"try a smaller --size{or_half}") from error
 
 
 def prepare_network(network: DepthModel, device: str, dtype: torch.dtype) -> DepthModel:

@@ -252,7 +252,7 @@ def kept(cache: Path) -> list[str]:
 
 @pytest.fixture
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The networks that were converted and not found in the cache."""
+    """Return the list of networks that are converted because the cache does not have them."""
     seen: list[Any] = []
     convert = openvino_engine.convert_network
 
@@ -401,7 +401,7 @@ def test_no_room_for_the_conversion_is_one_line(small: ConvolutionModel, monkeyp
 
 
 class Short:
-    """A request that finds no memory, as OpenVINO says it."""
+    """A request that fails for lack of memory, with OpenVINO's error."""
 
     def infer(self, *_: object, **__: object) -> None:
         raise RuntimeError(

@@ -69,7 +69,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty one."""
+    """Use an empty cache."""
     monkeypatch.setenv("DACLI_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "openvino"
 
@@ -269,7 +269,7 @@ def test_commands_take_int8_and_say_so(dacli: Run, home: Path, quantised: list[l
     run = dacli("image", "a.jpg", *SMALL, "--precision", "int8", "--device", "cpu", "--json")
     assert (run.code, run.objects[0]["precision"], run.objects[0]["engine"]) == (0, "int8", "openvino")
     assert run.err[0].startswith("quantising the network to int8")
-    assert run.err[1].endswith("on cpu, openvino int8 (int8 is OpenVINO's alone)")
+    assert run.err[1].endswith("on cpu, openvino int8 (only OpenVINO has int8)")
     how = ("--device", "cpu", "--engine", "openvino", "--precision", "int8", "--scenes", "1", "--json")
     run = dacli("eval", "--encoder", "tiny", "--size", "32", *how)
     assert [each["precision"] for each in run.objects] == ["int8"]
