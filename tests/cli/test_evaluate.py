@@ -224,7 +224,7 @@ def test_results_that_are_there_are_not_replaced_unless_asked(dacli: Run, home: 
         (
             ["--encoder", "tiny", "--unit", "yards"],
             2,
-            "--unit yards is not a unit of depth: give m, cm, mm, 1/m or what",
+            "--unit yards is not a unit of depth: give m, cm, mm, 1/m or the metres",
         ),
         (["nowhere", "--encoder", "tiny"], 1, "nowhere does not exist: give a folder, a list of pairs, DA-2K.zip"),
         (["empty", "--encoder", "tiny"], 1, "no pictures with depth in empty"),

@@ -504,7 +504,7 @@ def test_variances_beyond_float16_do_not_silence_their_channels() -> None:
     network = Tiny()
     network.get_buffer("context.reduce.1.running_var").fill_(1e6)
     norm = prepare_network(network, "cpu", torch.float16).get_submodule("context.reduce.1")
-    x = 1000 * torch.linspace(-3, 3, 96 * 4).view(1, 96, 2, 2)
+    x = 1000 * torch.linspace(-3, 3, 256 * 4).view(1, 256, 2, 2)
     found = norm(x.half())
     assert found.dtype == torch.float16
     torch.testing.assert_close(found.float(), x / 1000, atol=2e-3, rtol=2e-3)

