@@ -1,5 +1,6 @@
 """Measured figures of clips on this machine: python -m benchmarks.clip_speed. Ratios are of turns in one run."""
 
+import argparse
 import copy
 import statistics
 import sys
@@ -123,5 +124,6 @@ def memory(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m benchmarks.clip_speed", description=__doc__).parse_args()
     torch.manual_seed(0)
     main()

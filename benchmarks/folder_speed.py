@@ -3,6 +3,7 @@
 python -m benchmarks.folder_speed
 """
 
+import argparse
 import copy
 import statistics
 import subprocess
@@ -232,4 +233,5 @@ def tile_memory(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m benchmarks.folder_speed", description=__doc__).parse_args()
     main()

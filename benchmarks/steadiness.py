@@ -1,5 +1,6 @@
 """How steady depth clips are, measured on rendered clips with exact depth: python -m benchmarks.steadiness."""
 
+import argparse
 import statistics
 import sys
 import time
@@ -237,4 +238,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m benchmarks.steadiness", description=__doc__).parse_args()
     main()

@@ -1,5 +1,6 @@
 """Tiles against one pass on rendered scenes with exact depth: python -m benchmarks.tile_quality prints the table."""
 
+import argparse
 import multiprocessing
 import os
 import sys
@@ -221,4 +222,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m benchmarks.tile_quality", description=__doc__).parse_args()
     main()

@@ -1,5 +1,6 @@
 """Speed and memory of training on this machine: python -m benchmarks.training_speed; ratios are of turns in one run."""
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -143,4 +144,5 @@ def resident_memory() -> float:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m benchmarks.training_speed", description=__doc__).parse_args()
     main()
