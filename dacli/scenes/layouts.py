@@ -240,8 +240,7 @@ def make_near_and_far(rng: np.random.Generator) -> Layout:
     """
     parts = Parts(rng)
     eye = rng.uniform(0.8, 3)
-    relief = rng.uniform(0, 1)
-    add_ground(rng, parts, relief if relief > 0.2 else 0.0)
+    add_ground(rng, parts, rng.uniform(0, 1))
     if rng.random() < 0.35:
         wall = rotation_about_y(rng.normal(0, 0.5))
         at = np.array([0, 3.0, rng.uniform(3, 12)])

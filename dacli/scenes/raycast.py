@@ -199,11 +199,16 @@ def room_exit(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
 
 
 def ellipsoid_entry(o: Tensor, d: Tensor, _taper: Tensor) -> Tensor:
-    """Return the smaller root t [n] of |o + t·d|² = 1; infinite for rays that miss the ball or start inside."""
-    a, b, c = (d * d).sum(0), (o * d).sum(0), (o * o).sum(0) - 1
-    root = b * b - a * c
-    t = (-b - root.clamp_min(0).sqrt()) / a
-    return torch.where((root > 0) & (t > NEAR_PLANE), t, torch.inf)
+    """Return the smaller root t [n] of |o + t·d|² = 1; infinite for rays that miss the ball or start inside.
+
+    The distance from the centre to the ray decides, not b² − a·c, whose digits cancel out for flat balls far away
+    (Haines, Günther and Akenine-Möller 2019, Ray Tracing Gems, chapter 7).
+    """
+    a = (d * d).sum(0)
+    nearest = -(o * d).sum(0) / a
+    inside = 1 - (o + nearest * d).square().sum(0)
+    t = nearest - (inside.clamp_min(0) / a).sqrt()
+    return torch.where((inside > 0) & (t > NEAR_PLANE), t, torch.inf)
 
 
 def frustum_entry(o: Tensor, d: Tensor, taper: Tensor) -> Tensor:
