@@ -33,7 +33,7 @@ Depths = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Take:
-    """A clip with what a network made of it and with the truth, both [T, H, W]; matches as flicker.measure wants."""
+    """A clip with the depth of a network and the true depth, both [T, H, W]."""
 
     rgb: Sequence[NDArray[np.uint8]]
     raw: Depths

@@ -1,36 +1,33 @@
 """dacli train: the recipe of Depth Anything V2, a command for each of its steps."""
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dacli.choices import EncoderName, MetricModelName, TrainingPrecision
+from dacli.choices import MetricModelName
 from dacli.cli.console import LINE_INTERVAL, Console
 from dacli.cli.expand import expand_options
 from dacli.cli.folder import plan_folder_run
 from dacli.cli.help import GroupedCommand
 from dacli.cli.options import (
     DepthUnitText,
-    DeviceName,
     FolderSource,
     FolderTarget,
     LimitOptions,
     MachineOptions,
     NetworkOptions,
     Overwrite,
-    Quiet,
     ReportOptions,
     SelectionOptions,
     SharingOptions,
     pixel_limit,
     run_options,
 )
+from dacli.cli.training_options import TrainingCommandOptions, training_options
 from dacli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,94 +52,6 @@ PairsOption = Annotated[
         rich_help_panel="Input",
     ),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingCommandOptions:
-    """What is trained, how long, and where."""
-
-    encoder: Annotated[
-        EncoderName | None,
-        typer.Option("--encoder", help="[default: tiny, or that of --init]", rich_help_panel="Model"),
-    ] = None
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            "--init",
-            metavar="FILE",
-            help="Weights to start from; a DINOv2 file gives an encoder.",
-            rich_help_panel="Model",
-        ),
-    ] = None
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Seed of the weights, the scenes and the order of the pictures.", rich_help_panel="Training"
-        ),
-    ] = 1
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps in all. [default: the recipe's]", rich_help_panel="Training")
-    ] = None
-    batch: Annotated[
-        int | None,
-        typer.Option("--batch", min=2, help="Pictures in a step. [default: the recipe's]", rich_help_panel="Training"),
-    ] = None
-    size: Annotated[
-        int | None,
-        typer.Option(
-            "--size", min=32, help="Short side in pixels. [default: the recipe's]", rich_help_panel="Training"
-        ),
-    ] = None
-    rate: Annotated[
-        float | None,
-        typer.Option(min=0, help="Peak of the learning rate. [default: the recipe's]", rich_help_panel="Training"),
-    ] = None
-    time: Annotated[
-        str | None,
-        typer.Option(
-            "--time",
-            metavar="90s|10m|2h",
-            help="End after this time: the schedule, its sizes and rates, is passed through faster.",
-            rich_help_panel="Training",
-        ),
-    ] = None
-    precision: Annotated[
-        TrainingPrecision, typer.Option("--precision", help="Precision of the arithmetic.", rich_help_panel="Machine")
-    ] = "auto"
-    device: DeviceName = "auto"
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare the batches.", rich_help_panel="Machine")
-    ] = 2
-    minutes: Annotated[float, typer.Option(min=0, help="Minutes between two checkpoints.", rich_help_panel="Run")] = 5
-    quiet: Quiet = False
-
-
-def training_options(folder: Path, options: TrainingCommandOptions, init: Path | None = None) -> "TrainingOptions":
-    """Return the options of a training; `init` replaces that of the command line."""
-    from dacli.training.run import TrainingOptions
-
-    return TrainingOptions(
-        folder=folder,
-        encoder=options.encoder,
-        init=init or options.init,
-        seed=options.seed,
-        steps=options.steps,
-        batch=options.batch,
-        size=options.size,
-        rate=options.rate,
-        precision=options.precision,
-        workers=options.workers,
-        minutes=options.minutes,
-        seconds=None if options.time is None else parse_duration(options.time),
-    )
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a time such as 90s, 10m or 2h; raise UsageError for any other text."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    if found is None or float(found[1]) == 0:
-        raise UsageError(f"--time {text} is not a time", "use 90s, 10m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 @train_app.command("teacher", cls=GroupedCommand, epilog="Example: dacli train teacher runs/tiny --seed 1")

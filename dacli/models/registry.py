@@ -177,10 +177,13 @@ def encoder_in_file(path: Path) -> str | None:
 
 
 def _dinov2_in(path: Path) -> str | None:
-    weights = checkpoint_files.read_weights(path)
-    if not isinstance(weights, dict) or DINOV2_KEY not in weights:
-        return None
-    return checkpoint_files.ENCODER_WIDTHS.get(weights[DINOV2_KEY].shape[0], "of an unknown width")
+    try:
+        with safe_open(path, "pt") as file:  # its header is enough
+            shape = file.get_slice(DINOV2_KEY).get_shape() if DINOV2_KEY in file.keys() else None  # noqa: SIM118
+    except (OSError, SafetensorError):
+        weights = checkpoint_files.read_weights(path)
+        shape = list(weights[DINOV2_KEY].shape) if isinstance(weights, dict) and DINOV2_KEY in weights else None
+    return None if shape is None else checkpoint_files.ENCODER_WIDTHS.get(shape[0], "of an unknown width")
 
 
 def _mobilenet_in(path: Path) -> str | None:

@@ -192,7 +192,10 @@ class Tiny(DepthModel):
 
     @property
     def spec(self) -> ModelSpec:
-        """Return what the rest of dacli has to know of the network."""
+        """Return what the rest of dacli has to know of the network.
+
+        `bytes_per_pixel` was measured at 1024 and 1536 px: 373 in torch, 412 in OpenVINO.
+        """
         return ModelSpec(
             family="tiny",
             name="tiny",
@@ -205,7 +208,7 @@ class Tiny(DepthModel):
             std=PIXEL_STD,
             precise_layers="head",
             heads=HEADS,
-            bytes_per_pixel=218,
+            bytes_per_pixel=412,
         )
 
     def feature_encoder(self) -> nn.Module:

@@ -1,6 +1,7 @@
 """dacli train as users type it."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dacli.cli import train
 from dacli.cli.main import main
 from dacli.models import registry, tiny
 from dacli.models.tiny import Tiny
@@ -69,11 +71,26 @@ def vits_file(path: Path) -> Path:
     return path
 
 
-def test_a_teacher_of_rendered_scenes(dacli: Run) -> None:
+def test_a_teacher_of_rendered_scenes(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "LINE_INTERVAL", math.inf)  # a slow machine would print its progress
     code, out, err = dacli("teacher", "run", *SHORT)
     assert (code, out, err) == (0, ["run/tiny.safetensors"], [])
     assert tiny.load_tiny(Path("run/tiny.safetensors")).max_depth is None
     assert dacli("teacher", "run", *SHORT)[:2] == (0, ["run/tiny.safetensors"])  # nothing is left to do
+
+
+def test_a_teacher_that_ends_by_the_clock(dacli: Run) -> None:
+    code, out, _ = dacli("teacher", "run", "--steps", "100000", "--time", "1s", *SHORT[2:])
+    assert (code, out) == (0, ["run/tiny.safetensors"])
+    rows = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
+    assert rows[-2]["step"] == rows[-2]["of"] == 100_000
+
+
+@pytest.mark.parametrize("text", ["soon", "10", "0m", "-5m", "10 minutes"])
+def test_a_time_that_is_not_one(dacli: Run, text: str) -> None:
+    code, out, err = dacli("teacher", "run", *SHORT, "--time", text)
+    assert (code, out, err) == (2, [], [f"error: --time {text} is not a time: use 90s, 10m or 2h"])
+    assert not Path("run").exists()
 
 
 def test_a_teacher_of_pictures_with_depth(dacli: Run, photos: Path) -> None:

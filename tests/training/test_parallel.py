@@ -66,6 +66,11 @@ def test_batch_normalisation_uses_the_statistics_of_all_processes(two_processes:
             torch.testing.assert_close(found["state"][f"0.0.{key}"], value)
 
 
+def test_processes_whose_clocks_differ_go_by_that_of_the_main_process(two_processes: Path) -> None:
+    assert [torch.load(two_processes / f"agreed{rank}", weights_only=True) for rank in range(2)] == [17, 17]
+    assert parallel.agree_on_step(23, TrainingWorld()) == 23
+
+
 def test_a_single_process_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with parallel.join_world("cpu") as world:

@@ -10,7 +10,13 @@ from dacli.models.tiny import Tiny
 from dacli.scenes.layouts import make_scene
 from dacli.training.data import BatchStream, SceneSource, TrainingStage, load_batches
 from dacli.training.loop import TrainingPlan, create_training_state, training_step
-from dacli.training.parallel import SynchronizedBatchNorm, TrainingWorld, join_world, synchronize_batch_norms
+from dacli.training.parallel import (
+    SynchronizedBatchNorm,
+    TrainingWorld,
+    agree_on_step,
+    join_world,
+    synchronize_batch_norms,
+)
 from dacli.training.recipes import Schedule, metric_objective
 
 
@@ -32,6 +38,11 @@ def train_two_steps(world: TrainingWorld, folder: Path) -> None:
     found |= {name: value.clone() for name, value in state.model.named_buffers()}
     losses.append(training_step(state, plan, second, world, learning_rate=1e-3))
     torch.save({"losses": losses, "first": found, "state": state.model.state_dict()}, folder / f"steps{world.rank}")
+
+
+def agree_on_steps(world: TrainingWorld, folder: Path) -> None:
+    """Save the step that the processes agree on if each proposes another one."""
+    torch.save(agree_on_step(17 + 5 * world.rank, world), folder / f"agreed{world.rank}")
 
 
 def batch_norm_inputs() -> tuple[torch.Tensor, torch.Tensor, nn.BatchNorm2d]:
@@ -61,3 +72,4 @@ if __name__ == "__main__":
     with join_world("cpu") as joined:
         train_two_steps(joined, Path(sys.argv[1]))
         normalise_part(joined, Path(sys.argv[1]))
+        agree_on_steps(joined, Path(sys.argv[1]))
