@@ -441,7 +441,7 @@ def test_one_pass_that_memory_would_not_hold_is_told_and_made_of_tiles(
     run = dacli("image", "a.jpg", *TILED, "--tile", "off", "--json")
     assert (run.code, run.objects[0]["tiles"]) == (0, 12)
     assert run.err[1] == (
-        "a.jpg: one pass over 544 × 832 pixels takes about 0.1 GB and 0.1 GB are free, so it was computed in 12 tiles"
+        "a.jpg: one pass over 544 × 832 pixels takes about 0.2 GB and 0.1 GB are free, so it was computed in 12 tiles"
     )
 
 
