@@ -119,11 +119,11 @@ def encoded(rendering: layouts.Rendering) -> NDArray[np.uint16]:
     Inverse depth in the first channel, NEAREST at full scale, and gray twice.
     """
     inverse = (rendering.inverse_depth[0].numpy() * NEAREST).clip(0, 1)
-    gray = cv2.cvtColor(colours(rendering), cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257
+    gray = cv2.cvtColor(colors(rendering), cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257
     return np.stack([np.rint(inverse * 65535).astype(np.uint16), gray, gray], -1)
 
 
-def colours(rendering: layouts.Rendering) -> NDArray[np.uint8]:
+def colors(rendering: layouts.Rendering) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rendering.rgb[0].permute(1, 2, 0).numpy())
 
 
@@ -189,7 +189,7 @@ def subjects() -> list[Subject]:
     own = tiny.NATIVE_SIZE
     return [
         Subject("simulated", Simulated(518), encoded, 518, 14, (518, SIZE), (SIZE,)),
-        Subject("tiny", small, colours, own, tiny.STRIDE, (own, 518, 800, SIZE), (800, SIZE)),
+        Subject("tiny", small, colors, own, tiny.STRIDE, (own, 518, 800, SIZE), (800, SIZE)),
     ]
 
 

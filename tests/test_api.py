@@ -135,7 +135,7 @@ def ramp(depth: Depth) -> DepthMap:
     )
 
 
-def test_colours_are_those_of_matplotlib(ramp: DepthMap) -> None:
+def test_colors_are_those_of_matplotlib(ramp: DepthMap) -> None:
     share = (ramp.depth - 1) / 4
     expected = mpl.colormaps["viridis"](np.rint(share * 255).astype(np.uint8), bytes=True)[..., :3]
     assert np.abs(ramp.colorize("viridis").astype(int) - expected).max() <= 1

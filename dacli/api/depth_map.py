@@ -43,7 +43,7 @@ class DepthMap:
         return self.depth.nbytes + (0 if self.image is None else self.image.nbytes)
 
     def colorize(self, colormap: str = "Spectral_r", *, low: float | None = None, high: float | None = None) -> Image8:
-        """Return RGB [H, W, 3], 8 bits, in a Matplotlib colormap whose last colour is near.
+        """Return RGB [H, W, 3], 8 bits, in a Matplotlib colormap whose last color is near.
 
         `low` and `high` are the depths at its two ends, in the unit of the depth (default: the smallest and the largest
         depth). Raises ValueError (a UsageError) for a colormap that Matplotlib does not have.

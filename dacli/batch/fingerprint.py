@@ -45,14 +45,14 @@ class Fingerprint:
 
     @classmethod
     def parse(cls, text: str) -> "Fingerprint":
-        """Return the fingerprint that str() wrote; any other text gives one that covers no other."""
+        """Return the fingerprint that str() wrote; any other text gives one that matches nothing."""
         digest, _, crc = text.partition("+")
         with contextlib.suppress(ValueError):
             return cls(digest, int(crc, 16) if crc else None)
         return cls("")
 
     def covers(self, wanted: "Fingerprint") -> bool:
-        """Return whether an output with this fingerprint is the wanted one; a checksum only counts if one is wanted."""
+        """Return whether an output with this fingerprint is as `wanted`; a checksum counts only if `wanted` has one."""
         same_depth = wanted.depth_crc is None or self.depth_crc == wanted.depth_crc
         return self.digest == wanted.digest != "" and same_depth
 

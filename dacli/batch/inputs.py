@@ -37,11 +37,11 @@ class Inputs:
 
 
 def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inputs:
-    """Return what IN names: a folder, `@FILE` or `-` (a list of paths, there or on stdin), or a pattern as `a/*.jpg`.
+    """Return the input files of IN: a folder, a list of paths (`@FILE`, or `-` for stdin), or a pattern (`a/*.jpg`).
 
     A folder and a pattern give their pictures (see find_pictures), a list gives every path. `include` and `exclude` are
-    patterns too, for the name or, with a slash, for the path below the root; `*` matches slashes as well. Raises
-    DacliError for any other text.
+    patterns too: for the name, or with a slash for the path below the root; `*` matches slashes as well. Raises
+    DacliError if IN is none of these.
     """
     wanted = path_filter(include, exclude)
     path = Path(text)

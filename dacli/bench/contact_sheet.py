@@ -26,7 +26,7 @@ DPI = 130  # at which tables.as_png draws
 
 @dataclass(frozen=True)
 class SheetCell:
-    """A depth map in colour, [H, W, 3], with its time in seconds (median) and its peak memory in GiB."""
+    """A depth map in color, [H, W, 3], with its time in seconds (median) and its peak memory in GiB."""
 
     row: str
     size: int

@@ -1,4 +1,4 @@
-"""Tools to measure time, by runs in turns, and memory, by commands in their own processes."""
+"""Tools to measure time, by alternating runs, and memory, by commands in their own processes."""
 
 import importlib.util
 import math
@@ -24,7 +24,7 @@ sys.exit(code)
 
 
 def time_in_turns(*runs: Callable[[], object], count: int = DEFAULT_TURNS) -> list[list[float]]:
-    """Return the seconds of each run, in turns, after one turn to warm up."""
+    """Return the seconds of each run; the runs alternate, after one round to warm up."""
     seconds: list[list[float]] = [[] for _ in runs]
     for turn in range(count + 1):
         for run, taken in zip(runs, seconds, strict=True):

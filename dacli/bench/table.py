@@ -78,7 +78,7 @@ def bench_setups(
 def measure_setups(
     todo: Sequence[BenchSetup], count: int, reporter: Reporter, *, against: bool
 ) -> Iterator[list[BenchRecord]]:
-    """Yield the records of each network at each size; those of one list were timed in turns, `count` times each.
+    """Yield the records of each network at each size; those of one list were timed in alternation, `count` times each.
 
     If a list cannot be measured, the error is reported and the list is empty.
     """
@@ -100,7 +100,7 @@ def measure_setups(
 
 @dataclass(frozen=True)
 class BenchGroup:
-    """A network at one size (short side in pixels), measured with several plans over the same files, in turns."""
+    """A network at one size (short side in pixels), measured with several plans over the same files, in alternation."""
 
     given: MeasuredModel
     size: int

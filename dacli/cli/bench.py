@@ -66,7 +66,7 @@ class BenchOptions:
         bool,
         typer.Option(
             "--against",
-            help="Also the Transformers pipeline, ONNX Runtime and plain OpenVINO, in turns, where installed.",
+            help="Also the Transformers pipeline, ONNX Runtime and plain OpenVINO, alternating, where installed.",
             rich_help_panel="Run",
         ),
     ] = False

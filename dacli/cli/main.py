@@ -122,9 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         pipe.reconfigure(errors="dacli")  # type: ignore[union-attr]
     prefetch.interrupt_event.clear()
     signal.signal(signal.SIGTERM, prefetch.on_interrupt)
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # a shell makes background processes ignore Ctrl-C
+    # A shell makes background processes ignore Ctrl-C; that stays.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, prefetch.on_interrupt)
     exit_process(run_command(arguments))
 

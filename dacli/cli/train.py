@@ -110,7 +110,7 @@ def train_student(
     options: TrainingCommandOptions,
     strong: Annotated[
         bool,
-        typer.Option("--strong", help="Perturb pictures strongly: colour, blur, CutMix.", rich_help_panel="Training"),
+        typer.Option("--strong", help="Perturb pictures strongly: color, blur, CutMix.", rich_help_panel="Training"),
     ] = False,
 ) -> None:
     """Train on pictures and their pseudo-labels; the weights end up in DIR."""

@@ -76,7 +76,7 @@ def is_missing_number(found: object) -> bool:
 
 
 def draw_score_bars(records: Sequence[ScoreRecord], scores: Sequence[str], labels: Sequence[str], title: str) -> bytes:
-    """Return a PNG of bars: one panel for all shares, below it one for each other score, a colour for each record."""
+    """Return a PNG of bars: one panel for all shares, below it one for each other score, a color for each record."""
     from matplotlib.figure import Figure
 
     shares, others = (

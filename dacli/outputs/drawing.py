@@ -1,4 +1,4 @@
-"""Depth as pictures: gray, colour, and colour beside the picture itself."""
+"""Depth as pictures: gray, color, and color beside the picture itself."""
 
 import difflib
 from functools import lru_cache

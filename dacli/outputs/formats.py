@@ -103,7 +103,7 @@ FORMATS: Mapping[str, OutputFormat] = {
     for row in (
         OutputFormat(
             name="color",
-            summary="depth in colour",
+            summary="depth in color",
             suffix="_color.png",
             clip_suffix="_color.mp4",
             draw=_draw_color,
@@ -136,7 +136,7 @@ FORMATS: Mapping[str, OutputFormat] = {
         ),
         OutputFormat(
             name="side",
-            summary="the picture and its depth in colour, side by side",
+            summary="the picture and its depth in color, side by side",
             suffix="_side.png",
             clip_suffix="_side.mp4",
             draw=_draw_side,

@@ -31,7 +31,7 @@ def add_person(parts: Parts, at: Array, _ceiling: float) -> None:
         hand = put(s * rng.uniform(0.12, 0.25), 0.48 + abs(reach) / 3, reach)
         parts.add_bars(put(s * 0.11, 0.79, 0), hand, tall * 0.026, shirt)
     skin = parts.random_material()
-    skin["colours"][:2] = np.array([0.7, 0.48, 0.36]) * rng.uniform(0.2, 1.1)
+    skin["colors"][:2] = np.array([0.7, 0.48, 0.36]) * rng.uniform(0.2, 1.1)
     parts.add(ELLIPSOID, put(0, 0.925, 0), tall * np.array([0.047, 0.068, 0.055]), rotation, skin)
     if rng.random() < 0.7:
         hair = parts.random_material()
@@ -129,7 +129,7 @@ def add_car(parts: Parts, at: Array, _size: float) -> None:
     roof = at + upwards(0.3 + 2 * body[1] + cabin[1])
     parts.add(BOX, roof, cabin, rotation, parts.random_material() if rng.random() < 0.6 else paint)
     tyres = parts.random_material()
-    tyres["colours"] *= 0.2
+    tyres["colors"] *= 0.2
     spots = np.array([[sx * body[0], 0.32, sz * body[2] * 0.62] for sx in (-1, 1) for sz in (-1, 1)])
     sideways = rotation @ np.array([[0, 1, 0], [1, 0, 0], [0, 0, -1.0]])
     parts.add(FRUSTUM, at + spots @ rotation.T, np.array([0.32, 0.1, 0.32]), sideways, tyres)

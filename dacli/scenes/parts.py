@@ -10,9 +10,9 @@ from dacli.scenes import textures
 from dacli.scenes.raycast import BOX, FRUSTUM
 
 Array = NDArray[Any]
-Material = dict[str, Array]  # the rows of raycast.Solids that say how a solid looks: colours, texture, gloss …
+Material = dict[str, Array]  # the rows of raycast.Solids that say how a solid looks: colors, texture, gloss …
 IDENTITY = np.eye(3)
-EARTH_COLOURS = np.array([[0.1, 0.22, 0.05], [0.3, 0.24, 0.14], [0.35, 0.34, 0.32], [0.5, 0.42, 0.28], [0.2, 0.3, 0.1]])
+EARTH_COLORS = np.array([[0.1, 0.22, 0.05], [0.3, 0.24, 0.14], [0.35, 0.34, 0.32], [0.5, 0.42, 0.28], [0.2, 0.3, 0.1]])
 
 
 def rotation_about_y(yaw: float) -> Array:
@@ -61,25 +61,25 @@ class Parts:
         """Return random orthonormal matrices [count, 3, 3]: rotations, some of them mirrored."""
         return np.asarray(np.linalg.qr(self.rng.normal(size=(count, 3, 3)))[0])
 
-    def random_colour(self, *, natural: bool) -> Array:
-        """Return a random colour [3]; a natural one is mostly near that of leaves, earth or stone."""
+    def random_color(self, *, natural: bool) -> Array:
+        """Return a random color [3]; a natural one is mostly near that of leaves, earth or stone."""
         rng = self.rng
         if natural and rng.random() < 0.75:
-            return np.asarray(EARTH_COLOURS[rng.integers(5)] * np.exp(rng.normal(0, 0.25, 3)))
+            return np.asarray(EARTH_COLORS[rng.integers(5)] * np.exp(rng.normal(0, 0.25, 3)))
         value = rng.beta(1.6, 1.3)
         return np.asarray(value * (1 - rng.beta(1, 1.6) * rng.random(3)))
 
     def random_material(self, *, natural: bool = False, large: bool = False, emission: float = 0.0) -> Material:
         """Return a random material and make it the current one, the default for solids that are added."""
         rng = self.rng
-        first = self.random_colour(natural=natural)
+        first = self.random_color(natural=natural)
         contrast = rng.beta(1, 2)
-        second = first + contrast * (self.random_colour(natural=natural) - first)
+        second = first + contrast * (self.random_color(natural=natural) - first)
         size = np.exp(rng.uniform(np.log(0.15), np.log(3))) * (4 if large else 1)
         picks = rng.integers(0, textures.texture_count(), 2)
         picks[0] = rng.integers(0, 12) if natural and rng.random() < 0.7 else picks[0]
         self.current_material = {
-            "colours": np.stack([first, second, self.random_colour(natural=natural)]).clip(0.01, 1) ** 2.2,
+            "colors": np.stack([first, second, self.random_color(natural=natural)]).clip(0.01, 1) ** 2.2,
             "texture": picks,
             "tile_size": np.array([size, size * np.exp(rng.uniform(-2, 1))]),
             "overlay": np.array(rng.choice([0, rng.uniform(0, 0.6)])),
@@ -112,7 +112,7 @@ class Parts:
         row = {name: np.broadcast_to(value, (n, *value.shape)).copy() for name, value in material.items()}
         if vary:
             brightness, tint = self.rng.normal(0, vary, (n, 1, 1)), self.rng.normal(0, vary / 3, (n, 1, 3))
-            row["colours"] *= np.exp(brightness) * np.exp(tint)
+            row["colors"] *= np.exp(brightness) * np.exp(tint)
         row |= {"kind": np.full(n, kind), "to_local": np.concatenate([linear, offset], -1), "half": half}
         row["taper"] = np.broadcast_to(np.asarray(taper, float), (n,)).copy()
         self.rows.append(row)

@@ -18,14 +18,14 @@ NEAR_PLANE = 1e-3
 
 @dataclass
 class Solids:
-    """The N solids of a batch of B scenes, one row each; colours are linear RGB, lengths in metres."""
+    """The N solids of a batch of B scenes, one row each; colors are linear RGB, lengths in metres."""
 
     scene: Tensor  # [N] index of its scene
     kind: Tensor  # [N] BOX, ELLIPSOID, FRUSTUM (taper 0 is a cylinder, 1 a cone) or ROOM (a box seen from inside)
     to_local: Tensor  # [N, 3, 4] world to unit shape
     half: Tensor  # [N, 3] half lengths
     taper: Tensor  # [N]
-    colours: Tensor  # [N, 3, 3] the first texture mixes two of them, the second adds the third
+    colors: Tensor  # [N, 3, 3] the first texture mixes two of them, the second adds the third
     texture: Tensor  # [N, 2] indices
     tile_size: Tensor  # [N, 2] metres that one tile of each texture covers
     overlay: Tensor  # [N] strength of the second texture

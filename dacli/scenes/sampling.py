@@ -38,12 +38,12 @@ def random_lights(
     cloud = rng.choice([2, 3, 4, 5])
     return {
         "sun": sun,
-        "sun_colour": strength * warm,
+        "sun_color": strength * warm,
         "lamp": lamp,
-        "lamp_colour": rng.uniform(0.3, 1.5) * (1.0 if indoor else 0.0) * np.array([1, 0.9, rng.uniform(0.5, 1)]),
+        "lamp_color": rng.uniform(0.3, 1.5) * (1.0 if indoor else 0.0) * np.array([1, 0.9, rng.uniform(0.5, 1)]),
         "lamp_reach": np.array(rng.uniform(1, 4)),
         "ambient": rng.uniform(0.15, 0.7) * (1 if not overcast else 1.5) * (0.7 * np.ones(3) + 0.3 * horizon),
-        "fog_colour": horizon if rng.random() < 0.8 else rng.uniform(0, 1, 3),
+        "fog_color": horizon if rng.random() < 0.8 else rng.uniform(0, 1, 3),
         "fog": np.array(fog),
         "sky": np.stack([zenith, horizon]),
         "clouds": np.array([cloud, rng.uniform(0.1, 0.6), rng.uniform(0, 1), rng.choice([0, rng.uniform(0, 1)])]),

@@ -1,4 +1,4 @@
-"""Colour of what rays hit: textures, sun with shadows, a lamp, fog, sky; once per pixel, for its nearest solid."""
+"""Color of what rays hit: textures, sun with shadows, a lamp, fog, sky; once per pixel, for its nearest solid."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -27,14 +27,14 @@ class Lights:
     """The lights of each of B scenes: a sun, a lamp, ambient light, fog and sky."""
 
     sun: Tensor  # [B, 3] unit vector towards the sun
-    sun_colour: Tensor  # [B, 3]
+    sun_color: Tensor  # [B, 3]
     lamp: Tensor  # [B, 3] position
-    lamp_colour: Tensor  # [B, 3]
+    lamp_color: Tensor  # [B, 3]
     lamp_reach: Tensor  # [B] metres
     ambient: Tensor  # [B, 3]
-    fog_colour: Tensor  # [B, 3]
+    fog_color: Tensor  # [B, 3]
     fog: Tensor  # [B] extinction per metre
-    sky: Tensor  # [B, 2, 3] colours at the zenith and at the horizon
+    sky: Tensor  # [B, 2, 3] colors at the zenith and at the horizon
     clouds: Tensor  # [B, 4] texture, scale, offset, strength
     centre: Tensor  # [B, 3] middle of the region where shadows are computed
     extent: Tensor  # [B] half width of that region
@@ -62,29 +62,29 @@ def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, w
     scene, y, x = (v.reshape(-1) for v in torch.meshgrid(*places, indexing="ij"))
     rays = torch.cat([camera.origin, camera.direction], 1).permute(1, 2, 0).contiguous()
     origin, direction = rays_at_pixels(rays, scene, x, y)
-    colour = sky_colour(lights, direction, scene)
+    color = sky_color(lights, direction, scene)
     hit = torch.nonzero(index.view(-1) >= 0)[:, 0]
     t, at, ray = depth.view(-1)[hit], scene[hit], direction[:, hit]
     view = ray / ray.square().sum(0).sqrt()
     points = SurfacePoints(at, index.view(-1)[hit], origin[:, hit] + t * ray, view, t * camera.pixel[at])
     clear = torch.exp(-lights.fog[at] * t)
-    colour[:, hit] = surface_colour(solids, lights, points) * clear + lights.fog_colour[at].T * (1 - clear)
-    return colour.view(3, *depth.shape).transpose(0, 1), depth
+    color[:, hit] = surface_color(solids, lights, points) * clear + lights.fog_color[at].T * (1 - clear)
+    return color.view(3, *depth.shape).transpose(0, 1), depth
 
 
-def sky_colour(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
-    """Return colour [3, n] of the sky along directions [3, n]: a gradient from horizon to zenith, clouds on a plane."""
+def sky_color(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
+    """Return color [3, n] of the sky along directions [3, n]: a gradient from horizon to zenith, clouds on a plane."""
     up = (direction[1] / direction.square().sum(0).sqrt()).clamp(0, 1)
     zenith, horizon = lights.sky[scene].permute(1, 2, 0).unbind()
-    colour = horizon + (zenith - horizon) * up.sqrt()
+    color = horizon + (zenith - horizon) * up.sqrt()
     kind, scale, offset, strength = lights.clouds[scene].unbind(1)
     flat = scale / (direction[1].clamp_min(0) + 0.15)
     u, v = direction[0] * flat + offset, direction[2] * flat
-    return colour + (1 - colour) * strength * sample_texture(kind.long(), u, v, torch.zeros_like(u))
+    return color + (1 - color) * strength * sample_texture(kind.long(), u, v, torch.zeros_like(u))
 
 
-def surface_colour(solids: Solids, lights: Lights, points: SurfacePoints) -> Tensor:
-    """Return the colour [3, n] of the points: ambient, sun and lamp on their albedo, emission, and a highlight."""
+def surface_color(solids: Solids, lights: Lights, points: SurfacePoints) -> Tensor:
+    """Return the color [3, n] of the points: ambient, sun and lamp on their albedo, emission, and a highlight."""
     index = points.solid
     to_local = gather_columns(solids.to_local.permute(1, 2, 0), index)
     local = (to_local[:, :3] * points.world).sum(1) + to_local[:, 3]
@@ -100,7 +100,7 @@ def surface_colour(solids: Solids, lights: Lights, points: SurfacePoints) -> Ten
 
 
 def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor, footprint: Tensor) -> Tensor:
-    """Return colour [3, n] of two textures, projected along the axis that the surface faces most.
+    """Return color [3, n] of two textures, projected along the axis that the surface faces most.
 
     They are filtered to `footprint` [n], the metres that a pixel covers on the surface.
     """
@@ -110,7 +110,7 @@ def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor,
     sideways = (x >= y) & (x >= z)
     u = torch.where(sideways, metres[2], metres[0])
     v = torch.where((y >= z) & ~sideways, metres[2], metres[1])
-    first, second, over = gather_columns(solids.colours.permute(1, 2, 0), index).unbind()
+    first, second, over = gather_columns(solids.colors.permute(1, 2, 0), index).unbind()
     values = []
     for layer in (0, 1):
         tile_size = solids.tile_size[index, layer]
@@ -134,7 +134,7 @@ def sunlight(lights: Lights, solids: Solids, points: SurfacePoints, normal: Tens
     p = camera.project[points.scene].permute(1, 2, 0)
     xy = (p[:2, :3] * raised).sum(1) + p[:2, 3]
     distance = (-towards * (raised - camera.origin[points.scene, 0].T)).sum(0)
-    strength = lights.sun_colour[points.scene].T * sun_visibility(shadow, points.scene, xy, distance - texel)
+    strength = lights.sun_color[points.scene].T * sun_visibility(shadow, points.scene, xy, distance - texel)
     half = torch.nn.functional.normalize(towards - points.view, dim=0)
     return strength * cosine.clamp_min(0), strength * (half * normal).sum(0).clamp_min(0) ** 24
 
@@ -157,7 +157,7 @@ def lamplight(lights: Lights, points: SurfacePoints, normal: Tensor) -> Tensor:
     towards = lights.lamp[points.scene].T - points.world
     distance = towards.square().sum(0).sqrt().clamp_min(1e-3)
     cosine = ((towards * normal).sum(0) / distance).clamp_min(0)
-    return lights.lamp_colour[points.scene].T * cosine / (1 + (distance / lights.lamp_reach[points.scene]) ** 2)
+    return lights.lamp_color[points.scene].T * cosine / (1 + (distance / lights.lamp_reach[points.scene]) ** 2)
 
 
 def local_normal(kind: Tensor, p: Tensor, taper: Tensor) -> Tensor:

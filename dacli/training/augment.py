@@ -45,9 +45,9 @@ def random_crop(
 
 
 def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
-    """Return pictures with random defocus, colours, blur, noise and JPEG artefacts, each on a share of the samples."""
+    """Return pictures with random defocus, colors, blur, noise and JPEG artefacts, each on a share of the samples."""
     rgb = apply_at_random(0.2, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
-    rgb = jitter_colour(rgb, random)
+    rgb = jitter_color(rgb, random)
     rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_number(random)) * 1.2 + 0.4), random)
     strength = uniform_like(rgb, random, 0, 0.05) * (uniform_like(rgb, random, 0, 1) < 0.5)
     noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
@@ -57,7 +57,7 @@ def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -
 
 
 def strong_augmentation(rgb: Tensor, random: Generator) -> Tensor:
-    """Return pictures with strong colour jitter and, half of them, Gaussian blur (Depth Anything, section 3.2)."""
+    """Return pictures with strong color jitter and, half of them, Gaussian blur (Depth Anything, section 3.2)."""
     rotated = rotate_hue(rgb, uniform_like(rgb, random, -0.25, 0.25))
     gray = rotated.mean(1, keepdim=True)
     rgb = gray + uniform_like(rgb, random, 0.5, 1.5) * (rotated - gray)
@@ -69,7 +69,7 @@ def strong_augmentation(rgb: Tensor, random: Generator) -> Tensor:
 
 
 def rotate_hue(rgb: Tensor, turns: Tensor) -> Tensor:
-    """Return colours rotated around the gray axis by turns [B, 1, 1, 1], 1 being a full circle (Rodrigues' formula)."""
+    """Return colors rotated around the gray axis by turns [B, 1, 1, 1], 1 being a full circle (Rodrigues' formula)."""
     cos, sin = (2 * math.pi * turns).cos(), (2 * math.pi * turns).sin()
     gray = rgb.mean(1, keepdim=True)
     crossed = (rgb.roll(1, 1) - rgb.roll(-1, 1)) / math.sqrt(3)
@@ -115,7 +115,7 @@ def uniform_like(like: Tensor, random: Generator, low: float, high: float, chann
     return low + (high - low) * value.to(like.device)
 
 
-def jitter_colour(rgb: Tensor, random: Generator) -> Tensor:
+def jitter_color(rgb: Tensor, random: Generator) -> Tensor:
     """Return pictures with random saturation (down to gray), contrast, gain and offset of each channel, and gamma.
 
     A tenth of them have their channels permuted.

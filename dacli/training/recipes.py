@@ -70,7 +70,7 @@ def resize_stage(stage: TrainingStage, size: int | None) -> TrainingStage:
     return replace(stage, size=size, canvas=stage.canvas * size // stage.size) if size else stage
 
 
-ENCODER_ON_TINY = (
+TINY_STAGES = (
     TrainingStage(steps=2400, size=128, batch=24, fresh=2, canvas=192),
     TrainingStage(steps=1200, size=224, batch=24, fresh=2, canvas=320),
     TrainingStage(steps=300, size=320, batch=16, fresh=2, canvas=448),
@@ -79,7 +79,7 @@ DEPTH_ANYTHING_V2 = Schedule(
     ((5e-5, (TrainingStage(steps=160_000, size=518, batch=64, fresh=4, canvas=777),)),), encoder_factor=0.1
 )  # 160,000 steps of 64 pictures at 518 px, rates 5e-6 and 5e-5
 SCHEDULES = {
-    ("tiny", "encoder"): Schedule(((1e-3, ENCODER_ON_TINY),), encoder_factor=0.25),
+    ("tiny", "encoder"): Schedule(((1e-3, TINY_STAGES),), encoder_factor=0.25),
     ("tiny", "scratch"): Schedule(
         (
             (
@@ -94,17 +94,7 @@ SCHEDULES = {
             (3e-4, (TrainingStage(steps=1200, size=256, batch=16, fresh=2, canvas=384),)),
         )
     ),
-    ("tiny", "pretrained"): Schedule(
-        (
-            (
-                1e-3,
-                (
-                    TrainingStage(steps=2000, size=128, batch=16, fresh=2, canvas=192),
-                    TrainingStage(steps=1000, size=256, batch=16, fresh=2, canvas=384),
-                ),
-            ),
-        )
-    ),
+    ("tiny", "pretrained"): Schedule(((7e-4, TINY_STAGES),), encoder_factor=0.25),
     ("vit", "scratch"): Schedule(
         (
             (

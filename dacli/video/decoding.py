@@ -67,7 +67,7 @@ def decode_frames(
 ) -> Generator[DecodedFrame, None, None]:
     """Yield the frames of a clip in order, or only those that are shown later than `after` (ticks).
 
-    HDR is tone-mapped, interlaced fields are combined into whole frames, and colours are reduced to 8 bits. Raises
+    HDR is tone-mapped, interlaced fields are combined into whole frames, and colors are reduced to 8 bits. Raises
     DacliError where damage stops decoding, and before the first frame if the file is truncated. With
     `allow_truncated`, all frames that can be decoded are used, and the damage is reported to `log`.
     """

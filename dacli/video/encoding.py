@@ -81,7 +81,9 @@ def encoder_time_base(clip: Clip) -> int:
 def encode_error(path: Path, fault: str) -> DacliError:
     """Return the error of an output that ffmpeg could not write."""
     if "No space left" in fault:
-        return DacliError(f"cannot write {display_path(path)} (the disk is full)", "make room or choose another folder")
+        return DacliError(
+            f"cannot write {display_path(path)} (the disk is full)", "free some space or choose another folder"
+        )
     return DacliError(
         f"cannot write {display_path(path)} ({fault})", "check the disk, or choose another folder with -o"
     )

@@ -127,7 +127,9 @@ def spool_stream(stream: BinaryIO) -> Iterator[Path]:
                 shutil.copyfileobj(stream, file, 1 << 20)
         except OSError as error:
             fault = f"standard input cannot be saved in {display_path(path.parent)} ({files.os_reason(error)})"
-            raise DacliError(fault, "make room there, set TMPDIR to another folder, or use a file as input") from error
+            raise DacliError(
+                fault, "free some space there, set TMPDIR to another folder, or use a file as input"
+            ) from error
         yield path
 
 

@@ -65,12 +65,16 @@ class Stabilizer:
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next scale and shift depend on, as values for JSON: about 50 kB of text."""
-        return {"matcher": self.aligner.state(), "gauge": list(astuple(self.scale_shift)), "seconds": self.seconds}
+        return {
+            "matcher": self.aligner.state(),
+            "scale_shift": list(astuple(self.scale_shift)),
+            "seconds": self.seconds,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of another stabilizer, with bit-identical results."""
         self.aligner.restore(state["matcher"])
-        self.scale_shift, self.seconds = ScaleShift(*state["gauge"]), state["seconds"]
+        self.scale_shift, self.seconds = ScaleShift(*state["scale_shift"]), state["seconds"]
 
 
 def depth_range(alignment: FrameAlignment) -> float:

@@ -70,7 +70,7 @@ def download_file(
     """Return the path of the file, downloaded and verified; an incomplete file never has this path.
 
     `progress` takes the bytes received and the bytes in all (None if unknown). Raises DacliError if no origin
-    gives the file, HF_HUB_OFFLINE is set, or the disk is full or not writable.
+    has the file, HF_HUB_OFFLINE is set, or the disk is full or not writable.
     """
     if is_offline():
         raise _download_error(request, ["HF_HUB_OFFLINE is set"])
@@ -86,7 +86,7 @@ def download_file(
 
 @dataclass(frozen=True)
 class _Download:
-    """A download in progress; `run` tries each origin until one gives the file."""
+    """A download in progress; `run` tries each origin until one has sent the file."""
 
     request: DownloadRequest
     log: Log
@@ -243,7 +243,7 @@ def _download_error(request: DownloadRequest, reasons: list[str]) -> DacliError:
 
 def _save_error(path: Path, error: OSError) -> DacliError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        hint = "free some room, or set DACLI_CACHE to another disk"
+        hint = "free some space, or set DACLI_CACHE to another disk"
     else:
         hint = "set DACLI_CACHE to a folder that can be written"
     return DacliError(f"cannot save {path}: {connection_reason(error)}", hint)

@@ -22,11 +22,11 @@ class Origin:
 
 
 class RefusedError(Exception):
-    """An origin does not give the file; the next one may."""
+    """An origin refused to send the file; another one may have it."""
 
 
 class DroppedError(Exception):
-    """A connection that broke or a server that is busy: the same origin may give the rest after `wait` seconds.
+    """A connection that broke or a server that is busy: the same origin may send the rest after `wait` seconds.
 
     `unreachable` means that no connection was made.
     """

@@ -73,7 +73,7 @@ def test_frames_are_followed_within_a_shot_only() -> None:
     assert taken.truth.shape == taken.raw.shape == (6, *SIZE)
 
 
-def test_every_shot_is_measured_in_its_own_gauge() -> None:
+def test_every_shot_is_measured_in_its_own_scale_and_shift() -> None:
     taken = rendered("dolly", 10, cut=True)
     depth = taken.truth.copy()
     depth[5:] = 9 * depth[5:] - 4
@@ -93,7 +93,7 @@ def test_the_share_at_the_ends_is_that_of_black_and_white() -> None:
 
 
 @pytest.mark.parametrize("motion", ["pan", "hand-held", "passer"])
-def test_jitter_of_the_gauge_is_gone(motion: str) -> None:
+def test_jitter_of_scale_and_shift_is_gone(motion: str) -> None:
     taken = rendered(motion, 12)
     found = {name: measured(taken, output(taken, method), bent=False)[0] for name, method in METHODS.items()}
     jittery, own = found["one range for the shot"], found["minimum and maximum of each frame"]

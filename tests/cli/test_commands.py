@@ -465,12 +465,12 @@ def test_a_full_disk_ends_a_run_of_tiles_at_once(dacli: Run, home: Path, monkeyp
     photo(home / "a.jpg")
 
     def full(*_: object, **__: object) -> None:
-        raise StopError("cannot write a_color.png (the disk is full)", "make room")
+        raise StopError("cannot write a_color.png (the disk is full)", "free some space")
 
     monkeypatch.setattr(whole_files, "write_file", full)
     run = dacli("image", "a.jpg", *TILED, "--tile", "on")
     assert (run.code, run.out) == (1, "")
-    assert run.errors == ["error: cannot write a_color.png (the disk is full): make room"]
+    assert run.errors == ["error: cannot write a_color.png (the disk is full): free some space"]
     assert files_below(home) == ["a.jpg"]
 
 
@@ -506,7 +506,7 @@ def test_progress_goes_on_with_every_tile(dacli: Run, home: Path, monkeypatch: p
         (("--max-pixels", "nan"), "--max-pixels nan is not above 0"),
         (("--max-pixels", "-1"), "--max-pixels -1 is not above 0"),
         (("--colormap", "Spektral_r"), "there is no colormap 'Spektral_r': did you mean Spectral_r?"),
-        (("--save", "colour"), "cannot save 'colour': did you mean color?"),
+        (("--save", "color"), "cannot save 'color': did you mean color?"),
         (("--save", ""), "cannot save ''"),
         (("--range", "5,1"), "the range '5,1' is empty"),
         (("--range", "wide"), "cannot read the range 'wide'"),
@@ -531,7 +531,7 @@ def test_wrong_usage_is_one_line(dacli: Run, home: Path, arguments: tuple[str, .
 
 @pytest.mark.parametrize(
     "arguments",
-    [("image",), ("image", "a.jpg", "--size", "big"), ("image", "a.jpg", "--colour", "x"), ("imag",), ("decode",)],
+    [("image",), ("image", "a.jpg", "--size", "big"), ("image", "a.jpg", "--color", "x"), ("imag",), ("decode",)],
 )
 def test_what_cannot_be_parsed_is_wrong_usage_too(dacli: Run, arguments: tuple[str, ...]) -> None:
     run = dacli(*arguments)

@@ -534,7 +534,7 @@ WRONG: dict[tuple[str, ...], str] = {
     ("--encoder", "vitz"): "",
     ("--precision", "fp8"): "",
     ("--device", "gpu"): "",
-    ("--save", "colour"): "cannot save 'colour'",
+    ("--save", "color"): "cannot save 'color'",
     ("--size", "3"): "--size 3 is not between",
     ("--tile", "518"): "unknown tile '518'",
     ("--range", "9,1"): "",

@@ -599,7 +599,7 @@ def test_depth_clips_that_lead_nowhere(dacli: Run, home: Path) -> None:
         (("--end", "1:2:3:4"), "--end 1:2:3:4 is not a time"),
         (("--max-fps", "0"), "--max-fps 0 is not a rate"),
         (("--rate", "24/0"), "--rate 24/0"),
-        (("--save", "colour"), "did you mean color"),
+        (("--save", "color"), "did you mean color"),
         (("--colormap", "infernal"), "inferno"),
     ],
 )

@@ -66,10 +66,10 @@ def test_json_has_null_for_what_is_no_finite_number() -> None:
 
 
 def heights(records: list[dict[str, object]], scores: list[str]) -> list[int]:
-    """Rows that each record's bar fills, by its colour (Matplotlib's first three); its mark in the legend is lower."""
+    """Rows that each record's bar fills, by its color (Matplotlib's first three); its mark in the legend is lower."""
     pixels = picture(tables.draw_score_bars(records, scores, ["a", "b", "c"][: len(records)], "")).astype(int)
-    colours = [(180, 119, 31), (14, 127, 255), (44, 160, 44)][: len(records)]
-    filled = [(np.abs(pixels - colour).sum(-1) < 9).any(1) for colour in colours]
+    colors = [(180, 119, 31), (14, 127, 255), (44, 160, 44)][: len(records)]
+    filled = [(np.abs(pixels - color).sum(-1) < 9).any(1) for color in colors]
     return [max(map(len, "".join("x" if row else " " for row in rows).split())) for rows in filled]
 
 

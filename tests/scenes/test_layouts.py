@@ -137,7 +137,7 @@ def test_objects_stand_near_their_place_with_complete_rows(make: ObjectMaker) ->
         assert len({len(rows) for rows in solids.values()}) == 1
         assert all(np.isfinite(rows).all() for rows in solids.values())
         assert (solids["half"] > 0).all()
-        assert solids["colours"].min() >= 0
+        assert solids["colors"].min() >= 0
         assert ((solids["taper"] >= 0) & (solids["taper"] <= 1)).all()
         linear, offset = solids["to_local"][..., :3], solids["to_local"][..., 3]
         corners = np.einsum("nij,nkj->nki", np.linalg.inv(linear), box - offset[:, None])

@@ -131,10 +131,10 @@ def test_a_rotated_and_stretched_solid_against_a_mesh(kind: int, taper: float, s
 def test_normals_are_those_of_the_mesh(kind: int, taper: float, seed: int) -> None:
     solids, mesh, position, view = rotated_and_stretched(kind, taper, seed)
     _, cosine, normal = mesh_depth(mesh, position, directions(view))
-    for values, value in ((solids.colours, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.emission, 0)):
+    for values, value in ((solids.colors, 0.5), (solids.overlay, 0), (solids.gloss, 0), (solids.emission, 0)):
         values.fill_(value)
-    colour, _ = render_solids(solids, plain_lights(sun_colour=[0, 0, 0]), camera(position, view), SIZE, SIZE)
-    upwards = ((colour[0] / (0.5 * torch.tensor([0.2, 0.3, 0.4])[:, None, None]) - 0.7) / 0.3).mean(0).numpy()
+    color, _ = render_solids(solids, plain_lights(sun_color=[0, 0, 0]), camera(position, view), SIZE, SIZE)
+    upwards = ((color[0] / (0.5 * torch.tensor([0.2, 0.3, 0.4])[:, None, None]) - 0.7) / 0.3).mean(0).numpy()
     off = np.abs(upwards - normal[..., 1])[cosine > 0.2]
     limit = 1e-3 if kind == BOX else 0.12  # facets are flat; the ellipsoid's lie up to 0.06 apart, more if stretched
     assert (off > limit).mean() < 0.02  # where two faces meet
@@ -265,12 +265,12 @@ def test_the_walls_of_a_room_from_inside() -> None:
 def plain_lights(**changed: list[float] | float) -> Lights:
     rows: dict[str, list[float] | float] = {
         "sun": [0, 1, 0],
-        "sun_colour": [1, 0.9, 0.8],
+        "sun_color": [1, 0.9, 0.8],
         "lamp": [0, 0, 0],
-        "lamp_colour": [0, 0, 0],
+        "lamp_color": [0, 0, 0],
         "lamp_reach": 1,
         "ambient": [0.2, 0.3, 0.4],
-        "fog_colour": [0.5, 0.6, 0.7],
+        "fog_color": [0.5, 0.6, 0.7],
         "fog": 0,
         "clouds": [0, 1, 0, 0],
         "centre": [0, 0, 0],
@@ -282,7 +282,7 @@ def plain_lights(**changed: list[float] | float) -> Lights:
 
 def floor_and_box() -> Solids:
     plain = {
-        "colours": np.full((3, 3), 0.5),
+        "colors": np.full((3, 3), 0.5),
         "texture": np.zeros(2, int),
         "tile_size": np.ones(2),
         "overlay": np.array(0.0),
@@ -299,13 +299,13 @@ DOWN = np.array([[1.0, 0, 0], [0, 0, -1], [0, -1, 0]])  # right, down, forward a
 
 
 def rendered(lights: Lights) -> tuple[Tensor, Tensor]:
-    colour, depth = render_solids(floor_and_box(), lights, camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0), 80, 80)
-    return colour[0], depth[0]
+    color, depth = render_solids(floor_and_box(), lights, camera(np.array([0, 10.0, 0]), DOWN, 80, 90.0), 80, 80)
+    return color[0], depth[0]
 
 
 def test_the_shadow_of_a_box_lies_where_geometry_says() -> None:
     sun = np.array([0.5, 0.8, -0.3]) / np.linalg.norm([0.5, 0.8, -0.3])
-    colour, depth = rendered(plain_lights(sun=sun.tolist()))
+    color, depth = rendered(plain_lights(sun=sun.tolist()))
     at = np.array([0, 10.0, 0]) + directions(DOWN, 80, 90.0) * depth.numpy()[..., None]
     floor = np.abs(at[..., 1]) < 1e-3
     margin = 3 * 2 * 6 / 320  # three texels of the shadow map: closer to its edge both are right
@@ -319,12 +319,12 @@ def test_the_shadow_of_a_box_lies_where_geometry_says() -> None:
     lit = ambient + 0.5 * np.array([1, 0.9, 0.8]) * sun[1]
     dark, bright = floor & shaded(-margin), floor & ~shaded(margin)
     assert dark.sum() > 50
-    pixels = colour.permute(1, 2, 0).numpy()
+    pixels = color.permute(1, 2, 0).numpy()
     np.testing.assert_allclose(pixels[dark], np.broadcast_to(ambient, (dark.sum(), 3)), atol=1e-3)
     np.testing.assert_allclose(pixels[bright], np.broadcast_to(lit, (bright.sum(), 3)), atol=1e-3)
 
 
-def test_fog_grows_with_depth_towards_its_colour() -> None:
+def test_fog_grows_with_depth_towards_its_color() -> None:
     clear, depth = rendered(plain_lights())
     foggy, _ = rendered(plain_lights(fog=0.2))
     share = np.exp(-0.2 * depth.numpy())
@@ -335,9 +335,9 @@ def test_fog_grows_with_depth_towards_its_colour() -> None:
 
 
 def test_the_light_of_a_lamp_falls_with_distance_and_angle() -> None:
-    dark, _ = rendered(plain_lights(sun_colour=[0, 0, 0]))
+    dark, _ = rendered(plain_lights(sun_color=[0, 0, 0]))
     lamp = np.array([2.0, 3.0, 1.0])
-    lit, depth = rendered(plain_lights(sun_colour=[0, 0, 0], lamp=lamp.tolist(), lamp_colour=[1, 1, 1], lamp_reach=2))
+    lit, depth = rendered(plain_lights(sun_color=[0, 0, 0], lamp=lamp.tolist(), lamp_color=[1, 1, 1], lamp_reach=2))
     at = np.array([0, 10.0, 0]) + directions(DOWN, 80, 90.0) * depth.numpy()[..., None]
     floor = np.abs(at[..., 1]) < 1e-3
     far = np.linalg.norm(lamp - at[floor], axis=1)
@@ -363,11 +363,11 @@ def test_gloss_shows_a_highlight_halfway_between_sun_and_camera() -> None:
 
 
 def test_the_sky_is_a_gradient_from_horizon_to_zenith() -> None:
-    colour, _ = render_solids(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
+    color, _ = render_solids(floor_and_box(), plain_lights(), camera(np.array([0, 500.0, -1000])), SIZE, SIZE)
     rays = directions()
     up = (rays[..., 1] / np.linalg.norm(rays, axis=-1))[: SIZE // 2]
     horizon, zenith = np.full((3, 1, 1), 0.8), np.array([0.2, 0.4, 0.9])[:, None, None]
-    np.testing.assert_allclose(colour[0, :, : SIZE // 2], horizon + (zenith - horizon) * np.sqrt(up), atol=1e-5)
+    np.testing.assert_allclose(color[0, :, : SIZE // 2], horizon + (zenith - horizon) * np.sqrt(up), atol=1e-5)
 
 
 def test_every_tensor_is_made_on_the_device_of_the_scene() -> None:
@@ -379,8 +379,8 @@ def test_every_tensor_is_made_on_the_device_of_the_scene() -> None:
         "meta"
     ):  # the device of tensors for which none is chosen; they cannot be combined with those of the scene
         view = raycast.perspective_camera(position, rotation, focal, 8, 8)
-        colour, depth = render_solids(solids, lights, view, 8, 8)
-    assert {colour.device.type, depth.device.type, view.project.device.type} == {"cpu"}
+        color, depth = render_solids(solids, lights, view, 8, 8)
+    assert {color.device.type, depth.device.type, view.project.device.type} == {"cpu"}
 
 
 def test_cameras_project_points_onto_the_pixels_of_their_rays() -> None:

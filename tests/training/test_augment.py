@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from dacli.scenes.layouts import make_scene, render_layouts
 from dacli.training import augment
-from dacli.training.augment import cosine_basis, defocus_blur, gaussian_blur, jitter_colour, jpeg_artefacts, random_crop
+from dacli.training.augment import cosine_basis, defocus_blur, gaussian_blur, jitter_color, jpeg_artefacts, random_crop
 
 
 def seeded(seed: int) -> Generator:
@@ -152,7 +152,7 @@ def test_augmented_pictures_still_resemble_the_originals() -> None:
 def test_some_pictures_become_gray() -> None:
     red = torch.zeros(400, 3, 8, 8)
     red[:, 0], red[:, :, :4] = 0.8, red[:, :, :4] + 0.1
-    found = jitter_colour(red, seeded(1))
+    found = jitter_color(red, seeded(1))
     spread = found.std((2, 3))
     assert (spread > 0).any()
     gray = (found.mean((2, 3)).amax(1) - found.mean((2, 3)).amin(1)) < 0.25
@@ -212,7 +212,7 @@ def test_strong_augmentation_is_in_range_and_strong() -> None:
     first, again = (augment.strong_augmentation(rgb, seeded(3)) for _ in range(2))
     assert torch.equal(first, again)
     assert 0 <= first.min() <= first.max() <= 1
-    mild = np.mean([(augment.jitter_colour(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
+    mild = np.mean([(augment.jitter_color(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
     hard = np.mean([(augment.strong_augmentation(rgb, seeded(n)) - rgb).abs().mean().item() for n in range(10)])
     assert hard > mild / 2
     soft = [augment.strong_augmentation(rgb[:1], seeded(n)).diff(dim=3).abs().mean().item() for n in range(40)]

@@ -49,7 +49,7 @@ def encoded(path: Path, frames: Sequence[NDArray[Any]], about: Clip, crf: int = 
 
 
 def smooth(count: int, height: int = 48, width: int = 64, channels: int = 3) -> list[NDArray[np.uint8]]:
-    """Slow waves of colour."""
+    """Slow waves of color."""
     y, x, c, t = np.ogrid[:height, :width, :channels, :count]
     waves = 127.5 + 120 * np.sin(x / 20 + c * 2 + t / 9) * np.cos(y / 25 - c + t / 7)
     return [np.ascontiguousarray(waves[..., i].astype(np.uint8)) for i in range(count)]
@@ -98,7 +98,7 @@ def test_any_times_to_the_microsecond(steps: list[int], top: int, bottom: int) -
     )
 
 
-def test_colours_come_back(tmp_path: Path) -> None:
+def test_colors_come_back(tmp_path: Path) -> None:
     frames = smooth(6)
     path = encoded(tmp_path / "a.mp4", frames, clip(range(0, 6000, 1000), 6000))
     difference = footage.decoded_frames(path).astype(int) - np.stack(frames)
@@ -109,7 +109,7 @@ def test_colours_come_back(tmp_path: Path) -> None:
     assert "yuv420p(tv, bt709, progressive)" in said
 
 
-def test_flat_colours_to_a_level(tmp_path: Path) -> None:
+def test_flat_colors_to_a_level(tmp_path: Path) -> None:
     for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (30, 140, 220)):
         frames = [np.full((16, 16, 3), color, np.uint8)] * 2
         path = encoded(tmp_path / "a.mp4", frames, clip([0, 1000], 2000))

@@ -568,7 +568,7 @@ def test_disk_that_fills_up_is_one_line(hub: Hub, target: Path) -> None:
     target.with_name("vits.pth.part").symlink_to("/dev/full")
     message = Download(target, f"{hub.url}/file").fails()
     assert os.strerror(errno.ENOSPC) in message
-    assert "free some room" in message
+    assert "free some space" in message
     assert "DACLI_CACHE" in message
     assert len(hub.requests) == 1
 

@@ -207,5 +207,5 @@ def mark_residuals_precise(model: openvino.Model, core: openvino.Core) -> openvi
             text.write_text(RESIDUAL_LAYER.sub(rf"\g<0>{PRECISE_MARK}", text.read_text("utf-8")), "utf-8")
             return core.read_model(text, weights)
     except (OSError, RuntimeError) as error:
-        hint = "make room where temporary files go (TMPDIR), or use --engine torch"
+        hint = "free some space where temporary files go (TMPDIR), or use --engine torch"
         raise DacliError(f"cannot convert the network for OpenVINO ({error})", hint) from error

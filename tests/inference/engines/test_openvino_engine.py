@@ -394,7 +394,7 @@ def test_no_room_for_the_conversion_is_one_line(small: ConvolutionModel, monkeyp
     monkeypatch.setattr("openvino.serialize", full)
     with pytest.raises(DacliError, match="No space left on device") as caught:
         OpenVINOEngine(small, plan())
-    assert caught.value.hint == "make room where temporary files go (TMPDIR), or use --engine torch"
+    assert caught.value.hint == "free some space where temporary files go (TMPDIR), or use --engine torch"
 
 
 # --- what else can go wrong ---

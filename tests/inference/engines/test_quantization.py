@@ -177,8 +177,8 @@ def test_it_is_calibrated_on_scenes_as_the_network_sees_pictures(light: Convolut
     assert {tuple(x.shape) for x in seen} == {(1, 3, 28, 42), (1, 3, 42, 28), (1, 3, 28, 28), (1, 3, 28, 56)}
     assert len({float(x.mean()) for x in seen}) == len(seen)
     for x in seen:
-        colours = np.array([0.229, 0.224, 0.225]) * x[0].permute(1, 2, 0).numpy() + np.array([0.485, 0.456, 0.406])
-        assert -0.1 <= colours.min() < colours.max() <= 1.1
+        colors = np.array([0.229, 0.224, 0.225]) * x[0].permute(1, 2, 0).numpy() + np.array([0.485, 0.456, 0.406])
+        assert -0.1 <= colors.min() < colors.max() <= 1.1
 
 
 # --- once, and without a word ---
