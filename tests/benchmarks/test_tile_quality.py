@@ -96,7 +96,7 @@ def test_seams_are_looked_for_where_tiles_end(monkeypatch: pytest.MonkeyPatch) -
 
 def test_tiles_put_right_what_one_large_pass_breaks_and_show_what_a_small_one_misses() -> None:
     subject = Subject("simulated", Simulated(126), encoded, 126, 14, (126, 400), (400,))
-    rows = [dict(tile_quality.ways(subject, tile_quality.drawn(index, 400))) for index in range(12)]
+    rows = [dict(tile_quality.ways(subject, tile_quality.drawn(index, 400))) for index in range(8)]
 
     def mean(way: str, measure: str) -> float:
         return float(np.nanmean([getattr(row[way], measure) for row in rows]))

@@ -506,7 +506,7 @@ def test_progress_goes_on_with_every_tile(dacli: Run, home: Path, monkeypatch: p
         (("--max-pixels", "nan"), "--max-pixels nan is not above 0"),
         (("--max-pixels", "-1"), "--max-pixels -1 is not above 0"),
         (("--colormap", "Spektral_r"), "there is no colormap 'Spektral_r': did you mean Spectral_r?"),
-        (("--save", "color"), "cannot save 'color': did you mean color?"),
+        (("--save", "colour"), "cannot save 'colour': did you mean color?"),
         (("--save", ""), "cannot save ''"),
         (("--range", "5,1"), "the range '5,1' is empty"),
         (("--range", "wide"), "cannot read the range 'wide'"),
@@ -531,7 +531,7 @@ def test_wrong_usage_is_one_line(dacli: Run, home: Path, arguments: tuple[str, .
 
 @pytest.mark.parametrize(
     "arguments",
-    [("image",), ("image", "a.jpg", "--size", "big"), ("image", "a.jpg", "--color", "x"), ("imag",), ("decode",)],
+    [("image",), ("image", "a.jpg", "--size", "big"), ("image", "a.jpg", "--colour", "x"), ("imag",), ("decode",)],
 )
 def test_what_cannot_be_parsed_is_wrong_usage_too(dacli: Run, arguments: tuple[str, ...]) -> None:
     run = dacli(*arguments)

@@ -273,9 +273,19 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
 
 
 def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
-    options = ("--batch", "2", "--size", "32", "--workers", "1", "--minutes", "0")
-    command = (sys.executable, "-m", "dacli", "train", "teacher", "run", *options)
-    checkpoint = Path("run/checkpoint.pt")  # written after each step
+    code = """
+from pathlib import Path
+from dacli.scenes.layouts import make_scene
+from dacli.training.data import BatchSettings, BatchStream, SceneSource, TrainingStage, load_batches
+
+if __name__ == "__main__":
+    stage = TrainingStage(steps=1000, size=32, batch=2, fresh=2, canvas=48)
+    for _ in load_batches(BatchStream(BatchSettings(stage, SceneSource(1, make_scene), 1), 0, 0, 1000), 1):
+        Path("learning").touch()
+"""
+    Path("learn.py").write_text(code)
+    command = (sys.executable, "learn.py")
+    learning = Path("learning")  # made with the first batch
 
     def until(ready: Callable[[], bool]) -> None:
         while not ready():
@@ -290,7 +300,7 @@ def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
 
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as training:
         try:
-            in_time(lambda: until(checkpoint.exists), limit=180)
+            in_time(lambda: until(learning.exists), limit=180)
             training.kill()
             training.wait()
             in_time(lambda: until(alone))

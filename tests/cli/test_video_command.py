@@ -1,6 +1,7 @@
 """dacli video as users type it: the source's frames, times and sound, floats that come back, and every way to fail."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -347,7 +348,7 @@ def command(weights: Path) -> list[str]:
     """dacli with the tests' own tiny, in segments of 20 frames."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from dacli.cli.main import main; from dacli.models import tiny; from dacli.video import segments; "
-    code += f"from pathlib import Path; tiny.BUNDLED = Path({str(weights)!r}); "
+    code += f"from pathlib import Path; tiny.BUNDLED_WEIGHTS = Path({str(weights)!r}); "
     code += "segments.ClipWriter.__init__.__kwdefaults__['segment_length'] = 20; main()"
     return [sys.executable, "-c", code]
 
@@ -356,14 +357,20 @@ def started(weights: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([*command(weights), *arguments], text=True, stdout=-1, stderr=-1)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_job_that_was_stopped_goes_on_without_encoding_again(home: Path, weights: Path, how: signal.Signals) -> None:
+def test_jobs_that_were_stopped_go_on_without_encoding_again(home: Path, weights: Path) -> None:
     make_clip(home / "a.mp4", *H264, frames=64)
     ask = ("video", "a.mp4", *EXACT, "--save", "color,png16,npy")
     whole = started(weights, *ask, "-o", "whole")
     assert whole.communicate(timeout=HANG)[0].splitlines() == [
         *("whole/a_color.mp4", "whole/a_depth16.mkv", "whole/a_depth"),
     ]
+    for how in (signal.SIGKILL, signal.SIGINT):
+        stop_and_resume(home, weights, ask, how)
+        shutil.rmtree(home / "out")
+
+
+def stop_and_resume(home: Path, weights: Path, ask: tuple[str, ...], how: signal.Signals) -> None:
+    """Stop a job in its second segment; let it go on, and compare all that it wrote with `whole`."""
     process = started(weights, *ask, "-o", "out")
     first = home / "out/.a.part/000001.json"
     until = time.monotonic() + HANG
@@ -599,7 +606,7 @@ def test_depth_clips_that_lead_nowhere(dacli: Run, home: Path) -> None:
         (("--end", "1:2:3:4"), "--end 1:2:3:4 is not a time"),
         (("--max-fps", "0"), "--max-fps 0 is not a rate"),
         (("--rate", "24/0"), "--rate 24/0"),
-        (("--save", "color"), "did you mean color"),
+        (("--save", "colour"), "did you mean color"),
         (("--colormap", "infernal"), "inferno"),
     ],
 )

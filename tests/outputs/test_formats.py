@@ -34,7 +34,7 @@ def test_a_list_of_names_is_a_list_of_formats_each_once(text: str, expected: lis
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("color", "did you mean color?"),
+        ("colour", "did you mean color?"),
         ("png", "png16"),
         ("", "--save"),
         ("color,", "--save"),
