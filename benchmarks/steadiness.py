@@ -19,7 +19,7 @@ from dacli.inference.predictor import Predictor
 from dacli.io.scales import to_tones
 from dacli.models import tiny
 from dacli.scenes import moving
-from dacli.scenes.layouts import make_scene
+from dacli.scenes.kinds import make_scene
 from dacli.scenes.moving import MOTIONS, CameraMotion, RenderedFrame, match_frames, render_clip
 from dacli.video.stabilize import ScaleShift, Stabilizer, TwoPassStabilizer
 

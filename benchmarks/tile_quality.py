@@ -23,7 +23,7 @@ from dacli.inference.engines.torch_engine import TorchEngine
 from dacli.inference.preprocess import MEAN, STD, normalize_image, resize_to_source
 from dacli.models import tiny
 from dacli.models.spec import network_size
-from dacli.scenes import layouts
+from dacli.scenes import kinds, layouts
 from dacli.scenes.objects import add_fence, add_person
 from dacli.scenes.parts import Parts
 
@@ -130,7 +130,7 @@ def colors(rendering: layouts.Rendering) -> NDArray[np.uint8]:
 def layout(index: int) -> layouts.Layout:
     """Return scene number `index`: a room, a street or a landscape with a railing and three people in it."""
     rng = np.random.default_rng([SEED, index])
-    made = (layouts.make_room, layouts.make_street, layouts.make_landscape)[index % 3](rng)
+    made = (kinds.make_room, kinds.make_street, kinds.make_landscape)[index % 3](rng)
     parts = Parts(rng)
     add_fence(parts, np.array([rng.normal(0, 0.4), 0, rng.uniform(2.5, 5)]), 1.0)
     for z in rng.uniform(2.5, 8, 3):

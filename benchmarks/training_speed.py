@@ -13,7 +13,7 @@ import torch
 
 from dacli.inference import device
 from dacli.models.tiny import Tiny
-from dacli.scenes.layouts import make_scene
+from dacli.scenes.kinds import make_scene
 from dacli.training.data import BATCH_LANES, BatchStream, SceneSource, TrainingSample, TrainingStage
 from dacli.training.loop import TrainingPlan, TrainingState, create_training_state, train_network, training_step
 from dacli.training.losses import relative_depth_loss

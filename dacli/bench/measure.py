@@ -37,7 +37,8 @@ def time_in_turns(*runs: Callable[[], object], count: int = DEFAULT_TURNS) -> li
 
 def make_photos(folder: Path, count: int, *, width: int = 1632, height: int = 1224) -> list[Path]:
     """Write distinct JPEGs, by default of 2 megapixels: one rendered scene, shifted sideways; return their paths."""
-    from dacli.scenes.layouts import make_scene, render_layouts
+    from dacli.scenes.kinds import make_scene
+    from dacli.scenes.layouts import render_layouts
 
     small = render_layouts([make_scene(4242, 0)], 306, 408).rgb[0].permute(1, 2, 0).numpy()[..., ::-1]
     large = cv2.resize(np.ascontiguousarray(small), (width, height), interpolation=cv2.INTER_CUBIC)

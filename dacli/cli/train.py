@@ -63,7 +63,7 @@ def train_teacher(
     unit: DepthUnitText = None,
 ) -> None:
     """Train on exact depth: rendered scenes, or pictures with depth; the weights end up in DIR."""
-    from dacli.scenes.layouts import make_scene
+    from dacli.scenes.kinds import make_scene
     from dacli.training import recipes
 
     if data:

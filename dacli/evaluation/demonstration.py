@@ -12,7 +12,8 @@ from dacli.inference.loading import build_predictor
 from dacli.io import files, images, png
 from dacli.models import tiny
 from dacli.outputs import drawing, style
-from dacli.scenes.layouts import make_scene, render_layouts
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import render_layouts
 
 DEMO_HEIGHT, DEMO_WIDTH = 480, 720
 DEMO_PHOTO = Path(__file__).parents[1] / "assets" / "demo.jpg"  # Eileen Collins, by NASA, in the public domain

@@ -13,7 +13,8 @@ from dacli.errors import DacliError
 from dacli.evaluation import accuracy, datasets, metrics
 from dacli.evaluation.datasets import DepthPair
 from dacli.inference.predictor import Predictor
-from dacli.scenes.layouts import Layout, make_scene, render_layouts
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import Layout, render_layouts
 
 HELD_OUT = 4242  # the stream of scenes that evaluation uses by default
 SCENE_FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))

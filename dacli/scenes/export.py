@@ -13,7 +13,8 @@ from dacli.io import files, npy, png, records, scales
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.scenes import moving
-from dacli.scenes.layouts import make_scene, render_layouts
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import render_layouts
 from dacli.scenes.moving import RenderedFrame
 
 DEPTH_STEPS = (0.001, 0.01, 0.1, 1.0)  # metres that one step of a 16-bit PNG can stand for

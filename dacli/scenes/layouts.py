@@ -1,4 +1,4 @@
-"""Random scenes (rooms, streets, landscapes, close-ups, views from above) and their rendering."""
+"""Layouts of scenes (solids, lights, a camera) and their rendering."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -7,12 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dacli.scenes.furniture import OUTDOOR_OBJECTS, SMALL_OBJECTS, place_furniture
-from dacli.scenes.objects import add_occluder, add_wires
-from dacli.scenes.parts import Array, Parts, RoomShape, rotation_about_y
-from dacli.scenes.plants import add_foliage, add_hanging_branch, scatter_pebbles
-from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM, Camera, Solids, perspective_camera
-from dacli.scenes.sampling import random_camera, random_count, random_lights, random_places
+from dacli.scenes.parts import Array, Parts
+from dacli.scenes.raycast import ROOM, Camera, Solids, perspective_camera
 from dacli.scenes.shading import Lights, render_solids
 
 
@@ -82,13 +78,6 @@ def layout_cameras(
     return perspective_camera(position, rotation, focal, height, width), focal
 
 
-def make_scene(seed: int, index: int) -> Layout:
-    """Return scene number `index` of the endless stream with this seed; the same numbers give the same scene."""
-    rng = np.random.default_rng([seed, index])
-    kinds = (make_room, make_street, make_landscape, make_close_up, make_view_from_above, make_near_and_far)
-    return kinds[rng.choice(len(kinds), p=(0.3, 0.14, 0.14, 0.14, 0.1, 0.18))](rng)
-
-
 def layout_from_parts(
     rng: np.random.Generator, parts: Parts, lights: dict[str, Array], camera: tuple[Array, Array]
 ) -> Layout:
@@ -107,174 +96,3 @@ def layout_from_parts(
         exposure=np.exp(rng.normal(-0.55, 0.35)),
         tint=np.exp(rng.normal(0, 0.06, 3)),
     )
-
-
-def make_room(rng: np.random.Generator) -> Layout:
-    """Return a furnished room of any size, seen from near its back wall."""
-    width, depth, height = rng.uniform(2.5, 9), rng.uniform(3, 14), rng.uniform(2.2, 4.5)
-    parts = Parts(rng)
-    eye = rng.uniform(0.5, min(2.2, height - 0.3))
-    middle = np.array([rng.uniform(-0.3, 0.3) * width, height / 2, depth / 2 - rng.uniform(0.3, 1.5)])
-    half = np.array([width, height, depth]) / 2
-    room = RoomShape(middle, half, rotation_about_y(rng.normal(0, 0.35)))
-    parts.random_material()
-    parts.add(ROOM, middle, half, room.rotation)
-    floor = parts.random_material()
-    parts.add(BOX, middle - [0, half[1] + 0.02, 0], np.array([half[0] + 3, 0.025, half[2] + 3]), room.rotation, floor)
-    add_wall_pieces(parts, room)
-    place_furniture(parts, room, random_count(rng, 3, 14))
-    if rng.random() < 0.2:
-        add_foreground(rng, parts, eye)
-    lamp = middle + np.array([rng.uniform(-0.6, 0.6), 0.8, rng.uniform(-0.6, 0.6)]) * half
-    lights = random_lights(rng, middle, float(half.max()) * 1.1, lamp, indoor=True)
-    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.12, 0.16)))
-
-
-def add_wall_pieces(parts: Parts, room: RoomShape) -> None:
-    """Add windows, doors, pictures and shelves flat on the walls, and sometimes beams under the ceiling."""
-    rng, half = parts.rng, room.half
-    for _ in range(rng.integers(1, 7)):
-        side = rng.integers(0, 3)
-        normal, along = (2, 0) if side == 0 else (0, 2)
-        sign = 1 if side < 2 else -1
-        size = np.array([0.0, rng.uniform(0.2, 1.0), 0.0])
-        size[along], size[normal] = rng.uniform(0.2, 1.1), rng.uniform(0.01, 0.25) ** 1.5 + 0.01
-        at = np.array([0.0, rng.uniform(-0.6, 0.7) * half[1], 0.0])
-        at[along], at[normal] = rng.uniform(-0.8, 0.8) * half[along], sign * (half[normal] - size[normal])
-        emission = rng.uniform(0.5, 3) if rng.random() < 0.3 else 0
-        material = parts.random_material(emission=emission)
-        parts.add(BOX, room.middle + room.rotation @ at, size, room.rotation, material)
-    if rng.random() < 0.2:
-        beam = parts.random_material()
-        for z in np.linspace(-0.8, 0.8, rng.integers(3, 7)):
-            at = room.middle + room.rotation @ np.array([0, half[1] - 0.1, z * half[2]])
-            parts.add(BOX, at, np.array([half[0], 0.12, rng.uniform(0.06, 0.15)]), room.rotation, beam)
-
-
-def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
-    """Add an endless floor at y = 0, with hills if relief > 0."""
-    parts.add(BOX, np.array([0, -1.0, 0]), np.array([3000, 1.0, 3000]), np.eye(3), parts.random_material(natural=True))
-    for _ in range(rng.integers(0, 7) if relief else 0):
-        far = np.exp(rng.uniform(np.log(8), np.log(300)))
-        size = far * rng.uniform(0.15, 0.7)
-        at = np.array([rng.uniform(-1, 1) * far, 0, far])
-        parts.add(
-            ELLIPSOID,
-            at,
-            size * np.array([1, relief * rng.uniform(0.1, 0.8), 1]),
-            np.eye(3),
-            parts.random_material(natural=True),
-        )
-
-
-def add_foreground(rng: np.random.Generator, parts: Parts, eye: float) -> None:
-    """Add leaves, a branch or a bar close to the camera, often high in the picture or cut by its border."""
-    z = rng.uniform(0.8, 2.4)
-    at = np.array([rng.uniform(-0.7, 0.7) * z, eye + rng.uniform(-0.6, 0.7) * z, z])
-    make = (add_foliage, add_hanging_branch, add_occluder)[rng.integers(3)]
-    make(parts, at, rng.uniform(0.1, 0.45) * z)
-
-
-def make_street(rng: np.random.Generator) -> Layout:
-    """Return house fronts on one or both sides of a road, with people, cars, trees and posts."""
-    parts = Parts(rng)
-    eye, side = rng.uniform(1.0, 3.5), rng.uniform(2.5, 12)
-    add_ground(rng, parts, 0.0)
-    rotation = rotation_about_y(rng.normal(0, 0.25))
-    for sign in (-1, 1) if rng.random() < 0.75 else (1,):
-        z = rng.uniform(-6, 4)
-        while z < 90:
-            length, tall, deep = rng.uniform(4, 18), rng.uniform(3, 22), rng.uniform(3, 8)
-            at = np.array([sign * (side + deep + rng.uniform(0, 1.5)), tall / 2, z + length / 2])
-            half = np.array([deep, tall / 2, length / 2 - rng.choice([0, 0.6])])
-            parts.add(BOX, rotation @ at, half, rotation, parts.random_material(large=True))
-            z += length
-    for at in random_places(rng, random_count(rng, 5, 22), 2, 50, side / 8):
-        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, rotation @ at, 8.0)
-    if rng.random() < 0.4:
-        add_wires(parts, side, eye)
-    if rng.random() < 0.2:
-        add_foreground(rng, parts, eye)
-    lights = random_lights(rng, np.array([0, 2, 14.0]), 20, np.zeros(3))
-    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(0.03, 0.14)))
-
-
-def make_landscape(rng: np.random.Generator) -> Layout:
-    """Return open land with hills, trees, rocks, people and fences."""
-    parts = Parts(rng)
-    eye = rng.uniform(0.4, 3)
-    add_ground(rng, parts, rng.uniform(0.2, 1))
-    for at in random_places(rng, random_count(rng, 6, 26), 1.6, 120):
-        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
-    scatter_pebbles(parts, random_places(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
-    if rng.random() < 0.3:
-        add_foreground(rng, parts, eye)
-    lights = random_lights(rng, np.array([0, 1.5, 9.0]), 14, np.zeros(3))
-    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.02, 0.13)))
-
-
-def make_close_up(rng: np.random.Generator) -> Layout:
-    """Return a few small things seen from close by, often in front of a wall."""
-    parts = Parts(rng)
-    eye = rng.uniform(0.15, 0.9)
-    add_ground(rng, parts, 0.0)
-    if rng.random() < 0.6:
-        back = rotation_about_y(rng.normal(0, 0.5))
-        at = np.array([0, 1.0, rng.uniform(1.5, 9)])
-        parts.add(BOX, at, np.array([6, rng.uniform(0.3, 4), 0.1]), back, parts.random_material())
-    for at in random_places(rng, random_count(rng, 2, 12), 0.5, 3.0, 0.5):
-        SMALL_OBJECTS[rng.integers(len(SMALL_OBJECTS))](parts, at, rng.uniform(0.1, 0.35))
-    if rng.random() < 0.25:
-        add_foreground(rng, parts, eye)
-    indoor = rng.random() < 0.6
-    lights = random_lights(
-        rng, np.array([0, 0.4, 1.6]), 2.6, np.array([rng.normal(), 2.2, 1 + rng.normal()]), indoor=bool(indoor)
-    )
-    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.22, 0.25), 0.12))
-
-
-def make_near_and_far(rng: np.random.Generator) -> Layout:
-    """Return a few near things anywhere in the picture, also high in it, before a far background.
-
-    Nothing in the picture's rows tells near from far: things hang, are held into the picture or are seen from below.
-    """
-    parts = Parts(rng)
-    eye = rng.uniform(0.8, 3)
-    add_ground(rng, parts, rng.uniform(0, 1))
-    if rng.random() < 0.35:
-        wall = rotation_about_y(rng.normal(0, 0.5))
-        at = np.array([0, 3.0, rng.uniform(3, 12)])
-        parts.add(BOX, at, np.array([30, rng.uniform(3, 12), 0.1]), wall, parts.random_material(large=True))
-    else:
-        for at in random_places(rng, random_count(rng, 6, 26), 6, 120):
-            OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
-    pitch = rng.normal(0.12, 0.35)
-    for at in random_places(rng, random_count(rng, 2, 9), 0.7, 4.0, 0.6):
-        distance = at[2]
-        at[1] = eye + distance * (np.tan(pitch) + rng.uniform(-0.55, 0.45))
-        if rng.random() < 0.6:
-            SMALL_OBJECTS[rng.integers(len(SMALL_OBJECTS))](parts, at, rng.uniform(0.08, 0.3) * distance)
-        else:
-            make = (add_foliage, add_hanging_branch, add_occluder)[rng.integers(3)]
-            make(parts, at, rng.uniform(0.1, 0.5) * distance)
-    indoor = bool(rng.random() < 0.3)
-    lights = random_lights(rng, np.array([0, eye, 4.0]), 8, np.array([rng.normal(), eye + 1.5, 1.0]), indoor=indoor)
-    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, pitch, 0.15))
-
-
-def make_view_from_above(rng: np.random.Generator) -> Layout:
-    """Return things on the ground seen from above, from the height of a table to that of a drone."""
-    parts = Parts(rng)
-    add_ground(rng, parts, 0.0)
-    eye = float(np.exp(rng.uniform(np.log(0.8), np.log(40))))
-    pitch = rng.uniform(-1.4, -0.45)
-    aim = eye / np.tan(-pitch)
-    scale = min(max(eye / 2, 0.35), 6)
-    for _ in range(random_count(rng, 6, 40)):
-        at = np.array([rng.normal(0, 0.7) * eye, 0, aim + rng.normal(0, 0.8) * eye])
-        if eye < 2.5:
-            SMALL_OBJECTS[rng.integers(len(SMALL_OBJECTS))](parts, at, rng.uniform(0.05, 0.3) * scale)
-        else:
-            OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(0.5, 1.2) * scale)
-    lights = random_lights(rng, np.array([0, 0, aim]), eye * 2.2, np.zeros(3))
-    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, pitch, 0.3))

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from dacli.scenes.interiors import EYE_HEIGHT, make_interior
-from dacli.scenes.layouts import Layout, make_landscape, make_street
+from dacli.scenes.kinds import make_landscape, make_street
+from dacli.scenes.layouts import Layout
 from dacli.scenes.parts import Array
 from dacli.scenes.raycast import ROOM
 

@@ -12,7 +12,7 @@ from dacli.inference import planning
 from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Predictor
 from dacli.models import tiny
-from dacli.scenes.layouts import make_scene
+from dacli.scenes.kinds import make_scene
 from dacli.scenes.moving import MOTIONS, render_clip
 
 RNG = np.random.default_rng(4)

@@ -19,7 +19,8 @@ from dacli.cli import train
 from dacli.cli.main import main
 from dacli.models import registry, tiny
 from dacli.models.tiny import Tiny
-from dacli.scenes.layouts import make_scene, render_layouts
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import render_layouts
 from dacli.training import data
 from dacli.training.initialization import untrained_network
 from tests.support import commands
@@ -275,7 +276,7 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
 def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
     code = """
 from pathlib import Path
-from dacli.scenes.layouts import make_scene
+from dacli.scenes.kinds import make_scene
 from dacli.training.data import BatchSettings, BatchStream, SceneSource, TrainingStage, load_batches
 
 if __name__ == "__main__":

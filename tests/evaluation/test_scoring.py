@@ -28,7 +28,7 @@ from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import png
 from dacli.models import tiny
 from dacli.models.tiny import Tiny
-from dacli.scenes import layouts
+from dacli.scenes import kinds, layouts
 from dacli.training.recipes import SCHEDULES
 
 
@@ -40,7 +40,7 @@ class Oracle(Predictor):
         self.known = {}
         for index in range(count):
             picture = layouts.render_layouts(
-                [layouts.make_scene(seed, index)], *SCENE_FORMATS[index % len(SCENE_FORMATS)]
+                [kinds.make_scene(seed, index)], *SCENE_FORMATS[index % len(SCENE_FORMATS)]
             )
             self.known[picture.rgb[0].permute(1, 2, 0).numpy().tobytes()] = picture.depth[0].numpy()
 
@@ -117,7 +117,7 @@ def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) 
 
 
 def test_what_lies_beyond_the_reach_counts_for_nothing() -> None:
-    depth = layouts.render_layouts([layouts.make_scene(7, 0)], *SCENE_FORMATS[0]).depth[0].numpy()
+    depth = layouts.render_layouts([kinds.make_scene(7, 0)], *SCENE_FORMATS[0]).depth[0].numpy()
     reach = float(np.median(depth))
     wrong_far: Any = np.where(depth <= reach, 1 / depth, 1)
     for beyond, error in ((reach, 0), (np.inf, 1)):
@@ -130,7 +130,7 @@ def test_the_bundled_model_sees_more_than_that_below_is_near() -> None:
     predictor = build_predictor(tiny.load_tiny(), planning.resolve_plan("cpu", "fp32"))
     found = []
     for index in range(12):
-        picture = layouts.render_layouts([layouts.make_scene(HELD_OUT, index)], 256, 256)
+        picture = layouts.render_layouts([kinds.make_scene(HELD_OUT, index)], 256, 256)
         (prediction,) = predictor.predict([picture.rgb[0].permute(1, 2, 0).numpy()])
         found.append(score_prediction(prediction.depth, picture.inverse_depth[0].numpy(), index))
     assert np.nanmean([s.ordinal for s in found]) > 0.85 > np.nanmean([s.ramp for s in found]) + 0.05

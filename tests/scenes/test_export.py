@@ -13,7 +13,7 @@ from PIL import Image
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import datasets
 from dacli.io import png, records
-from dacli.scenes import export, layouts, moving
+from dacli.scenes import export, kinds, layouts, moving
 from dacli.scenes.export import SceneRequest, write_scene
 
 STILL = SceneRequest(3, (48, 64), ("npy", "png16"))
@@ -41,7 +41,7 @@ def test_a_scene_is_a_picture_its_depth_and_its_description(tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         *("scene_000007.json", "scene_000007.png", "scene_000007_depth.npy", "scene_000007_depth16.png")
     ]
-    rendering = layouts.render_layouts([layouts.make_scene(3, 7)], 48, 64)
+    rendering = layouts.render_layouts([kinds.make_scene(3, 7)], 48, 64)
     np.testing.assert_array_equal(Image.open(picture), rendering.rgb[0].permute(1, 2, 0).numpy())
     np.testing.assert_array_equal(exact_depth(picture), rendering.depth[0].numpy())
 
@@ -105,7 +105,7 @@ def test_evaluation_finds_the_pairs_of_the_folder(tmp_path: Path) -> None:
 
 def test_intrinsics_and_pose_are_those_of_the_rendering(tmp_path: Path) -> None:
     (picture,) = write(tmp_path, STILL, 4)
-    content, layout = description(picture), layouts.make_scene(3, 4)
+    content, layout = description(picture), kinds.make_scene(3, 4)
     matrix, pose = np.array(content["intrinsics"]), np.array(content["camera_to_world"])
     assert matrix[0, 0] == matrix[1, 1] == pytest.approx(48 / 2 / np.tan(layout.field_of_view / 2))
     assert matrix[:2, 2].tolist() == [31.5, 23.5]
@@ -138,7 +138,7 @@ def test_frames_have_their_time_and_are_those_of_the_clip(tmp_path: Path) -> Non
         f"scene_000005/frame_{number:06}.png" for number in range(4)
     ]
     assert [description(frame)["seconds"] for frame in frames] == [0, 0.5, 1, 1.5]
-    rendered = moving.render_clip([layouts.make_scene(3, 5)], moving.MOTIONS["truck"], 4, (48, 64), fps=2.0, seed=5)
+    rendered = moving.render_clip([kinds.make_scene(3, 5)], moving.MOTIONS["truck"], 4, (48, 64), fps=2.0, seed=5)
     for path, frame in zip(frames, rendered, strict=True):
         np.testing.assert_array_equal(exact_depth(path), frame.depth)
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from dacli.scenes import layouts
+from dacli.scenes import kinds
 from dacli.scenes.furniture import FURNITURE, OUTDOOR_OBJECTS, SMALL_OBJECTS
-from dacli.scenes.layouts import (
-    Layout,
+from dacli.scenes.kinds import (
     make_close_up,
     make_landscape,
     make_near_and_far,
@@ -18,8 +17,8 @@ from dacli.scenes.layouts import (
     make_scene,
     make_street,
     make_view_from_above,
-    render_layouts,
 )
+from dacli.scenes.layouts import Layout, render_layouts
 from dacli.scenes.objects import ObjectMaker
 from dacli.scenes.parts import Parts, rotation_about_y, upwards
 from dacli.scenes.raycast import ROOM
@@ -65,7 +64,7 @@ def test_every_kind_of_scene_renders(make: Callable[[np.random.Generator], Layou
 
 def test_kinds_of_scenes_occur_in_their_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
     for make in MAKERS:
-        monkeypatch.setattr(layouts, make.__name__, lambda _rng, name=make.__name__: name)
+        monkeypatch.setattr(kinds, make.__name__, lambda _rng, name=make.__name__: name)
     found = Counter(str(make_scene(5, index)) for index in range(2000))
     shares = {
         "make_room": 0.3,

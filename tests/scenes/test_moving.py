@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from dacli.scenes.layouts import make_scene, render_layouts
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import render_layouts
 from dacli.scenes.moving import (
     CAMERA_PERIOD,
     MOTIONS,

@@ -10,7 +10,7 @@ import trimesh
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dacli.scenes import layouts, raycast, textures
+from dacli.scenes import kinds, layouts, raycast, textures
 from dacli.scenes.parts import IDENTITY, Parts
 from dacli.scenes.raycast import BOX, ELLIPSOID, FRUSTUM, ROOM, Camera, Solids
 from dacli.scenes.shading import Lights, render_solids
@@ -193,7 +193,7 @@ def test_the_nearest_of_many_solids_wins_in_any_order() -> None:
 
 @pytest.mark.parametrize("seen_from_the_sun", [False, True])
 def test_bounds_contain_the_whole_solid(monkeypatch: pytest.MonkeyPatch, *, seen_from_the_sun: bool) -> None:
-    placed = [layouts.make_scene(11, index) for index in range(5)]
+    placed = [kinds.make_scene(11, index) for index in range(5)]
     solids = Solids(
         scene=layouts.stack_arrays([np.repeat(np.arange(5), [len(v.solids["kind"]) for v in placed])]),
         **{key: layouts.stack_arrays([v.solids[key] for v in placed]) for key in placed[0].solids},
@@ -221,7 +221,7 @@ def test_bounds_are_tight() -> None:
 
 
 def test_a_batch_of_scenes_equals_each_alone() -> None:
-    placed = [layouts.make_scene(5, index) for index in range(4)]
+    placed = [kinds.make_scene(5, index) for index in range(4)]
     together = layouts.render_layouts(placed, 48, 64)
     for number, layout in enumerate(placed):
         alone = layouts.render_layouts([layout], 48, 64)

@@ -11,7 +11,8 @@ from PIL import Image
 from scipy import fft, ndimage
 from torch import Generator, Tensor
 
-from dacli.scenes.layouts import make_scene, render_layouts
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import render_layouts
 from dacli.training import augment
 from dacli.training.augment import cosine_basis, defocus_blur, gaussian_blur, jitter_color, jpeg_artefacts, random_crop
 

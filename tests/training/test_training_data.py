@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from dacli.errors import DacliError
 from dacli.evaluation.datasets import DepthPair
-from dacli.scenes.layouts import Layout, make_scene
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import Layout
 from dacli.training import data
 from dacli.training.data import (
     BatchSettings,

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from dacli.errors import DacliError, StopError
 from dacli.models import tiny
 from dacli.models.tiny import Tiny
-from dacli.scenes.layouts import Layout, make_scene, render_layouts
+from dacli.scenes.kinds import make_scene
+from dacli.scenes.layouts import Layout, render_layouts
 from dacli.training import data, loop, recipes
 from dacli.training.data import SceneSource, TrainingStage, validation_samples
 from dacli.training.loop import (

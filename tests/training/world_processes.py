@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dacli.models.tiny import Tiny
-from dacli.scenes.layouts import make_scene
+from dacli.scenes.kinds import make_scene
 from dacli.training.data import BatchStream, SceneSource, TrainingStage, load_batches
 from dacli.training.loop import TrainingPlan, create_training_state, training_step
 from dacli.training.parallel import (

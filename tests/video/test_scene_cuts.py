@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dacli.scenes.layouts import make_scene
+from dacli.scenes.kinds import make_scene
 from dacli.scenes.moving import CameraMotion, render_clip
 from dacli.video.scene_cuts import (
     best_offset,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dacli.io.scales import from_tones, to_tones
-from dacli.scenes.layouts import make_scene
+from dacli.scenes.kinds import make_scene
 from dacli.scenes.moving import MOTIONS, RenderedFrame, render_clip
 from dacli.video.matching import FrameAlignment
 from dacli.video.stabilize import (

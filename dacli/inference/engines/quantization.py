@@ -26,7 +26,8 @@ UNQUANTIZED = ".*depth_head.*"
 
 def calibration_pictures(network: DepthModel) -> "Iterator[Tensor]":
     """Yield rendered scenes in several formats as the network sees them at its native size: normalised [1, 3, h, w]."""
-    from dacli.scenes.layouts import make_scene, render_layouts
+    from dacli.scenes.kinds import make_scene
+    from dacli.scenes.layouts import render_layouts
 
     spec = network.spec
     for index in range(CALIBRATION_SCENES):
