@@ -24,7 +24,8 @@ from dacli.inference.preprocess import MEAN, STD, normalize_image, resize_to_sou
 from dacli.models import tiny
 from dacli.models.spec import network_size
 from dacli.scenes import kinds, layouts
-from dacli.scenes.objects import add_fence, add_person
+from dacli.scenes.figures import add_person
+from dacli.scenes.objects import add_fence
 from dacli.scenes.parts import Parts
 
 SEED, COUNT = 31, 30

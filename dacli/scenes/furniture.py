@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from dacli.scenes.figures import add_animal, add_bird, add_crowd, add_person
 from dacli.scenes.objects import (
     ObjectMaker,
     add_box_pile,
-    add_car,
     add_fence,
     add_figurine,
+    add_hand,
     add_house,
+    add_net,
     add_occluder,
-    add_person,
     add_post,
     add_ring,
     add_small_object,
@@ -28,6 +29,7 @@ from dacli.scenes.plants import (
     add_tree,
 )
 from dacli.scenes.raycast import BOX, ELLIPSOID, FRUSTUM
+from dacli.scenes.vehicles import add_bicycle, add_boat, add_car, add_van
 
 
 def add_legs(
@@ -161,6 +163,8 @@ FURNITURE: tuple[ObjectMaker, ...] = (
     add_sofa,
     add_person,
     add_person,
+    add_bicycle,
+    with_fixed_size(add_animal, 0.6),
     add_plant,
     add_plant,
     add_lamp,
@@ -182,10 +186,17 @@ OUTDOOR_OBJECTS: tuple[ObjectMaker, ...] = (
     add_person,
     add_person,
     add_person,
+    with_fixed_size(add_crowd, 1.5),
+    with_fixed_size(add_animal, 1.4),
+    with_fixed_size(add_animal, 0.6),
     add_fence,
+    with_fixed_size(add_net, 1.5),
     add_post,
     add_post,
     add_car,
+    add_van,
+    add_bicycle,
+    with_fixed_size(add_boat, 4.0),
     add_house,
     add_grass,
     add_grass,
@@ -206,6 +217,10 @@ SMALL_OBJECTS: tuple[ObjectMaker, ...] = (
     add_grass_blades,
     add_occluder,
     add_fence,
+    add_net,
+    add_hand,
+    add_animal,
+    add_bird,
 )
 
 

@@ -1,12 +1,13 @@
-"""Random scenes of every kind: rooms, streets, landscapes, close-ups, near things before far ones, views from above."""
+"""Random scenes of every kind, from rooms and streets to close-ups, crowds and views from above and below."""
 
 import numpy as np
 
+from dacli.scenes.figures import add_animal, add_bird, add_person
 from dacli.scenes.furniture import OUTDOOR_OBJECTS, SMALL_OBJECTS, place_furniture
 from dacli.scenes.layouts import Layout, layout_from_parts
-from dacli.scenes.objects import add_occluder, add_wires
-from dacli.scenes.parts import Parts, RoomShape, rotation_about_y
-from dacli.scenes.plants import add_foliage, add_hanging_branch, scatter_pebbles
+from dacli.scenes.objects import add_bridge, add_frame, add_hand, add_occluder, add_post, add_wires
+from dacli.scenes.parts import Parts, RoomShape, rotation_about_y, upwards
+from dacli.scenes.plants import add_foliage, add_hanging_branch, add_tree, scatter_pebbles
 from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM
 from dacli.scenes.sampling import random_camera, random_count, random_lights, random_places
 
@@ -14,8 +15,18 @@ from dacli.scenes.sampling import random_camera, random_count, random_lights, ra
 def make_scene(seed: int, index: int) -> Layout:
     """Return scene number `index` of the endless stream with this seed; the same numbers give the same scene."""
     rng = np.random.default_rng([seed, index])
-    kinds = (make_room, make_street, make_landscape, make_close_up, make_view_from_above, make_near_and_far)
-    return kinds[rng.choice(len(kinds), p=(0.3, 0.14, 0.14, 0.14, 0.1, 0.18))](rng)
+    kinds = (
+        make_room,
+        make_street,
+        make_landscape,
+        make_close_up,
+        make_view_from_above,
+        make_near_and_far,
+        make_view_upwards,
+        make_view_through_frame,
+        make_gathering,
+    )
+    return kinds[rng.choice(len(kinds), p=(0.25, 0.11, 0.11, 0.13, 0.09, 0.14, 0.06, 0.05, 0.06))](rng)
 
 
 def make_room(rng: np.random.Generator) -> Layout:
@@ -32,6 +43,8 @@ def make_room(rng: np.random.Generator) -> Layout:
     parts.add(BOX, middle - [0, half[1] + 0.02, 0], np.array([half[0] + 3, 0.025, half[2] + 3]), room.rotation, floor)
     add_wall_pieces(parts, room)
     place_furniture(parts, room, random_count(rng, 3, 14))
+    if rng.random() < 0.15:
+        add_mirror(parts, room)
     if rng.random() < 0.2:
         add_foreground(rng, parts, eye)
     lamp = middle + np.array([rng.uniform(-0.6, 0.6), 0.8, rng.uniform(-0.6, 0.6)]) * half
@@ -60,6 +73,18 @@ def add_wall_pieces(parts: Parts, room: RoomShape) -> None:
             parts.add(BOX, at, np.array([half[0], 0.12, rng.uniform(0.06, 0.15)]), room.rotation, beam)
 
 
+def add_mirror(parts: Parts, room: RoomShape) -> None:
+    """Add a mirror flat on the far wall or on a wall at a side."""
+    rng, side = parts.rng, int(parts.rng.integers(3))
+    at, size = np.zeros(3), np.array([0.0, rng.uniform(0.3, 0.9), 0.0])
+    normal, along = (2, 0) if side == 0 else (0, 2)
+    size[normal], size[along] = 0.02, rng.uniform(0.3, 1)
+    at[along] = rng.uniform(-0.6, 0.6) * room.half[along]
+    at[normal] = (1 if side < 2 else -1) * (room.half[normal] - 0.02)
+    at[1] = rng.uniform(-0.2, 0.3) * room.half[1]
+    parts.add(BOX, room.middle + room.rotation @ at, size, room.rotation, parts.random_glass())
+
+
 def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
     """Add an endless floor at y = 0, with hills if relief > 0."""
     parts.add(BOX, np.array([0, -1.0, 0]), np.array([3000, 1.0, 3000]), np.eye(3), parts.random_material(natural=True))
@@ -77,10 +102,10 @@ def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
 
 
 def add_foreground(rng: np.random.Generator, parts: Parts, eye: float) -> None:
-    """Add leaves, a branch or a bar close to the camera, often high in the picture or cut by its border."""
+    """Add leaves, a branch, a bar or a hand close to the camera, often high in the picture or cut by its border."""
     z = rng.uniform(0.8, 2.4)
     at = np.array([rng.uniform(-0.7, 0.7) * z, eye + rng.uniform(-0.6, 0.7) * z, z])
-    make = (add_foliage, add_hanging_branch, add_occluder)[rng.integers(3)]
+    make = (add_foliage, add_hanging_branch, add_occluder, add_hand)[rng.integers(4)]
     make(parts, at, rng.uniform(0.1, 0.45) * z)
 
 
@@ -169,6 +194,69 @@ def make_near_and_far(rng: np.random.Generator) -> Layout:
     indoor = bool(rng.random() < 0.3)
     lights = random_lights(rng, np.array([0, eye, 4.0]), 8, np.array([rng.normal(), eye + 1.5, 1.0]), indoor=indoor)
     return layout_from_parts(rng, parts, lights, random_camera(rng, eye, pitch, 0.15))
+
+
+def make_view_upwards(rng: np.random.Generator) -> Layout:
+    """Return house fronts, trees, lamps, wires and birds seen from below, before the sky."""
+    parts = Parts(rng)
+    eye, pitch = rng.uniform(0.3, 2), rng.uniform(0.35, 1.3)
+    add_ground(rng, parts, 0.0)
+    for at in random_places(rng, random_count(rng, 0, 7), 4, 40, 1.5):
+        half = np.array([rng.uniform(2, 8), rng.uniform(4, 25), rng.uniform(2, 8)])
+        yaw = rotation_about_y(rng.uniform(0, 6))
+        parts.add(BOX, at + np.array([0, half[1], half.max()]), half, yaw, parts.random_material(large=True))
+    for at in random_places(rng, random_count(rng, 2, 12), 1.5, 15):
+        (add_tree, add_tree, add_post)[rng.integers(3)](parts, at, rng.uniform(4, 14))
+    for at in random_places(rng, int(rng.integers(0, 6)), 3, 40):
+        add_bird(parts, at + upwards(eye + np.tan(pitch + rng.normal(0, 0.25)) * at[2]), rng.uniform(0.5, 2))
+    if rng.random() < 0.4:
+        add_wires(parts, 5, eye)
+    if rng.random() < 0.5:
+        z = rng.uniform(0.8, 3)
+        add_hanging_branch(parts, np.array([rng.uniform(-0.5, 0.5) * z, eye + np.tan(pitch) * z, z]), 0.3 * z)
+    lights = random_lights(rng, np.array([0, 6, 8.0]), 14, np.zeros(3))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, pitch, 0.2))
+
+
+def make_view_through_frame(rng: np.random.Generator) -> Layout:
+    """Return open land seen through an arch, a gate, a window or below a bridge, which surrounds what is far."""
+    parts = Parts(rng)
+    eye = rng.uniform(0.8, 2)
+    add_ground(rng, parts, rng.uniform(0, 1))
+    for at in random_places(rng, random_count(rng, 5, 22), 5, 100):
+        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+    z = rng.uniform(1.2, 5)
+    if rng.random() < 0.65:
+        at = np.array([rng.normal(0, 0.15) * z, rng.choice([0, eye - 0.5 * z]), z])
+        add_frame(parts, at, rng.uniform(0.5, 1.2) * z)
+    else:
+        add_bridge(parts, np.array([0, 0, 2 * z]), eye + rng.uniform(0.1, 0.5) * 2 * z)
+    if rng.random() < 0.3:
+        add_foreground(rng, parts, eye)
+    lights = random_lights(rng, np.array([0, 1.5, 6.0]), 12, np.zeros(3))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(0.05, 0.12)))
+
+
+def make_gathering(rng: np.random.Generator) -> Layout:
+    """Return people and animals from close up to far away, at the height of their eyes or of a child's."""
+    parts = Parts(rng)
+    eye = rng.uniform(0.5, 1.8)
+    add_ground(rng, parts, rng.uniform(0, 0.5))
+    for at in random_places(rng, random_count(rng, 4, 16), 6, 100):
+        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+    if rng.random() < 0.3:
+        at, back = np.array([0, 2.0, rng.uniform(3, 10)]), rotation_about_y(rng.normal(0, 0.4))
+        parts.add(BOX, at, np.array([20, rng.uniform(1, 6), 0.1]), back, parts.random_material(large=True))
+    for at in random_places(rng, random_count(rng, 3, 24), 1.2, 25, 0.7):
+        if rng.random() < 0.75:
+            add_person(parts, at, 3.0)
+        else:
+            add_animal(parts, at, rng.uniform(0.3, 1.6))
+    if rng.random() < 0.5:  # a portrait: one of them fills the picture
+        z = rng.uniform(0.7, 1.6)
+        add_person(parts, np.array([rng.normal(0, 0.15) * z, min(0.0, eye - 1.5), z]), 3.0)
+    lights = random_lights(rng, np.array([0, 1.0, 5.0]), 9, np.array([0, 2.5, 2.0]), indoor=bool(rng.random() < 0.3))
+    return layout_from_parts(rng, parts, lights, random_camera(rng, eye, rng.normal(-0.03, 0.15)))
 
 
 def make_view_from_above(rng: np.random.Generator) -> Layout:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dacli.scenes.figures import add_person
 from dacli.scenes.layouts import Layout, render_layouts
-from dacli.scenes.objects import add_person
 from dacli.scenes.parts import Array, Parts
 from dacli.scenes.raycast import ROOM
 from dacli.types import FloatArray

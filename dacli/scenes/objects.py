@@ -1,4 +1,4 @@
-"""People, vehicles, buildings, street furniture and small objects of rendered scenes."""
+"""Buildings, street furniture, thin things and small objects of rendered scenes."""
 
 from collections.abc import Callable
 
@@ -9,33 +9,6 @@ from dacli.scenes.raycast import BOX, ELLIPSOID, FRUSTUM
 
 # Adds an object at a place [3]; the number is its size or, for furniture, the height of the ceiling.
 ObjectMaker = Callable[[Parts, Array, float], None]
-
-
-def add_person(parts: Parts, at: Array, _ceiling: float) -> None:
-    """Add a standing figure of ellipsoids and bars, 1.2 to 1.9 m tall."""
-    rng = parts.rng
-    tall = rng.uniform(1.2, 1.9)
-    rotation = rotation_about_y(rng.uniform(0, 6))
-    stride, swing = rng.normal(0, 0.12, 2), rng.normal(0, 0.25, 2)
-
-    def put(x: float, y: float, z: float) -> Array:
-        return np.asarray(at + tall * (rotation @ np.array([x, y, z])))
-
-    hips = [put(s * 0.05, 0.5, 0) for s in (-1, 1)]
-    trousers = parts.random_material()
-    for hip, s, step in zip(hips, (-1, 1), stride, strict=True):
-        parts.add_bars(hip, put(s * 0.06, 0, step), tall * 0.043, trousers)
-    shirt = parts.random_material()
-    parts.add(ELLIPSOID, put(0, 0.66, 0), tall * np.array([0.105, 0.2, 0.07]), rotation, shirt)
-    for s, reach in zip((-1, 1), swing, strict=True):
-        hand = put(s * rng.uniform(0.12, 0.25), 0.48 + abs(reach) / 3, reach)
-        parts.add_bars(put(s * 0.11, 0.79, 0), hand, tall * 0.026, shirt)
-    skin = parts.random_material()
-    skin["colors"][:2] = np.array([0.7, 0.48, 0.36]) * rng.uniform(0.2, 1.1)
-    parts.add(ELLIPSOID, put(0, 0.925, 0), tall * np.array([0.047, 0.068, 0.055]), rotation, skin)
-    if rng.random() < 0.7:
-        hair = parts.random_material()
-        parts.add(ELLIPSOID, put(0, 0.945, 0.012), tall * np.array([0.052, 0.064, 0.056]), rotation, hair)
 
 
 def add_occluder(parts: Parts, at: Array, size: float) -> None:
@@ -53,7 +26,8 @@ def add_occluder(parts: Parts, at: Array, size: float) -> None:
 def add_small_object(parts: Parts, at: Array, size: float) -> None:
     """Add a small object that stands on `at`: a box, ball, jar, bottle, cone or ring."""
     rng = parts.rng
-    material, half = parts.random_material(), size * rng.uniform(0.3, 1, 3)
+    material = parts.random_glass() if rng.random() < 0.12 else parts.random_material()
+    half = size * rng.uniform(0.3, 1, 3)
     rotation, style = rotation_about_y(rng.uniform(0, 6)), rng.integers(6)
     if style <= 1:
         parts.add(BOX, at + upwards(half[1]), half, rotation, material)
@@ -98,6 +72,84 @@ def add_fence(parts: Parts, at: Array, _size: float) -> None:
         parts.add_bars(feet[0] + upwards(level), feet[-1] + upwards(level), thick * 1.2, material, square=square)
 
 
+def add_net(parts: Parts, at: Array, size: float) -> None:
+    """Add a net, a grid or a wire fence: thin bars that cross, on two posts."""
+    rng = parts.rng
+    wide, tall = size * rng.uniform(0.5, 2), size * rng.uniform(0.4, 1.2)
+    rotation, material = rotation_about_y(rng.normal(0, 0.7)), parts.random_material()
+    x, y = np.linspace(-wide, wide, rng.integers(4, 16)), np.linspace(0.05 * tall, tall, rng.integers(3, 12))
+    slant = rng.choice([0, rng.uniform(-0.5, 0.5)]) * tall
+    low = np.stack([x, np.full(len(x), y[0]), np.zeros(len(x))], 1)
+    high = np.stack([(x + slant).clip(-wide, wide), np.full(len(x), y[-1]), np.zeros(len(x))], 1)
+    left, right = (np.stack([np.full(len(y), s * wide), y, np.zeros(len(y))], 1) for s in (-1, 1))
+    start, end = np.concatenate([low, left]), np.concatenate([high, right])
+    parts.add_bars(at + start @ rotation.T, at + end @ rotation.T, size * rng.uniform(0.002, 0.012), material)
+    posts = at + np.array([[s * wide, 0, 0] for s in (-1, 1)]) @ rotation.T
+    parts.add_bars(posts, posts + upwards(tall), size * rng.uniform(0.02, 0.06), parts.random_material())
+
+
+def add_hand(parts: Parts, at: Array, size: float) -> None:
+    """Add a hand at the end of an arm that reaches into the view from below or from a side, often holding a thing."""
+    rng = parts.rng
+    skin = parts.random_material()
+    skin["colors"][:2] = np.array([0.7, 0.48, 0.36]) * rng.uniform(0.2, 1.1)
+    palm = size * 0.4
+    arm = np.array([rng.normal(0, 1.2), -2.0, rng.uniform(-0.6, 0.1)]) * size * 1.5
+    parts.add_bars(at + arm, at, palm * 0.55, skin if rng.random() < 0.5 else parts.random_material())
+    turn = parts.random_orientations()[0]
+    parts.add(ELLIPSOID, at, palm * np.array([0.9, 1, 0.4]), turn, skin)
+    roots = np.array([[x, 0.7, 0] for x in (-0.6, -0.2, 0.2, 0.6)] + [[-0.8, 0, 0]]) * palm
+    tips = (
+        roots + np.array([[x, 1.3, rng.uniform(-0.8, 0.3)] for x in (-0.2, -0.1, 0.1, 0.2)] + [[-0.7, 0.7, 0]]) * palm
+    )
+    parts.add_bars(at + roots @ turn.T, at + tips @ turn.T, palm * 0.2, skin)
+    if rng.random() < 0.5:
+        add_small_object(parts, at + upwards(palm * 0.5), size * rng.uniform(0.3, 0.8))
+
+
+def add_frame(parts: Parts, at: Array, size: float) -> None:
+    """Add an opening to look through, `size` metres wide: posts under a lintel or an arch, or a window with bars."""
+    rng = parts.rng
+    wide, tall, thick = size / 2, size * rng.uniform(0.5, 1.3), size * rng.uniform(0.04, 0.2)
+    rotation, material = rotation_about_y(rng.normal(0, 0.25)), parts.random_material(large=True)
+
+    def put(points: Array) -> Array:
+        return np.asarray(at + points @ rotation.T)
+
+    deep = size * rng.uniform(0.03, 0.3)
+    sides = np.array([[s * (wide + thick), tall / 2, 0] for s in (-1, 1)])
+    parts.add(BOX, put(sides), np.array([thick, tall / 2, deep]), rotation, material)
+    style = rng.integers(3)
+    if style == 0:
+        parts.add(BOX, put(np.array([[0, tall + 2 * thick, 0]])), np.array([size, 2 * thick, deep]), rotation, material)
+    elif style == 1:
+        angle = np.linspace(0, np.pi, 13)
+        arch = np.stack([(wide + thick) * np.cos(angle), tall + (wide + thick) * np.sin(angle), np.zeros(13)], 1)
+        parts.add_bars(put(arch[:-1]), put(arch[1:]), thick, material, square=True)
+    else:
+        parts.add(BOX, put(np.array([[0, tall + thick, 0]])), np.array([size, thick, deep]), rotation, material)
+        x = np.linspace(-wide, wide, rng.integers(3, 9))[1:-1]
+        foot = np.stack([x, np.zeros(len(x)), np.zeros(len(x))], 1)
+        bars = parts.random_material()
+        parts.add_bars(put(foot), put(foot + upwards(tall)), size * rng.uniform(0.006, 0.03), bars)
+
+
+def add_bridge(parts: Parts, at: Array, size: float) -> None:
+    """Add a bridge across the view, `size` metres above the ground: a deck with a railing, on pillars."""
+    rng = parts.rng
+    rotation, material = rotation_about_y(rng.normal(0, 0.4)), parts.random_material(large=True)
+    deck = np.array([size * 12, size * rng.uniform(0.04, 0.15), size * rng.uniform(0.3, 1)])
+    parts.add(BOX, at + upwards(size), deck, rotation, material)
+    x = (np.arange(-4, 5) + rng.uniform()) * size * rng.uniform(1, 3)
+    feet = at + np.stack([x, np.zeros(9), np.zeros(9)], 1) @ rotation.T
+    parts.add_bars(feet, feet + upwards(size), size * rng.uniform(0.04, 0.2), material, square=bool(rng.random() < 0.5))
+    x = np.linspace(-6, 6, 49) * size
+    base = at + upwards(size + deck[1]) + np.stack([x, np.zeros(49), np.full(49, -deck[2])], 1) @ rotation.T
+    rail = size * rng.uniform(0.1, 0.25)
+    parts.add_bars(base, base + upwards(rail), size * 0.008, material)
+    parts.add_bars(base[0] + upwards(rail), base[-1] + upwards(rail), size * 0.015, material)
+
+
 def add_wires(parts: Parts, side: float, eye: float) -> None:
     """Add sagging cables along and across a street, in short pieces."""
     rng = parts.rng
@@ -118,21 +170,6 @@ def add_post(parts: Parts, at: Array, _size: float) -> None:
     parts.add_bars(at, at + upwards(tall), rng.uniform(0.02, 0.12), parts.random_material())
     half = np.array([rng.uniform(0.1, 0.8), rng.uniform(0.1, 0.5), 0.02])
     parts.add(BOX, at + np.array([0, tall, 0.02]), half, rotation_about_y(rng.normal(0, 0.5)), parts.random_material())
-
-
-def add_car(parts: Parts, at: Array, _size: float) -> None:
-    rng = parts.rng
-    rotation, paint = rotation_about_y(rng.uniform(0, 6)), parts.random_material()
-    body = np.array([rng.uniform(0.75, 0.95), rng.uniform(0.25, 0.4), rng.uniform(1.5, 2.4)])
-    parts.add(BOX, at + upwards(0.3 + body[1]), body, rotation, paint)
-    cabin = body * np.array([0.9, 0.8, rng.uniform(0.4, 0.7)])
-    roof = at + upwards(0.3 + 2 * body[1] + cabin[1])
-    parts.add(BOX, roof, cabin, rotation, parts.random_material() if rng.random() < 0.6 else paint)
-    tyres = parts.random_material()
-    tyres["colors"] *= 0.2
-    spots = np.array([[sx * body[0], 0.32, sz * body[2] * 0.62] for sx in (-1, 1) for sz in (-1, 1)])
-    sideways = rotation @ np.array([[0, 1, 0], [1, 0, 0], [0, 0, -1.0]])
-    parts.add(FRUSTUM, at + spots @ rotation.T, np.array([0.32, 0.1, 0.32]), sideways, tyres)
 
 
 def add_house(parts: Parts, at: Array, size: float) -> None:

@@ -85,8 +85,18 @@ class Parts:
             "overlay": np.array(rng.choice([0, rng.uniform(0, 0.6)])),
             "gloss": np.array(rng.choice([0, 0, rng.uniform(0, 0.8)])),
             "emission": np.array(emission),
+            "clear": np.array(0.0),
+            "bend": np.array(0.0),
         }
         return self.current_material
+
+    def random_glass(self) -> Material:
+        """Return a random clear material, of glass or a mirror, and make it the current one."""
+        rng, material = self.rng, self.random_material()
+        material["clear"] = np.array(rng.uniform(0.5, 0.95))
+        material["bend"] = np.array(rng.uniform(-0.6, 0.4))
+        material["gloss"] = np.array(rng.uniform(0.3, 1.5))
+        return material
 
     def add(
         self,

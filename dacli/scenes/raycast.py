@@ -31,6 +31,8 @@ class Solids:
     overlay: Tensor  # [N] strength of the second texture
     gloss: Tensor  # [N]
     emission: Tensor  # [N] light that it emits
+    clear: Tensor  # [N] share of the light from behind that comes through; 0 is opaque
+    bend: Tensor  # [N] how far clear solids shift what is behind them, in heights of the picture
 
     def to(self, device: torch.device | str) -> Self:
         """Return the same solids on another device."""

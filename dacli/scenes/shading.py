@@ -1,7 +1,7 @@
 """Color of what rays hit: textures, sun with shadows, a lamp, fog, sky; once per pixel, for its nearest solid."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -55,8 +55,30 @@ class SurfacePoints:
     pixel: Tensor  # [n] metres that its pixel is wide on a surface that faces the camera
 
 
+class SurfaceNormal(NamedTuple):
+    """Points on the unit shapes of their solids, their normals there, and their normals in the world, [3, n] each."""
+
+    local: Tensor
+    normal_local: Tensor
+    normal: Tensor
+
+
 def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return linear RGB [B, 3, H, W] and depth along the optical axis [B, H, W] in metres, infinite in the sky."""
+    """Return linear RGB [B, 3, H, W] and depth along the optical axis [B, H, W] in metres, infinite in the sky.
+
+    The depth of clear solids is their own, not that of what is seen through them.
+    """
+    is_clear = solids.clear > 0
+    color, depth = render_opaque_solids(solids.rows(torch.nonzero(~is_clear)[:, 0]), lights, camera, height, width)
+    if is_clear.any():
+        return add_clear_solids(solids.rows(torch.nonzero(is_clear)[:, 0]), lights, camera, color, depth)
+    return color, depth
+
+
+def render_opaque_solids(
+    solids: Solids, lights: Lights, camera: Camera, height: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """Return linear RGB [B, 3, H, W] and depth [B, H, W] in metres, as render_solids."""
     depth, index = cast_rays(solids, camera, height, width)
     places = [torch.arange(n, device=depth.device) for n in depth.shape]
     scene, y, x = (v.reshape(-1) for v in torch.meshgrid(*places, indexing="ij"))
@@ -72,6 +94,38 @@ def render_solids(solids: Solids, lights: Lights, camera: Camera, height: int, w
     return color.view(3, *depth.shape).transpose(0, 1), depth
 
 
+def add_clear_solids(
+    solids: Solids, lights: Lights, camera: Camera, color: Tensor, depth: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return RGB [B, 3, H, W] and depth [B, H, W] with clear solids before what they are given.
+
+    What is seen through a solid is the picture itself, shifted along the normal of the surface: cheaper than refraction
+    or a reflection, and as hard to see through.
+    """
+    height, width = depth.shape[1:]
+    nearest, index = cast_rays(solids, camera, height, width)
+    scene, y, x = torch.nonzero(nearest < depth, as_tuple=True)
+    if len(scene) == 0:
+        return color, depth
+    t = nearest[scene, y, x]
+    rays = torch.cat([camera.origin, camera.direction], 1).permute(1, 2, 0).contiguous()
+    origin, direction = rays_at_pixels(rays, scene, x, y)
+    view = direction / direction.square().sum(0).sqrt()
+    points = SurfacePoints(scene, index[scene, y, x], origin + t * direction, view, t * camera.pixel[scene])
+    surface = surface_normal(solids, points)
+    right, down = (torch.nn.functional.normalize(camera.direction[scene, axis], dim=1).T for axis in (1, 2))
+    shift = solids.bend[points.solid] * height
+    column, row = (
+        (place + shift * (surface.normal * axis).sum(0)).round().long().clamp(0, size - 1)
+        for place, axis, size in ((x, right, width), (y, down, height))
+    )
+    clear = solids.clear[points.solid]
+    own = surface_color(solids, lights, points)
+    result = color.clone()
+    result[scene, :, y, x] = (own + clear * (color[scene, :, row, column].T - own)).T
+    return result, torch.minimum(depth, nearest)
+
+
 def sky_color(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
     """Return color [3, n] of the sky along directions [3, n]: a gradient from horizon to zenith, clouds on a plane."""
     up = (direction[1] / direction.square().sum(0).sqrt()).clamp(0, 1)
@@ -85,18 +139,22 @@ def sky_color(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
 
 def surface_color(solids: Solids, lights: Lights, points: SurfacePoints) -> Tensor:
     """Return the color [3, n] of the points: ambient, sun and lamp on their albedo, emission, and a highlight."""
-    index = points.solid
-    to_local = gather_columns(solids.to_local.permute(1, 2, 0), index)
-    local = (to_local[:, :3] * points.world).sum(1) + to_local[:, 3]
-    normal_local = local_normal(solids.kind[index], local, solids.taper[index])
-    normal = (to_local[:, :3] * normal_local[:, None]).sum(0)
-    normal = normal / normal.square().sum(0).sqrt().clamp_min(1e-9)
+    index, (local, normal_local, normal) = points.solid, surface_normal(solids, points)
     facing = -(points.view * normal).sum(0)
     footprint = points.pixel / facing.abs().clamp_min(0.15)
     albedo = surface_albedo(solids, index, local, normal_local, footprint)
     diffuse, shine = sunlight(lights, solids, points, normal)
     light = diffuse + lamplight(lights, points, normal) + lights.ambient[points.scene].T * (0.7 + 0.3 * normal[1])
     return albedo * (light + solids.emission[index]) + solids.gloss[index] * shine
+
+
+def surface_normal(solids: Solids, points: SurfacePoints) -> SurfaceNormal:
+    """Return where the points lie on their solids, and the normals of the surface there."""
+    to_local = gather_columns(solids.to_local.permute(1, 2, 0), points.solid)
+    local = (to_local[:, :3] * points.world).sum(1) + to_local[:, 3]
+    normal_local = local_normal(solids.kind[points.solid], local, solids.taper[points.solid])
+    normal = (to_local[:, :3] * normal_local[:, None]).sum(0)
+    return SurfaceNormal(local, normal_local, normal / normal.square().sum(0).sqrt().clamp_min(1e-9))
 
 
 def surface_albedo(solids: Solids, index: Tensor, local: Tensor, normal: Tensor, footprint: Tensor) -> Tensor:

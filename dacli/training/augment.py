@@ -45,9 +45,16 @@ def random_crop(
 
 
 def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
-    """Return pictures with random defocus, colors, blur, noise and JPEG artefacts, each on a share of the samples."""
-    rgb = apply_at_random(0.2, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
+    """Return pictures with what lenses, sensors, software and hands do to them, each on a share of the samples.
+
+    Defocus, drawn lines, local contrast as of HDR, colors, motion blur, blur, low light, noise and JPEG artefacts.
+    """
+    rgb = apply_at_random(0.25, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
+    rgb = apply_at_random(0.03, rgb, lambda: line_drawing(rgb, inverse_depth, random), random)
+    rgb = apply_at_random(0.08, rgb, lambda: local_contrast(rgb, uniform_like(rgb, random, 0.5, 1.5)), random)
     rgb = jitter_color(rgb, random)
+    rgb = apply_at_random(0.06, rgb, lambda: motion_blur(rgb, random), random)
+    rgb = apply_at_random(0.06, rgb, lambda: low_light(rgb, random), random)
     rgb = apply_at_random(0.25, rgb, lambda: gaussian_blur(rgb, float(random_number(random)) * 1.2 + 0.4), random)
     strength = uniform_like(rgb, random, 0, 0.05) * (uniform_like(rgb, random, 0, 1) < 0.5)
     noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
@@ -156,6 +163,50 @@ def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tenso
     amount = (gaussian_blur(spread, 1.5) * uniform_like(rgb, random, 2, 8)).clamp(0, 2)
     soft, softer = gaussian_blur(rgb, 1.5), gaussian_blur(rgb, 3.5)
     return torch.where(amount < 1, rgb + amount * (soft - rgb), soft + (amount - 1) * (softer - soft))
+
+
+def local_contrast(rgb: Tensor, strength: Tensor) -> Tensor:
+    """Return pictures whose differences from a wide blur are increased by a strength [B, 1, 1, 1], as in HDR looks."""
+    return (rgb + strength * (rgb - gaussian_blur(rgb, max(rgb.shape[2:]) / 16))).clamp(0, 1)
+
+
+def motion_blur(rgb: Tensor, random: Generator) -> Tensor:
+    """Return pictures of a camera that moves: means along a line, of up to a twentieth of the picture."""
+    angle, length = (float(random_number(random)) for _ in range(2))
+    reach = max(rgb.shape[2:]) * length / 40
+    dx, dy = reach * math.cos(math.pi * angle), reach * math.sin(math.pi * angle)
+    border = math.ceil(reach)
+    if border == 0:
+        return rgb
+    padded = F.pad(rgb, (border, border, border, border), mode="replicate")
+    height, width = rgb.shape[2:]
+    places = [(border + round(dy * s), border + round(dx * s)) for s in (-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1)]
+    return torch.stack([padded[..., y : y + height, x : x + width] for y, x in places]).mean(0)
+
+
+def low_light(rgb: Tensor, random: Generator) -> Tensor:
+    """Return pictures of dark places, brightened again in part: noise that grows in the dark, and pale colors."""
+    light = uniform_like(rgb, random, 0.05, 0.4)
+    noise = torch.randn(rgb.shape, generator=random, device=random.device).to(rgb.device)
+    dark = rgb**2.2 * light + uniform_like(rgb, random, 0.003, 0.03) * noise
+    return (dark / light ** uniform_like(rgb, random, 0.2, 0.9)).clamp(0, 1) ** (1 / 2.2)
+
+
+def line_drawing(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
+    """Return drawings: dark lines on paper where brightness or depth changes, over some of the picture's own tone."""
+    depth = inverse_depth[:, None]
+    depth = depth / depth.amax((2, 3), keepdim=True).clamp_min(1e-6)
+    tone = rgb.mean(1, keepdim=True)
+    lines = sum(edge_strength(gaussian_blur(each, 0.7)) * gain for each, gain in ((tone, 4.0), (depth.sqrt(), 10.0)))
+    paper = uniform_like(rgb, random, 0.75, 1, 3)
+    shade = uniform_like(rgb, random, 0, 0.8) * (uniform_like(rgb, random, 0, 1) < 0.5)
+    return paper * (1 - shade * (1 - tone)) * (1 - (lines * uniform_like(rgb, random, 0.5, 1.5)).clamp(0, 0.95))
+
+
+def edge_strength(values: Tensor) -> Tensor:
+    """Return the length of the gradient of maps [B, 1, H, W], of differences between neighbours."""
+    right, down = F.pad(values.diff(dim=3), (0, 1)), F.pad(values.diff(dim=2), (0, 0, 0, 1))
+    return torch.hypot(right, down)
 
 
 @cache

@@ -11,12 +11,15 @@ from dacli.scenes import kinds
 from dacli.scenes.furniture import FURNITURE, OUTDOOR_OBJECTS, SMALL_OBJECTS
 from dacli.scenes.kinds import (
     make_close_up,
+    make_gathering,
     make_landscape,
     make_near_and_far,
     make_room,
     make_scene,
     make_street,
     make_view_from_above,
+    make_view_through_frame,
+    make_view_upwards,
 )
 from dacli.scenes.layouts import Layout, render_layouts
 from dacli.scenes.objects import ObjectMaker
@@ -24,7 +27,17 @@ from dacli.scenes.parts import Parts, rotation_about_y, upwards
 from dacli.scenes.raycast import ROOM
 from dacli.scenes.sampling import random_camera
 
-MAKERS = (make_room, make_street, make_landscape, make_close_up, make_view_from_above, make_near_and_far)
+MAKERS = (
+    make_room,
+    make_street,
+    make_landscape,
+    make_close_up,
+    make_view_from_above,
+    make_near_and_far,
+    make_view_upwards,
+    make_view_through_frame,
+    make_gathering,
+)
 
 
 def test_the_same_seed_and_index_give_the_same_picture() -> None:
@@ -67,12 +80,15 @@ def test_kinds_of_scenes_occur_in_their_proportions(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(kinds, make.__name__, lambda _rng, name=make.__name__: name)
     found = Counter(str(make_scene(5, index)) for index in range(2000))
     shares = {
-        "make_room": 0.3,
-        "make_street": 0.14,
-        "make_landscape": 0.14,
-        "make_close_up": 0.14,
-        "make_view_from_above": 0.1,
-        "make_near_and_far": 0.18,
+        "make_room": 0.25,
+        "make_street": 0.11,
+        "make_landscape": 0.11,
+        "make_close_up": 0.13,
+        "make_view_from_above": 0.09,
+        "make_near_and_far": 0.14,
+        "make_view_upwards": 0.06,
+        "make_view_through_frame": 0.05,
+        "make_gathering": 0.06,
     }
     for name, share in shares.items():
         assert abs(found[name] / 2000 - share) < 4 * np.sqrt(share * (1 - share) / 2000)

@@ -288,6 +288,8 @@ def floor_and_box() -> Solids:
         "overlay": np.array(0.0),
         "gloss": np.array(0.0),
         "emission": np.array(0.0),
+        "clear": np.array(0.0),
+        "bend": np.array(0.0),
     }
     parts = Parts(np.random.default_rng(0))
     parts.add(BOX, np.array([0, -1.0, 0]), np.array([50, 1.0, 50]), material=plain)
