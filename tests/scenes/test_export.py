@@ -117,7 +117,7 @@ def test_intrinsics_and_pose_are_those_of_the_rendering(tmp_path: Path) -> None:
 
 def test_points_of_one_frame_project_into_another_as_its_camera_says(tmp_path: Path) -> None:
     """Unprojected with the camera of one frame and projected with the other, they have the depth found there."""
-    first, *_, last = write(tmp_path, SceneRequest(3, (96, 128), ("npy",), "truck", 4, 2.0), 1)
+    first, *_, last = write(tmp_path, SceneRequest(3, (96, 128), ("npy",), "truck", 4, 2.0), 3)
     one, other = description(first), description(last)
     depth, there = exact_depth(first), exact_depth(last)
     y, x = np.nonzero(np.isfinite(depth))

@@ -166,7 +166,7 @@ def test_points_behind_the_camera_were_not_seen() -> None:
 
 @pytest.mark.parametrize("motion", ["pan", "dolly", "truck", "hand-held"])
 def test_rendered_frames_agree_where_they_match(motion: str) -> None:
-    found = list(render_clip([make_scene(77, 13)], MOTIONS[motion], 3, (48, 64), fps=2))
+    found = list(render_clip([make_scene(77, 4)], MOTIONS[motion], 3, (48, 64), fps=2))
     now, before = found[2], found[1]
     moved = match_frames(now, before)
     assert 0.6 < moved.seen.mean() <= 1

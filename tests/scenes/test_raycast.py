@@ -326,6 +326,42 @@ def test_the_shadow_of_a_box_lies_where_geometry_says() -> None:
     np.testing.assert_allclose(pixels[bright], np.broadcast_to(lit, (bright.sum(), 3)), atol=1e-3)
 
 
+def test_a_ball_of_glass_shows_the_picture_behind_it_shifted_along_its_normals() -> None:
+    bend, clear, centre, radius = -0.3, 0.8, np.array([0.5, -0.4, 6.0]), 1.5
+    ball = Parts(np.random.default_rng(0))
+    material = ball.random_material() | {"clear": np.array(clear), "bend": np.array(bend)}
+    material |= {"gloss": np.array(0.0), "emission": np.array(0.0)}
+    parts = Parts(np.random.default_rng(1))
+    parts.random_material()
+    parts.add(BOX, np.array([0, 0, 12.0]), np.array([8, 8, 1.0]), random_rotation(np.random.default_rng(4)))
+    behind = Parts(np.random.default_rng(0))
+    behind.rows = list(parts.rows)
+    ball.add(ELLIPSOID, centre, np.full(3, radius), IDENTITY, material)
+    lights, view = plain_lights(fog=0.0), camera(np.zeros(3))
+    plain, far = (each[0].numpy() for each in render_solids(tensors([behind]), lights, view, SIZE, SIZE))
+    behind.rows += ball.rows
+    found, depth = (each[0].numpy() for each in render_solids(tensors([behind]), lights, view, SIZE, SIZE))
+    own, near = (each[0].numpy() for each in render_solids(opaque(ball), lights, view, SIZE, SIZE))
+    seen = near < far
+    np.testing.assert_array_equal(depth, np.minimum(far, near))
+    np.testing.assert_array_equal(found[:, ~seen], plain[:, ~seen])
+    normal = (directions() * near[..., None] - centre)[seen] / radius
+    y, x = np.nonzero(seen)
+    column, row = x + bend * SIZE * normal[:, 0], y - bend * SIZE * normal[:, 1]
+    certain = (np.abs(column % 1 - 0.5) > 0.01) & (np.abs(row % 1 - 0.5) > 0.01)
+    column, row = (np.rint(v).astype(int).clip(0, SIZE - 1)[certain] for v in (column, row))
+    expected = (1 - clear) * own[:, y, x][:, certain] + clear * plain[:, row, column]
+    assert certain.sum() > 100
+    np.testing.assert_allclose(found[:, y, x][:, certain], expected, atol=1e-5)
+
+
+def opaque(parts: Parts) -> Solids:
+    """Return the solids of the parts as if they were not clear."""
+    solids = tensors([parts])
+    solids.clear = torch.zeros_like(solids.clear)
+    return solids
+
+
 def test_fog_grows_with_depth_towards_its_color() -> None:
     clear, depth = rendered(plain_lights())
     foggy, _ = rendered(plain_lights(fog=0.2))

@@ -14,7 +14,18 @@ from torch import Generator, Tensor
 from dacli.scenes.kinds import make_scene
 from dacli.scenes.layouts import render_layouts
 from dacli.training import augment
-from dacli.training.augment import cosine_basis, defocus_blur, gaussian_blur, jitter_color, jpeg_artefacts, random_crop
+from dacli.training.augment import (
+    cosine_basis,
+    defocus_blur,
+    gaussian_blur,
+    jitter_color,
+    jpeg_artefacts,
+    line_drawing,
+    local_contrast,
+    low_light,
+    motion_blur,
+    random_crop,
+)
 
 
 def seeded(seed: int) -> Generator:
@@ -179,6 +190,51 @@ def test_defocus_blurs_pixels_away_from_the_depth_in_focus() -> None:
 def test_a_picture_of_one_depth_is_in_focus_everywhere() -> None:
     rgb = rendered()[0]
     assert torch.equal(defocus_blur(rgb, torch.full((4, 96, 120), 0.4), seeded(1)), rgb)
+
+
+def test_motion_blur_keeps_lines_along_the_motion_and_blurs_across_it() -> None:
+    rgb = torch.zeros(2, 3, 80, 80)
+    rgb[0, :, 40], rgb[1, :, :, 40] = 1, 1  # a line along x and a line along y
+    kept = []
+    for seed in range(30):
+        found = motion_blur(rgb, seeded(seed))
+        torch.testing.assert_close(found[0, :, :, 20:60].sum(1), torch.ones(3, 40))  # no light is lost
+        kept.append((float(found[0, 0, 40, 40]), float(found[1, 0, 40, 40])))
+    along_x, along_y = np.array(kept).T
+    assert along_x.max() == pytest.approx(1)
+    assert along_y.max() == pytest.approx(1)
+    assert (np.maximum(along_x, along_y) < 0.75).any()  # a diagonal motion blurs both
+
+
+def test_low_light_adds_noise_that_grows_in_the_dark() -> None:
+    rgb = torch.full((300, 3, 16, 16), 0.25)
+    rgb[..., 8:] = 0.9
+    found = low_light(rgb, seeded(3))
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    dark, light = (found[..., part].std((1, 2, 3)) for part in (slice(8), slice(8, 16)))
+    unclipped = found[..., 8:].amax((1, 2, 3)) < 1
+    assert unclipped.sum() > 50
+    assert (dark > light)[unclipped].float().mean() > 0.9
+
+
+def test_local_contrast_moves_away_from_a_wide_blur() -> None:
+    rgb = torch.rand(2, 3, 32, 48, generator=seeded(5)) * 0.2 + 0.4
+    strength = torch.tensor([0.5, 1.5]).view(2, 1, 1, 1)
+    found = local_contrast(rgb, strength).numpy()
+    inside = (slice(None), slice(None), slice(10, 22), slice(10, 38))
+    blurred = np.stack([[ndimage.gaussian_filter(c, 3) for c in each] for each in rgb.numpy().astype(float)])
+    expected = rgb.numpy() + strength.numpy() * (rgb.numpy() - blurred)
+    np.testing.assert_allclose(found[inside], expected[inside], atol=2e-3)
+
+
+def test_drawings_have_dark_lines_where_depth_changes() -> None:
+    rgb, depth = torch.full((40, 3, 32, 32), 0.5), torch.full((40, 32, 32), 0.1)
+    depth[..., 16:] = 1.0
+    found = line_drawing(rgb, depth, seeded(7)).mean(1)
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    line, paper = found[..., 15].mean(1), found[..., 4].mean(1)
+    assert (line < 0.4 * paper).all()
+    torch.testing.assert_close(found[..., :12], found[..., :1].expand(-1, -1, 12))
 
 
 def test_random_numbers_move_to_the_device_of_the_pictures() -> None:
