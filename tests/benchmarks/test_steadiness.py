@@ -30,7 +30,7 @@ def made_of(raw: NDArray[np.float32], shots: list[int]) -> Take:
 
 def rendered(motion: str, count: int, *, cut: bool = False, network: Predictor | None = None) -> Take:
     """A clip with its exact depth in scale_shifts that jitter, or with what a network makes of it."""
-    layouts = [make_scene(77, 9), make_scene(77, 15)][: 1 + cut]
+    layouts = [make_scene(77, 8), make_scene(77, 15)][: 1 + cut]
     frames = list(render_clip(layouts, MOTIONS[motion], count, SIZE, noise=2))
     if network:
         return take(frames, np.stack([network.predict([f.rgb])[0].depth for f in frames]))

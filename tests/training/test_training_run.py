@@ -259,8 +259,8 @@ def test_features_are_aligned_with_those_of_the_encoder_before_training() -> Non
     assert alignment.loss(picture).tolist() == [0, 0]
     state.model.train()
     frozen = [p.clone() for p in alignment.frozen.parameters()]
-    for _ in range(3):
-        training_step(state, plan, batch, ALONE, learning_rate=1e-1, alignment=alignment)
+    for _ in range(6):
+        training_step(state, plan, batch, ALONE, learning_rate=3e-2, alignment=alignment)
     assert_same(list(alignment.frozen.parameters()), frozen)
     state.model(picture)
     loss = alignment.loss(picture)
