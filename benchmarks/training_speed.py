@@ -15,10 +15,12 @@ from dacli.inference import device
 from dacli.models.tiny import Tiny
 from dacli.scenes.kinds import make_scene
 from dacli.training.data import BATCH_LANES, BatchStream, SceneSource, TrainingSample, TrainingStage
-from dacli.training.loop import TrainingPlan, TrainingState, create_training_state, train_network, training_step
+from dacli.training.loop import train_network
 from dacli.training.losses import relative_depth_loss
 from dacli.training.parallel import TrainingWorld
-from dacli.training.recipes import SCHEDULES, TEACHER, Schedule
+from dacli.training.recipes import SCHEDULES, TEACHER, Schedule, TrainingPlan
+from dacli.training.state import TrainingState, create_training_state
+from dacli.training.step import training_step
 
 TURNS = 15
 BATCHES = 24  # rendered to measure how fast batches are made; the first of each lane are not counted

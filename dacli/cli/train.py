@@ -206,7 +206,16 @@ def run_training_command(
         step_console = console if world.is_main else Console(quiet=True)
         try:
             with show_steps(step_console) as report:
-                path = run.run_training(wanted, command, objective, *identified_source, world, report, strong=strong)
+                path = run.run_training(
+                    wanted,
+                    command,
+                    objective,
+                    *identified_source,
+                    world,
+                    report,
+                    log=step_console.note,
+                    strong=strong,
+                )
         except KeyboardInterrupt:
             console.warn("interrupted; the same command goes on from the last checkpoint")
             raise

@@ -69,8 +69,25 @@ class TrainingCommandOptions:
     ] = "auto"
     device: DeviceName = "auto"
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare the batches.", rich_help_panel="Machine")
-    ] = 2
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that prepare the batches. [default: 2; with a GPU all cores but one]",
+            rich_help_panel="Machine",
+        ),
+    ] = None
+    compile_: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile the network first, with CUDA graphs.", rich_help_panel="Machine"),
+    ] = False
+    checkpoint_activations: Annotated[
+        bool,
+        typer.Option(
+            "--checkpoint-activations",
+            help="Keep less in memory and compute it again: for the large encoders.",
+            rich_help_panel="Machine",
+        ),
+    ] = False
     minutes: Annotated[float, typer.Option(min=0, help="Minutes between two checkpoints.", rich_help_panel="Run")] = 5
     quiet: Quiet = False
 
@@ -91,6 +108,8 @@ def training_options(folder: Path, options: TrainingCommandOptions, init: Path |
         precision=options.precision,
         workers=options.workers,
         minutes=options.minutes,
+        compiled=options.compile_,
+        checkpoint_activations=options.checkpoint_activations,
         seconds=None if options.time is None else parse_duration(options.time),
     )
 

@@ -1,6 +1,6 @@
 """Depth Anything: the DINOv2 encoder and the DPT decoder put together, and its published configurations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -94,6 +94,10 @@ class DepthAnything(DepthModel):
     def feature_encoder(self) -> nn.Module:
         """Return DINOv2."""
         return self.pretrained
+
+    def encoder_blocks(self) -> Sequence[nn.Module]:
+        """Return the transformer's blocks."""
+        return list(self.pretrained.blocks)
 
     def token_layer(self) -> nn.Module:
         """Return DINOv2's last normalisation."""

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -124,6 +124,10 @@ class DepthModel(nn.Module, ABC):
     @abstractmethod
     def token_layer(self) -> nn.Module:
         """Return the module of the encoder that returns its last tokens [B, N, D]."""
+
+    def encoder_blocks(self) -> Sequence[nn.Module]:
+        """Return the encoder's blocks in order, whose activations fill the memory of a training; by default none."""
+        return ()
 
     def initialize_encoder(self) -> None:
         """Draw the first weights of the encoder with torch's generator; by default they are those of its layers."""

@@ -4,7 +4,7 @@ The encoder is that of Sandler et al. 2018 (arXiv 1801.04381) with width 1.4, it
 convolutions, so that weights pretrained on ImageNet can be loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -219,6 +219,10 @@ class Tiny(DepthModel):
     def feature_encoder(self) -> nn.Module:
         """Return the whole network: its tokens come after the encoder."""
         return self
+
+    def encoder_blocks(self) -> Sequence[nn.Module]:
+        """Return the inverted residual blocks."""
+        return list(self.encoder.blocks)
 
     def token_layer(self) -> nn.Module:
         """Return the last attention layer."""

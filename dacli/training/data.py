@@ -75,10 +75,13 @@ class SceneSource:
 
     def canvas(self, item: int, stage: TrainingStage) -> TrainingSample:
         """Return RGB [3, h, w] uint8 and inverse depth [h, w] float16 of a scene, to take crops from."""
-        rows, columns = self.aspect_ratio(item // 1000)
-        height, width = round(rows * stage.canvas), round(columns * stage.canvas)
-        rendering = render_layouts([self.make(self.seed, item)], height, width)
+        rendering = render_layouts([self.make(self.seed, item)], *self.canvas_size(item // 1000, stage))
         return rendering.rgb[0], rendering.inverse_depth[0].half()
+
+    def canvas_size(self, number: int, stage: TrainingStage) -> tuple[int, int]:
+        """Return the height and width in pixels at which the scenes of batch `number` are rendered."""
+        rows, columns = self.aspect_ratio(number)
+        return round(rows * stage.canvas), round(columns * stage.canvas)
 
     def aspect_ratio(self, number: int) -> AspectRatio:
         """Return the height and width of the canvases of batch `number`, in units of the shorter side."""
@@ -277,10 +280,15 @@ def load_batches(stream: BatchStream, workers: int) -> Iterator[TrainingSample]:
 
     Raises the DacliError of a file that cannot be read.
     """
-    ahead: dict[str, Any] = {}
-    if workers:
-        ahead = {"prefetch_factor": 6, "multiprocessing_context": "forkserver", "worker_init_fn": end_with_parent}
-    for item in DataLoader(stream, batch_size=None, num_workers=workers, **ahead):
+    for item in load_items(stream, workers):
         if isinstance(item, DacliError):
             raise item
         yield item
+
+
+def load_items(stream: IterableDataset[Any], workers: int) -> Iterator[Any]:
+    """Yield the items of the stream, made ahead of time by `workers` processes, or by this one if there are none."""
+    ahead: dict[str, Any] = {}
+    if workers:
+        ahead = {"prefetch_factor": 6, "multiprocessing_context": "forkserver", "worker_init_fn": end_with_parent}
+    yield from DataLoader(stream, batch_size=None, num_workers=workers, **ahead)

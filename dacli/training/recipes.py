@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dacli.models.registry import METRIC_RANGES
-from dacli.training.data import TrainingStage
+from dacli.training.data import SIZE_STEP, BatchSettings, TrainingSource, TrainingStage
 from dacli.training.losses import LossFunction, pseudo_label_loss, relative_depth_loss, scale_invariant_log_loss
 
 ScheduleCycles = Sequence[tuple[float, Sequence[TrainingStage]]]  # peak learning rates and their stages
@@ -47,7 +47,7 @@ class Schedule:
                 before += stage.steps
                 length = round(before * (steps or total) / total) - assigned
                 assigned += length
-                row.append(resize_stage(replace(stage, steps=length, batch=batch or stage.batch), size))
+                row.append(resize_stage(change_batch(replace(stage, steps=length), batch), size))
             cycles.append((rate or peak, tuple(row)))
         return Schedule(tuple(cycles), self.encoder_factor)
 
@@ -63,6 +63,13 @@ class Schedule:
     def as_lists(self) -> list[list[object]]:
         """Return the cycles as lists and dictionaries, for JSON."""
         return [[peak, [vars(stage) for stage in stages]] for peak, stages in self.cycles]
+
+
+def change_batch(stage: TrainingStage, batch: int | None) -> TrainingStage:
+    """Return the stage with batches of that many pictures, new scenes in proportion; None changes nothing."""
+    if batch is None:
+        return stage
+    return replace(stage, batch=batch, fresh=min(batch, max(1, round(stage.fresh * batch / stage.batch))))
 
 
 def resize_stage(stage: TrainingStage, size: int | None) -> TrainingStage:
@@ -138,3 +145,21 @@ STUDENT = Objective(pseudo_label_loss, align_features=True)
 def metric_objective(model: str) -> Objective:
     """Return the objective of a model in metres, `indoor` or `outdoor`, up to its largest depth."""
     return Objective(scale_invariant_log_loss, max_depth=METRIC_RANGES[model])
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What determines a training besides the network: schedule, objective, pictures, seed and arithmetic."""
+
+    schedule: Schedule
+    objective: Objective
+    source: TrainingSource
+    seed: int
+    patch: int = SIZE_STEP
+    strong: bool = False
+    dtype: torch.dtype = torch.bfloat16
+
+    def batch_settings(self, stage: TrainingStage) -> BatchSettings:
+        """Return how the batches of a stage are made."""
+        metric = self.objective.max_depth is not None
+        return BatchSettings(stage, self.source, self.seed, patch=self.patch, strong=self.strong, metric=metric)

@@ -1,6 +1,7 @@
 """One training, from its options to a file of weights; an interrupted one resumes from its checkpoint."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,24 +12,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from dacli import __version__
+from dacli.callbacks import Log, ignore_log
 from dacli.errors import UsageError
 from dacli.inference import device
 from dacli.io import files
 from dacli.models import registry, tiny
 from dacli.models.spec import DepthModel
 from dacli.training import monitoring
-from dacli.training.data import TrainingSource, validation_samples
+from dacli.training.data import SceneSource, TrainingSource, validation_samples
 from dacli.training.initialization import network_from_file, untrained_network
-from dacli.training.loop import (
-    CHECKPOINT_FILE,
-    FeatureAlignment,
-    TrainingPlan,
-    TrainingState,
-    create_training_state,
-    train_network,
-)
+from dacli.training.loop import train_network
 from dacli.training.parallel import TrainingWorld, check_batch_split, synchronize_batch_norms
-from dacli.training.recipes import SCHEDULES, Objective, Schedule
+from dacli.training.recipes import SCHEDULES, Objective, Schedule, TrainingPlan
+from dacli.training.state import CHECKPOINT_FILE, TrainingState, create_training_state
+from dacli.training.step import FeatureAlignment, checkpoint_activations
 
 LOG_EVERY = 10  # steps between two rows of the log
 VALIDATE_EVERY = 500  # steps between two validations
@@ -43,6 +40,7 @@ class TrainingOptions:
 
     `init` is a file of weights to start from, `rate` the peak of the learning rate, `workers` the number of processes
     that make batches, `minutes` the time between two checkpoints, `seconds` the time after which the training ends.
+    `compiled` networks go through torch.compile; `checkpoint_activations` trades time for memory.
     """
 
     folder: Path
@@ -54,9 +52,11 @@ class TrainingOptions:
     size: int | None = None
     rate: float | None = None
     precision: str = "auto"
-    workers: int = 2
+    workers: int | None = None
     minutes: float = 5
     seconds: float | None = None
+    compiled: bool = False
+    checkpoint_activations: bool = False
 
     def schedule(self, encoder: str) -> Schedule:
         """Return the schedule of the recipe for this encoder, with the values of the options."""
@@ -76,12 +76,13 @@ def run_training(
     world: TrainingWorld,
     report: StepReport,
     *,
+    log: Log = ignore_log,
     strong: bool = False,
 ) -> Path:
     """Train, or resume from the checkpoint in the folder; return the file of weights, those of the running average.
 
-    `data` identifies the pictures; `report` gets a row for every step. Raises DacliError if the folder cannot be
-    written, if its checkpoint belongs to another training, or if the data is faulty.
+    `data` identifies the pictures; `report` gets a row for every step, `log` lines for the user. Raises DacliError if
+    the folder cannot be written, if its checkpoint belongs to another training, or if the data is faulty.
     """
     network, encoder = initial_network(options, objective)
     schedule, dtype = options.schedule(encoder), training_dtype(options.precision, world.device)
@@ -110,21 +111,38 @@ def run_training(
     )
     if (options.folder / CHECKPOINT_FILE).exists():
         state.load(options.folder / CHECKPOINT_FILE)
+    if options.checkpoint_activations:
+        checkpoint_activations(state.model)
+    if options.compiled:
+        compile_for_training(state.model, world.device)
     train_network(
         state,
         plan,
         options.folder,
         world,
-        workers=options.workers,
+        workers=worker_count(source, world) if options.workers is None else options.workers,
         minutes=options.minutes,
         seconds=options.seconds,
         report=TrainingMonitor(state, plan, options.folder, report) if world.is_main else report,
+        log=log,
         alignment=alignment,
     )
     path = options.folder / f"{encoder}.safetensors"
     if world.is_main:
         write_average(path, state, plan, settings | source_of_init_file(options.init))
     return path
+
+
+def compile_for_training(network: DepthModel, device: str) -> None:
+    """Compile the network in place, on a GPU with CUDA graphs; every size of picture is compiled when it comes up."""
+    network.compile(mode="reduce-overhead" if device.startswith("cuda") else None, dynamic=False)
+
+
+def worker_count(source: TrainingSource, world: TrainingWorld) -> int:
+    """Return how many processes make batches: on a GPU all cores but one for the layouts of its scenes, or else two."""
+    if world.device.startswith("cuda") and isinstance(source, SceneSource):
+        return max(1, (os.cpu_count() or 2) // world.count - 1)
+    return 2
 
 
 def write_average(path: Path, state: TrainingState, plan: TrainingPlan, settings: dict[str, str]) -> None:

@@ -22,20 +22,13 @@ from dacli.scenes.kinds import make_scene
 from dacli.scenes.layouts import Layout, render_layouts
 from dacli.training import data, loop, recipes
 from dacli.training.data import SceneSource, TrainingStage, validation_samples
-from dacli.training.loop import (
-    CHECKPOINT_FILE,
-    FeatureAlignment,
-    TrainingPlan,
-    TrainingState,
-    create_training_state,
-    learning_rate_at,
-    train_network,
-    training_step,
-)
+from dacli.training.loop import learning_rate_at, train_network
 from dacli.training.monitoring import validate_network
 from dacli.training.parallel import TrainingWorld
-from dacli.training.recipes import STUDENT, TEACHER, Schedule
+from dacli.training.recipes import STUDENT, TEACHER, Schedule, TrainingPlan
 from dacli.training.run import TrainingOptions, run_training
+from dacli.training.state import CHECKPOINT_FILE, WEIGHT_DECAY, TrainingState, create_training_state
+from dacli.training.step import FeatureAlignment, batch_loss, training_step
 from tests.support.models import ConvolutionModel
 
 ALONE = TrainingWorld()
@@ -162,10 +155,10 @@ def test_each_cycle_of_the_rate_starts_where_the_one_before_ends(
 ) -> None:
     rates = []
 
-    def record(state: TrainingState, *_: object, learning_rate: float, **__: object) -> float:
+    def record(state: TrainingState, *_: object, learning_rate: float, **__: object) -> Tensor:
         rates.append(learning_rate)
         state.steps_done += 1
-        return 0.25
+        return torch.tensor(0.25)
 
     monkeypatch.setattr(loop, "training_step", record)
     cycles = ((4e-3, (SMALL, replace(LARGER, steps=1))), (1e-3, (replace(LARGER, steps=2),)))
@@ -198,7 +191,7 @@ def test_the_encoder_learns_at_its_own_rate() -> None:
     for group in state.optimiser.param_groups:
         in_encoder = {names[id(p)].split(".")[0] == "encoder" for p in group["params"]}
         assert in_encoder == {group["lr"] == pytest.approx(1e-4)} == {group["lr"] != pytest.approx(1e-3)}
-        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == loop.WEIGHT_DECAY}
+        assert {p.ndim > 1 for p in group["params"]} == {group["weight_decay"] == WEIGHT_DECAY}
     assert sum(len(group["params"]) for group in state.optimiser.param_groups) == len(names)
 
 
@@ -209,7 +202,7 @@ def test_the_average_follows_the_weights_and_the_statistics_of_the_model(done: i
         for value in (*state.model.parameters(), *state.model.buffers()):
             value.add_(1)
     old = {name: value.numpy().copy() for name, value in state.average.module.state_dict().items()}
-    state.average.n_averaged.fill_(1 + done)  # the initial weights and those after each step
+    state.average.continue_after(done)  # the initial weights and those after each step
     state.average.update_parameters(state.model)
     now, counts = state.model.state_dict(), 0
     for name, value in state.average.module.state_dict().items():
@@ -265,8 +258,8 @@ def test_features_are_aligned_with_those_of_the_encoder_before_training() -> Non
     state.model(picture)
     loss = alignment.loss(picture)
     assert loss.mean() > 0
-    total = loop.batch_loss(state, plan, *batch, alignment)
-    torch.testing.assert_close(total - loop.batch_loss(state, plan, *batch, None), loss.mean(), atol=1e-5, rtol=1e-4)
+    total = batch_loss(state, plan, *batch, alignment)
+    torch.testing.assert_close(total - batch_loss(state, plan, *batch, None), loss.mean(), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("place", ["torch.save", "pathlib.Path.replace"])
@@ -411,9 +404,9 @@ def test_a_training_by_the_clock_passes_through_its_schedule_in_that_time(
 ) -> None:
     """Each step takes 5 s of a clock that stands still otherwise: 8 of 24 steps fit into 40 s."""
     seconds, rates = [100.0], []
-    original = loop.training_step
+    original = training_step
 
-    def step_of_five_seconds(*given: Any, learning_rate: float, **named: Any) -> float:
+    def step_of_five_seconds(*given: Any, learning_rate: float, **named: Any) -> Tensor:
         seconds[0] += 5
         rates.append(learning_rate)
         return original(*given, learning_rate=learning_rate, **named)

@@ -9,7 +9,6 @@ from torch import nn
 from dacli.models.tiny import Tiny
 from dacli.scenes.kinds import make_scene
 from dacli.training.data import BatchStream, SceneSource, TrainingStage, load_batches
-from dacli.training.loop import TrainingPlan, create_training_state, training_step
 from dacli.training.parallel import (
     SynchronizedBatchNorm,
     TrainingWorld,
@@ -17,7 +16,9 @@ from dacli.training.parallel import (
     join_world,
     synchronize_batch_norms,
 )
-from dacli.training.recipes import Schedule, metric_objective
+from dacli.training.recipes import Schedule, TrainingPlan, metric_objective
+from dacli.training.state import create_training_state
+from dacli.training.step import training_step
 
 
 def train_two_steps(world: TrainingWorld, folder: Path) -> None:
