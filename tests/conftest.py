@@ -5,7 +5,8 @@ Waiting threads of torch keep their core busy: more threads than idle cores make
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
+# Workers of xdist inherit what the process that starts them has set here.
+os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
 
 import signal
 from collections.abc import Callable, Iterator

@@ -20,15 +20,15 @@ from dacli.models import tiny
 from dacli.models.tiny import Tiny
 from dacli.scenes.kinds import make_scene
 from dacli.scenes.layouts import Layout, render_layouts
-from dacli.training import data, loop, recipes
-from dacli.training.data import SceneSource, TrainingStage, validation_samples
+from dacli.training import data, loop, recipes, run
+from dacli.training.data import PairSource, SceneSource, TrainingStage, validation_samples
 from dacli.training.loop import learning_rate_at, train_network
 from dacli.training.monitoring import validate_network
 from dacli.training.parallel import TrainingWorld
 from dacli.training.recipes import STUDENT, TEACHER, Schedule, TrainingPlan
 from dacli.training.run import TrainingOptions, run_training
 from dacli.training.state import CHECKPOINT_FILE, WEIGHT_DECAY, TrainingState, create_training_state
-from dacli.training.step import FeatureAlignment, batch_loss, training_step
+from dacli.training.step import FeatureAlignment, batch_loss, checkpoint_activations, training_step
 from tests.support.models import ConvolutionModel
 
 ALONE = TrainingWorld()
@@ -252,9 +252,11 @@ def test_features_are_aligned_with_those_of_the_encoder_before_training() -> Non
     assert alignment.loss(picture).tolist() == [0, 0]
     state.model.train()
     frozen = [p.clone() for p in alignment.frozen.parameters()]
-    for _ in range(6):
-        training_step(state, plan, batch, ALONE, learning_rate=3e-2, alignment=alignment)
+    training_step(state, plan, batch, ALONE, learning_rate=3e-2, alignment=alignment)
     assert_same(list(alignment.frozen.parameters()), frozen)
+    with torch.no_grad():  # far from where it began
+        for parameter in state.model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.3)
     state.model(picture)
     loss = alignment.loss(picture)
     assert loss.mean() > 0
@@ -468,3 +470,130 @@ def test_two_hundred_steps_on_rendered_scenes_lower_the_validation_loss_by_a_thi
         run_training(cut, "teacher", TEACHER, SceneSource(1, make_scene), "scenes", ALONE, interrupted_at(101))
     run_training(cut, "teacher", TEACHER, SceneSource(1, make_scene), "scenes", ALONE, rest.append)
     assert [row["loss"] for row in rest] == [row["loss"] for row in rows[100:]]
+
+
+# --- memory, and waiting for the device ---
+
+
+def out_of_memory_above(pictures: int, monkeypatch: pytest.MonkeyPatch, error: type[RuntimeError]) -> list[int]:
+    """Let the network fail for more pictures at once; return the list of how many went through it."""
+    sizes: list[int] = []
+    forward = Tiny.forward
+
+    def limited(self: Tiny, x: Tensor) -> Tensor:
+        if len(x) > pictures:
+            raise error("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        sizes.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(Tiny, "forward", limited)
+    return sizes
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[RuntimeError]
+) -> None:
+    sizes = out_of_memory_above(2, monkeypatch, error)
+    lines: list[str] = []
+    plan = small_plan(replace(SMALL, batch=8, steps=2))
+    train_network(new_state(), plan, tmp_path, ALONE, workers=0, minutes=60, report=lambda _: None, log=lines.append)
+    assert sizes == [2] * 8
+    assert lines == [
+        "cpu has no memory for 8 pictures: each batch is computed in 2 parts from now on",
+        "cpu has no memory for 4 pictures: each batch is computed in 4 parts from now on",
+    ]
+
+
+def test_memory_for_less_than_two_pictures_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out_of_memory_above(1, monkeypatch, torch.OutOfMemoryError)
+    with pytest.raises(DacliError, match="cpu has no memory for 2 pictures") as caught:
+        train(new_state(), tmp_path, small_plan(replace(SMALL, batch=4)))
+    assert caught.value.hint == "lower --batch or --size, or use --checkpoint-activations"
+
+
+def test_other_faults_of_a_step_are_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Tensor:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Tiny, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train(new_state(), tmp_path, small_plan())
+
+
+def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
+    pictures, truth = (values[:6] for values in scenes_at_64())
+    gradients, losses = [], []
+    for parts in (1, 3):
+        state = new_state()
+        state.model.eval()  # batch norms see each part by itself
+        losses.append(float(training_step(state, small_plan(), (pictures, truth), ALONE, learning_rate=0, parts=parts)))
+        gradients.append(torch.cat([p.grad.flatten() for p in state.model.parameters() if p.grad is not None]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+
+
+def test_activations_that_are_computed_again_change_no_gradient_and_take_less_memory() -> None:
+    pictures, truth = (values[:2] for values in scenes_at_64())
+    kept, gradients = [], []
+    for again in (False, True):
+        state = new_state()
+        stored: list[int] = []
+
+        def note(tensor: Tensor, stored: list[int] = stored) -> Tensor:
+            stored.append(tensor.nbytes)
+            return tensor
+
+        if again:
+            checkpoint_activations(state.model)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss = batch_loss(state, small_plan(), pictures, truth, None)
+        loss.backward()  # type: ignore[no-untyped-call]
+        kept.append(sum(stored))
+        gradients.append([p.grad for p in state.model.parameters()])
+    assert_same(*gradients)
+    assert kept[1] < 0.6 * kept[0]
+
+
+def test_losses_are_read_together_and_in_order() -> None:
+    rows: Rows = []
+    reports = loop.LossReports(rows.append, late=3)
+    for number in range(5):
+        reports.add({"step": number}, torch.tensor(number / 2))
+        assert len(rows) == (number + 1) // 3 * 3
+    reports.flush()
+    reports.flush()
+    assert rows == [{"step": number, "loss": number / 2} for number in range(5)]
+    reports.add({"step": 5}, torch.tensor(torch.nan))
+    reports.add({"step": 6}, torch.tensor(1.0))
+    with pytest.raises(DacliError, match="the loss of step 5 is not a number"):
+        reports.flush()
+
+
+@pytest.mark.parametrize(("device", "mode"), [("cpu", None), ("cuda:1", "reduce-overhead")])
+def test_compiled_networks_have_cuda_graphs_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, mode: str | None
+) -> None:
+    asked = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda _, **options: asked.append(options))
+    run.compile_for_training(Tiny(), device)
+    assert asked == [{"mode": mode, "dynamic": False}]
+
+
+def test_rendered_scenes_for_a_gpu_take_a_worker_on_every_core_but_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    scenes, pairs = SceneSource(1, make_scene), PairSource(1, ())
+    assert run.worker_count(scenes, TrainingWorld("cuda:0")) == 15
+    assert run.worker_count(scenes, TrainingWorld("cuda:1", 1, 4)) == 3
+    assert run.worker_count(scenes, ALONE) == run.worker_count(pairs, TrainingWorld("cuda:0")) == 2
+
+
+def test_scenes_for_a_gpu_are_rendered_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(loop, "batches_on_device", lambda *given: asked.append(given[1:]))
+    plan = small_plan()
+    stage = plan.schedule.cycles[0][1][0]
+    loop.stage_batches(plan, stage, TrainingWorld("cuda:0"), 3, begin=0, first=1, last=2)
+    assert asked == [(plan.source, 1, 2, 3, "cuda:0", 0, 1)]
