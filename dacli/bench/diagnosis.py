@@ -40,10 +40,10 @@ def diagnose_machine() -> list[tuple[str, str]]:
             "NNCF",
             installed_version("nncf")
             if device.is_installed("nncf")
-            else "missing: pip install 'dacli[int8]' for --precision int8",
+            else "missing: pip install nncf for --precision int8",
         ),
         ("ffmpeg", describe_ffmpeg()),
-        ("HEIC", "can be read" if is_importable("pillow_heif") else "cannot be read: pip install 'dacli[heic]'"),
+        ("HEIC", "can be read" if is_importable("pillow_heif") else "cannot be read: pip install pillow-heif"),
         ("cache", f"{paths.cache_folder()}{'' if paths.cache_folder().exists() else ' (not made yet)'}"),
         ("weights", ", ".join(checkpoints_here()) or "none, except tiny, which is inside the package"),
         (
@@ -81,7 +81,7 @@ def describe_openvino() -> str:
     """Return the version of OpenVINO, or how to get it."""
     if device.is_installed("openvino"):
         return installed_version("openvino")
-    return "missing: pip install 'dacli[openvino]', the faster engine on a CPU"
+    return "missing: pip install openvino, the faster engine on a CPU"
 
 
 def describe_ffmpeg() -> str:

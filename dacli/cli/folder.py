@@ -91,6 +91,6 @@ def plan_folder_run(
     if not planned:
         raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
     if why:
-        console.note(why)
+        console.warn(why)
     selected = jobs.select_shard(planned, index, count)
     return FolderOptions(selected, [job.name for job in planned], out, only_failed=selection.retry_failed)

@@ -195,7 +195,7 @@ class SelectionOptions:
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Only part I of N. [default: the task of a Slurm array]",
+            help="Only part I of N, or slurm: that of the task of a Slurm array.",
             rich_help_panel="Input",
         ),
     ] = None
@@ -256,31 +256,36 @@ def choose_precision(precision: str, *, half: bool) -> str:
 
 
 def parse_shard(text: str | None, environment: Mapping[str, str]) -> tuple[int, int, str]:
-    """Return the index of the part, from 0, the number of parts, and a note that says why; (0, 1, "") for all inputs.
+    """Return the index of the part, from 0, the number of parts, and a line that names the part; (0, 1, "") for None.
 
-    Without `text` the task of a Slurm array decides. In `text` parts may be counted from 0 or from 1: N/N is 0/N.
-    Raises UsageError for any other text.
+    `text` is I/N, counted from 0 or from 1 (N/N is 0/N), or `slurm` for the task of a Slurm array. Raises UsageError
+    for any other text, and for `slurm` outside of an array.
+
     """
     if text is None:
-        return slurm_shard(environment)
+        return 0, 1, ""
+    if text == "slurm":
+        index, count = slurm_task(environment)
+        return index, count, f"part {index + 1} of {count}, by SLURM_ARRAY_TASK_ID"
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     index, count = (int(number) for number in match.groups()) if match else (0, 0)
     if not 0 <= index <= count or count == 0:
-        raise UsageError(f"--shard {text} is not a part I of N", "give I/N, from 1/4 to 4/4 for four parts")
-    return index % count, count, ""
+        hint = "give I/N, from 1/4 to 4/4 for four parts, or slurm"
+        raise UsageError(f"--shard {text} is not a part I of N", hint)
+    return index % count, count, f"part {text.replace('/', ' of ')}"
 
 
-def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int, str]:
-    """Return the part for the task of a Slurm array, and a note that says so; all inputs without such a task."""
+def slurm_task(environment: Mapping[str, str]) -> tuple[int, int]:
+    """Return the index of the task of a Slurm array, from 0, and the number of tasks; raise UsageError without one."""
     try:
         task, count, first, step = (
             int(environment.get(f"SLURM_ARRAY_TASK_{name}", default))
             for name, default in (("ID", ""), ("COUNT", ""), ("MIN", "0"), ("STEP", "1"))
         )
-        index = (task - first) // step % count
+        return (task - first) // step % count, count
     except (ValueError, ZeroDivisionError):
-        return 0, 1, ""
-    return index, count, f"part {index + 1} of {count}, by SLURM_ARRAY_TASK_ID; --shard 1/1 takes all"
+        fault = "--shard slurm needs SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT"
+        raise UsageError(fault, "start it by sbatch --array, or give I/N") from None
 
 
 def parse_batch(text: str) -> int | None:

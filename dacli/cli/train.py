@@ -1,5 +1,7 @@
 """dacli train: the recipe of Depth Anything V2, a command for each of its steps."""
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from dacli.errors import UsageError
 
 if TYPE_CHECKING:
     from dacli.training.data import TrainingSource
+    from dacli.training.parallel import TrainingWorld
     from dacli.training.recipes import Objective
     from dacli.training.run import TrainingOptions
 
@@ -205,7 +208,7 @@ def run_training_command(
     with parallel.join_world(planning.choose_device(options.device)[0]) as world:
         step_console = console if world.is_main else Console(quiet=True)
         try:
-            with show_steps(step_console) as report:
+            with show_steps(step_console) as report, signals_after_step(world) as is_stopping:
                 path = run.run_training(
                     wanted,
                     command,
@@ -214,13 +217,53 @@ def run_training_command(
                     world,
                     report,
                     log=step_console.note,
+                    is_stopping=is_stopping,
                     strong=strong,
                 )
-        except KeyboardInterrupt:
-            console.warn("interrupted; the same command goes on from the last checkpoint")
+        except KeyboardInterrupt as interruption:
+            console.warn(describe_interruption(interruption, wanted.folder))
             raise
         if world.is_main:
             console.result(str(path))
+
+
+@contextmanager
+def signals_after_step(world: "TrainingWorld") -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether a first Ctrl-C or SIGTERM came; the second one ends the training at once.
+
+    One of several processes ends at once: the others are at other steps.
+    """
+    stopping = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM) if world.count == 1 else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # a shell lets background processes ignore Ctrl-C
+            signal.signal(number, stop)
+    try:
+        yield stopping.is_set
+    finally:
+        restore()
+
+
+def describe_interruption(interruption: KeyboardInterrupt, folder: Path) -> str:
+    """Return what an interrupted training has left in its folder."""
+    from dacli.training.loop import TrainingInterruptedError
+    from dacli.training.state import CHECKPOINT_FILE
+
+    if isinstance(interruption, TrainingInterruptedError):
+        return f"stopped after step {interruption.step}, which is saved; the same command goes on from there"
+    if (folder / CHECKPOINT_FILE).exists():
+        return "interrupted; the same command goes on from the last checkpoint"
+    return "interrupted before anything was saved; the same command starts from the beginning"
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def parse_exr(data: bytes, name: str) -> NDArray[Any]:
     try:
         import OpenEXR
     except ImportError:
-        raise DacliError(f"{name} is OpenEXR", "install what reads it: pip install 'dacli[depth]'") from None
+        raise DacliError(f"{name} is OpenEXR", "install what reads it: pip install OpenEXR") from None
     with OpenEXR.File(io.BytesIO(data), separate_channels=True) as file:
         channels = {key: channel.pixels for key, channel in file.channels().items()}
     key = next((key for key in ("Z", "Y", "R", "V") if key in channels), next(iter(channels)))
@@ -173,7 +173,7 @@ def parse_hdf5(data: bytes, name: str) -> NDArray[Any]:
     try:
         import h5py
     except ImportError:
-        raise DacliError(f"{name} is HDF5", "install what reads it: pip install 'dacli[depth]'") from None
+        raise DacliError(f"{name} is HDF5", "install what reads it: pip install h5py") from None
     with h5py.File(io.BytesIO(data)) as file:
         return np.array(file["dataset"])
 

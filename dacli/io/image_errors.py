@@ -4,7 +4,7 @@ from dacli.errors import DacliError
 from dacli.io.files import os_reason
 from dacli.io.png import PNG_SIGNATURE
 
-READABLE_FORMATS = "dacli reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and, with dacli[heic], HEIC"
+READABLE_FORMATS = "dacli reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and, with pillow-heif, HEIC"
 _RAW = ("is a camera RAW file", "develop it to JPEG, PNG or TIFF first")
 _VIDEO = ("is a video", "take its frames as pictures first")
 # Offset and bytes that identify a file of another kind, what it is, and what to do.

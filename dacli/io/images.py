@@ -84,7 +84,7 @@ def _enable_heic(name: str) -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise DacliError(f"{name} is a HEIC picture", "install what reads it: pip install 'dacli[heic]'") from None
+        raise DacliError(f"{name} is a HEIC picture", "install what reads it: pip install pillow-heif") from None
     pillow_heif.register_heif_opener()
 
 

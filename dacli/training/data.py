@@ -3,6 +3,7 @@
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -261,10 +262,12 @@ def whole_picture_size(size: float, ratio: AspectRatio, patch: int = SIZE_STEP) 
 
 
 def end_with_parent(_worker: int) -> None:
-    """End this worker as soon as the process of the training ends, even if that is killed.
+    """End this worker as soon as the process of the training ends, even if that is killed, and not by Ctrl-C.
 
-    The workers of PyTorch only watch the process that forked them: the fork server, which in turn waits for them.
+    The workers of PyTorch only watch the process that forked them: the fork server, which in turn waits for them. A
+    terminal sends Ctrl-C to all of them, and the training needs its batch to end the step.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:

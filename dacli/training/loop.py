@@ -50,6 +50,14 @@ def learning_rate_at(step: int, total: int, peak: float) -> float:
     return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm))) / 2)
 
 
+class TrainingInterruptedError(KeyboardInterrupt):
+    """A training that was asked to stop, and has saved its checkpoint after this step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+
 @dataclass
 class LossReports:
     """Reports the losses of steps, and raises DacliError for one that is not finite.
@@ -141,6 +149,7 @@ def train_network(
     seconds: float | None = None,
     report: Callable[[dict[str, Any]], None],
     log: Log = ignore_log,
+    is_stopping: Callable[[], bool] = lambda: False,
     alignment: FeatureAlignment | None = None,
 ) -> None:
     """Run all stages, with a checkpoint in the folder every few minutes and at the end; skip the steps already done.
@@ -148,7 +157,8 @@ def train_network(
     Each cycle of the learning rate spans its stages. With `seconds` the training ends after that time, as TrainingClock
     says. `report` gets a row for every step, `log` a line if batches have to be split. Raises DacliError if the loss
     is not finite, a file of the data is faulty, memory does not hold two pictures or a checkpoint cannot be written;
-    the last checkpoint stays valid.
+    the last checkpoint stays valid. Raises TrainingInterruptedError after a step at whose end `is_stopping` is true,
+    with that step saved.
     """
     saved, started = time.monotonic(), 0
     clock = TrainingClock(seconds, state.steps_done, saved) if seconds else None
@@ -169,10 +179,13 @@ def train_network(
                 if clock is not None:
                     state.steps_done = max(state.steps_done, agree_on_step(clock.due_step(plan.schedule.steps), world))
                 reports.add({"step": state.steps_done, "of": plan.schedule.steps, "size": stage.size}, loss)
-                if world.is_main and time.monotonic() - saved > 60 * minutes:
+                stopping = is_stopping()
+                if world.is_main and (stopping or time.monotonic() - saved > 60 * minutes):
                     reports.flush()
                     state.save(folder / CHECKPOINT_FILE)
                     saved = time.monotonic()
+                if stopping:
+                    raise TrainingInterruptedError(state.steps_done)
                 if state.steps_done >= started:
                     break
     reports.flush()

@@ -77,6 +77,7 @@ def run_training(
     report: StepReport,
     *,
     log: Log = ignore_log,
+    is_stopping: Callable[[], bool] = lambda: False,
     strong: bool = False,
 ) -> Path:
     """Train, or resume from the checkpoint in the folder; return the file of weights, those of the running average.
@@ -125,6 +126,7 @@ def run_training(
         seconds=options.seconds,
         report=TrainingMonitor(state, plan, options.folder, report) if world.is_main else report,
         log=log,
+        is_stopping=is_stopping,
         alignment=alignment,
     )
     path = options.folder / f"{encoder}.safetensors"

@@ -23,10 +23,9 @@ def test_what_is_no_shard(text: str) -> None:
 def test_the_tasks_of_a_slurm_array_are_its_shards(first: int, step: int) -> None:
     names = {"COUNT": "4", "MIN": str(first), "STEP": str(step)}
     fixed = {f"SLURM_ARRAY_TASK_{name}": value for name, value in names.items()}
-    parts = [options.parse_shard(None, fixed | {"SLURM_ARRAY_TASK_ID": str(first + step * i)}) for i in range(4)]
+    parts = [options.parse_shard("slurm", fixed | {"SLURM_ARRAY_TASK_ID": str(first + step * i)}) for i in range(4)]
     assert [part[:2] for part in parts] == [(0, 4), (1, 4), (2, 4), (3, 4)]
-    assert "part 2 of 4" in parts[1][2]
-    assert "--shard 1/1" in parts[1][2]
+    assert parts[1][2] == "part 2 of 4, by SLURM_ARRAY_TASK_ID"
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,13 @@ def test_the_tasks_of_a_slurm_array_are_its_shards(first: int, step: int) -> Non
         {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "0"},
     ],
 )
-def test_outside_of_an_array_all_is_one_shard(environment: dict[str, str]) -> None:
+def test_outside_of_an_array_slurm_is_an_error(environment: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="--shard slurm needs SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT"):
+        options.parse_shard("slurm", environment)
+
+
+def test_a_slurm_array_shares_nothing_unasked() -> None:
+    environment = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "4"}
     assert options.parse_shard(None, environment) == (0, 1, "")
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from dacli.scenes.kinds import make_scene
 from dacli.scenes.layouts import render_layouts
 from dacli.training import data
 from dacli.training.initialization import untrained_network
+from dacli.training.parallel import TrainingWorld
 from tests.support import commands
 from tests.support.hanging import in_time
 
@@ -273,6 +275,59 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
     assert "a batch of 2 has no equal parts for 3 processes" in err[0]
 
 
+def test_ctrl_c_saves_the_step_and_says_so() -> None:
+    """The terminal sends it to all processes, also to those that make the batches."""
+    options = ("--batch", "2", "--size", "32", "--workers", "1", "--steps", "100000", "-q")
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from dacli.training import run; run.LOG_EVERY = 1; from dacli.cli.main import main; main()"
+    command = (sys.executable, "-c", code, "train", "teacher", "run", *options)
+    log = Path("run/log.jsonl")  # has a row after a step
+    with subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True) as training:
+        try:
+            in_time(lambda: wait_until(lambda: log.exists() and log.stat().st_size > 0), limit=180)
+            os.killpg(training.pid, signal.SIGINT)
+            _, err = training.communicate(timeout=60)
+        finally:
+            if training.poll() is None:
+                os.killpg(training.pid, signal.SIGKILL)
+    found = re.fullmatch(r"stopped after step (\d+), which is saved; the same command goes on from there\n", err)
+    assert found is not None, err
+    assert training.returncode == 130
+    assert torch.load("run/checkpoint.pt", weights_only=True)["done"] == int(found[1]) >= 1
+
+
+def wait_until(ready: Callable[[], bool]) -> None:
+    while not ready():
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_waits_for_the_step_and_the_second_does_not(number: signal.Signals) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        with train.signals_after_step(TrainingWorld()) as is_stopping:
+            assert not is_stopping()
+            os.kill(os.getpid(), number)
+            assert is_stopping()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt), train.signals_after_step(TrainingWorld(count=2)):
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(("saved", "said"), [(True, "from the last checkpoint"), (False, "before anything was saved")])
+def test_an_interruption_promises_only_what_is_there(home: Path, *, saved: bool, said: str) -> None:
+    if saved:
+        (home / "checkpoint.pt").touch()
+    assert said in train.describe_interruption(KeyboardInterrupt(), home)
+
+
 def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
     code = """
 from pathlib import Path
@@ -288,10 +343,6 @@ if __name__ == "__main__":
     command = (sys.executable, "learn.py")
     learning = Path("learning")  # made with the first batch
 
-    def until(ready: Callable[[], bool]) -> None:
-        while not ready():
-            time.sleep(0.05)
-
     def alone() -> bool:
         try:
             os.killpg(training.pid, 0)
@@ -301,10 +352,10 @@ if __name__ == "__main__":
 
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as training:
         try:
-            in_time(lambda: until(learning.exists), limit=180)
+            in_time(lambda: wait_until(learning.exists), limit=180)
             training.kill()
             training.wait()
-            in_time(lambda: until(alone))
+            in_time(lambda: wait_until(alone))
         finally:
             if not alone():
                 os.killpg(training.pid, signal.SIGKILL)

@@ -122,7 +122,7 @@ def test_a_raw_file_is_not_read_as_its_thumbnail(tmp_path: Path) -> None:
 
 def test_heic_without_its_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    assert "dacli[heic]" in read_error(write_bytes(tmp_path, "a.heic", b"\0\0\0\x18ftypheic" + bytes(40)))
+    assert "pip install pillow-heif" in read_error(write_bytes(tmp_path, "a.heic", b"\0\0\0\x18ftypheic" + bytes(40)))
 
 
 def test_too_little_memory_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,6 +264,31 @@ def test_features_are_aligned_with_those_of_the_encoder_before_training() -> Non
     torch.testing.assert_close(total - batch_loss(state, plan, *batch, None), loss.mean(), atol=1e-5, rtol=1e-4)
 
 
+def test_a_training_that_is_asked_to_stop_saves_the_step_that_it_is_at(
+    whole_training: tuple[Rows, TrainingState], tmp_path: Path
+) -> None:
+    rows, whole = whole_training
+    plan = small_plan(SMALL, LARGER)
+    seen: Rows = []
+    with pytest.raises(loop.TrainingInterruptedError) as caught:
+        train_network(
+            new_state(),
+            plan,
+            tmp_path,
+            ALONE,
+            workers=0,
+            minutes=60,
+            report=seen.append,
+            is_stopping=lambda: len(seen) == 3,
+        )
+    assert caught.value.step == 3
+    assert seen == rows[:3]
+    resumed = new_state()
+    resumed.load(tmp_path / CHECKPOINT_FILE)
+    assert train(resumed, tmp_path, plan) == rows[3:]
+    assert_same(state_dicts(resumed), state_dicts(whole))
+
+
 @pytest.mark.parametrize("place", ["torch.save", "pathlib.Path.replace"])
 def test_a_full_disk_leaves_the_last_checkpoint(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state, path = new_state(), tmp_path / CHECKPOINT_FILE

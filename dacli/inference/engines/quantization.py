@@ -47,7 +47,7 @@ def quantize_model(model: "openvino.Model", inputs: Sequence[list[NDArray[np.flo
         try:
             import nncf
         except ImportError as error:
-            raise DacliError(f"NNCF cannot be loaded ({error})", "pip install 'dacli[int8]' again") from error
+            raise DacliError(f"NNCF cannot be loaded ({error})", "pip install --force-reinstall nncf") from error
         return nncf.quantize(
             model,
             nncf.Dataset(inputs),

@@ -85,7 +85,7 @@ def _openvino_fault(target: EngineTarget) -> DacliError | None:
         hint = "use --device cpu or --engine torch"
         return DacliError(f"OpenVINO computes on the CPU here, not on {target.device}", hint)
     if not target.installed("openvino"):
-        return DacliError("OpenVINO is not installed", "pip install 'dacli[openvino]', or use --engine torch")
+        return DacliError("OpenVINO is not installed", "pip install openvino, or use --engine torch")
     if target.emulates_bf16:
         return DacliError("OpenVINO has no bf16 on this CPU", "use --precision fp32 or --engine torch")
     return None
@@ -98,7 +98,10 @@ def _int8_fault(target: EngineTarget) -> DacliError | None:
     packages = {"openvino": "OpenVINO", "nncf": "NNCF"}
     missing = [name for package, name in packages.items() if not target.installed(package)]
     if missing:
-        return DacliError(f"int8 needs {' and '.join(missing)}, not installed here", "pip install 'dacli[int8]'")
+        return DacliError(
+            f"int8 needs {' and '.join(missing)}, not installed here",
+            f"pip install {' '.join(name.lower() for name in missing)}",
+        )
     return None
 
 

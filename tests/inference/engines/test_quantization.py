@@ -293,12 +293,12 @@ def test_bench_compares_int8_on_openvino_with_others_on_both_engines() -> None:
 @pytest.mark.parametrize(
     ("lacking", "how", "line"),
     [
-        (["nncf"], (), "int8 needs NNCF, not installed here: pip install 'dacli[int8]'"),
-        (["openvino"], (), "int8 needs OpenVINO, not installed here: pip install 'dacli[int8]'"),
+        (["nncf"], (), "int8 needs NNCF, not installed here: pip install nncf"),
+        (["openvino"], (), "int8 needs OpenVINO, not installed here: pip install openvino"),
         (
             ["openvino", "nncf"],
             (),
-            "int8 needs OpenVINO and NNCF, not installed here: pip install 'dacli[int8]'",
+            "int8 needs OpenVINO and NNCF, not installed here: pip install openvino nncf",
         ),
         (
             [],
@@ -327,5 +327,5 @@ def test_missing_requirements_of_int8_are_one_line(
 def test_an_nncf_that_does_not_load_is_an_error(light: ConvolutionModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(DacliError, match=r"NNCF cannot be loaded \(.*\): pip install 'dacli\[int8\]' again"):
+    with pytest.raises(DacliError, match=r"NNCF cannot be loaded \(.*\): pip install --force-reinstall nncf"):
         OpenVINOEngine(light, INT8)
