@@ -15,16 +15,37 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
 from dacli.cli.console import Console
+from dacli.errors import DacliError
+from dacli.io import images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.run import ClipJob, open_clip_job, run_clip
 
 
 def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
-    """Write the outputs of single pictures; return the exit code: 1 if one failed."""
+    """Write the outputs of single pictures; return the exit code: 1 if one failed.
+
+    If none of them can be a picture, this is reported before any weights are looked for.
+    """
+    check_options(options)
+    faults = [(job, picture_fault(job.source)) for job in jobs]
+    unreadable = [Failed(job, index, fault) for index, (job, fault) in enumerate(faults) if fault]
+    if len(unreadable) == len(jobs):
+        for failed in unreadable:
+            report_failed_input(failed, console)
+        return int(len(jobs) > 0)
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
     summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
     return int(summary.failed > 0)
+
+
+def picture_fault(path: Path) -> DacliError | None:
+    """Return why a path cannot be a picture, by its kind and first bytes."""
+    try:
+        images.check_picture(path)
+    except DacliError as error:
+        return error
+    return None
 
 
 def run_folder_command(folder: FolderOptions, options: RunOptions, console: Console) -> int:
@@ -123,7 +144,7 @@ def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: Cl
     clips = [clip for clip in opened if isinstance(clip, ClipJob)]
     for clip in opened:
         if isinstance(clip, Failed):
-            report_failed_clip(clip, console)
+            report_failed_input(clip, console)
     failed = len(opened) - len(clips)
     if clips:
         run = open_run(options, sum(len(clip_job.clip.pts) for clip_job in clips), console.note, console.download)
@@ -149,7 +170,7 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
         console.warn(f"interrupted after {ended} of {total} frames of {name}; --resume goes on")
         raise
     if isinstance(result.outcome, Failed):
-        report_failed_clip(result.outcome, console)
+        report_failed_input(result.outcome, console)
         return False
     report_note(result.outcome, console, mention_skipped=True)
     if console.json:
@@ -160,8 +181,8 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
     return True
 
 
-def report_failed_clip(failed: Failed, console: Console) -> None:
-    """Print why a clip failed."""
+def report_failed_input(failed: Failed, console: Console) -> None:
+    """Print why an input failed that no network has seen."""
     console.error(failed.error)
     if console.json:
         console.result(json.dumps({"input": str(failed.job.source), "ok": False, "error": str(failed.error)}))

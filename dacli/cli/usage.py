@@ -2,11 +2,12 @@
 
 import difflib
 import re
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from dacli.errors import UsageError
+from dacli.errors import DacliError, UsageError
 
 CLICK_USAGE_ERROR = typer.BadParameter.__mro__[1]  # Click's UsageError, or that of the copy inside Typer
 # Options of other tools that users type, and what dacli calls them.
@@ -51,10 +52,23 @@ def describe_usage_error(error: Any) -> UsageError:
             f"{parameter_name(error)}: {clean_message(error.message)}", f"see {command_path(context)} --help"
         )
     if command := re.match(r"No such command ['\"](.*?)['\"]", error.message, re.DOTALL):
+        if Path(command[1]).exists():
+            return describe_path_as_command(Path(command[1]))
         known = list(getattr(getattr(context, "command", None), "commands", ()))
         hint = f"{suggest_name(command[1], known)}{command_path(context)} --help lists the commands"
         return UsageError(f"there is no command {command[1]!r}", hint)
     return UsageError(clean_message(error.message), f"see {command_path(context)} --help")
+
+
+def describe_path_as_command(path: Path) -> UsageError:
+    """Return the error for a path where a command should be: the command that takes it."""
+    from dacli.io.images import check_picture
+
+    try:
+        check_picture(path)
+    except DacliError as error:
+        return UsageError(error.message, error.hint)
+    return UsageError(f"{path} is not a command", f"use dacli image {path}")
 
 
 def describe_unknown_option(error: Any) -> UsageError:

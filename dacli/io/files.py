@@ -31,8 +31,8 @@ _WRITE_ERRORS = {
 }
 
 
-def read_bytes(path: Path) -> bytes:
-    """Return the bytes of a file.
+def read_bytes(path: Path, count: int | None = None) -> bytes:
+    """Return the bytes of a file, or only the first `count` of them.
 
     Raises DacliError, with the reason, for what is missing, empty, not a regular file, above 2 GiB or not readable.
     """
@@ -40,14 +40,20 @@ def read_bytes(path: Path) -> bytes:
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):
-            raise DacliError(f"{name} is a folder", "name the pictures in it")
+            raise DacliError(f"{name} is a folder", f"name the pictures in it, or use dacli folder {name} OUT")
         if not stat.S_ISREG(info.st_mode):
             raise DacliError(f"{name} is a pipe, socket or device, not a file", "save it as a file first")
         if not 0 < info.st_size <= MAX_BYTES:
             reason = "is too large (over 2 GiB)" if info.st_size else "is empty"
             raise DacliError(f"{name} {reason}", "check what made it")
-        return path.read_bytes()
+        if count is None:
+            return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(count)
     except FileNotFoundError:
+        if path.parts[0] in ("http:", "https:"):
+            address = str(path).replace(":/", "://", 1)
+            raise DacliError(f"{address} is an address, not a file", "download it, and give the file") from None
         raise DacliError(f"{name} does not exist", "check the path") from None
     except PermissionError:
         raise DacliError(f"no permission to read {name}", "check its permissions") from None

@@ -6,7 +6,7 @@ from dacli.io.png import PNG_SIGNATURE
 
 READABLE_FORMATS = "dacli reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and, with pillow-heif, HEIC"
 _RAW = ("is a camera RAW file", "develop it to JPEG, PNG or TIFF first")
-_VIDEO = ("is a video", "take its frames as pictures first")
+_VIDEO = ("is a video", "use dacli video {name}")
 # Offset and bytes that identify a file of another kind, what it is, and what to do.
 _SIGNATURES: tuple[tuple[int, bytes, tuple[str, str]], ...] = (
     (0, b"version https://git-lfs", ("is a Git LFS pointer, not the picture", "fetch it with git lfs pull")),
@@ -42,7 +42,7 @@ def refuse_other_formats(data: bytes, name: str) -> None:
     """Raise DacliError for a file whose first bytes are those of a format that dacli does not read."""
     for offset, signature, (reason, hint) in _SIGNATURES:
         if data.startswith(signature, offset):
-            raise DacliError(f"{name} {reason}", hint)
+            raise DacliError(f"{name} {reason}", hint.replace("{name}", name))
 
 
 def raw_file_error(name: str) -> DacliError:

@@ -308,6 +308,55 @@ def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
     assert files_below(home) == ["a.jpg", "a_color.png", "album.jpg"]
 
 
+MP4 = b"\0\0\0\x20ftypisom" + bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tpyo.jpg", "tpyo.jpg does not exist: check the path"),
+        ("in", "in is a folder: name the pictures in it, or use dacli folder in OUT"),
+        ("clip.mp4", "clip.mp4 is a video: use dacli video clip.mp4"),
+        (
+            "https://example.com/a.jpg",
+            "https://example.com/a.jpg is an address, not a file: download it, and give the file",
+        ),
+    ],
+)
+def test_what_cannot_be_a_picture_is_told_before_weights_are_looked_for(
+    dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (home / "in").mkdir()
+    (home / "clip.mp4").write_bytes(MP4)
+    run = dacli("image", name, "--encoder", "vitl", "--json")
+    assert run.code == 1
+    assert run.err == [f"error: {said}"]
+    assert run.objects[0]["ok"] is False
+    photo(home / "a.jpg")
+    run = dacli("image", name, "a.jpg", "--encoder", "vitl")
+    assert (run.code, len(run.errors)) == (1, 1)
+    assert "vitl" in run.errors[0]  # the weights, which are not here
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.jpg", "a.jpg is not a command: use dacli image a.jpg"),
+        ("in", "in is a folder: name the pictures in it, or use dacli folder in OUT"),
+        ("clip.mp4", "clip.mp4 is a video: use dacli video clip.mp4"),
+    ],
+)
+def test_a_path_where_a_command_should_be_is_answered_with_the_command(
+    dacli: Run, home: Path, name: str, said: str
+) -> None:
+    photo(home / "a.jpg")
+    (home / "in").mkdir()
+    (home / "clip.mp4").write_bytes(MP4)
+    run = dacli(name)
+    assert (run.code, run.err) == (2, [f"error: {said}"])
+
+
 def test_a_file_that_may_not_be_read_is_named(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo(home / "a.jpg"), photo(home / "secret.jpg")
     original = Path.read_bytes
