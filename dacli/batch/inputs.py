@@ -7,8 +7,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dacli.errors import DacliError
@@ -20,6 +21,18 @@ PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
     | {".hif", ".ppm", ".pgm", ".pnm"}
 )
+# What a folder may hold that a picture command does not take: the kind and its suffixes.
+OTHER_KINDS = {
+    "video": (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mts", ".mpg", ".mpeg", ".wmv"),
+    "camera RAW file": (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"),
+    "OpenEXR file": (".exr",),
+    "Photoshop file": (".psd", ".psb"),
+    "SVG": (".svg",),
+    "PDF": (".pdf",),
+    "JPEG XL file": (".jxl",),
+    "JPEG 2000 file": (".jp2", ".j2k"),
+}
+_KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in OTHER_KINDS.items() for suffix in suffixes}
 _RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb"\0")
 _PICTURE_STARTS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0|GIF8[79]a|....ftyp(?:avi[fs]|hei[cxms]|mif1)",
@@ -30,10 +43,22 @@ PathFilter = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Input files in a stable order, and the root folder: outputs keep the paths below it."""
+    """Input files in a stable order, and the root folder: outputs keep the paths below it.
+
+    `left_out` counts files of the folder that are of a kind that is not taken, by kind.
+    """
 
     root: Path
     files: tuple[Path, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def describe_left_out(self) -> str:
+        """Return what is left out, such as "2 videos (dacli video takes them), 1 PDF"; "" if that is nothing."""
+        return ", ".join(
+            f"{count} {kind}{'s' if count > 1 else ''}"
+            + (f" (dacli video takes {'them' if count > 1 else 'it'})" if kind == "video" else "")
+            for kind, count in sorted(self.left_out.items(), key=lambda item: list(OTHER_KINDS).index(item[0]))
+        )
 
 
 def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inputs:
@@ -46,7 +71,8 @@ def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Se
     wanted = path_filter(include, exclude)
     path = Path(text)
     if path.is_dir():
-        return Inputs(path, find_pictures(path, out, wanted=wanted))
+        left_out: Counter[str] = Counter()
+        return Inputs(path, find_pictures(path, out, wanted, left_out), left_out)
     if text == "-" or text.startswith("@"):
         return inputs_of_list(read_path_list(text), wanted)
     if glob.has_magic(text) and not path.exists():
@@ -89,19 +115,31 @@ def compile_patterns(texts: Sequence[str]) -> PathFilter:
     return lambda path: any(p.match(path) for p in paths) or any(p.match(path.rpartition("/")[2]) for p in names)
 
 
-def find_pictures(root: Path, out: Path | None = None, wanted: PathFilter = lambda _: True) -> tuple[Path, ...]:
+def find_pictures(
+    root: Path,
+    out: Path | None = None,
+    wanted: PathFilter = lambda _: True,
+    left_out: Counter[str] | None = None,
+) -> tuple[Path, ...]:
     """Return the pictures below a folder, by the extension in any case, sorted by path.
 
     A file without an extension counts if its first bytes are those of a picture. Left out are hidden names, files below
     `out`, pictures that dacli made, pipes, sockets and links in a circle. Linked folders are not entered. A folder that
-    cannot be listed is itself returned, so that the run reports it. Raises DacliError if that is `root`.
+    cannot be listed is itself returned, so that the run reports it. `left_out` counts the wanted files of OTHER_KINDS.
+    Raises DacliError if `root` cannot be listed.
     """
     if not root.is_dir():
         reason = "is not a folder" if root.exists() else "does not exist"
         raise DacliError(f"{display_path(root)} {reason}", "name a folder that holds pictures")
-    pictures = walk_pictures(str(root), resolved_output_folder(root, out))
     start = len(os.path.join(root, ""))
-    kept = (path for path in pictures if wanted(path[start:].replace(os.sep, "/")))
+    kept = []
+    for path in walk_files(str(root), resolved_output_folder(root, out)):
+        if not wanted(path[start:].replace(os.sep, "/")):
+            continue
+        if os.path.isdir(path) or is_picture(path):
+            kept.append(path)
+        elif left_out is not None and (kind := _KIND_OF_SUFFIX.get(os.path.splitext(path)[1].lower())):
+            left_out[kind] += 1
     return tuple(Path(path) for path in sorted(kept, key=lambda path: path.split(os.sep)))
 
 
@@ -111,7 +149,8 @@ def resolved_output_folder(root: Path, out: Path | None) -> str | None:
     return None if resolved == os.path.realpath(root) else resolved
 
 
-def walk_pictures(root: str, out: str | None) -> Iterator[str]:
+def walk_files(root: str, out: str | None) -> Iterator[str]:
+    """Yield the visible files below a folder but those below `out`, and the folders that cannot be listed."""
     folders = [root]
     while folders:
         folder = folders.pop()
@@ -128,7 +167,7 @@ def walk_pictures(root: str, out: str | None) -> Iterator[str]:
             if entry.is_dir(follow_symlinks=False):
                 if out is None or os.path.realpath(entry.path) != out:
                     folders.append(entry.path)
-            elif is_file(entry) and is_picture(entry.path):
+            elif is_file(entry):
                 yield entry.path
 
 

@@ -88,8 +88,12 @@ def plan_folder_run(
     index, count, why = parse_shard(selection.shard, os.environ)
     gathered = inputs.gather_inputs(source, out, selection.include or (), selection.exclude or ())
     planned = jobs.plan_jobs(gathered.files, out, kinds, root=gathered.root)
+    left_out = gathered.describe_left_out()
     if not planned:
-        raise DacliError(f"no pictures in {source}", "check the path, --include and --exclude")
+        hint = "check the path, --include and --exclude"
+        raise DacliError(f"no pictures in {source}", f"it holds {left_out}" if left_out else hint)
+    if left_out:
+        console.note(f"left out: {left_out}")
     if why:
         console.warn(why)
     selected = jobs.select_shard(planned, index, count)

@@ -194,3 +194,16 @@ def test_what_is_no_source_of_pictures(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DacliError) as caught:
         inputs.gather_inputs(text, Path("out"))
     assert said in str(caught.value)
+
+
+def test_files_of_kinds_that_are_not_taken_are_counted(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.MOV", "sub/c.mp4", "d.dng", "e.txt", "f.pdf", ".g.mp4", "out/h.mp4", "skip/i.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", exclude=["skip/*"])
+    assert [path.name for path in found.files] == ["a.jpg"]
+    assert found.describe_left_out() == "2 videos (dacli video takes them), 1 camera RAW file, 1 PDF"
+    (tmp_path / "sub/c.mp4").unlink()
+    found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", ["*.mov"])
+    assert found.describe_left_out() == "1 video (dacli video takes it)"
+    assert inputs.Inputs(tmp_path, ()).describe_left_out() == ""

@@ -513,6 +513,21 @@ def test_parts_are_the_whole_and_share_nothing(dacli: Run, home: Path, parts: tu
     assert all(len(each) < 12 for each in made)
 
 
+def test_what_a_folder_holds_besides_pictures_is_named(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.jpg")
+    (home / "in/b.mp4").write_bytes(b"x")
+    (home / "in/c.cr2").write_bytes(b"x")
+    run = dacli("folder", "in", "out", *SMALL)
+    assert run.code == 0
+    assert "left out: 1 video (dacli video takes it), 1 camera RAW file" in run.err
+    (home / "in/a.jpg").unlink()
+    run = dacli("folder", "in", "out2", *SMALL)
+    assert (run.code, run.err) == (
+        1,
+        ["error: no pictures in in: it holds 1 video (dacli video takes it), 1 camera RAW file"],
+    )
+
+
 def test_a_slurm_array_splits_the_folder(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos(home / "in", *(f"{number}.png" for number in range(12)))
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
