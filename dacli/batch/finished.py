@@ -60,6 +60,15 @@ def find_on_disk(job: Job, index: int, wanted: Fingerprint) -> Skipped | None:
     return Skipped(job, index, first.network_size, (first.low, first.high))
 
 
+def describe_replaced(job: Job) -> str:
+    """Return which output of other settings a run replaces, with the network and size that made it; "" for none."""
+    for kind, path in job.outputs.items():
+        if job.formats[kind].has_record and path.exists():
+            record = read_own_record(path, job, _png_text)
+            return f"replaces {path.name} ({record.encoder}, {min(record.network_size)} px)"
+    return ""
+
+
 def read_own_record(path: Path, job: Job, read_texts: Callable[[Path], Mapping[str, str]]) -> Record:
     """Return the record of an output; raise DacliError for a file that dacli did not make from this source."""
     name = display_path(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dacli import __version__
 from dacli.batch.fingerprint import FileStamp, Fingerprint, depth_checksum, fingerprint_picture, stamp_file
-from dacli.batch.finished import find_in_journal, find_on_disk
+from dacli.batch.finished import describe_replaced, find_in_journal, find_on_disk
 from dacli.batch.jobs import Job
 from dacli.batch.journal import Entry, Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
@@ -50,6 +50,7 @@ class PictureInfo:
     index: int
     source: tuple[int, int]
     fingerprint: Fingerprint
+    replaces: str = ""  # a note on outputs of other settings
 
 
 def run_pictures(
@@ -106,9 +107,11 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         wanted = fingerprint_picture(source, run.settings)
         if not run.settings.overwrite and (skipped := find_on_disk(job, index, wanted)):
             return skipped
+        # A run over a folder is asked to bring all to its settings: a note for each picture would hide the others.
+        replaces = describe_replaced(job) if run.journal is None and not run.settings.overwrite else ""
         rgb = images.read_image(job.source, run.settings.max_pixels)
         image = rgb if any(row.needs_image for row in job.formats.values()) else None
-        return Loaded(PictureInfo(job, index, source, wanted), run.predictor.prepare(rgb), image)
+        return Loaded(PictureInfo(job, index, source, wanted, replaces), run.predictor.prepare(rgb), image)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(job, index, named_error(job, error), source, str(wanted))
 
@@ -145,7 +148,7 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
         fingerprint=str(info.fingerprint),
         tiles=prediction.tiles,
         precision=prediction.precision,
-        note=prediction.note,
+        note="; ".join(filter(None, (info.replaces, prediction.note))),
     )
 
 

@@ -308,6 +308,18 @@ def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
     assert files_below(home) == ["a.jpg", "a_color.png", "album.jpg"]
 
 
+def test_what_is_replaced_is_named(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg")
+    first = dacli("image", "a.jpg", *SMALL, "--save", "gray,npy")
+    assert first.code == 0
+    assert not [line for line in first.err if "replaces" in line]
+    run = dacli("image", "a.jpg", "--encoder", "tiny", "--size", "64", "--save", "gray,npy")
+    assert run.code == 0
+    assert run.err[-1] == "a.jpg: replaces a_gray.png (tiny, 32 px)"
+    run = dacli("image", "a.jpg", *SMALL, "--save", "gray,npy", "--overwrite")
+    assert not [line for line in run.err if "replaces" in line]
+
+
 MP4 = b"\0\0\0\x20ftypisom" + bytes(64)
 
 
