@@ -20,6 +20,7 @@ from dacli.io import images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.run import ClipJob, open_clip_job, run_clip
+from dacli.video.segments import count_kept_frames
 
 
 def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
@@ -166,8 +167,10 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
 
             result = run_clip(clip_job, index, run, options, log=console.note, progress=progress)
     except KeyboardInterrupt:
+        kept = count_kept_frames(job.outputs)
+        rest = f"goes on from frame {kept}" if kept else "starts again from the first frame"
         name = display_path(job.source)
-        console.warn(f"interrupted after {ended} of {total} frames of {name}; --resume goes on")
+        console.warn(f"interrupted after {ended} of {total} frames of {name}; the same command {rest}")
         raise
     if isinstance(result.outcome, Failed):
         report_failed_input(result.outcome, console)

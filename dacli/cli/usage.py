@@ -24,6 +24,7 @@ OTHER_TOOLS = {
     "--video-path": "name the clips: dacli video CLIP...",
     "--pred-only": "--save color is the depth alone; --save side puts the picture beside it",
     "--pred_only": "--save color is the depth alone; --save side puts the picture beside it",
+    "--resume": "leave it out: the same command goes on where it was stopped",
     "--grayscale": "use --save gray, or --save png16 for 16 bits",
     "--checkpoint": "use --weights FILE",
     "--ckpt": "use --weights FILE",

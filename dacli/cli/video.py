@@ -92,9 +92,6 @@ class ClipOutputOptions:
         bool,
         typer.Option("--frames", help="Write folders of numbered PNGs instead of video.", rich_help_panel="Output"),
     ] = False
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue a run that was stopped.", rich_help_panel="Run")
-    ] = False
 
 
 @expand_options
@@ -161,7 +158,6 @@ def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptio
         steady=clip_output.steady,
         crf=clip_output.crf,
         as_frames=clip_output.frames,
-        resume=clip_output.resume,
         allow_truncated=clip_input.allow_truncated,
     )
 

@@ -13,8 +13,7 @@ class ClipOptions:
 
     `rate` is the frame rate of a folder of pictures, in frames per second. `steady` is how depth is stabilized over
     time. `crf` is the quality of H.264, 0 to 51. `as_frames` writes folders of numbered files instead of video.
-    `resume` continues after the last complete segment of a run that was stopped. `allow_truncated` accepts a damaged
-    clip and uses the frames that can be decoded.
+    `allow_truncated` accepts a damaged clip and uses the frames that can be decoded.
     """
 
     start: float | None = None
@@ -24,7 +23,6 @@ class ClipOptions:
     steady: SteadyMode = "on"
     crf: int = 18
     as_frames: bool = False
-    resume: bool = False
     allow_truncated: bool = False
 
     @property

@@ -66,7 +66,8 @@ def process_clip(
     if not run.settings.overwrite and (record := find_finished_clip(job, fingerprint)):
         return ClipResult(record, len(clip.pts), skipped=True)
     renderer = ClipRenderer(job, clip, run.predictor, run.settings, options, fingerprint)
-    with ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=options.resume) as writer:
+    resume = not run.settings.overwrite
+    with ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=resume) as writer:
         temporal = choose_temporal_stage(clip, run, options, writer, log)
         source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, log=log)
         drawn = run_frames(source, run.predictor, temporal, renderer.draw)

@@ -190,6 +190,12 @@ class ClipWriter:
             raise encode_error(next(iter(self.outputs.values())), files.os_reason(error)) from error
 
 
+def count_kept_frames(outputs: Mapping[str, Path]) -> int:
+    """Return how many frames a run that was stopped has left in finished segments."""
+    segments = sorted(_hidden_folder(outputs).glob("[0-9]*.json"))
+    return sum(len(json.loads(segment.read_text("utf-8"))["pts"]) for segment in segments)
+
+
 def _hidden_folder(outputs: Mapping[str, Path]) -> Path:
     kind, path = next(iter(outputs.items()))
     return path.with_name(f".{path.name.removesuffix(FORMATS[kind].clip_suffix)}.part")
