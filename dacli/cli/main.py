@@ -20,7 +20,7 @@ from dacli.cli.folder import folder
 from dacli.cli.help import GroupedCommand
 from dacli.cli.image import image
 from dacli.cli.train import train_app
-from dacli.cli.usage import CLICK_USAGE_ERROR, describe_usage_error
+from dacli.cli.usage import CLICK_USAGE_ERROR, describe_usage_error, refuse_single_dash
 from dacli.cli.video import video
 from dacli.cli.weights import weights_app
 from dacli.errors import DacliError, UsageError, unexpected_error
@@ -131,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run_command(arguments: Sequence[str] | None) -> int:
     """Run a command, and return its exit code."""
     try:
+        refuse_single_dash(sys.argv[1:] if arguments is None else arguments)
         return int(app(arguments, prog_name="dacli", standalone_mode=False) or 0)
     except SystemExit as error:
         return int(error.code or 0)

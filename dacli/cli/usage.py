@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,44 @@ OTHER_TOOLS = {
     "--cpu": "use --device cpu",
     "--gpu": "use --device cuda",
 }
+# What a value is not, by the type of pydantic's error.
+BAD_VALUES = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "greater_than_equal": "is below {ge:g}",
+    "less_than_equal": "is above {le:g}",
+}
+SINGLE_DASH = ("-overwrite", "-out", "-quiet")
+# Commands of other tools that users type, and what dacli calls them.
+OTHER_COMMANDS = {
+    "help": "use dacli --help, or dacli COMMAND --help",
+    "version": "use dacli --version",
+    "download": "use dacli weights get NAME",
+    "run": "use dacli image, folder or video",
+    "predict": "use dacli image, folder or video",
+}
+# Values of other tools that users type, and what dacli calls them.
+OTHER_VALUES = {
+    **dict.fromkeys(("small", "s", "vit-s", "vit_s"), "vits"),
+    **dict.fromkeys(("base", "b", "vit-b", "vit_b"), "vitb"),
+    **dict.fromkeys(("large", "l", "vit-l", "vit_l"), "vitl"),
+    **dict.fromkeys(("giant", "g", "vit-g", "vit_g"), "vitg"),
+    **dict.fromkeys(("half", "float16", "16"), "fp16"),
+    **dict.fromkeys(("full", "float32", "float", "32"), "fp32"),
+    "bfloat16": "bf16",
+    "gpu": "cuda",
+    "metric": "indoor or outdoor",
+}
+
+
+def refuse_single_dash(arguments: Sequence[str]) -> None:
+    """Raise UsageError for -overwrite, which would otherwise be -o with the folder `verwrite`."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if argument in SINGLE_DASH:
+            raise UsageError(f"there is no option {argument}", f"did you mean -{argument}?")
 
 
 def describe_usage_error(error: Any) -> UsageError:
@@ -49,16 +88,29 @@ def describe_usage_error(error: Any) -> UsageError:
             f"unknown {name} {value[1]!r}", f"{suggest_name(value[1], choices)}choose {join_choices(choices)}"
         )
     if kind == "BadParameter":
-        return UsageError(
-            f"{parameter_name(error)}: {clean_message(error.message)}", f"see {command_path(context)} --help"
-        )
+        return describe_bad_value(error)
     if command := re.match(r"No such command ['\"](.*?)['\"]", error.message, re.DOTALL):
         if Path(command[1]).exists():
             return describe_path_as_command(Path(command[1]))
+        if command[1] in OTHER_COMMANDS:
+            return UsageError(f"there is no command {command[1]!r}", OTHER_COMMANDS[command[1]])
         known = list(getattr(getattr(context, "command", None), "commands", ()))
         hint = f"{suggest_name(command[1], known)}{command_path(context)} --help lists the commands"
         return UsageError(f"there is no command {command[1]!r}", hint)
     return UsageError(clean_message(error.message), f"see {command_path(context)} --help")
+
+
+def describe_bad_value(error: Any) -> UsageError:
+    """Return the error for a value that its option or argument does not take: a text for a number, or out of range."""
+    name, hint = parameter_name(error), f"see {command_path(getattr(error, 'ctx', None))} --help"
+    details: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+    if not details or details[0]["type"] not in BAD_VALUES:
+        return UsageError(f"{name}: {clean_message(error.message)}", hint)
+    value, limits = str(details[0]["input"]), details[0].get("ctx", {})
+    number = re.match(r"\d+", value)
+    if number and details[0]["type"].endswith("_parsing"):
+        hint = f"for example {name} {number[0]}"
+    return UsageError(f"{name} {value} {BAD_VALUES[details[0]['type']].format(**limits)}", hint)
 
 
 def describe_path_as_command(path: Path) -> UsageError:
@@ -100,6 +152,8 @@ def command_path(context: Any) -> str:
 
 def suggest_name(name: str, known: list[str]) -> str:
     """Return "did you mean …? " with the most similar of the known names, or "" if none is similar."""
+    if name.lower() in OTHER_VALUES:
+        return f"did you mean {OTHER_VALUES[name.lower()]}? "
     similar = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f"did you mean {similar[0]}? " if similar else ""
 

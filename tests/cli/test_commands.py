@@ -308,6 +308,41 @@ def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
     assert files_below(home) == ["a.jpg", "a_color.png", "album.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("image a.jpg --size 1600px", "--size 1600px is not a whole number: for example --size 1600"),
+        (
+            "image a.jpg --encoder large",
+            "unknown encoder 'large': did you mean vitl? choose vits, vitb, vitl, vitg or tiny",
+        ),
+        (
+            "image a.jpg --precision half",
+            "unknown precision 'half': did you mean fp16? choose auto, fp32, fp16, bf16 or int8",
+        ),
+        ("image a.jpg -o o -overwrite", "there is no option -overwrite: did you mean --overwrite?"),
+        ("scenes out 10", "N out is not a whole number: see dacli scenes --help"),
+        ("video a.mp4 --crf 90", "--crf 90 is above 51: see dacli video --help"),
+        ("video a.mp4 --max-fps x", "--max-fps x is not a number: see dacli video --help"),
+        (
+            "video a.mp4 --resume",
+            "there is no option --resume: leave it out: the same command goes on where it was stopped",
+        ),
+        ("train teacher runs --batch 1", "--batch 1 is below 2: see dacli train teacher --help"),
+        ("weights download", "there is no command 'download': use dacli weights get NAME"),
+        ("help", "there is no command 'help': use dacli --help, or dacli COMMAND --help"),
+        ("version", "there is no command 'version': use dacli --version"),
+    ],
+)
+def test_what_users_of_other_tools_type_is_answered_with_what_dacli_calls_it(
+    dacli: Run, home: Path, arguments: str, said: str
+) -> None:
+    photo(home / "a.jpg")
+    run = dacli(*arguments.split())
+    assert (run.code, run.err, run.out) == (2, [f"error: {said}"], "")
+    assert files_below(home) == ["a.jpg"]
+
+
 def test_what_is_replaced_is_named(dacli: Run, home: Path) -> None:
     photo(home / "a.jpg")
     first = dacli("image", "a.jpg", *SMALL, "--save", "gray,npy")
