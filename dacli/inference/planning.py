@@ -40,7 +40,8 @@ def resolve_plan(device_name: str = "auto", precision: str = "auto", engine: str
 def choose_device(wanted: str) -> tuple[str, str]:
     """Return the device's name and why it was chosen; raise UsageError or DacliError if there is no such device."""
     if wanted not in ("auto", "cpu", "cuda", "mps") and not re.fullmatch("cuda:[0-9]{1,3}", wanted):
-        raise UsageError(f"unknown device {wanted!r}", "choose auto, cpu, cuda, cuda:N or mps")
+        meant = "did you mean cuda? " if wanted.lower() in ("gpu", "nvidia") else ""
+        raise UsageError(f"unknown device {wanted!r}", f"{meant}choose auto, cpu, cuda, cuda:N or mps")
     if wanted == "cpu":
         return "cpu", ""
     if wanted.startswith("cuda"):
@@ -58,6 +59,9 @@ def check_cuda_device(wanted: str) -> str:
     """Return the name of a CUDA device as torch writes it; raise DacliError if torch does not see it."""
     count, number = torch.cuda.device_count(), wanted.partition(":")[2]
     if int(number or 0) >= count:
+        if torch.version.cuda is None and torch.version.hip is None:
+            hint = "use --device cpu, or install the PyTorch for your GPU: https://pytorch.org/get-started/locally"
+            raise DacliError(f"this PyTorch is a build without {wanted}", hint)
         raise DacliError(f"torch sees no {wanted} here ({count} CUDA devices)", "use --device cpu")
     return f"cuda:{int(number)}" if number else wanted
 

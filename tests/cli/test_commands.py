@@ -609,7 +609,7 @@ def test_progress_goes_on_with_every_tile(dacli: Run, home: Path, monkeypatch: p
         (("--near", "grey"), "unknown near 'grey'"),
         (("--precision", "half"), "unknown precision 'half': "),
         (("--fp16", "--precision", "fp32"), "--fp16 and --precision fp32 contradict each other"),
-        (("--device", "gpu"), "unknown device 'gpu': choose auto, cpu"),
+        (("--device", "gpu"), "unknown device 'gpu': did you mean cuda? choose auto, cpu"),
         (("--device", "cuda:"), "unknown device 'cuda:'"),
         (("--engine", "tensorrt"), "unknown engine 'tensorrt'"),
     ],
@@ -635,7 +635,8 @@ def test_what_cannot_be_parsed_is_wrong_usage_too(dacli: Run, arguments: tuple[s
     assert run.err
 
 
-def test_a_device_that_is_not_there_is_no_wrong_usage(dacli: Run, home: Path) -> None:
+def test_a_device_that_is_not_there_is_no_wrong_usage(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     photo(home / "a.jpg")
     run = dacli("image", "a.jpg", *SMALL, "--device", "cuda:99")
     assert run.code == 1

@@ -233,12 +233,21 @@ def test_one_of_several_gpus(machine: Machine, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:7"])
-def test_a_gpu_that_is_not_there_is_refused(machine: Machine, name: str) -> None:
+def test_a_gpu_that_is_not_there_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     machine.has(cuda=1 if name == "cuda:7" else 0)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
     with pytest.raises(DacliError, match=f"torch sees no {name} here") as caught:
         resolve_plan(name)
     assert not isinstance(caught.value, UsageError)
     assert caught.value.hint == "use --device cpu"
+
+
+def test_a_build_of_torch_without_cuda_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.has(cuda=0)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    with pytest.raises(DacliError, match="this PyTorch is a build without cuda:0: use --device cpu, or install"):
+        resolve_plan("cuda:0")
 
 
 def test_mps_on_another_machine_is_refused(machine: Machine) -> None:
