@@ -37,6 +37,8 @@ def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console
         return int(len(jobs) > 0)
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
     summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
+    if summary.skipped and len(jobs) > 1:
+        console.note(f"{summary.skipped} of {len(jobs)} were done already; --overwrite makes them again")
     return int(summary.failed > 0)
 
 
@@ -109,7 +111,7 @@ def report_all(
             with contextlib.closing(start(show_tile)) as outcomes:
                 for outcome in outcomes:
                     summary.add(outcome)
-                    report_outcome(outcome, settings, console, mention_skipped=not has_journal)
+                    report_outcome(outcome, settings, console, mention_skipped=not has_journal and total == 1)
                     show(summary.ended, summary.failed, summary.rate, outcome.job.name)
     except KeyboardInterrupt:
         console.warn(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
@@ -133,7 +135,7 @@ def report_note(outcome: Outcome, console: Console, *, mention_skipped: bool) ->
     if isinstance(outcome, Failed):
         console.error(outcome.error)
     elif isinstance(outcome, Skipped) and mention_skipped:
-        console.note(f"{name} is done already; --overwrite redoes it")
+        console.note(f"{name} is done already; --overwrite makes it again")
     elif isinstance(outcome, Done) and outcome.note:
         console.note(f"{name}: {outcome.note}")
 

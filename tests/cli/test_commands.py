@@ -153,12 +153,16 @@ def test_a_second_run_says_done_already_and_leaves_the_files(dacli: Run, home: P
     before = Path("a_color.png").stat().st_mtime_ns
     again = dacli("image", "a.jpg", *SMALL, "--save", "color,npy")
     assert (again.code, again.out) == (0, first.out)
-    assert "a.jpg is done already; --overwrite redoes it" in again.err
+    assert "a.jpg is done already; --overwrite makes it again" in again.err
     assert Path("a_color.png").stat().st_mtime_ns == before
     kept = dacli("image", "a.jpg", *SMALL, "--save", "color,npy", "--json").objects[0]
     assert kept["outputs"] == {"color": "a_color.png", "npy": "a_depth.npy"}
     assert "a.jpg is done already" not in " ".join(dacli("image", "a.jpg", *SMALL, "--overwrite").err)
     assert Path("a_color.png").stat().st_mtime_ns > before
+    photo(home / "b.jpg"), photo(home / "c.jpg")
+    dacli("image", "b.jpg", *SMALL)
+    run = dacli("image", "a.jpg", "b.jpg", "c.jpg", *SMALL)
+    assert [line for line in run.err if "already" in line] == ["2 of 3 were done already; --overwrite makes them again"]
 
 
 def test_the_environment_chooses_the_encoder(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
