@@ -1,13 +1,18 @@
 """dacli weights: the checkpoints."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+import dacli
 from dacli.cli.console import Console
 from dacli.cli.options import Quiet
 from dacli.errors import DacliError
+
+BUNDLED_FILE = Path(dacli.__file__).with_name("assets") / "tiny.safetensors"
+STATES = {"missing": "not downloaded"}
 
 weights_app = typer.Typer(help="The checkpoints: list, download, check, find.", no_args_is_help=True)
 
@@ -21,9 +26,10 @@ def list_weights() -> None:
     from dacli.weights import checkpoints, manifest
 
     table = Table("name", "MB", "licence", "state", box=None)
+    table.add_row("tiny", f"{BUNDLED_FILE.stat().st_size / 1e6:.0f}", "Apache-2.0", "inside the package")
     for row in manifest.read_manifest():
         size = f"{row.bytes / 1e6:.0f}" if row.bytes else "?"
-        table.add_row(row.name, size, row.licence, checkpoints.checkpoint_status(row).state)
+        table.add_row(row.name, size, row.licence, STATES.get(state := checkpoints.checkpoint_status(row).state, state))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
@@ -57,6 +63,8 @@ def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[N
         bad += status.state == "damaged" or (bool(names) and status.state == "missing")
         if names or status.state != "missing":
             print(f"{row.name}: {status.state} {status.path} {status.fault}".rstrip())
+    if not names and all(checkpoints.checkpoint_status(row).state == "missing" for row in rows):
+        Console().note("no checkpoint is downloaded yet: dacli weights get NAME")
     raise typer.Exit(1 if bad else 0)
 
 
@@ -67,4 +75,6 @@ def path_of_weights(name: str) -> None:
 
     status = checkpoints.checkpoint_status(manifest.checkpoint_named(name))
     print(status.path)
+    if status.state == "missing":
+        Console().warn(f"not downloaded yet: use dacli weights get {name}, or put the file there")
     raise typer.Exit(1 if status.state in ("missing", "damaged") else 0)

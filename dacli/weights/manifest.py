@@ -63,6 +63,8 @@ def checkpoint_named(name: str) -> Checkpoint:
     rows = {row.name: row for row in read_manifest()}
     if name in rows:
         return rows[name]
+    if name == "tiny":
+        raise UsageError("tiny is inside the package", "there is nothing to download or to check")
     similar = difflib.get_close_matches(name.lower(), rows, n=1)
     hint = f"did you mean {similar[0]}?" if similar else "`dacli weights list` shows all names"
     raise UsageError(f"no checkpoint is called {name!r}", hint)

@@ -20,6 +20,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import dacli as dacli_package
 from dacli import __version__
 from dacli.cli.console import Console
 from dacli.cli.main import main
@@ -749,8 +750,19 @@ def test_weights_list_shows_every_checkpoint(dacli: Run) -> None:
     assert run.code == 0
     for row in manifest.read_manifest():
         assert re.search(
-            rf"^\s*{row.name}\s.*{re.escape(row.licence.split(',')[0])}.*missing", run.out, re.MULTILINE
+            rf"^\s*{row.name}\s.*{re.escape(row.licence.split(',')[0])}.*not downloaded", run.out, re.MULTILINE
         ), row.name
+
+
+def test_weights_of_tiny_are_inside_the_package(dacli: Run) -> None:
+    first = dacli("weights", "list").out.splitlines()[1].split()
+    assert first[:3] == [
+        "tiny",
+        f"{(Path(dacli_package.__file__).parent / 'assets/tiny.safetensors').stat().st_size / 1e6:.0f}",
+        "Apache-2.0",
+    ]
+    run = dacli("weights", "get", "tiny")
+    assert (run.code, run.err) == (2, ["error: tiny is inside the package: there is nothing to download or to check"])
 
 
 def test_weights_path_says_where_a_file_belongs(dacli: Run) -> None:
