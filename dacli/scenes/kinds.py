@@ -26,7 +26,7 @@ def make_scene(seed: int, index: int) -> Layout:
         make_view_through_frame,
         make_gathering,
     )
-    return kinds[rng.choice(len(kinds), p=(0.25, 0.11, 0.11, 0.13, 0.09, 0.14, 0.06, 0.05, 0.06))](rng)
+    return kinds[rng.choice(len(kinds), p=(0.22, 0.1, 0.1, 0.13, 0.08, 0.2, 0.06, 0.05, 0.06))](rng)
 
 
 def make_room(rng: np.random.Generator) -> Layout:

@@ -49,7 +49,7 @@ def augment_photometric(rgb: Tensor, inverse_depth: Tensor, random: Generator) -
 
     Defocus, drawn lines, local contrast as of HDR, colors, motion blur, blur, low light, noise and JPEG artefacts.
     """
-    rgb = apply_at_random(0.25, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
+    rgb = apply_at_random(0.35, rgb, lambda: defocus_blur(rgb, inverse_depth, random), random)
     rgb = apply_at_random(0.03, rgb, lambda: line_drawing(rgb, inverse_depth, random), random)
     rgb = apply_at_random(0.08, rgb, lambda: local_contrast(rgb, uniform_like(rgb, random, 0.5, 1.5)), random)
     rgb = jitter_color(rgb, random)
@@ -154,11 +154,14 @@ def gaussian_kernel(size: int, sigma: float, device: torch.device) -> Tensor:
 def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
     """Return pictures blurred as by a thin lens: the more, the more inverse depth differs from that in focus.
 
-    The inverse depth [B, H, W] in focus is that of a random pixel of each sample.
+    The inverse depth [B, H, W] in focus is that of a random pixel of each sample, or as often the nearest of ten: people
+    focus on what is near.
     """
     d = inverse_depth[:, None]
-    pick = torch.randint(d[0].numel(), (len(d),), generator=random, device=random.device).to(d.device)
-    focus = d.flatten(1).gather(1, pick[:, None])[:, :, None, None]
+    pick = torch.randint(d[0].numel(), (len(d), 10), generator=random, device=random.device).to(d.device)
+    seen = d.flatten(1).gather(1, pick)
+    near = uniform_like(rgb, random, 0, 1)[..., 0, 0] < 0.5
+    focus = torch.where(near, seen.amax(1, keepdim=True), seen[:, :1])[:, :, None, None]
     spread = (d - focus).abs() / (d.amax((2, 3), keepdim=True) - d.amin((2, 3), keepdim=True)).clamp_min(1e-6)
     amount = (gaussian_blur(spread, 1.5) * uniform_like(rgb, random, 2, 8)).clamp(0, 2)
     soft, softer = gaussian_blur(rgb, 1.5), gaussian_blur(rgb, 3.5)
