@@ -14,7 +14,7 @@ def demo(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="Output folder.", rich_help_panel="Output")
     ] = Path("dacli-demo"),
-    seed: Annotated[int, typer.Option(help="Which scene.", rich_help_panel="Input")] = 21,
+    seed: Annotated[int, typer.Option(help="Which scene.", rich_help_panel="Input")] = 10,
     json_: Json = False,
 ) -> None:
     """Depth of a photo and of a rendered scene by the bundled model, and its accuracy, with no network."""

@@ -154,8 +154,8 @@ def gaussian_kernel(size: int, sigma: float, device: torch.device) -> Tensor:
 def defocus_blur(rgb: Tensor, inverse_depth: Tensor, random: Generator) -> Tensor:
     """Return pictures blurred as by a thin lens: the more, the more inverse depth differs from that in focus.
 
-    The inverse depth [B, H, W] in focus is that of a random pixel of each sample, or as often the nearest of ten: people
-    focus on what is near.
+    The inverse depth [B, H, W] in focus is that of a random pixel of each sample, or as often the nearest of ten:
+    people focus on what is near.
     """
     d = inverse_depth[:, None]
     pick = torch.randint(d[0].numel(), (len(d), 10), generator=random, device=random.device).to(d.device)
