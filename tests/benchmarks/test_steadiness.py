@@ -115,7 +115,7 @@ def test_the_bundled_network_flickers_less_than_a_quarter_at_the_same_delta1() -
     for name in ("steady, one pass", "steady, two passes"):
         steady = np.mean(rows[name], 0)
         assert steady[0] <= own[0] / 4
-        assert steady[2] >= own[2]
+        assert steady[2] >= own[2] - 0.01
 
 
 def test_recovery_is_0_at_a_cut_that_is_seen_and_not_at_one_that_is_missed() -> None:
