@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
+from dacli import __version__
 from dacli.inference import device
 
-MEASURED_PACKAGES = ("dacli", "torch", "openvino", "transformers", "onnxruntime")
+MEASURED_PACKAGES = ("torch", "openvino", "transformers", "onnxruntime")
 
 
 def examine_machine() -> dict[str, object]:
@@ -21,7 +22,8 @@ def examine_machine() -> dict[str, object]:
     }
     found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     found |= {"system": platform.platform(), "python": platform.python_version()}
-    return found | {name: installed_version(name) for name in MEASURED_PACKAGES}
+    packages = {name: installed_version(name) for name in MEASURED_PACKAGES}
+    return found | {"dacli": __version__} | packages
 
 
 def processor_name() -> str:
@@ -36,7 +38,9 @@ def processor_name() -> str:
 def describe_machine(found: Mapping[str, object]) -> str:
     """Return the machine in one line."""
     bf16, gpu = (f" with {found['bf16']}" if found["bf16"] else ""), (f", {found['gpu']}" if found["gpu"] else "")
-    versions = ", ".join(f"{name} {found[name]}" for name in ("python", *MEASURED_PACKAGES) if found[name] != "missing")
+    versions = ", ".join(
+        f"{name} {found[name]}" for name in ("python", "dacli", *MEASURED_PACKAGES) if found[name] != "missing"
+    )
     return f"{found['cpu']}{bf16}, {found['threads']} threads{gpu}; {versions}"
 
 
