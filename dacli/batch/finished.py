@@ -42,30 +42,32 @@ def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings
     return Skipped(job, index, entry.network_size, entry.range)
 
 
-def find_on_disk(job: Job, index: int, wanted: Fingerprint) -> Skipped | None:
-    """Return the outcome by the records in the outputs if all exist with the wanted fingerprint; else None.
+def read_output_records(job: Job) -> dict[Path, Record]:
+    """Return the records of the outputs that exist and carry one.
 
     Raises DacliError for a file that dacli did not make, or that it made from a picture of another name.
     """
-    outputs, formats = job.outputs, job.formats
-    pictures = [path for kind, path in outputs.items() if formats[kind].has_record and path.exists()]
-    found_records = [read_own_record(path, job, _png_text) for path in pictures]
-    if not found_records or not job.is_present():
+    paths = [path for kind, path in job.outputs.items() if job.formats[kind].has_record and path.exists()]
+    return {path: read_own_record(path, job, _png_text) for path in paths}
+
+
+def find_on_disk(job: Job, index: int, wanted: Fingerprint, existing: Mapping[Path, Record]) -> Skipped | None:
+    """Return the outcome by the records of `existing` outputs if all exist with the wanted fingerprint; else None."""
+    outputs = job.outputs
+    if not existing or not job.is_present():
         return None
     if "npy" in outputs:
         wanted = replace(wanted, depth_crc=depth_checksum_of_file(outputs["npy"]))
-    if not all(Fingerprint.parse(record.settings).covers(wanted) for record in found_records):
+    if not all(Fingerprint.parse(record.settings).covers(wanted) for record in existing.values()):
         return None
-    first = found_records[0]
+    first = next(iter(existing.values()))
     return Skipped(job, index, first.network_size, (first.low, first.high))
 
 
-def describe_replaced(job: Job) -> str:
-    """Return which output of other settings a run replaces, with the network and size that made it; "" for none."""
-    for kind, path in job.outputs.items():
-        if job.formats[kind].has_record and path.exists():
-            record = read_own_record(path, job, _png_text)
-            return f"replaces {path.name} ({record.encoder}, {min(record.network_size)} px)"
+def describe_replaced(existing: Mapping[Path, Record]) -> str:
+    """Return which output a run replaces, with the network and size that made it; "" if there is none."""
+    for path, record in existing.items():
+        return f"replaces {path.name} ({record.encoder}, {min(record.network_size)} px)"
     return ""
 
 

@@ -45,7 +45,7 @@ PathFilter = Callable[[str], bool]
 class Inputs:
     """Input files in a stable order, and the root folder: outputs keep the paths below it.
 
-    `left_out` counts files of the folder that are of a kind that is not taken, by kind.
+    `left_out` counts the files of OTHER_KINDS, which a run over pictures does not take.
     """
 
     root: Path
@@ -53,11 +53,11 @@ class Inputs:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def describe_left_out(self) -> str:
-        """Return what is left out, such as "2 videos (dacli video takes them), 1 PDF"; "" if that is nothing."""
+        """Return what is left out, such as "2 videos (use dacli video), 1 PDF"; "" if that is nothing."""
         return ", ".join(
-            f"{count} {kind}{'s' if count > 1 else ''}"
-            + (f" (dacli video takes {'them' if count > 1 else 'it'})" if kind == "video" else "")
-            for kind, count in sorted(self.left_out.items(), key=lambda item: list(OTHER_KINDS).index(item[0]))
+            f"{count} {kind}{'s' if count > 1 else ''}{' (use dacli video)' if kind == 'video' else ''}"
+            for kind in OTHER_KINDS
+            if (count := self.left_out.get(kind, 0))
         )
 
 
@@ -66,7 +66,7 @@ def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Se
 
     A folder and a pattern give their pictures (see find_pictures), a list gives every path. `include` and `exclude` are
     patterns too: for the name, or with a slash for the path below the root; `*` matches slashes as well. Raises
-    DacliError if IN is none of these.
+    DacliError for any other IN.
     """
     wanted = path_filter(include, exclude)
     path = Path(text)
@@ -133,10 +133,10 @@ def find_pictures(
         raise DacliError(f"{display_path(root)} {reason}", "name a folder that holds pictures")
     start = len(os.path.join(root, ""))
     kept = []
-    for path in walk_files(str(root), resolved_output_folder(root, out)):
+    for path, is_folder in walk_files(str(root), resolved_output_folder(root, out)):
         if not wanted(path[start:].replace(os.sep, "/")):
             continue
-        if os.path.isdir(path) or is_picture(path):
+        if is_folder or is_picture(path):
             kept.append(path)
         elif left_out is not None and (kind := _KIND_OF_SUFFIX.get(os.path.splitext(path)[1].lower())):
             left_out[kind] += 1
@@ -149,8 +149,8 @@ def resolved_output_folder(root: Path, out: Path | None) -> str | None:
     return None if resolved == os.path.realpath(root) else resolved
 
 
-def walk_files(root: str, out: str | None) -> Iterator[str]:
-    """Yield the visible files below a folder but those below `out`, and the folders that cannot be listed."""
+def walk_files(root: str, out: str | None) -> Iterator[tuple[str, bool]]:
+    """Yield the visible files below a folder but those below `out`, and with True the folders that cannot be listed."""
     folders = [root]
     while folders:
         folder = folders.pop()
@@ -161,14 +161,14 @@ def walk_files(root: str, out: str | None) -> Iterator[str]:
             if folder == root:
                 message = f"{display_path(Path(root))} cannot be listed: {error.strerror}"
                 raise DacliError(message, "check its permissions") from error
-            yield folder
+            yield folder, True
             continue
         for entry in visible:
             if entry.is_dir(follow_symlinks=False):
                 if out is None or os.path.realpath(entry.path) != out:
                     folders.append(entry.path)
             elif is_file(entry):
-                yield entry.path
+                yield entry.path, False
 
 
 def is_file(entry: "os.DirEntry[str]") -> bool:

@@ -86,10 +86,15 @@ def named_error(job: Job, error: Exception) -> DacliError:
     return unexpected_error(error, name)
 
 
+def failed_json(failed: Failed) -> dict[str, object]:
+    """Return the JSON object of an input that failed."""
+    return {"input": str(failed.job.source), "ok": False, "error": str(failed.error)}
+
+
 def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
     """Return the JSON object of one input, as `--json` prints it."""
     if isinstance(outcome, Failed):
-        return {"input": str(outcome.job.source), "ok": False, "error": str(outcome.error)}
+        return failed_json(outcome)
     done = outcome if isinstance(outcome, Done) else None
     return {
         "input": str(outcome.job.source),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dacli import __version__
 from dacli.batch.fingerprint import FileStamp, Fingerprint, depth_checksum, fingerprint_picture, stamp_file
-from dacli.batch.finished import describe_replaced, find_in_journal, find_on_disk
+from dacli.batch.finished import describe_replaced, find_in_journal, find_on_disk, read_output_records
 from dacli.batch.jobs import Job
 from dacli.batch.journal import Entry, Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
@@ -105,10 +105,11 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
     try:
         source = stamp_file(job.source)
         wanted = fingerprint_picture(source, run.settings)
-        if not run.settings.overwrite and (skipped := find_on_disk(job, index, wanted)):
+        existing = {} if run.settings.overwrite else read_output_records(job)
+        if skipped := find_on_disk(job, index, wanted, existing):
             return skipped
-        # A run over a folder is asked to bring all to its settings: a note for each picture would hide the others.
-        replaces = describe_replaced(job) if run.journal is None and not run.settings.overwrite else ""
+        # A run over a folder brings all to its settings: a note for each picture would hide the other notes.
+        replaces = describe_replaced(existing) if run.journal is None else ""
         rgb = images.read_image(job.source, run.settings.max_pixels)
         image = rgb if any(row.needs_image for row in job.formats.values()) else None
         return Loaded(PictureInfo(job, index, source, wanted, replaces), run.predictor.prepare(rgb), image)

@@ -10,7 +10,8 @@ import typer
 
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
-from dacli.cli.options import DeviceName, Overwrite, Quiet, parse_list, parse_sizes
+from dacli.cli.options import DeviceName, Overwrite, Quiet
+from dacli.cli.values import parse_list, parse_sizes
 from dacli.errors import DacliError, UsageError
 from dacli.paths import display_path
 

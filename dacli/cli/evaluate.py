@@ -10,17 +10,8 @@ import typer
 from dacli.choices import AlignmentName, ModelName
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
-from dacli.cli.options import (
-    DepthUnitText,
-    DeviceName,
-    EngineOptions,
-    FolderTarget,
-    Json,
-    Overwrite,
-    Quiet,
-    parse_list,
-    parse_sizes,
-)
+from dacli.cli.options import DepthUnitText, DeviceName, EngineOptions, FolderTarget, Json, Overwrite, Quiet
+from dacli.cli.values import parse_list, parse_sizes
 from dacli.errors import DacliError
 
 ResultFolder = Annotated[

@@ -21,11 +21,10 @@ from dacli.cli.options import (
     SharingOptions,
     ShowOptions,
     TileOptions,
-    parse_shard,
-    pixel_limit,
     run_options,
     style_fields,
 )
+from dacli.cli.values import parse_shard, pixel_limit
 from dacli.errors import DacliError
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from dacli.cli.options import (
     ReportOptions,
     ShowOptions,
     TileOptions,
-    pixel_limit,
     run_options,
     style_fields,
 )
+from dacli.cli.values import pixel_limit
 
 
 @expand_options

@@ -10,12 +10,11 @@ from dacli.batch.folder import FolderOptions, FolderPlan, FolderRun, plan_folder
 from dacli.batch.jobs import Job
 from dacli.batch.opening import OpenRun, check_options, open_run
 from dacli.batch.options import RunOptions
-from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, outcome_json
+from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, failed_json, outcome_json
 from dacli.batch.settings import RunSettings
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
 from dacli.cli.console import Console
-from dacli.errors import DacliError
 from dacli.io import images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
@@ -29,26 +28,17 @@ def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console
     If none of them can be a picture, this is reported before any weights are looked for.
     """
     check_options(options)
-    faults = [(job, picture_fault(job.source)) for job in jobs]
-    unreadable = [Failed(job, index, fault) for index, (job, fault) in enumerate(faults) if fault]
-    if len(unreadable) == len(jobs):
-        for failed in unreadable:
-            report_failed_input(failed, console)
-        return int(len(jobs) > 0)
+    faults = [images.picture_fault(job.source) for job in jobs]
+    if all(faults):
+        for index, (job, fault) in enumerate(zip(jobs, faults, strict=True)):
+            if fault:
+                report_failed_input(Failed(job, index, fault), console)
+        return 1
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
     summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
     if summary.skipped and len(jobs) > 1:
         console.note(f"{summary.skipped} of {len(jobs)} were done already; --overwrite makes them again")
     return int(summary.failed > 0)
-
-
-def picture_fault(path: Path) -> DacliError | None:
-    """Return why a path cannot be a picture, by its kind and first bytes."""
-    try:
-        images.check_picture(path)
-    except DacliError as error:
-        return error
-    return None
 
 
 def run_folder_command(folder: FolderOptions, options: RunOptions, console: Console) -> int:
@@ -190,4 +180,4 @@ def report_failed_input(failed: Failed, console: Console) -> None:
     """Print why an input failed that no network has seen."""
     console.error(failed.error)
     if console.json:
-        console.result(json.dumps({"input": str(failed.job.source), "ok": False, "error": str(failed.error)}))
+        console.result(json.dumps(failed_json(failed)))

@@ -26,10 +26,10 @@ from dacli.cli.options import (
     ReportOptions,
     SelectionOptions,
     SharingOptions,
-    pixel_limit,
     run_options,
 )
 from dacli.cli.training_options import TrainingCommandOptions, training_options
+from dacli.cli.values import pixel_limit
 from dacli.errors import UsageError
 
 if TYPE_CHECKING:

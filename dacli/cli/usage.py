@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from dacli.errors import DacliError, UsageError
+from dacli.errors import UsageError
 
 CLICK_USAGE_ERROR = typer.BadParameter.__mro__[1]  # Click's UsageError, or that of the copy inside Typer
 # Options of other tools that users type, and what dacli calls them.
@@ -60,8 +60,6 @@ OTHER_VALUES = {
     **dict.fromkeys(("half", "float16", "16"), "fp16"),
     **dict.fromkeys(("full", "float32", "float", "32"), "fp32"),
     "bfloat16": "bf16",
-    "gpu": "cuda",
-    "metric": "indoor or outdoor",
 }
 
 
@@ -115,12 +113,10 @@ def describe_bad_value(error: Any) -> UsageError:
 
 def describe_path_as_command(path: Path) -> UsageError:
     """Return the error for a path where a command should be: the command that takes it."""
-    from dacli.io.images import check_picture
+    from dacli.io.images import picture_fault
 
-    try:
-        check_picture(path)
-    except DacliError as error:
-        return UsageError(error.message, error.hint)
+    if fault := picture_fault(path):
+        return UsageError(fault.message, fault.hint)
     return UsageError(f"{path} is not a command", f"use dacli image {path}")
 
 
@@ -152,7 +148,7 @@ def command_path(context: Any) -> str:
 
 def suggest_name(name: str, known: list[str]) -> str:
     """Return "did you mean …? " with the most similar of the known names, or "" if none is similar."""
-    if name.lower() in OTHER_VALUES:
+    if OTHER_VALUES.get(name.lower()) in known:
         return f"did you mean {OTHER_VALUES[name.lower()]}? "
     similar = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f"did you mean {similar[0]}? " if similar else ""

@@ -24,10 +24,10 @@ from dacli.cli.options import (
     SharingOptions,
     ShowOptions,
     TileOptions,
-    pixel_limit,
     run_options,
     style_fields,
 )
+from dacli.cli.values import pixel_limit
 from dacli.errors import UsageError
 
 if TYPE_CHECKING:

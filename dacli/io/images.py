@@ -29,9 +29,13 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 (cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel)(0)
 
 
-def check_picture(path: Path) -> None:
-    """Raise DacliError for what cannot be a picture, by the file's kind and first bytes; nothing is decoded."""
-    image_errors.refuse_other_formats(read_bytes(path, 4096), display_path(path))
+def picture_fault(path: Path) -> DacliError | None:
+    """Return why a path cannot be a picture, by the file's kind and first bytes; nothing is decoded."""
+    try:
+        image_errors.refuse_other_formats(read_bytes(path, 4096), display_path(path))
+    except DacliError as error:
+        return error
+    return None
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:

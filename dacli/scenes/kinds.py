@@ -6,7 +6,7 @@ from dacli.scenes.figures import add_animal, add_bird, add_person
 from dacli.scenes.furniture import OUTDOOR_OBJECTS, SMALL_OBJECTS, place_furniture
 from dacli.scenes.layouts import Layout, layout_from_parts
 from dacli.scenes.objects import add_bridge, add_frame, add_hand, add_occluder, add_post, add_wires
-from dacli.scenes.parts import Parts, RoomShape, rotation_about_y, upwards
+from dacli.scenes.parts import Array, Parts, RoomShape, rotation_about_y, upwards
 from dacli.scenes.plants import add_foliage, add_hanging_branch, add_tree, scatter_pebbles
 from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM
 from dacli.scenes.sampling import random_camera, random_count, random_lights, random_places
@@ -101,6 +101,12 @@ def add_ground(rng: np.random.Generator, parts: Parts, relief: float) -> None:
         )
 
 
+def scatter_outdoor_objects(parts: Parts, places: Array) -> None:
+    """Add a random outdoor object, 3 to 12 m in size where it has no size of its own, at each of the places [n, 3]."""
+    for at in places:
+        OUTDOOR_OBJECTS[parts.rng.integers(len(OUTDOOR_OBJECTS))](parts, at, parts.rng.uniform(3, 12))
+
+
 def add_foreground(rng: np.random.Generator, parts: Parts, eye: float) -> None:
     """Add leaves, a branch, a bar or a hand close to the camera, often high in the picture or cut by its border."""
     z = rng.uniform(0.8, 2.4)
@@ -138,8 +144,7 @@ def make_landscape(rng: np.random.Generator) -> Layout:
     parts = Parts(rng)
     eye = rng.uniform(0.4, 3)
     add_ground(rng, parts, rng.uniform(0.2, 1))
-    for at in random_places(rng, random_count(rng, 6, 26), 1.6, 120):
-        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+    scatter_outdoor_objects(parts, random_places(rng, random_count(rng, 6, 26), 1.6, 120))
     scatter_pebbles(parts, random_places(rng, int(rng.integers(0, 50)), 0.7, 15), 0.12)
     if rng.random() < 0.3:
         add_foreground(rng, parts, eye)
@@ -180,8 +185,7 @@ def make_near_and_far(rng: np.random.Generator) -> Layout:
         at = np.array([0, 3.0, rng.uniform(3, 12)])
         parts.add(BOX, at, np.array([30, rng.uniform(3, 12), 0.1]), wall, parts.random_material(large=True))
     else:
-        for at in random_places(rng, random_count(rng, 6, 26), 6, 120):
-            OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+        scatter_outdoor_objects(parts, random_places(rng, random_count(rng, 6, 26), 6, 120))
     pitch = rng.normal(0.12, 0.35)
     for at in random_places(rng, random_count(rng, 2, 9), 0.7, 4.0, 0.6):
         distance = at[2]
@@ -223,8 +227,7 @@ def make_view_through_frame(rng: np.random.Generator) -> Layout:
     parts = Parts(rng)
     eye = rng.uniform(0.8, 2)
     add_ground(rng, parts, rng.uniform(0, 1))
-    for at in random_places(rng, random_count(rng, 5, 22), 5, 100):
-        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+    scatter_outdoor_objects(parts, random_places(rng, random_count(rng, 5, 22), 5, 100))
     z = rng.uniform(1.2, 5)
     if rng.random() < 0.65:
         at = np.array([rng.normal(0, 0.15) * z, rng.choice([0, eye - 0.5 * z]), z])
@@ -242,8 +245,7 @@ def make_gathering(rng: np.random.Generator) -> Layout:
     parts = Parts(rng)
     eye = rng.uniform(0.5, 1.8)
     add_ground(rng, parts, rng.uniform(0, 0.5))
-    for at in random_places(rng, random_count(rng, 4, 16), 6, 100):
-        OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(3, 12))
+    scatter_outdoor_objects(parts, random_places(rng, random_count(rng, 4, 16), 6, 100))
     if rng.random() < 0.3:
         at, back = np.array([0, 2.0, rng.uniform(3, 10)]), rotation_about_y(rng.normal(0, 0.4))
         parts.add(BOX, at, np.array([20, rng.uniform(1, 6), 0.1]), back, parts.random_material(large=True))

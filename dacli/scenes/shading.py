@@ -86,11 +86,11 @@ def render_opaque_solids(
     origin, direction = rays_at_pixels(rays, scene, x, y)
     color = sky_color(lights, direction, scene)
     hit = torch.nonzero(index.view(-1) >= 0)[:, 0]
-    t, at, ray = depth.view(-1)[hit], scene[hit], direction[:, hit]
-    view = ray / ray.square().sum(0).sqrt()
-    points = SurfacePoints(at, index.view(-1)[hit], origin[:, hit] + t * ray, view, t * camera.pixel[at])
+    t, at = depth.view(-1)[hit], scene[hit]
+    points = points_on_rays(camera, at, index.view(-1)[hit], origin[:, hit], direction[:, hit], t)
     clear = torch.exp(-lights.fog[at] * t)
-    color[:, hit] = surface_color(solids, lights, points) * clear + lights.fog_color[at].T * (1 - clear)
+    own = surface_color(solids, lights, points, surface_normal(solids, points))
+    color[:, hit] = own * clear + lights.fog_color[at].T * (1 - clear)
     return color.view(3, *depth.shape).transpose(0, 1), depth
 
 
@@ -110,8 +110,7 @@ def add_clear_solids(
     t = nearest[scene, y, x]
     rays = torch.cat([camera.origin, camera.direction], 1).permute(1, 2, 0).contiguous()
     origin, direction = rays_at_pixels(rays, scene, x, y)
-    view = direction / direction.square().sum(0).sqrt()
-    points = SurfacePoints(scene, index[scene, y, x], origin + t * direction, view, t * camera.pixel[scene])
+    points = points_on_rays(camera, scene, index[scene, y, x], origin, direction, t)
     surface = surface_normal(solids, points)
     right, down = (torch.nn.functional.normalize(camera.direction[scene, axis], dim=1).T for axis in (1, 2))
     shift = solids.bend[points.solid] * height
@@ -120,10 +119,18 @@ def add_clear_solids(
         for place, axis, size in ((x, right, width), (y, down, height))
     )
     clear = solids.clear[points.solid]
-    own = surface_color(solids, lights, points)
+    own = surface_color(solids, lights, points, surface)
     result = color.clone()
     result[scene, :, y, x] = (own + clear * (color[scene, :, row, column].T - own)).T
     return result, torch.minimum(depth, nearest)
+
+
+def points_on_rays(
+    camera: Camera, scene: Tensor, solid: Tensor, origin: Tensor, direction: Tensor, t: Tensor
+) -> SurfacePoints:
+    """Return the points at t [n] on rays [3, n], which lie on `solid` [n] in `scene` [n]."""
+    view = direction / direction.square().sum(0).sqrt()
+    return SurfacePoints(scene, solid, origin + t * direction, view, t * camera.pixel[scene])
 
 
 def sky_color(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
@@ -137,9 +144,9 @@ def sky_color(lights: Lights, direction: Tensor, scene: Tensor) -> Tensor:
     return color + (1 - color) * strength * sample_texture(kind.long(), u, v, torch.zeros_like(u))
 
 
-def surface_color(solids: Solids, lights: Lights, points: SurfacePoints) -> Tensor:
+def surface_color(solids: Solids, lights: Lights, points: SurfacePoints, surface: SurfaceNormal) -> Tensor:
     """Return the color [3, n] of the points: ambient, sun and lamp on their albedo, emission, and a highlight."""
-    index, (local, normal_local, normal) = points.solid, surface_normal(solids, points)
+    index, (local, normal_local, normal) = points.solid, surface
     facing = -(points.view * normal).sum(0)
     footprint = points.pixel / facing.abs().clamp_min(0.15)
     albedo = surface_albedo(solids, index, local, normal_local, footprint)

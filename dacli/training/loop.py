@@ -16,7 +16,7 @@ from dacli.errors import DacliError
 from dacli.training.data import BatchStream, SceneSource, TrainingSample, TrainingStage, load_batches
 from dacli.training.device_batches import batches_on_device
 from dacli.training.parallel import TrainingWorld, agree_on_step
-from dacli.training.recipes import TrainingPlan
+from dacli.training.recipes import Schedule, TrainingPlan
 from dacli.training.state import CHECKPOINT_FILE, TrainingState
 from dacli.training.step import FeatureAlignment, training_step
 
@@ -94,14 +94,14 @@ class BatchSplit:
     log: Log
     parts: int = 1
 
-    def run(self, step: Callable[[int], Tensor], pictures: int) -> Tensor:
-        """Return `step(parts)` for a batch of that many pictures, with twice the parts until memory holds each.
+    def run(self, step: Callable[..., Tensor], pictures: int) -> Tensor:
+        """Return `step(parts=…)` for a batch of that many pictures, with twice the parts until memory holds each.
 
         Raises DacliError if not even two pictures fit, or for one of several processes: they have to do the same.
         """
         while True:
             try:
-                return step(self.parts)
+                return step(parts=self.parts)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -124,17 +124,48 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+@dataclass(frozen=True)
+class StagePart:
+    """A stage of a schedule: its steps `begin` to `end` (exclusive), in a cycle of the learning rate.
+
+    The cycle starts at step `cycle`, is `length` steps long, and has the rate `peak`.
+    """
+
+    stage: TrainingStage
+    begin: int
+    end: int
+    cycle: int
+    length: int
+    peak: float
+
+    def learning_rate(self, step: int) -> float:
+        """Return the rate at a step of the training."""
+        return learning_rate_at(step - self.cycle, self.length, self.peak)
+
+
+def stage_parts(schedule: Schedule) -> Iterator[StagePart]:
+    """Yield the stages of all cycles, in order."""
+    end = 0
+    for peak, stages in schedule.cycles:
+        cycle, length = end, sum(stage.steps for stage in stages)
+        for stage in stages:
+            begin, end = end, end + stage.steps
+            yield StagePart(stage, begin, end, cycle, length, peak)
+
+
 def stage_batches(
-    plan: TrainingPlan, stage: TrainingStage, world: TrainingWorld, workers: int, *, begin: int, first: int, last: int
+    plan: TrainingPlan, part: StagePart, world: TrainingWorld, workers: int, first: int
 ) -> Iterator[TrainingSample]:
-    """Yield batches `first` to `last` (exclusive) of a stage that starts at `begin`.
+    """Yield the batches of a stage from batch `first` on.
 
     Scenes for a GPU are rendered there; everything else is made by worker processes.
     """
-    settings = plan.batch_settings(stage)
+    settings = plan.batch_settings(part.stage)
     if world.device.startswith("cuda") and isinstance(plan.source, SceneSource) and not plan.strong:
-        return batches_on_device(settings, plan.source, first, last, workers, world.device, world.rank, world.count)
-    stream = BatchStream(settings, begin, first, last, rank=world.rank, ranks=world.count)
+        return batches_on_device(
+            settings, plan.source, first, part.end, workers, world.device, rank=world.rank, ranks=world.count
+        )
+    stream = BatchStream(settings, part.begin, first, part.end, rank=world.rank, ranks=world.count)
     return load_batches(stream, workers)
 
 
@@ -160,34 +191,30 @@ def train_network(
     the last checkpoint stays valid. Raises TrainingInterruptedError after a step at whose end `is_stopping` is true,
     with that step saved.
     """
-    saved, started = time.monotonic(), 0
+    saved = time.monotonic()
     clock = TrainingClock(seconds, state.steps_done, saved) if seconds else None
     reports = LossReports(report, late=REPORTED_TOGETHER if world.device.startswith("cuda") else 1)
     split = BatchSplit(world, log)
     state.model.train()
-    for peak, stages in plan.schedule.cycles:
-        cycle, length = started, sum(stage.steps for stage in stages)
-        for stage in stages:
-            begin, started = started, started + stage.steps
-            if state.steps_done >= started:
-                continue
-            first = max(state.steps_done, begin)
-            for batch in stage_batches(plan, stage, world, workers, begin=begin, first=first, last=started):
-                rate = learning_rate_at(state.steps_done - cycle, length, peak)
-                step = partial(training_step, state, plan, batch, world, learning_rate=rate, alignment=alignment)
-                loss = split.run(lambda parts, step=step: step(parts=parts), len(batch[0]))  # type: ignore[misc]
-                if clock is not None:
-                    state.steps_done = max(state.steps_done, agree_on_step(clock.due_step(plan.schedule.steps), world))
-                reports.add({"step": state.steps_done, "of": plan.schedule.steps, "size": stage.size}, loss)
-                stopping = is_stopping()
-                if world.is_main and (stopping or time.monotonic() - saved > 60 * minutes):
-                    reports.flush()
-                    state.save(folder / CHECKPOINT_FILE)
-                    saved = time.monotonic()
-                if stopping:
-                    raise TrainingInterruptedError(state.steps_done)
-                if state.steps_done >= started:
-                    break
+    for part in stage_parts(plan.schedule):
+        if state.steps_done >= part.end:
+            continue
+        for batch in stage_batches(plan, part, world, workers, max(state.steps_done, part.begin)):
+            rate = part.learning_rate(state.steps_done)
+            step = partial(training_step, state, plan, batch, world, learning_rate=rate, alignment=alignment)
+            loss = split.run(step, len(batch[0]))
+            if clock is not None:
+                state.steps_done = max(state.steps_done, agree_on_step(clock.due_step(plan.schedule.steps), world))
+            reports.add({"step": state.steps_done, "of": plan.schedule.steps, "size": part.stage.size}, loss)
+            stopping = is_stopping()
+            if world.is_main and (stopping or time.monotonic() - saved > 60 * minutes):
+                reports.flush()
+                state.save(folder / CHECKPOINT_FILE)
+                saved = time.monotonic()
+            if stopping:
+                raise TrainingInterruptedError(state.steps_done)
+            if state.steps_done >= part.end:
+                break
     reports.flush()
     if world.is_main:
         state.save(folder / CHECKPOINT_FILE)

@@ -98,15 +98,7 @@ def run_training(
         strong=strong,
         dtype=dtype,
     )
-    settings = {
-        "command": command,
-        "encoder": encoder,
-        "init": describe_init_file(options.init),
-        "seed": str(options.seed),
-        "data": data,
-        "strong": str(strong),
-        "precision": str(dtype).removeprefix("torch."),
-    }
+    settings = training_settings(options, command, encoder, data, dtype, strong=strong)
     state, alignment = prepare_training(
         network.to(world.device), plan, settings | schedule.settings(), world, pretrained=options.init is not None
     )
@@ -133,6 +125,21 @@ def run_training(
     if world.is_main:
         write_average(path, state, plan, settings | source_of_init_file(options.init))
     return path
+
+
+def training_settings(
+    options: TrainingOptions, command: str, encoder: str, data: str, dtype: torch.dtype, *, strong: bool
+) -> dict[str, str]:
+    """Return what a checkpoint and weights record of a training besides its schedule."""
+    return {
+        "command": command,
+        "encoder": encoder,
+        "init": describe_init_file(options.init),
+        "seed": str(options.seed),
+        "data": data,
+        "strong": str(strong),
+        "precision": str(dtype).removeprefix("torch."),
+    }
 
 
 def compile_for_training(network: DepthModel, device: str) -> None:

@@ -202,8 +202,8 @@ def test_files_of_kinds_that_are_not_taken_are_counted(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", exclude=["skip/*"])
     assert [path.name for path in found.files] == ["a.jpg"]
-    assert found.describe_left_out() == "2 videos (dacli video takes them), 1 camera RAW file, 1 PDF"
+    assert found.describe_left_out() == "2 videos (use dacli video), 1 camera RAW file, 1 PDF"
     (tmp_path / "sub/c.mp4").unlink()
     found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", ["*.mov"])
-    assert found.describe_left_out() == "1 video (dacli video takes it)"
+    assert found.describe_left_out() == "1 video (use dacli video)"
     assert inputs.Inputs(tmp_path, ()).describe_left_out() == ""

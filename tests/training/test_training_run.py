@@ -617,8 +617,8 @@ def test_rendered_scenes_for_a_gpu_take_a_worker_on_every_core_but_one(monkeypat
 
 def test_scenes_for_a_gpu_are_rendered_there(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(loop, "batches_on_device", lambda *given: asked.append(given[1:]))
+    monkeypatch.setattr(loop, "batches_on_device", lambda *given, **_: asked.append(given[1:]))
     plan = small_plan()
-    stage = plan.schedule.cycles[0][1][0]
-    loop.stage_batches(plan, stage, TrainingWorld("cuda:0"), 3, begin=0, first=1, last=2)
-    assert asked == [(plan.source, 1, 2, 3, "cuda:0", 0, 1)]
+    (part,) = loop.stage_parts(plan.schedule)
+    loop.stage_batches(plan, part, TrainingWorld("cuda:0"), 3, 1)
+    assert asked == [(plan.source, 1, 3, 3, "cuda:0")]
