@@ -122,7 +122,9 @@ def test_tiny_in_int8_orders_points_as_float32_does(
         scoring.evaluate_predictor(build_predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)
     ]
     assert of[0]["ordinal"] > 0.8
-    assert abs(of[1]["ordinal"] - of[0]["ordinal"]) <= 0.015  # eight scenes, and a quarter of the calibration
+    assert (
+        abs(of[1]["ordinal"] - of[0]["ordinal"]) <= 0.015
+    )  # of eight scenes; 0.002 of 256 with all calibration scenes (docs/benchmarks.md)
     assert of[1]["ordinal"] != of[0]["ordinal"]  # or float32 was judged twice
 
 
