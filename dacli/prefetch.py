@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Generic, NoReturn, Self, TypeVar
+from contextlib import contextmanager
+from typing import Any, Generic, Self, TypeVar
 
 from dacli.memory import HeapTrimmer
 
@@ -13,6 +14,7 @@ BYTES_AHEAD = 32 << 20  # that may wait between two stages, per picture of a bat
 CLOSE_SECONDS = 1.5  # that close() waits for threads; a thread in a long forward pass ends after its item
 _NAME = "dacli-ahead"
 interrupt_event = threading.Event()  # set by a signal that asks the run to end
+_postponed_event = threading.Event()  # set while an interrupt has to wait
 
 
 class Prefetch(Generic[SourceItem, MadeItem]):
@@ -166,13 +168,26 @@ def take_and_close(stages: list[Prefetch[Any, Any]], last: Iterator[MadeItem]) -
         close_stages(stages)
 
 
-def on_interrupt(*_: object) -> NoReturn:
-    """Raise KeyboardInterrupt for a signal, and set interrupt_event.
+def on_interrupt(*_: object) -> None:
+    """Raise KeyboardInterrupt for a signal, and set interrupt_event; in postpone_interrupts() only the second raises.
 
     Python drops exceptions raised inside a __del__; raise_if_interrupted() raises it again.
     """
+    postponed = _postponed_event.is_set() and not interrupt_event.is_set()
     interrupt_event.set()
-    raise KeyboardInterrupt
+    if not postponed:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def postpone_interrupts() -> Iterator[None]:
+    """Let an interrupt wait for the end of the block, in the main thread: a file is not left half written."""
+    _postponed_event.set()
+    try:
+        yield
+    finally:
+        _postponed_event.clear()
+    raise_if_interrupted()
 
 
 def raise_if_interrupted() -> None:

@@ -18,8 +18,8 @@ from dacli.cli.console import Console
 from dacli.io import images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
+from dacli.video.process import ClipInterrupt
 from dacli.video.run import ClipJob, open_clip_job, run_clip
-from dacli.video.segments import count_kept_frames
 
 
 def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
@@ -148,21 +148,22 @@ def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: Cl
 
 def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Console) -> bool:
     """Write the outputs of one clip and report it; return whether that succeeded."""
-    job, total, ended = clip_job.job, len(clip_job.clip.pts), 0
+    job, total = clip_job.job, len(clip_job.clip.pts)
     try:
         with console.progress_of_batch(total) as show:
 
             def progress(done: int, rate: float) -> None:
-                nonlocal ended
-                ended = done
                 show(done, 0, rate, job.name)
 
             result = run_clip(clip_job, index, run, options, log=console.note, progress=progress)
-    except KeyboardInterrupt:
-        kept = count_kept_frames(job.outputs)
-        rest = f"goes on from frame {kept}" if kept else "starts again from the first frame"
+    except ClipInterrupt as interrupt:
         name = display_path(job.source)
-        console.warn(f"interrupted after {ended} of {total} frames of {name}; the same command {rest}")
+        if interrupt.kept:
+            console.warn(
+                f"interrupted after {interrupt.kept} of {total} frames of {name}; the same command goes on there"
+            )
+        else:
+            console.warn(f"interrupted before the first frame of {name} was done")
         raise
     if isinstance(result.outcome, Failed):
         report_failed_input(result.outcome, console)

@@ -1,6 +1,6 @@
 """The data of a frame at each stage of a run, and the stabilization between the network and the writer."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dacli.batch.outcomes import StageSeconds
 from dacli.batch.stages import Predicted
 from dacli.types import DepthArray
-from dacli.video.stabilize import ScaleShift, Stabilizer, TwoPassStabilizer
+from dacli.video.stabilize import ScaleShift, Stabilizer, StabilizerState, TwoPassStabilizer
 
 FramePictures = Mapping[
     str, NDArray[Any] | bytes
@@ -22,13 +22,13 @@ FramePictures = Mapping[
 class FrameInfo:
     """Identifies a frame: its presentation time in ticks and its number in this run.
 
-    `scale_shift` stabilizes its depth; `state` is the stabilizer's state after it, kept at the end of a segment.
+    `scale_shift` stabilizes its depth; `state` is the stabilizer's state after it.
     """
 
     pts: int
     number: int
     scale_shift: ScaleShift | None = None
-    state: dict[str, Any] | None = None
+    state: StabilizerState | None = None
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,13 @@ PredictedFrames = Iterable[Predicted[FrameInfo]]
 
 
 def stabilize_in_one_pass(
-    frames: PredictedFrames, stabilizer: Stabilizer, time_base: Fraction, keeps_state: Callable[[int], bool]
+    frames: PredictedFrames, stabilizer: Stabilizer, time_base: Fraction
 ) -> Iterator[Predicted[FrameInfo]]:
-    """Yield frames with scale and shift, and the stabilizer's state for frame numbers where `keeps_state` is true."""
+    """Yield frames with scale and shift, and the stabilizer's state after them."""
     for frame in frames:
         info = frame.about
         scale_shift = stabilizer.step(network_depth(frame), frame_picture(frame), float(info.pts * time_base))
-        state = stabilizer.state() if keeps_state(info.number) else None
-        yield replace(frame, about=replace(info, scale_shift=scale_shift, state=state))
+        yield replace(frame, about=replace(info, scale_shift=scale_shift, state=stabilizer.state()))
 
 
 def collect_first_pass(

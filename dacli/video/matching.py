@@ -6,6 +6,7 @@ frames determine the scale and shift between them.
 
 import base64
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +73,13 @@ class FrameAligner:
         scale, shift = scale_shift or (1.0, 0.0)
         return FrameAlignment(scale, shift, scale_shift is None, *(float(v) for v in np.percentile(grid, PERCENTILES)))
 
-    def state(self) -> dict[str, Any]:
-        """Return everything that the next alignment depends on, as values for JSON: about 50 kB of text."""
-        return {"depth": pack_array(self.depth), "luma": pack_array(self.luma)}
+    def state(self) -> Callable[[], dict[str, Any]]:
+        """Return a function for everything that the next alignment depends on, as values for JSON: about 50 kB.
+
+        align() replaces the grids and does not change them, so the function can be called later, or not at all.
+        """
+        depth, luma = self.depth, self.luma
+        return lambda: {"depth": pack_array(depth), "luma": pack_array(luma)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of another aligner, with bit-identical results."""

@@ -55,28 +55,44 @@ def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
     return probe.trim_clip(clip, options.start, options.end, options.max_fps)
 
 
+class ClipInterrupt(KeyboardInterrupt):
+    """An interrupt while a clip is made; `kept` frames are kept, after which the next run goes on."""
+
+    def __init__(self, kept: int) -> None:
+        super().__init__()
+        self.kept = kept
+
+
 def process_clip(
     job: Job, clip: Clip, run: OpenRun, options: ClipOptions, *, log: Log, progress: FrameProgress
 ) -> ClipResult:
     """Write all outputs of a clip unless they already exist; raise DacliError if one cannot be written.
 
-    An output file is complete or does not exist.
+    An output file is complete or does not exist. An interrupt is raised as ClipInterrupt.
     """
     fingerprint = fingerprint_clip(clip, run.settings, options)
     if not run.settings.overwrite and (record := find_finished_clip(job, fingerprint)):
         return ClipResult(record, len(clip.pts), skipped=True)
     renderer = ClipRenderer(job, clip, run.predictor, run.settings, options, fingerprint)
     resume = not run.settings.overwrite
-    with ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=resume) as writer:
-        temporal = choose_temporal_stage(clip, run, options, writer, log)
-        source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, log=log)
-        drawn = run_frames(source, run.predictor, temporal, renderer.draw)
-        written = FrameWriter(writer)
-        written.write_all(drawn, progress)
-        record = renderer.clip_record(written.rows, written.sizes)
-        notes = writer.finish(renderer.output_texts(written.rows, record), allow_truncated=options.allow_truncated)
+    writer = ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=resume)
+    try:
+        with writer:
+            if writer.kept_frames:
+                log(f"{display_path(clip.path)}: goes on after frame {writer.kept_frames} of {len(clip.pts)}")
+            temporal = choose_temporal_stage(clip, run, options, writer, log)
+            source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, log=log)
+            drawn = run_frames(source, run.predictor, temporal, renderer.draw)
+            written = FrameWriter(writer)
+            written.write_all(drawn, progress)
+            record = renderer.clip_record(written.rows, written.sizes)
+            notes = writer.finish(renderer.output_texts(written.rows, record), allow_truncated=options.allow_truncated)
+    except KeyboardInterrupt:
+        raise ClipInterrupt(writer.kept_frames) from None
     for path in sidecar_paths(job):
         files.write_file(path, renderer.sidecar_text(written.rows, record).encode())
+    for folder in writer.other_folders():
+        log(f"{display_path(folder)} holds frames of a run with other settings that was stopped: delete it if unwanted")
     for note in notes:
         log(note)
     return ClipResult(record, len(written.rows), written.sizes.tiles, written.network)
@@ -110,19 +126,11 @@ def choose_temporal_stage(
         return iter
     if options.steady == "on":
         stabilizer = Stabilizer(metric=metric)
-        for state in writer.states():
-            # It is None after the last segment, which no frame follows.
-            if (last_state := json.loads(state)["stabilizer"]) is not None:
-                stabilizer.restore(last_state)
-        return partial(
-            frames.stabilize_in_one_pass,
-            stabilizer=stabilizer,
-            time_base=clip.time_base,
-            keeps_state=writer.ends_segment,
-        )
+        if writer.segments:
+            stabilizer.restore(json.loads(writer.state(len(writer.segments) - 1))["stabilizer"])
+        return partial(frames.stabilize_in_one_pass, stabilizer=stabilizer, time_base=clip.time_base)
     two_pass = run_first_pass(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
-    written = sum(map(len, writer.segments))
-    return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), written, None))
+    return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), writer.kept_frames, None))
 
 
 def run_first_pass(
@@ -146,7 +154,8 @@ class FrameWriter:
         self.rows: list[FrameRow] = []
         self.sizes = FrameSizes()
         self.network = 0.0
-        for state in map(json.loads, writer.states()):
+        for number in range(len(writer.segments)):
+            state = json.loads(writer.state(number))
             self.rows += [FrameRow(*row) for row in state["rows"]]
             network_size, source_size = map(tuple, state["sizes"])
             self.sizes = FrameSizes(network_size, source_size, state["tiles"])
@@ -154,7 +163,6 @@ class FrameWriter:
     def write_all(self, drawn: Generator[DrawnFrame, None, None], progress: FrameProgress) -> None:
         """Write all remaining frames."""
         started, before = time.perf_counter(), len(self.rows)
-        segment = before  # index of the first row of the current segment
         with contextlib.closing(drawn):
             for frame in drawn:
                 scale_shift = frame.info.scale_shift or IDENTITY_SCALE_SHIFT
@@ -162,13 +170,13 @@ class FrameWriter:
                     FrameRow(frame.info.pts, scale_shift.scale, scale_shift.shift, scale_shift.scene, *frame.span)
                 )
                 self.sizes = FrameSizes(frame.network_size, frame.source_size, frame.tiles)
-                self.writer.write(frame.info.pts, frame.pictures, self.state(frame.info, segment))
-                segment = len(self.rows) if self.writer.ends_segment(frame.info.number) else segment
+                self.writer.write(frame.info.pts, frame.pictures, partial(self.state, frame.info))
                 self.network += frame.seconds.network
                 progress(len(self.rows), (len(self.rows) - before) / (time.perf_counter() - started))
 
-    def state(self, info: FrameInfo, segment: int) -> str:
-        """Return the state from which a run resumes after this frame, as JSON."""
+    def state(self, info: FrameInfo) -> str:
+        """Return the state from which a run resumes after a segment that ends with this frame, as JSON."""
+        rows = self.rows[-len(self.writer.times) :]
         sizes = [self.sizes.network, self.sizes.source]
-        rows = self.rows[segment:]
-        return json.dumps({"stabilizer": info.state, "rows": rows, "sizes": sizes, "tiles": self.sizes.tiles})
+        stabilizer = info.state() if info.state else None
+        return json.dumps({"stabilizer": stabilizer, "rows": rows, "sizes": sizes, "tiles": self.sizes.tiles})

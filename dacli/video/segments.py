@@ -1,4 +1,4 @@
-"""Writing of a clip's outputs in segments of a few seconds, so that a killed run resumes after the last complete one.
+"""Writing of a clip's outputs in segments of half a minute of work, so that a killed run resumes after the last one.
 
 An output is a video file or, if its name has no suffix, a folder with one numbered file for each frame.
 """
@@ -7,35 +7,40 @@ import contextlib
 import hashlib
 import json
 import shutil
+import time
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.io import files
+from dacli.io.locks import lock_file
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
+from dacli.prefetch import postpone_interrupts
 from dacli.video import muxing
 from dacli.video.encoding import DEFAULT_CRF, ClipEncoder, encode_error
 from dacli.video.probe import Clip
 
-SEGMENT_FRAMES = 250  # frames
+SEGMENT_SECONDS = 30.0  # of work, after which a segment ends
 FRAMES_FILE = "frames.json"  # the metadata of a folder of frames
-_JOB_FILE = "job.json"
+_LOCK_FILE = "lock"  # open and locked while a run writes segments
+_HIDDEN_SUFFIX = ".part"
 
 
 class ClipWriter:
     """Writes all outputs of one clip in one pass; an output is complete or does not exist.
 
-    Until finish(), complete segments are in a hidden folder next to the outputs. They stay there after a failure,
-    unless discard() is called. With `resume`, segments of an earlier run with the same `settings`, clip and quality
-    are kept if they have all formats: `after` is the time of their last frame, or None if there are none, and states()
-    yields the state that was written with the last frame of each segment.
+    Until finish(), segments are in a hidden folder next to the outputs, one for each `settings`, clip and quality.
+    They stay there after an interrupt, and after a failure past the first segment; both end the current segment. With
+    `resume`, the segments of an earlier run are kept: `after` is the time of their last frame, or None if there are
+    none, and state() returns the state that was written with the last frame of a segment.
+    A segment ends `segment_seconds` after it began, by the `clock`.
     """
 
     def __init__(
@@ -45,44 +50,62 @@ class ClipWriter:
         settings: str,
         *,
         crf: int = DEFAULT_CRF,
-        segment_length: int = SEGMENT_FRAMES,
+        segment_seconds: float = SEGMENT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
         resume: bool = False,
     ) -> None:
-        self.clip, self.outputs, self.crf, self.segment_length = clip, outputs, crf, segment_length
+        self.clip, self.outputs, self.crf = clip, outputs, crf
+        self.segment_seconds, self.clock = segment_seconds, clock
         self.video_outputs = {kind: path for kind, path in outputs.items() if path.suffix}
-        self.work_folder = _hidden_folder(outputs)
+        self.work_folder = _hidden_folder(outputs, _fingerprint(clip, settings, crf, outputs))
         self.segments: list[list[int]] = []  # the times of the frames in each finished segment
         self.times: list[int] = []  # of the frames in the current segment
-        self.state = ""
+        self.last_state: Callable[[], str] = str  # after the last frame
         self.encoders: dict[str, ClipEncoder] = {}
-        job_text = _fingerprint(clip, settings, crf, segment_length)
+        self.began = clock()  # the current segment
+        self.lock: BinaryIO | None = None
         with self._report_disk_errors():
-            if resume and _read_text(self.work_folder / _JOB_FILE) == job_text:
-                self._load_segments()
-            else:
-                self.discard()
-                self.work_folder.mkdir(parents=True)
-                files.write_file(self.work_folder / _JOB_FILE, job_text.encode())
+            self._open_work_folder(resume=resume)
 
     @property
     def after(self) -> int | None:
         """Return the time of the last frame in finished segments, in ticks of the clip; None before the first."""
         return self.segments[-1][-1] if self.segments else None
 
-    def ends_segment(self, number: int) -> bool:
-        """Return whether frame `number` of this run, counted from 0, is the last of a segment: its state is kept."""
-        return (number + 1) % self.segment_length == 0
+    @property
+    def kept_frames(self) -> int:
+        """Return how many frames are in finished segments."""
+        return sum(map(len, self.segments))
 
-    def states(self) -> Iterator[str]:
-        """Yield the state that was written with the last frame of each finished segment."""
-        for number in range(len(self.segments)):
-            yield json.loads(_read_text(self._segment_path(number)))["state"]
+    def other_folders(self) -> list[Path]:
+        """Return the folders of segments that runs with other settings have left for the same outputs."""
+        start = _hidden_start(self.outputs)
+        found = (path for path in self.work_folder.parent.iterdir() if path.name.startswith(start))
+        return sorted(path for path in found if path.suffix == _HIDDEN_SUFFIX and path != self.work_folder)
 
-    def write(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes], state: str = "") -> None:
+    def state(self, segment: int) -> str:
+        """Return the state that was written with the last frame of a finished segment, counted from 0."""
+        text: str = json.loads(_read_text(self._segment_path(segment)))["state"]
+        return text
+
+    def write(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes], state: Callable[[], str] = str) -> None:
         """Write a frame in every format: an array for video, or the bytes of a file for a folder.
 
-        `state` is needed to resume after this frame. Raises DacliError if writing fails.
+        `state` returns what is needed to resume after this frame; it is called if a segment ends with the frame.
+        Raises DacliError if writing fails; an interrupt waits until all formats are written.
         """
+        with postpone_interrupts():
+            try:
+                self._write_all_formats(pts, pictures)
+            except BaseException:
+                self.close()  # some formats lack this frame
+                raise
+            self.times.append(pts)
+            self.last_state = state
+            if self.clock() - self.began >= self.segment_seconds:
+                self._end_segment()
+
+    def _write_all_formats(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes]) -> None:
         if not self.times:
             self._start_segment(pts, pictures)
         index = bisect_right(self.clip.pts, pts)
@@ -93,10 +116,6 @@ class ClipWriter:
                 files.write_file(self.work_folder / kind / _file_name(kind, index - 1), picture)
             else:
                 self.encoders[kind].write(pts, until, picture)
-        self.times.append(pts)
-        self.state = state
-        if len(self.times) == self.segment_length:
-            self._end_segment()
 
     def finish(self, records: Mapping[str, str], *, allow_truncated: bool = False) -> tuple[str, ...]:
         """Complete the outputs, each with the record of its format in its tags, and return notes for the user.
@@ -135,6 +154,7 @@ class ClipWriter:
     def discard(self) -> None:
         """Remove the folder of segments."""
         self.close()
+        self._unlock()
         shutil.rmtree(self.work_folder, ignore_errors=True)
 
     def close(self) -> None:
@@ -147,9 +167,30 @@ class ClipWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.times and (self.segments or isinstance(error, KeyboardInterrupt)):
+            with contextlib.suppress(DacliError):  # the error that ended the run says more
+                self._end_segment()
         self.close()
         if not self.segments:
             self.discard()
+        self._unlock()
+
+    def _open_work_folder(self, *, resume: bool) -> None:
+        """Create the folder of segments, or take that of an earlier run; raise DacliError if a run is using it."""
+        self.work_folder.mkdir(parents=True, exist_ok=True)
+        self.lock = (self.work_folder / _LOCK_FILE).open("ab")
+        if lock_file(self.lock) is False:
+            self._unlock()
+            fault = f"another run is making the same outputs of {display_path(self.clip.path)}"
+            raise DacliError(fault, "let it end, or stop it")
+        if resume:
+            self._load_segments()
+        self._delete_unfinished()
+
+    def _unlock(self) -> None:
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
 
     def _start_segment(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes]) -> None:
         for kind, output in self.video_outputs.items():
@@ -162,21 +203,24 @@ class ClipWriter:
         with self._report_disk_errors():
             for encoder in self.encoders.values():
                 encoder.finish()
-            segment = {"pts": self.times, "state": self.state}
+            segment = {"pts": self.times, "state": self.last_state()}
             files.write_file(self._segment_path(len(self.segments)), json.dumps(segment).encode())
         self.segments.append(self.times)
         self.close()
+        self.began = self.clock()
 
     def _load_segments(self) -> None:
         while segment := _read_text(self._segment_path(len(self.segments))):
             if not all(self._segment_path(len(self.segments), kind).is_file() for kind in self.video_outputs):
                 break
             self.segments.append(json.loads(segment)["pts"])
-        complete = {
-            self._segment_path(i, kind) for i in range(len(self.segments)) for kind in ("", *self.video_outputs)
-        }
+
+    def _delete_unfinished(self) -> None:
+        """Delete all files of the folder that are not of a finished segment."""
+        numbers = range(len(self.segments))
+        kept = {self._segment_path(number, kind) for number in numbers for kind in ("", *self.video_outputs)}
         for path in self.work_folder.iterdir():
-            if path.is_file() and path not in complete and path.name != _JOB_FILE:
+            if path.is_file() and path not in kept and path.name != _LOCK_FILE:
                 path.unlink()
 
     def _segment_path(self, number: int, kind: str = "") -> Path:
@@ -190,20 +234,20 @@ class ClipWriter:
             raise encode_error(next(iter(self.outputs.values())), files.os_reason(error)) from error
 
 
-def count_kept_frames(outputs: Mapping[str, Path]) -> int:
-    """Return how many frames a run that was stopped has left in finished segments."""
-    segments = sorted(_hidden_folder(outputs).glob("[0-9]*.json"))
-    return sum(len(json.loads(segment.read_text("utf-8"))["pts"]) for segment in segments)
-
-
-def _hidden_folder(outputs: Mapping[str, Path]) -> Path:
+def _hidden_start(outputs: Mapping[str, Path]) -> str:
     kind, path = next(iter(outputs.items()))
-    return path.with_name(f".{path.name.removesuffix(FORMATS[kind].clip_suffix)}.part")
+    return f".{path.name.removesuffix(FORMATS[kind].clip_suffix)}-"
 
 
-def _fingerprint(clip: Clip, settings: str, crf: int, segment_length: int) -> str:
-    times = hashlib.sha256(repr((clip.time_base, clip.pts, clip.end, clip.origin)).encode()).hexdigest()
-    return json.dumps([settings, crf, segment_length, times])
+def _hidden_folder(outputs: Mapping[str, Path], fingerprint: str) -> Path:
+    folder = next(iter(outputs.values())).parent
+    return folder / f"{_hidden_start(outputs)}{fingerprint}{_HIDDEN_SUFFIX}"
+
+
+def _fingerprint(clip: Clip, settings: str, crf: int, outputs: Mapping[str, Path]) -> str:
+    """Return a hash of all that segments depend on, their formats too: a run with others does not touch them."""
+    times = (clip.time_base, clip.pts, clip.end, clip.origin)
+    return hashlib.sha256(repr((settings, crf, *outputs, times)).encode()).hexdigest()[:16]
 
 
 def _file_name(kind: str, number: int) -> str:

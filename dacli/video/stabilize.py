@@ -6,7 +6,7 @@ range slowly towards 0 … 1. TwoPassStabilizer solves for the scales and shifts
 
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from dacli.types import DepthArray
 from dacli.video.matching import FrameAligner, FrameAlignment, FramePicture
 
 SceneArray = NDArray[np.float64]
+StabilizerState = Callable[[], dict[str, Any]]  # returns values for JSON
 
 LEAK_SECONDS = 4.0  # time after which 1 / e of the difference between a frame's output range and 0 … 1 is left
 LARGEST_DEVIATION = 8.0  # in output ranges: a frame that is farther off, or smaller by this factor, is reset
@@ -63,17 +64,14 @@ class Stabilizer:
         self.seconds = seconds
         return self.scale_shift
 
-    def state(self) -> dict[str, Any]:
-        """Return everything that the next scale and shift depend on, as values for JSON: about 50 kB of text."""
-        return {
-            "matcher": self.aligner.state(),
-            "scale_shift": list(astuple(self.scale_shift)),
-            "seconds": self.seconds,
-        }
+    def state(self) -> StabilizerState:
+        """Return a function for everything that the next scale and shift depend on, as values for JSON: about 50 kB."""
+        aligner, rest = self.aligner.state(), {"scale_shift": astuple(self.scale_shift), "seconds": self.seconds}
+        return lambda: {"aligner": aligner()} | rest
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of another stabilizer, with bit-identical results."""
-        self.aligner.restore(state["matcher"])
+        self.aligner.restore(state["aligner"])
         self.scale_shift, self.seconds = ScaleShift(*state["scale_shift"]), state["seconds"]
 
 

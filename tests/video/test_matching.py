@@ -225,16 +225,16 @@ def test_a_restored_aligner_continues_bit_identically(frames: int) -> None:
     aligner, other = FrameAligner(), FrameAligner()
     for seed in range(frames):
         aligner.align(field(2) + 0.1 * field(seed), picture(1))
-    text = json.dumps(aligner.state())
+    text = json.dumps(aligner.state()())
     assert len(text) < 40_000
     other.restore(json.loads(text))
     for seed in range(3, 6):
         depth = 1.1 * field(2) + 0.1 * field(seed)
         assert other.align(depth, picture(1)) == aligner.align(depth, picture(1))
-    assert other.state() == aligner.state()
+    assert other.state()() == aligner.state()()
 
 
 def test_the_state_of_a_large_clip_is_as_small() -> None:
     aligner = FrameAligner()
     aligner.align(RNG.uniform(size=(1080, 1920)).astype(np.float32), np.zeros((1080, 1920, 3), np.uint8))
-    assert len(json.dumps(aligner.state())) < 60_000
+    assert len(json.dumps(aligner.state()())) < 60_000

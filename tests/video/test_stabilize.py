@@ -223,7 +223,7 @@ def test_a_restored_stabilizer_continues_bit_identically(stop: int) -> None:
     whole, first, second = Stabilizer(), Stabilizer(), Stabilizer()
     expected = [whole.step(d, f.rgb, f.seconds) for d, f in zip(depths, frames, strict=True)]
     found = [first.step(d, f.rgb, f.seconds) for d, f in zip(depths[:stop], frames[:stop], strict=True)]
-    second.restore(json.loads(json.dumps(first.state())))
+    second.restore(json.loads(json.dumps(first.state()())))
     found += [second.step(d, f.rgb, f.seconds) for d, f in zip(depths[stop:], frames[stop:], strict=True)]
     assert found == expected
 
