@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,7 @@ ROW = {"": -1} | {name: number for number, row in enumerate(ROWS) for name in ro
 HEAVY = ("torch", "cv2", "numpy", "matplotlib", "PIL", "safetensors", "openvino", "nncf", "rich.progress", "rich.table")
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in sources()}
     return {name.removesuffix("__init__").rstrip("."): path for name, path in found.items()}
@@ -53,11 +55,13 @@ def nodes(tree: ast.AST, *, typing_too: bool) -> Iterator[ast.AST]:
             yield from nodes(child, typing_too=typing_too)
 
 
-def imports(path: Path, *, typing_too: bool = True) -> Iterator[str]:
-    """Yield every module of dacli that a file imports, wherever in the file, without `dacli.`.
+@cache
+def imports(path: Path, *, typing_too: bool = True) -> frozenset[str]:
+    """Return every module of dacli that a file imports, wherever in the file, without `dacli.`.
 
     The package itself imports its interface only when one of its names is asked for.
     """
+    found = set()
     for node in nodes(ast.parse(path.read_text("utf-8")), typing_too=typing_too):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}:{node.lineno} imports relatively"
@@ -66,7 +70,8 @@ def imports(path: Path, *, typing_too: bool = True) -> Iterator[str]:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         for name in names:
             if name.partition(".")[0] == "dacli" and path != PACKAGE / "__init__.py":
-                yield module_of(name.removeprefix("dacli").removeprefix("."))
+                found.add(module_of(name.removeprefix("dacli").removeprefix(".")))
+    return frozenset(found)
 
 
 def module_of(name: str) -> str:

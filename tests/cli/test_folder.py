@@ -159,10 +159,10 @@ MANY, MORE, KILLS = 20, 60, 4
 
 
 @pytest.fixture
-def many(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(
-        "OMP_NUM_THREADS", "1"
-    )  # threads that wait for one another cost most where processes share cores
+def many(home: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # Threads that wait for one another cost most where processes share cores.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("TEST_WEIGHTS", str(weights))
     photos(home / "in", *(f"{number % 3}/{number:02}.png" for number in range(MANY)))
     return home / "in"
 
@@ -170,7 +170,8 @@ def many(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(*arguments: str) -> "subprocess.Popen[str]":
     # What a shell starts in the background ignores Ctrl-C, and so does all that it starts, these tests for one.
     heeding = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "import os, pathlib, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from dacli.models import tiny; tiny.BUNDLED_WEIGHTS = pathlib.Path(os.environ['TEST_WEIGHTS']); "
         "from dacli.cli.main import main; main()"
     )
     command = [sys.executable, "-c", heeding, "folder", "in", *arguments, *SMALL, "--batch", "1"]
@@ -185,10 +186,9 @@ def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 @pytest.mark.usefixtures("many")
-def test_after_four_kills_all_is_as_if_nothing_had_happened() -> None:
+def test_after_four_kills_all_is_as_if_nothing_had_happened(dacli: Run) -> None:
     chance = random.Random(11)
     saved = ("--save", "color,npy")
-    undisturbed = start("whole", *saved)
     for number in range(KILLS):
         process = start("out", *saved)
         if number % 4 == 3:
@@ -203,28 +203,25 @@ def test_after_four_kills_all_is_as_if_nothing_had_happened() -> None:
         end(process)
         for name in tree(Path("out")):
             assert name.endswith((".part", "_color.png", "_depth.npy"))
-    assert end(undisturbed)[0] == 0
-    assert end(start("out", *saved))[0] == 0
+    for out in ("whole", "out"):
+        assert dacli("folder", "in", out, *saved, *SMALL).code == 0
     assert len(tree(Path("whole"))) == 2 * MANY
     assert tree(Path("out")) == tree(Path("whole"))
     assert scraps(Path("out")) == []
 
 
 @pytest.mark.usefixtures("many")
-def test_two_runs_at_once_into_one_folder() -> None:
-    assert end(start("whole"))[0] == 0
-    for out, shards in (("same", ("1/1", "1/1")), ("shards", ("1/2", "2/2"))):
-        runs = [start(out, "--shard", shard) for shard in shards]
-        assert [end(run)[0] for run in runs] == [0, 0]
-        code, said = end(start(out))
-        assert code == 0
-        assert f"0 done, {MANY} skipped, 0 failed" in said
-        assert tree(Path(out)) == tree(Path("whole"))
-        assert scraps(Path(out)) == []
+def test_two_runs_at_once_into_one_folder(dacli: Run) -> None:
+    assert dacli("folder", "in", "whole", *SMALL).code == 0
+    runs = [start("out") for _ in range(2)]
+    assert [end(run)[0] for run in runs] == [0, 0]
+    assert summary(dacli("folder", "in", "out", *SMALL)) == f"0 done, {MANY} skipped, 0 failed"
+    assert tree(Path("out")) == tree(Path("whole"))
+    assert scraps(Path("out")) == []
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_run_that_the_same_command_goes_on_with(many: Path, sent: signal.Signals) -> None:
+def test_a_signal_ends_a_run_that_the_same_command_goes_on_with(dacli: Run, many: Path, sent: signal.Signals) -> None:
     for number in range(MORE):
         shutil.copy(many / "0/00.png", many / f"more{number}.png")
     process = start("out")
@@ -237,9 +234,9 @@ def test_a_signal_ends_a_run_that_the_same_command_goes_on_with(many: Path, sent
     assert "error" not in said
     assert scraps(Path("out")) == []
     assert 0 < len(tree(Path("out"))) < MANY + MORE
-    code, said = end(start("out"))
-    assert code == 0
-    assert "0 failed" in said
+    run = dacli("folder", "in", "out", *SMALL)
+    assert run.code == 0
+    assert summary(run).endswith("0 failed")
     assert len(tree(Path("out"))) == MANY + MORE
 
 

@@ -60,7 +60,7 @@ def test_who_knows_the_depth_scores_best() -> None:
 
 
 def test_metres_need_no_fit_and_relative_depth_does() -> None:
-    metric = scoring.evaluate_predictor(Oracle(7, 2, metres=True), rendered_scenes(2, 7, "none"), lambda _: None).scores
+    metric = scoring.evaluate_predictor(Oracle(7, 1, metres=True), rendered_scenes(1, 7, "none"), lambda _: None).scores
     assert metric["delta1"] > 0.95
     assert metric["abs_rel"] < 0.05
     assert metric["ordinal"] > 0.98

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -118,6 +119,7 @@ def test_tiny_in_int8_orders_points_as_float32_does(
 ) -> None:
     monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
     data = scoring.rendered_scenes(8, 90210, "affine")
+    data = dataclasses.replace(data, read=functools.cache(data.read))  # each scene is rendered once
     of = [
         scoring.evaluate_predictor(build_predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)
     ]
