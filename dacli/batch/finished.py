@@ -27,7 +27,7 @@ def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings
 
     No output is opened, so this takes microseconds for each input of a large folder.
     """
-    entry = entries.get(job.name)
+    entry = entries.get(job.key)
     if settings.overwrite or entry is None or entry.error:
         return None
     if not Fingerprint.parse(entry.settings).covers(fingerprint_picture(stamp_file(job.source), settings)):

@@ -28,13 +28,13 @@ SAMPLES = 3  # pictures whose time a dry run measures
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What a run over a folder does: its jobs, the names of all inputs (also of other shards), and the output folder.
+    """What a run over a folder does: its jobs, the keys of all jobs (also of other shards), and the output folder.
 
     With `only_failed`, only the inputs whose last result is an error are done again.
     """
 
     jobs: Sequence[Job]
-    names: Sequence[str]
+    keys: Sequence[str]
     out: Path
     only_failed: bool = False
 
@@ -64,7 +64,7 @@ class FolderRun:
         entries = self._journal.entries
         if not self._folder.only_failed:
             return list(self._folder.jobs)
-        return [job for job in self._folder.jobs if job.name in entries and entries[job.name].error]
+        return [job for job in self._folder.jobs if job.key in entries and entries[job.key].error]
 
     @property
     def settings(self) -> RunSettings:
@@ -81,12 +81,12 @@ class FolderRun:
 
     def write_failures(self) -> Path | None:
         """Write the list of inputs of the whole folder that failed last, and return its path; None if none did."""
-        return self._journal.write_failures(self._folder.names)
+        return self._journal.write_failures(self._folder.keys)
 
     def errors(self) -> list[str]:
         """Return the errors of this run's jobs that failed."""
         entries: Mapping[str, Entry] = self._journal.entries
-        return [entries[job.name].error for job in self.jobs if job.name in entries and entries[job.name].error]
+        return [entries[job.key].error for job in self.jobs if job.key in entries and entries[job.key].error]
 
     def __enter__(self) -> Self:
         return self

@@ -4,11 +4,12 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dacli.errors import DacliError
+from dacli.batch.naming import PLAIN_NAME, OutputName
+from dacli.errors import DacliError, UsageError
 from dacli.outputs.formats import FORMATS, Medium, OutputFormat
 from dacli.paths import display_path
 
@@ -20,7 +21,7 @@ class Job:
     """One input and the files to write for it.
 
     `name` is the input's path below the root of the run, with slashes; `suffixes` are the ends of the outputs' names,
-    by format.
+    by format. `variant` tells the outputs from those of other networks or sizes in the same folder.
     """
 
     source: Path
@@ -28,6 +29,12 @@ class Job:
     folder: Path
     stem: str
     suffixes: Mapping[str, str]
+    variant: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return what journals know the job by."""
+        return journal_key(self.name, self.variant)
 
     @property
     def outputs(self) -> dict[str, Path]:
@@ -49,6 +56,11 @@ class Job:
         return all(path.is_file() for path in self.outputs.values())
 
 
+def journal_key(name: str, variant: str) -> str:
+    """Return what journals know the outputs of an input by."""
+    return f"{name}\0{variant}" if variant else name
+
+
 def plan_jobs(
     sources: Sequence[Path],
     out: Path | None,
@@ -56,10 +68,12 @@ def plan_jobs(
     *,
     root: Path | None = None,
     medium: Medium = "picture",
+    name: OutputName = PLAIN_NAME,
 ) -> tuple[Job, ...]:
     """Return one job for each distinct source, in their order; no file is written twice, and no source overwritten.
 
-    Outputs are beside their source, or in `out`; with `root`, in the same tree below `out`. Sources that would share a
+    Outputs are beside their source, or in `out`; with `root`, in the same tree below `out`. `name` makes the name of an
+    output from that of its source. Sources that would share a
     name (also one that differs only in case or Unicode form) all get a longer one, whatever their order: with the
     extension, then with the parent folder, then with a hash of the path. Raises DacliError for a source outside `root`.
     """
@@ -67,13 +81,27 @@ def plan_jobs(
     files = _distinct(sources)
     real_root = os.path.realpath(root) if root is not None else None
     places = {parent: _Place(parent, source, out, root, real_root) for (parent, _), source in files.items()}
-    stems = _stems(
-        list(files), {parent: place.real_folder for parent, place in places.items()}, tuple(suffixes.values())
-    )
+    folders = {parent: place.real_folder for parent, place in places.items()}
+    stems = _stems(list(files), folders, tuple(suffixes.values()), name)
     return tuple(
-        Job(source, places[parent].below + name, places[parent].folder, stem, suffixes)
-        for ((parent, name), source), stem in zip(files.items(), stems, strict=True)
+        Job(source, places[parent].below + file, places[parent].folder, stem, suffixes, name.variant)
+        for ((parent, file), source), stem in zip(files.items(), stems, strict=True)
     )
+
+
+def refuse_shared_outputs(runs: Iterable[Sequence[Job]]) -> None:
+    """Raise UsageError if jobs of different runs would write the same file, also if only the case of letters differs.
+
+    Jobs of one run never do.
+    """
+    seen: set[str] = set()
+    for jobs in runs:
+        paths = {_folded(str(path)): path for job in jobs for path in job.outputs.values()}
+        if shared := seen & paths.keys():
+            name = paths[min(shared)].name
+            hint = "separate the fields of --name, as in {stem}_{encoder}_{size}"
+            raise UsageError(f"{name} would be made by two networks or sizes", hint)
+        seen |= paths.keys()
 
 
 def select_shard(jobs: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:
@@ -108,7 +136,9 @@ def _distinct(sources: Sequence[Path]) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _stems(keys: Sequence[tuple[str, str]], folders: Mapping[str, str], suffixes: Sequence[str]) -> list[str]:
+def _stems(
+    keys: Sequence[tuple[str, str]], folders: Mapping[str, str], suffixes: Sequence[str], output: OutputName
+) -> list[str]:
     """Return a stem for each source (folder, name), such that no output has the path of another or of a source.
 
     `folders` are the output folders by source folder. No suffix of a kind is the end of another, so outputs of
@@ -118,13 +148,13 @@ def _stems(keys: Sequence[tuple[str, str]], folders: Mapping[str, str], suffixes
     ends = tuple(suffix for suffix in suffixes if any(path.endswith(suffix) for path in taken))
     starts = {parent: _folded(folder + os.sep) for parent, folder in folders.items()}
     levels = [0] * len(keys)
-    stems = [_stem(parent, name, 0) for parent, name in keys]
+    stems = [_stem(parent, name, 0, output) for parent, name in keys]
     paths = [starts[parent] + _folded(stem) for (parent, _), stem in zip(keys, stems, strict=True)]
     while clashing := _clashing(paths, taken, ends):
         for index in clashing:
             parent, name = keys[index]
             levels[index] += 1
-            stems[index] = _stem(parent, name, levels[index])
+            stems[index] = _stem(parent, name, levels[index], output)
             paths[index] = starts[parent] + _folded(stems[index])
     return stems
 
@@ -140,23 +170,23 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-def _stem(parent: str, name: str, level: int) -> str:
+def _stem(parent: str, name: str, level: int, output: OutputName) -> str:
     stem, suffix = os.path.splitext(name)
-    if level == 0:
-        return _fitting(stem)
-    parts = [stem, suffix.removeprefix(".")]
+    parts = [stem]
+    if level >= 1:
+        parts.append(suffix.removeprefix("."))
     if level >= 2:
         parts.insert(0, os.path.basename(parent))
     if level >= 3:
         parts.append(_digest(os.path.join(parent, name))[: 8 * (level - 2)])
-    return _fitting("_".join(filter(None, parts)))
+    return output.apply(_fitting("_".join(filter(None, parts)), _STEM_BYTES - len(_bytes(output.variant))))
 
 
-def _fitting(stem: str) -> str:
-    if len(stem) * 4 <= _STEM_BYTES or len(_bytes(stem)) <= _STEM_BYTES:
+def _fitting(stem: str, limit: int) -> str:
+    if len(stem) * 4 <= limit or len(_bytes(stem)) <= limit:
         return stem
     digest = "_" + _digest(stem)[:12]
-    while len(_bytes(stem + digest)) > _STEM_BYTES:
+    while stem and len(_bytes(stem + digest)) > limit:
         stem = stem[:-1]
     return stem + digest
 

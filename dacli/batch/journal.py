@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
+from dacli.batch.jobs import journal_key
 from dacli.errors import DacliError
 from dacli.io import files
 from dacli.io.locks import lock_file
@@ -23,8 +24,9 @@ _JOURNAL_START = "journal-"  # of the names of journal files
 class Entry:
     """The result of one input: its outputs, or its error.
 
-    `settings` is the fingerprint of the input and of all that decides the outputs; `outputs` has size in bytes and time
-    of change in nanoseconds by kind; `network_size` and `range` are as in the outcome; `at` is in seconds since 1970.
+    `variant` tells its outputs from those of other networks or sizes. `settings` is the fingerprint of the input and of
+    all that decides the outputs; `outputs` has size in bytes and time of change in nanoseconds by kind; `network_size`
+    and `range` are as in the outcome; `at` is in seconds since 1970.
     """
 
     name: str
@@ -36,6 +38,12 @@ class Entry:
     network_size: tuple[int, int] = (0, 0)
     range: tuple[float, float] = (0.0, 0.0)
     at: float = 0.0
+    variant: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return the key of the job that this is the result of."""
+        return journal_key(self.name, self.variant)
 
 
 class Journal:
@@ -86,9 +94,10 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Append the result of an input in one write; raise DacliError if it cannot be written."""
-        row = {name: getattr(entry, name) for name in Entry.__slots__ if name != "error" or entry.error}
+        optional = ("error", "variant")
+        row = {name: getattr(entry, name) for name in Entry.__slots__ if name not in optional or getattr(entry, name)}
         self.append(row | {"at": time.time()})
-        self.entries[entry.name] = entry
+        self.entries[entry.key] = entry
 
     def begin(self, settings: Mapping[str, object]) -> None:
         """Append a line with the settings of the inputs after it."""
@@ -100,10 +109,10 @@ class Journal:
         except OSError as error:
             raise files.write_error(Path(self.file.name), error) from error
 
-    def write_failures(self, names: Iterable[str]) -> Path | None:
-        """Write failures.jsonl: those of `names` that failed last; return its path, None if there are none."""
+    def write_failures(self, keys: Iterable[str]) -> Path | None:
+        """Write failures.jsonl: the jobs of these keys that failed last; return its path, None if there are none."""
         known, path = read_journals(self.out) | self.entries, self.out / FAILURES_FILE
-        rows = [known[name] for name in names if name in known and known[name].error]
+        rows = [known[key] for key in keys if key in known and known[key].error]
         if not rows:
             path.unlink(missing_ok=True)
             return None
@@ -113,13 +122,13 @@ class Journal:
 
 
 def read_journals(out: Path) -> dict[str, Entry]:
-    """Return the last entry of every input in all journals below `out`; lines that are cut short are left out."""
+    """Return the last entry of every job in all journals below `out`, by key; lines that are cut short are left out."""
     entries: dict[str, Entry] = {}
     for path in sorted((out / JOURNAL_FOLDER).glob(f"{_JOURNAL_START}*.jsonl")):
         for entry in _read_entries(path):
-            known = entries.get(entry.name)
+            known = entries.get(entry.key)
             if known is None or known.at <= entry.at:
-                entries[entry.name] = entry
+                entries[entry.key] = entry
     return entries
 
 

@@ -211,13 +211,15 @@ def log_outcomes(outcomes: Iterable[Outcome], journal: Journal | None) -> Iterat
 
 def journal_entry(outcome: Done | Failed) -> Entry:
     """Return the journal's line for an outcome."""
-    name, source = outcome.job.name, outcome.source
+    job, source = outcome.job, outcome.source
     if isinstance(outcome, Failed):
-        return Entry(name, *source, settings=outcome.fingerprint, error=str(outcome.error))
-    outputs = {kind: stamp_file(path) for kind, path in outcome.job.outputs.items()}
+        error = str(outcome.error)
+        return Entry(job.name, *source, settings=outcome.fingerprint, error=error, variant=job.variant)
+    outputs = {kind: stamp_file(path) for kind, path in job.outputs.items()}
     return Entry(
-        name,
+        job.name,
         *source,
+        variant=job.variant,
         settings=outcome.fingerprint,
         outputs=outputs,
         network_size=outcome.network_size,

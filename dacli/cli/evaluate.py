@@ -7,11 +7,21 @@ from typing import Annotated
 
 import typer
 
-from dacli.choices import AlignmentName, ModelName
+from dacli.choices import AlignmentName
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
-from dacli.cli.options import DepthUnitText, DeviceName, EngineOptions, FolderTarget, Json, Overwrite, Quiet
-from dacli.cli.values import parse_list, parse_sizes
+from dacli.cli.options import (
+    DepthUnitText,
+    EngineOptions,
+    FolderTarget,
+    Json,
+    MachineOptions,
+    NetworkOptions,
+    Overwrite,
+    Quiet,
+    run_variants,
+)
+from dacli.cli.values import parse_list
 from dacli.errors import DacliError
 
 ResultFolder = Annotated[
@@ -26,46 +36,6 @@ EvaluationArgument = Annotated[
         "of picture, tab, depth. [default: rendered scenes]",
     ),
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedNetworks:
-    """The networks to evaluate: every encoder or file at every size in every precision."""
-
-    encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", metavar="A,B", help="One or several, such as tiny,vits.", rich_help_panel="Model"),
-    ] = None
-    model: Annotated[
-        ModelName,
-        typer.Option(
-            help="v2, v1: relative depth. indoor, outdoor (hypersim, vkitti): metres, to 20 m and 80 m.",
-            rich_help_panel="Model",
-        ),
-    ] = "v2"
-    weights: Annotated[
-        list[Path] | None,
-        typer.Option("--weights", metavar="FILE", help="Your own checkpoint; repeatable.", rich_help_panel="Model"),
-    ] = None
-    size: Annotated[
-        str | None,
-        typer.Option(
-            "--size",
-            metavar="PIXELS",
-            help="Short sides of the network's input, such as 256,518.",
-            rich_help_panel="Model",
-        ),
-    ] = None
-    precision: Annotated[
-        str,
-        typer.Option(
-            "--precision",
-            metavar="A,B",
-            help="One or several of auto,fp32,fp16,bf16,int8.",
-            rich_help_panel="Machine",
-        ),
-    ] = "auto"
-    device: DeviceName = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +58,8 @@ class DataOptions:
 @expand_options
 def evaluate(
     data_options: DataOptions,
-    networks: ComparedNetworks,
+    network: NetworkOptions,
+    machine: MachineOptions,
     engine: EngineOptions,
     data: EvaluationArgument = None,
     out: ResultFolder = None,
@@ -103,11 +74,12 @@ def evaluate(
     from dacli.weights import manifest
 
     console = Console(json=json_, quiet=quiet)
-    sizes, step = parse_sizes(networks.size), depth_files.parse_depth_unit(data_options.unit)
-    choices = sweeps.choose_networks(parse_list(networks.encoder), networks.model, networks.weights or ())
-    kind = manifest.MODEL_ALIASES.get(networks.model, networks.model)
+    step = depth_files.parse_depth_unit(data_options.unit)
+    todo = [
+        sweeps.evaluation_setup(variant.options) for variant in run_variants(network, machine, engine=engine.engine)
+    ]
+    kind = manifest.MODEL_ALIASES.get(network.model, network.model)
     how = sweeps.choose_alignment(data_options.align, kind)
-    todo = sweeps.evaluation_setups(choices, sizes, parse_list(networks.precision), networks.device, engine.engine)
     sweeps.refuse_existing_files(out, list(sweeps.EVALUATION_FILES.values()), overwrite=overwrite)
     evaluation_data = (
         sweeps.rendered_data(data_options.scenes, data_options.seed, how, kind)

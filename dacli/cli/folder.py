@@ -14,6 +14,7 @@ from dacli.cli.options import (
     FolderTarget,
     LimitOptions,
     MachineOptions,
+    NameOptions,
     NetworkOptions,
     Overwrite,
     ReportOptions,
@@ -21,7 +22,7 @@ from dacli.cli.options import (
     SharingOptions,
     ShowOptions,
     TileOptions,
-    run_options,
+    run_variants,
     style_fields,
 )
 from dacli.cli.values import parse_shard, pixel_limit
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dacli.batch.folder import FolderOptions
+    from dacli.batch.naming import RunVariant
+    from dacli.batch.options import RunOptions
     from dacli.outputs.formats import OutputFormat
 
 
@@ -43,6 +46,7 @@ def folder(
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
+    naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
     sharing: SharingOptions,
@@ -58,42 +62,59 @@ def folder(
 
     console = Console(json=report.json_, quiet=report.quiet)
     kinds = formats.parse_formats(show.save)
-    options = run_options(
+    variants = run_variants(
         network,
         machine,
         sharing,
+        name=naming.name,
         tile=tiles.tile,
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
         **style_fields(show),
     )
-    planned = plan_folder_run(source, out, selection, kinds, console)
+    planned = plan_folder_runs(source, out, selection, kinds, variants, console)
     from dacli.cli import runs
 
     if dry_run:
-        runs.show_folder_plan(planned.jobs, out, options, console)
+        for folder_run, options in planned:
+            runs.show_folder_plan(folder_run.jobs, out, options, console)
         raise typer.Exit
-    raise typer.Exit(runs.run_folder_command(planned, options, console))
+    raise typer.Exit(runs.run_folder_command(planned, console))
 
 
-def plan_folder_run(
-    source: str, out: Path, selection: SelectionOptions, kinds: "Sequence[OutputFormat]", console: Console
-) -> "FolderOptions":
-    """Return the jobs of a folder, or of this machine's part of it; raise DacliError if the folder has no pictures."""
+def plan_folder_runs(
+    source: str,
+    out: Path,
+    selection: SelectionOptions,
+    kinds: "Sequence[OutputFormat]",
+    variants: "Sequence[RunVariant]",
+    console: Console,
+) -> "list[tuple[FolderOptions, RunOptions]]":
+    """Return the jobs of a folder, or of this machine's part of it, for each variant of its outputs.
+
+    Raises DacliError if the folder has no pictures.
+    """
     from dacli.batch import inputs, jobs
     from dacli.batch.folder import FolderOptions
 
     index, count, why = parse_shard(selection.shard, os.environ)
     gathered = inputs.gather_inputs(source, out, selection.include or (), selection.exclude or ())
-    planned = jobs.plan_jobs(gathered.files, out, kinds, root=gathered.root)
+    planned = [jobs.plan_jobs(gathered.files, out, kinds, root=gathered.root, name=each.name) for each in variants]
     left_out = gathered.describe_left_out()
-    if not planned:
+    if not gathered.files:
         hint = "check the path, --include and --exclude"
         raise DacliError(f"no pictures in {source}", f"it holds {left_out}" if left_out else hint)
+    jobs.refuse_shared_outputs(planned)
     if left_out:
         console.note(f"left out: {left_out}")
     if why:
         console.warn(why)
-    selected = jobs.select_shard(planned, index, count)
-    return FolderOptions(selected, [job.name for job in planned], out, only_failed=selection.retry_failed)
+    keys = [job.key for each in planned for job in each]
+    return [
+        (
+            FolderOptions(jobs.select_shard(each, index, count), keys, out, only_failed=selection.retry_failed),
+            variant.options,
+        )
+        for each, variant in zip(planned, variants, strict=True)
+    ]

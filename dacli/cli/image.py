@@ -8,6 +8,7 @@ from dacli.cli.options import (
     EngineOptions,
     LimitOptions,
     MachineOptions,
+    NameOptions,
     NetworkOptions,
     OutputFolder,
     Overwrite,
@@ -15,7 +16,7 @@ from dacli.cli.options import (
     ReportOptions,
     ShowOptions,
     TileOptions,
-    run_options,
+    run_variants,
     style_fields,
 )
 from dacli.cli.values import pixel_limit
@@ -28,21 +29,23 @@ def image(
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
+    naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
     report: ReportOptions,
     out: OutputFolder = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Depth of one or more pictures."""
+    """Depth of one or more pictures; of several networks, sizes or precisions too, each under names of its own."""
     from dacli.batch import inputs, jobs
     from dacli.outputs import formats
 
     console = Console(json=report.json_, quiet=report.quiet)
     kinds = formats.parse_formats(show.save)
-    options = run_options(
+    variants = run_variants(
         network,
         machine,
+        name=naming.name,
         tile=tiles.tile,
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
@@ -52,7 +55,8 @@ def image(
     named, left_out = inputs.exclude_own_outputs(photos, inputs.is_own_picture)
     if left_out:
         console.note(left_out)
-    planned = jobs.plan_jobs(named, out, kinds)
+    planned = [(jobs.plan_jobs(named, out, kinds, name=variant.name), variant.options) for variant in variants]
+    jobs.refuse_shared_outputs(each for each, _ in planned)
     from dacli.cli.runs import run_image_command
 
-    raise typer.Exit(run_image_command(planned, options, console))
+    raise typer.Exit(run_image_command(planned, console))

@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
+from dacli.batch.naming import RunVariant, VariantValues, make_variants
 from dacli.batch.options import RunOptions
 from dacli.choices import EncoderName, ModelName, Near, PrecisionName, TileMode
-from dacli.cli.values import check_size, choose_precision, parse_batch, parse_devices
+from dacli.cli.completion import complete_colormaps, complete_names
+from dacli.cli.values import choose_precisions, parse_batch, parse_devices, parse_names, parse_sizes
+from dacli.errors import UsageError
 from dacli.inference.engines.table import ENGINES
+from dacli.outputs.formats import offered_formats
 
 if TYPE_CHECKING:
     EngineName = str
@@ -53,12 +57,15 @@ DepthUnitText = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
-    """Which network runs, and the size of its input."""
+    """Which networks run, and the sizes of their input."""
 
     encoder: Annotated[
-        EncoderName | None,
+        str | None,
         typer.Option(
-            help="The encoder; tiny is the model inside the package. [default: vits; env DACLI_ENCODER]",
+            metavar="NAMES",
+            help="vits, vitb, vitl, vitg, or tiny, the model inside the package; several: vits,vitl. "
+            "[default: vits; env DACLI_ENCODER]",
+            autocompletion=complete_names(get_args(EncoderName)),
             rich_help_panel="Model",
         ),
     ] = None
@@ -70,14 +77,16 @@ class NetworkOptions:
         ),
     ] = "v2"
     weights: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Your own checkpoint, .pth or .safetensors.", rich_help_panel="Model"),
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Your own checkpoint, .pth or .safetensors; repeatable.", rich_help_panel="Model"
+        ),
     ] = None
     size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             metavar="PIXELS",
-            help="Short side of the network's input. [default: the size it was trained at]",
+            help="Short side of the network's input; several: 800,1600. [default: the size it was trained at]",
             rich_help_panel="Model",
         ),
     ] = None
@@ -101,7 +110,13 @@ class MachineOptions:
     """Where the network runs, and in which precision."""
 
     precision: Annotated[
-        PrecisionName, typer.Option(help="Precision of the arithmetic; int8 needs OpenVINO.", rich_help_panel="Machine")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="auto, fp32, fp16, bf16, or int8, which needs OpenVINO; several: fp32,bf16.",
+            autocompletion=complete_names(get_args(PrecisionName)),
+            rich_help_panel="Machine",
+        ),
     ] = "auto"
     fp16: Annotated[bool, typer.Option("--fp16", help="Short for --precision fp16.", rich_help_panel="Machine")] = False
     device: DeviceName = "auto"
@@ -141,12 +156,20 @@ class ShowOptions:
     save: Annotated[
         str,
         typer.Option(
-            metavar="KINDS", help="Any of color,gray,png16,npy,side, from one pass.", rich_help_panel="Output"
+            metavar="KINDS",
+            help="Any of color,gray,png16,npy,side, from one pass.",
+            autocompletion=complete_names(offered_formats()),
+            rich_help_panel="Output",
         ),
     ] = "color"
     colormap: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Any Matplotlib name, for color and side.", rich_help_panel="Output"),
+        typer.Option(
+            metavar="NAME",
+            help="Any Matplotlib name, for color and side.",
+            autocompletion=complete_colormaps,
+            rich_help_panel="Output",
+        ),
     ] = "Spectral_r"
     near: Annotated[Near, typer.Option(help="Which end of gray and png16 is near.", rich_help_panel="Output")] = "white"
     range_: Annotated[
@@ -207,23 +230,61 @@ class ReportOptions:
     quiet: Quiet = False
 
 
-def run_options(
-    network: NetworkOptions, machine: MachineOptions, sharing: SharingOptions | None = None, **further_fields: Any
-) -> RunOptions:
-    """Return the options of a run; `further_fields` are fields of RunOptions that stay as they are.
+@dataclass(frozen=True, kw_only=True)
+class NameOptions:
+    """How outputs are named."""
 
-    Raises UsageError for values that are out of range or contradict each other.
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="Names of outputs, with {stem}, {encoder}, {model}, {weights}, {size}, {precision}. "
+            "[default: {stem}, and what has several values]",
+            rich_help_panel="Output",
+        ),
+    ] = None
+
+
+def run_variants(
+    network: NetworkOptions,
+    machine: MachineOptions,
+    sharing: SharingOptions | None = None,
+    *,
+    name: str | None = None,
+    **further_fields: Any,
+) -> list[RunVariant]:
+    """Return the options of each network, size and precision that are named, and the names of their outputs.
+
+    `further_fields` are fields of RunOptions that stay as they are. Raises UsageError for values that are out of range
+    or contradict each other.
     """
-    return RunOptions(
-        encoder=network.encoder,
+    encoders = parse_names(network.encoder, "encoder", get_args(EncoderName))
+    if network.weights and len(encoders) > 1:
+        hint = "leave --encoder out: the file says which encoder it is"
+        raise UsageError("several encoders and --weights contradict each other", hint)
+    values = VariantValues(
+        encoders=encoders,
+        weights=network.weights or (),
+        sizes=parse_sizes(network.size),
+        precisions=choose_precisions(machine.precision, half=machine.fp16),
+    )
+    options = RunOptions(
         model=network.model,
-        weights=network.weights,
-        size=check_size(network.size),
-        precision=choose_precision(machine.precision, half=machine.fp16),
         devices=[machine.device] if sharing is None else parse_devices(sharing.devices, machine.device),
         batch=1 if sharing is None else parse_batch(sharing.batch),
         **further_fields,
     )
+    return make_variants(options, values, name)
+
+
+def run_options(
+    network: NetworkOptions, machine: MachineOptions, sharing: SharingOptions, **further_fields: Any
+) -> RunOptions:
+    """Return the options of a command that runs one network; raise UsageError if several are named."""
+    variants = run_variants(network, machine, sharing, **further_fields)
+    if len(variants) > 1:
+        raise UsageError("this command takes one encoder, size and precision", "start it once for each")
+    return variants[0].options
 
 
 def style_fields(show: ShowOptions) -> dict[str, Any]:

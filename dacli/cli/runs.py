@@ -3,7 +3,9 @@
 import contextlib
 import json
 from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from dacli.api import Depth
 from dacli.batch.folder import FolderOptions, FolderPlan, FolderRun, plan_folder
@@ -15,25 +17,57 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
 from dacli.cli.console import Console
+from dacli.errors import DacliError, StopError
 from dacli.io import images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.process import ClipInterrupt
 from dacli.video.run import ClipJob, open_clip_job, run_clip
 
+Planned = TypeVar("Planned")
 
-def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
+
+def run_each(
+    runs: Sequence[tuple[Planned, RunOptions]], run: Callable[[Planned, RunOptions], int], console: Console
+) -> int:
+    """Run every network, size and precision of a command; return the exit code: 1 if something failed.
+
+    One that cannot be loaded does not stop the others, and is reported once.
+    """
+    if len(runs) == 1:
+        return run(*runs[0])
+    code, reported = 0, set()
+    for planned, options in runs:
+        try:
+            code |= run(planned, options)
+        except StopError:
+            raise
+        except DacliError as error:
+            if str(error) not in reported:
+                console.error(error)
+            reported.add(str(error))
+    return int(code > 0 or bool(reported))
+
+
+def run_image_command(runs: Sequence[tuple[Sequence[Job], RunOptions]], console: Console) -> int:
     """Write the outputs of single pictures; return the exit code: 1 if one failed.
 
     If none of them can be a picture, this is reported before any weights are looked for.
     """
-    check_options(options)
+    for _, options in runs:
+        check_options(options)
+    jobs, _ = runs[0]
     faults = [images.picture_fault(job.source) for job in jobs]
     if all(faults):
         for index, (job, fault) in enumerate(zip(jobs, faults, strict=True)):
             if fault:
                 report_failed_input(Failed(job, index, fault), console)
         return 1
+    return run_each(runs, partial(run_images, console=console), console)
+
+
+def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
+    """Write the outputs of single pictures by one network; return the exit code."""
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
     summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
     if summary.skipped and len(jobs) > 1:
@@ -41,8 +75,15 @@ def run_image_command(jobs: Sequence[Job], options: RunOptions, console: Console
     return int(summary.failed > 0)
 
 
-def run_folder_command(folder: FolderOptions, options: RunOptions, console: Console) -> int:
+def run_folder_command(runs: Sequence[tuple[FolderOptions, RunOptions]], console: Console) -> int:
     """Write the outputs of a folder's pictures and list those that failed; return the exit code: 1 if one failed."""
+    for _, options in runs:
+        check_options(options)
+    return run_each(runs, partial(run_folder, console=console), console)
+
+
+def run_folder(folder: FolderOptions, options: RunOptions, console: Console) -> int:
+    """Write the outputs of a folder's pictures by one network; return the exit code."""
     with FolderRun(folder, options, console.note, console.download) as run:
         if not run.jobs:
             console.note("nothing to do: no input failed" if folder.only_failed else "nothing to do in this part")
@@ -71,6 +112,8 @@ def describe_plan(plan: FolderPlan) -> str:
     text = f"{len(plan.jobs)} pictures, {plan.bytes / 1e6:,.0f} MB"
     if plan.seconds is None:
         return f"{text}; the time is unknown until the weights are downloaded (dacli weights get)"
+    if plan.done == len(plan.jobs):
+        return f"{text}, all done already"
     rest = describe_duration(plan.seconds)
     samples = f"{plan.seconds_each:.2f} s each, by {plan.samples} samples"
     return f"{text}, {plan.done} done already; about {rest} for the rest ({samples})"
@@ -130,20 +173,33 @@ def report_note(outcome: Outcome, console: Console, *, mention_skipped: bool) ->
         console.note(f"{name}: {outcome.note}")
 
 
-def run_video_command(jobs: Sequence[Job], options: RunOptions, clip_options: ClipOptions, console: Console) -> int:
-    """Write the outputs of clips; return the exit code: 1 if one failed."""
-    check_options(options)
+def run_video_command(
+    runs: Sequence[tuple[Sequence[Job], RunOptions]], clip_options: ClipOptions, console: Console
+) -> int:
+    """Write the outputs of clips; return the exit code: 1 if one failed.
+
+    Clips are opened before any weights are looked for.
+    """
+    for _, options in runs:
+        check_options(options)
+    jobs, options = runs[0]
     opened = [open_clip_job(job, index, clip_options, options.max_pixels) for index, job in enumerate(jobs)]
-    clips = [clip for clip in opened if isinstance(clip, ClipJob)]
-    for clip in opened:
-        if isinstance(clip, Failed):
-            report_failed_input(clip, console)
-    failed = len(opened) - len(clips)
-    if clips:
-        run = open_run(options, sum(len(clip_job.clip.pts) for clip_job in clips), console.note, console.download)
-        for index, clip_job in enumerate(clips):
-            failed += not run_and_report_clip(clip_job, index, run, clip_options, console)
-    return int(failed > 0)
+    failed = [clip for clip in opened if isinstance(clip, Failed)]
+    for clip in failed:
+        report_failed_input(clip, console)
+    clips = {clip.job.source: clip.clip for clip in opened if isinstance(clip, ClipJob)}
+    planned = [
+        ([ClipJob(job, clips[job.source]) for job in jobs if job.source in clips], options) for jobs, options in runs
+    ]
+    code = run_each(planned, partial(run_clips, clip_options=clip_options, console=console), console) if clips else 0
+    return int(bool(failed) or code > 0)
+
+
+def run_clips(clips: Sequence[ClipJob], options: RunOptions, clip_options: ClipOptions, console: Console) -> int:
+    """Write the outputs of clips by one network; return the exit code."""
+    run = open_run(options, sum(len(clip_job.clip.pts) for clip_job in clips), console.note, console.download)
+    done = [run_and_report_clip(clip_job, index, run, clip_options, console) for index, clip_job in enumerate(clips)]
+    return int(not all(done))
 
 
 def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Console) -> bool:

@@ -13,7 +13,7 @@ import typer
 from dacli.choices import MetricModelName
 from dacli.cli.console import LINE_INTERVAL, Console
 from dacli.cli.expand import expand_options
-from dacli.cli.folder import plan_folder_run
+from dacli.cli.folder import plan_folder_runs
 from dacli.cli.help import GroupedCommand
 from dacli.cli.options import (
     DepthUnitText,
@@ -90,14 +90,15 @@ def train_label(
     overwrite: Overwrite = False,
 ) -> None:
     """Pseudo-labels, float16 inverse depth, of every picture below IN; a second run goes on where it ended."""
+    from dacli.batch.naming import RunVariant
     from dacli.cli.runs import run_folder_command
     from dacli.outputs import formats
 
     console = Console(json=report.json_, quiet=report.quiet)
     options = run_options(network, machine, sharing, max_pixels=pixel_limit(limits.max_pixels), overwrite=overwrite)
-    planned = plan_folder_run(source, out, selection, [formats.FORMATS["half"]], console)
-    refuse_metres(network.model, network.weights)
-    raise typer.Exit(run_folder_command(planned, options, console))
+    planned = plan_folder_runs(source, out, selection, [formats.FORMATS["half"]], [RunVariant(options)], console)
+    refuse_metres(options.model, options.weights)
+    raise typer.Exit(run_folder_command(planned, console))
 
 
 @train_app.command(

@@ -146,7 +146,7 @@ def command_path(context: Any) -> str:
     return str(getattr(context, "command_path", "dacli"))
 
 
-def suggest_name(name: str, known: list[str]) -> str:
+def suggest_name(name: str, known: Sequence[str]) -> str:
     """Return "did you mean …? " with the most similar of the known names, or "" if none is similar."""
     if OTHER_VALUES.get(name.lower()) in known:
         return f"did you mean {OTHER_VALUES[name.lower()]}? "
@@ -154,7 +154,7 @@ def suggest_name(name: str, known: list[str]) -> str:
     return f"did you mean {similar[0]}? " if similar else ""
 
 
-def join_choices(choices: list[str]) -> str:
+def join_choices(choices: Sequence[str]) -> str:
     """Return choices as "a, b or c"."""
     return " or ".join([", ".join(choices[:-1]), choices[-1]]) if len(choices) > 1 else choices[0]
 

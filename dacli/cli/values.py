@@ -1,14 +1,17 @@
 """What the values of options mean, checked before anything else is done."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
+from dacli.choices import PrecisionName
+from dacli.cli.usage import join_choices, suggest_name
 from dacli.errors import UsageError
 
 
-def check_size(size: int | None) -> int | None:
+def check_size(size: int) -> int:
     """Return the size; raise UsageError for one that networks cannot take."""
-    if size is not None and not 14 <= size <= 10_000:
+    if not 14 <= size <= 10_000:
         hint = "518 is what the published networks were trained at"
         raise UsageError(f"--size {size} is not between 14 and 10000", hint)
     return size
@@ -21,11 +24,12 @@ def pixel_limit(megapixels: float) -> int:
     return int(megapixels * 1e6)
 
 
-def choose_precision(precision: str, *, half: bool) -> str:
-    """Return the precision that --precision and --fp16 ask for; raise UsageError if they contradict each other."""
-    if half and precision not in ("auto", "fp16"):
-        raise UsageError(f"--fp16 and --precision {precision} contradict each other", "give one of them")
-    return "fp16" if half else precision
+def choose_precisions(text: str, *, half: bool) -> list[str]:
+    """Return the precisions that --precision and --fp16 name; raise UsageError if they contradict each other."""
+    names = parse_names(text, "precision", get_args(PrecisionName)) or ["auto"]
+    if half and not {*names} <= {"auto", "fp16"}:
+        raise UsageError(f"--fp16 and --precision {text} contradict each other", "give one of them")
+    return ["fp16"] if half else names
 
 
 def parse_shard(text: str | None, environment: Mapping[str, str]) -> tuple[int, int, str]:
@@ -85,10 +89,22 @@ def parse_list(text: str | None) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
 
 
-def parse_sizes(text: str | None) -> list[int | None]:
-    """Return the sizes of a list, [None] for an empty one; raise UsageError for one that networks cannot take."""
+def parse_names(text: str | None, option: str, names: Sequence[str]) -> list[str]:
+    """Return the names in a list, [] for None; raise UsageError for one that is none of the known `names`."""
+    found = parse_list(text)
+    for name in found:
+        if name not in names:
+            fault = f"unknown {option} {name!r}"
+            raise UsageError(fault, f"{suggest_name(name, names)}choose {join_choices(names)}")
+    return found
+
+
+def parse_sizes(text: str | None) -> list[int]:
+    """Return the sizes in a list, [] for None; raise UsageError for one that networks cannot take."""
     parts = parse_list(text)
     for part in parts:
-        if not part.isdecimal() or not part.isascii():
-            raise UsageError(f"--size {part} is not a number of pixels", "give one, or several such as 256,518")
-    return [check_size(int(part)) for part in parts] or [None]
+        if not re.fullmatch(r"-?[0-9]{1,9}", part):
+            number = re.match(r"[0-9]+", part)
+            hint = f"for example --size {number[0]}" if number else "give one, or several such as 256,518"
+            raise UsageError(f"--size {part} is not a number of pixels", hint)
+    return [check_size(int(part)) for part in parts]

@@ -17,6 +17,7 @@ from dacli.cli.options import (
     EngineOptions,
     LimitOptions,
     MachineOptions,
+    NameOptions,
     NetworkOptions,
     OutputFolder,
     Overwrite,
@@ -24,13 +25,14 @@ from dacli.cli.options import (
     SharingOptions,
     ShowOptions,
     TileOptions,
-    run_options,
+    run_variants,
     style_fields,
 )
 from dacli.cli.values import pixel_limit
 from dacli.errors import UsageError
 
 if TYPE_CHECKING:
+    from dacli.outputs.formats import Medium
     from dacli.video.options import ClipOptions
 
 ClipArguments = Annotated[
@@ -102,6 +104,7 @@ def video(
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
+    naming: NameOptions,
     clip_output: ClipOutputOptions,
     machine: MachineOptions,
     engine: EngineOptions,
@@ -116,10 +119,11 @@ def video(
 
     console = Console(json=report.json_, quiet=report.quiet)
     kinds = formats.parse_formats(show.save)
-    options = run_options(
+    variants = run_variants(
         network,
         machine,
         sharing,
+        name=naming.name,
         tile=tiles.tile,
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
@@ -138,8 +142,13 @@ def video(
         if "-" in clips:
             sources.append(stack.enter_context(probe.spool_stream(sys.stdin.buffer)))
             out = out or Path()
-        planned = jobs.plan_jobs(sources, out, kinds, medium="frames" if clip_output.frames else "clip")
-        raise typer.Exit(run_video_command(planned, options, clip_options, console))
+        medium: Medium = "frames" if clip_output.frames else "clip"
+        planned = [
+            (jobs.plan_jobs(sources, out, kinds, medium=medium, name=variant.name), variant.options)
+            for variant in variants
+        ]
+        jobs.refuse_shared_outputs(each for each, _ in planned)
+        raise typer.Exit(run_video_command(planned, clip_options, console))
 
 
 def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptions) -> "ClipOptions":

@@ -7,12 +7,24 @@ from typing import Annotated
 import typer
 
 import dacli
+from dacli.cli.completion import complete_checkpoints
 from dacli.cli.console import Console
 from dacli.cli.options import Quiet
 from dacli.errors import DacliError
 
 BUNDLED_FILE = Path(dacli.__file__).with_name("assets") / "tiny.safetensors"
 STATES = {"missing": "not downloaded"}
+
+CheckpointNames = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Names of the list.", autocompletion=complete_checkpoints)
+]
+OptionalNames = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME...]", help="Names of the list.", autocompletion=complete_checkpoints),
+]
+CheckpointName = Annotated[
+    str, typer.Argument(metavar="NAME", help="A name of the list.", autocompletion=complete_checkpoints)
+]
 
 weights_app = typer.Typer(help="The checkpoints: list, download, check, find.", no_args_is_help=True)
 
@@ -34,7 +46,7 @@ def list_weights() -> None:
 
 
 @weights_app.command("get")
-def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], quiet: Quiet = False) -> None:
+def get_weights(names: CheckpointNames, quiet: Quiet = False) -> None:
     """Download and check checkpoints; those that are here already are only checked."""
     from dacli.weights import checkpoints, manifest
 
@@ -52,7 +64,7 @@ def get_weights(names: Annotated[list[str], typer.Argument(metavar="NAME...")], 
 
 
 @weights_app.command("verify")
-def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]")] = None) -> None:
+def verify_weights(names: OptionalNames = None) -> None:
     """Read every byte of checkpoints and check their SHA-256; without names, of all that are here."""
     from dacli.weights import checkpoints, manifest
 
@@ -69,7 +81,7 @@ def verify_weights(names: Annotated[list[str] | None, typer.Argument(metavar="[N
 
 
 @weights_app.command("path")
-def path_of_weights(name: str) -> None:
+def path_of_weights(name: CheckpointName) -> None:
     """Where a checkpoint is, or where a file that you fetch by hand belongs (then the exit code is 1)."""
     from dacli.weights import checkpoints, manifest
 

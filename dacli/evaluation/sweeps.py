@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
+from dacli.batch.options import RunOptions
 from dacli.callbacks import Reporter
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
@@ -31,26 +31,12 @@ class EvaluationSetup:
     machine: tuple[str, str, str]
 
 
-def choose_networks(encoders: Sequence[str], model: str, weights: Sequence[Path]) -> list[ModelChoice]:
-    """Return the networks that the options name; raise UsageError for names that do not exist or do not go together."""
-    named: Sequence[str | None] = encoders or [None]
-    if weights and len(named) > 1:
-        raise UsageError(
-            "several encoders and --weights contradict each other",
-            "leave --encoder out: the file says which encoder it is",
-        )
-    files_of: Sequence[Path | None] = weights or [None]
-    return [registry.choose_model(name, model, file) for name, file in product(named, files_of)]
-
-
-def evaluation_setups(
-    choices: Sequence[ModelChoice], sizes: Sequence[int | None], precisions: Sequence[str], place: str, engine: str
-) -> list[EvaluationSetup]:
-    """Return every network at every size in every precision; raise UsageError for an unknown device or precision."""
-    machines = [(place, precision, engine) for precision in precisions or ["auto"]]
-    for machine in machines:
-        planning.resolve_plan(*machine)
-    return [EvaluationSetup(*each) for each in product(choices, sizes, machines)]
+def evaluation_setup(options: RunOptions) -> EvaluationSetup:
+    """Return the setup of a run's options; raise UsageError for names that do not exist or do not go together."""
+    machine = options.devices[0], options.precision, options.engine
+    planning.resolve_plan(*machine)
+    choice = registry.choose_model(options.encoder, options.model, options.weights)
+    return EvaluationSetup(choice, options.size, machine)
 
 
 def choose_alignment(how: str | None, model: str) -> str:

@@ -316,7 +316,7 @@ def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("image a.jpg --size 1600px", "--size 1600px is not a whole number: for example --size 1600"),
+        ("image a.jpg --size 1600px", "--size 1600px is not a number of pixels: for example --size 1600"),
         (
             "image a.jpg --encoder large",
             "unknown encoder 'large': did you mean vitl? choose vits, vitb, vitl, vitg or tiny",

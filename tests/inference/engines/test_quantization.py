@@ -148,6 +148,7 @@ def transformer(monkeypatch: pytest.MonkeyPatch, size: int) -> DepthAnything:
     return short_transformer(monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_a_transformer_is_quantised_but_for_its_head(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)

@@ -1,0 +1,28 @@
+"""Values that a shell offers when a user presses Tab."""
+
+from collections.abc import Callable, Sequence
+
+
+def complete_names(names: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a function that completes the last name of a comma-separated list."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        used = before.split(",")
+        return [before + comma + name for name in names if name.startswith(last) and name not in used]
+
+    return complete
+
+
+def complete_colormaps(incomplete: str) -> list[str]:
+    """Return the Matplotlib colormaps whose names begin with this, in any case of letters."""
+    import matplotlib
+
+    return [name for name in matplotlib.colormaps if name.lower().startswith(incomplete.lower())]
+
+
+def complete_checkpoints(incomplete: str) -> list[str]:
+    """Return the names of checkpoints that begin with this."""
+    from dacli.weights import manifest
+
+    return [row.name for row in manifest.read_manifest() if row.name.startswith(incomplete)]
