@@ -1,11 +1,9 @@
-import re
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import steadiness
 from benchmarks.steadiness import METHODS, Take, as_it_is, averaged_range, each_alone, measured, output, recovery, take
 from dacli.evaluation import temporal
 from dacli.inference import planning
@@ -123,24 +121,3 @@ def test_recovery_is_0_at_a_cut_that_is_seen_and_not_at_one_that_is_missed() -> 
     assert recovery(taken) == 0
     blind = Take([taken.rgb[0]] * 10, taken.raw, taken.truth, taken.seconds, taken.shots, taken.matches)
     assert recovery(blind) > 0.01
-
-
-def test_the_command_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in {"CLIPS": 6, "FRAMES": 4, "SIZE": (24, 32), "LONG": 6, "SMALL": (12, 16)}.items():
-        monkeypatch.setattr(steadiness, name, value)
-    monkeypatch.setattr(
-        Predictor, "predict", lambda _, pictures: [Guess(p.mean(2).astype(np.float32)) for p in pictures]
-    )
-    steadiness.main()
-    printed, progress = capsys.readouterr()
-    lines = printed.splitlines()
-    assert lines[0].count("|") == lines[1].count("|") == 6
-    for line, name in zip(lines[2:], METHODS, strict=False):
-        assert line.startswith(f"| {name} |")
-        values = [float(cell.strip(" %")) for cell in line.split("|")[2:6]]
-        assert all(value >= 0 for value in values)
-        assert values[2] <= 100
-    assert re.search(r"after \d of 1 cuts", printed)
-    assert printed.count("6 frames,") == 3
-    assert re.search(r"\d\.\d\d ms of one core a frame$", printed.strip())
-    assert progress.endswith("6 of 6 clips")

@@ -94,6 +94,7 @@ def test_seams_are_looked_for_where_tiles_end(monkeypatch: pytest.MonkeyPatch) -
     assert (found.delta1, found.abs_rel, found.ordinal) == (1, 0, 1)
 
 
+@pytest.mark.slow
 def test_tiles_put_right_what_one_large_pass_breaks_and_show_what_a_small_one_misses() -> None:
     subject = Subject("simulated", Simulated(126), encoded, 126, 14, (126, 400), (400,))
     rows = [dict(tile_quality.ways(subject, tile_quality.drawn(index, 400))) for index in range(8)]

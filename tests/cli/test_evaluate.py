@@ -63,7 +63,7 @@ def test_several_networks_sizes_and_precisions_make_a_row_each_and_four_files(da
     second = home / "other.safetensors"
     torch.manual_seed(1)
     second.write_bytes(tiny.encode_weights(Tiny(), {}))
-    options = ("--size", "32,64", "--precision", "fp32,bf16", "--device", "cpu", "--scenes", 1)
+    options = ("--size", "32,64", "--precision", "fp32,bf16", "--device", "cpu", "--engine", "torch", "--scenes", 1)
     run = dacli("eval", "--weights", tiny.BUNDLED_WEIGHTS, "--weights", second, *options, "-o", "out", "--json")
     assert run.code == 0
     setups = [(row["weights"], row["size"], row["precision"]) for row in run.objects]

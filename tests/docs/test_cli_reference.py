@@ -25,4 +25,4 @@ def test_it_has_the_commands_and_options_that_users_rely_on() -> None:
     )
     for option in ("--encoder", "--model", "--size", "`-o`, `--out`", "--range", "--json", "`-q`, `--quiet`", "--fp16"):
         assert option in sections["dacli image"], option
-    assert "`fp32`, `fp16`, `bf16`, `int8` | `auto`" in sections["dacli image"]
+    assert "`auto`, `on`, `off` | `auto`" in sections["dacli image"]

@@ -99,13 +99,13 @@ def small() -> ConvolutionModel:
 
 
 def check_equality(network: DepthModel, bf16: float = 1e-2) -> None:
-    """Raise unless both precisions agree with torch in float32 at three sizes, of two pictures at once too."""
+    """Raise unless OpenVINO agrees with torch at several sizes and batches, and in bf16 at one of them."""
     sizes = [(size[0] // 14 * network.spec.multiple, size[1] // 14 * network.spec.multiple) for size in SIZES]
     for precision, tolerance in (("fp32", 1e-3), ("bf16", bf16)):
         if precision == "bf16" and not has_fast_bf16():
             continue
         engine = OpenVINOEngine(network, plan(precision))
-        for count, size in enumerate(sizes, 1):
+        for count, size in enumerate(sizes if precision == "fp32" else sizes[:1], 1):
             x = pictures(*size, count)
             made = engine.forward(x)
             assert (made.shape, made.dtype) == ((count, *size), torch.float32)

@@ -41,7 +41,7 @@ from dacli.models import tiny
 from dacli.inference.planning import resolve_plan
 from dacli.inference.engines import quantization
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
-quantization.CALIBRATION_SCENES = 4  # one of each format: enough for the scores below
+quantization.CALIBRATION_SCENES = 1
 OpenVINOEngine(tiny.load_tiny(), resolve_plan("cpu", "int8"), log=lambda line: print(line, file=sys.stderr))
 print("nncf" in sys.modules, sys.modules["openvino_telemetry"])
 """
@@ -114,19 +114,16 @@ def kept(cache: Path) -> list[str]:
 # --- what it computes ---
 
 
-def test_tiny_in_int8_orders_points_as_float32_does(
-    small: Tiny, filled: Filled, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
+@pytest.mark.slow
+@pytest.mark.usefixtures("cache")
+def test_tiny_in_int8_orders_points_as_float32_does(small: Tiny) -> None:
     data = scoring.rendered_scenes(8, 90210, "affine")
     data = dataclasses.replace(data, read=functools.cache(data.read))  # each scene is rendered once
     of = [
         scoring.evaluate_predictor(build_predictor(small, plan), data, lambda _: None).scores for plan in (FP32, INT8)
     ]
     assert of[0]["ordinal"] > 0.8
-    assert (
-        abs(of[1]["ordinal"] - of[0]["ordinal"]) <= 0.015
-    )  # of eight scenes; 0.002 of 256 with all calibration scenes (docs/benchmarks.md)
+    assert abs(of[1]["ordinal"] - of[0]["ordinal"]) <= 0.01  # of eight scenes; 0.002 of 256 (docs/benchmarks.md)
     assert of[1]["ordinal"] != of[0]["ordinal"]  # or float32 was judged twice
 
 
