@@ -113,15 +113,16 @@ def check_equality(network: DepthModel, bf16: float = 1e-2) -> None:
 
 
 @pytest.mark.usefixtures("filled")
-@pytest.mark.parametrize("encoder", ["tiny", "vits", pytest.param("vitb", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "encoder", ["tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vits", "vitb"))]
+)
 def test_every_size_and_batch_agrees_with_torch(encoder: str) -> None:
     check_equality(named(encoder))
 
 
 @pytest.mark.parametrize(("version", "depth"), [("v1", None), ("v2", 20.0)])
 def test_v1_and_metres_agree_with_torch(version: str, depth: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, x = short_transformer(monkeypatch, version, depth), pictures(56, 84)
-    assert relative_error(OpenVINOEngine(network, plan()).forward(x), by_torch(network, x)) <= 1e-5
+    check_equality(short_transformer(monkeypatch, version, depth), bf16=0.02)  # narrow layers round more
 
 
 @pytest.mark.slow
@@ -132,6 +133,7 @@ def test_the_large_encoders_agree_with_torch(encoder: str) -> None:
 
 
 @BF16
+@pytest.mark.slow
 @pytest.mark.usefixtures("filled")
 def test_bf16_is_nearer_to_float32_than_torchs_bf16() -> None:
     network, x = named("vits"), pictures(112, 154)
@@ -170,8 +172,8 @@ def test_training_weights_do_not_disturb(small: ConvolutionModel) -> None:
 
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=BF16)])
-def test_streams_and_repetition_change_no_bit(precision: str) -> None:
-    network, x = named("vits"), [pictures(70, 98), pictures(98, 56), pictures(42, 70)] * 4
+def test_streams_and_repetition_change_no_bit(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = short_transformer(monkeypatch), [pictures(70, 98), pictures(98, 56), pictures(42, 70)] * 4
     alone = OpenVINOEngine(network, plan(precision))
     shared = OpenVINOEngine(network, plan(precision), streams=3)
     found: list[Tensor | None] = [None] * len(x)

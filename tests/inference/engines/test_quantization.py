@@ -127,6 +127,25 @@ def test_tiny_in_int8_orders_points_as_float32_does(small: Tiny) -> None:
     assert of[1]["ordinal"] != of[0]["ordinal"]  # or float32 was judged twice
 
 
+@pytest.mark.usefixtures("cache")
+def test_a_network_is_computed_in_8_bits_and_quantised_once(
+    light: ConvolutionModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantization, "CALIBRATION_SCENES", 1)
+    engine = OpenVINOEngine(light, INT8)
+    found = executed(engine)
+    assert sum(found[name] for name in BITS8) >= 2
+    x = next(quantization.calibration_pictures(light))
+    made = engine.forward(x)
+    assert 1e-5 < relative_error(made, by_torch(light, x)) < 0.05
+    monkeypatch.setattr(quantization, "quantize_model", None)  # which the second does not need
+    again = OpenVINOEngine(light, INT8)
+    assert torch.equal(again.forward(x), made)
+    assert executed(again) == found
+    assert not BITS8 & set(executed(OpenVINOEngine(light, FP32)))
+
+
+@pytest.mark.slow
 def test_openvino_itself_says_that_tiny_is_computed_in_8_bits(
     small: Tiny, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +181,7 @@ def test_a_transformer_is_quantised_but_for_its_head(monkeypatch: pytest.MonkeyP
     assert executed(again) == found
 
 
+@pytest.mark.slow
 def test_what_overflows_gets_true_float32(small: Tiny, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DACLI_CACHE", str(filled.cache))
     engine, x = OpenVINOEngine(small, INT8, streams=2), torch.zeros(1, 3, 64, 96)
@@ -186,6 +206,7 @@ def test_it_is_calibrated_on_scenes_as_the_network_sees_pictures(light: Convolut
 # --- once, and without a word ---
 
 
+@pytest.mark.slow
 def test_it_is_quantised_once_and_nncf_says_nothing(filled: Filled) -> None:
     first, second = filled.runs
     (line,) = first.stderr.splitlines()
