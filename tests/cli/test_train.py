@@ -327,6 +327,7 @@ def test_an_interruption_promises_only_what_is_there(home: Path, *, saved: bool,
     assert said in train.describe_interruption(KeyboardInterrupt(), home)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_leaves_no_process_behind() -> None:
     code = """
 from pathlib import Path

@@ -123,6 +123,7 @@ def test_vits_predicts_what_the_reference_predicts(vits: dict[str, Tensor], name
     assert golden_error(vits, name) < 1e-5
 
 
+@pytest.mark.slow
 def test_vitb_predicts_what_the_reference_predicts() -> None:
     weights = weights_of("vitb")
     for name in ("vitb_relative_60x90_112", "vitb_relative_90x60_126", "vitb_metric80_60x90_112"):

@@ -134,7 +134,7 @@ def whole_training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rows, Trai
     return train(state, tmp_path_factory.mktemp("whole"), small_plan(SMALL, LARGER)), state
 
 
-@pytest.mark.parametrize("at", [2, 5])
+@pytest.mark.parametrize("at", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_an_interrupted_training_resumes_to_the_last_bit(
     at: int, whole_training: tuple[Rows, TrainingState], tmp_path: Path
 ) -> None:
