@@ -1,4 +1,4 @@
-"""Paths as text, and dacli's cache folder."""
+"""Paths as text, and dacli's folders for cached files and for settings."""
 
 import os
 import sys
@@ -30,3 +30,16 @@ def cache_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "dacli", "cache").expanduser()
     return Path("~/Library/Caches/dacli" if sys.platform == "darwin" else "~/.cache/dacli").expanduser()
+
+
+def config_folder() -> Path:
+    r"""Return the folder of the user's settings, which may not exist.
+
+    That is `dacli` in XDG_CONFIG_HOME, else `~/.config/dacli` on Linux, `~/Library/Application Support/dacli` on macOS
+    and `%APPDATA%\dacli` on Windows.
+    """
+    if folder := os.environ.get("XDG_CONFIG_HOME"):
+        return Path(folder, "dacli").expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA") or "~/AppData/Roaming", "dacli").expanduser()
+    return Path("~/Library/Application Support/dacli" if sys.platform == "darwin" else "~/.config/dacli").expanduser()

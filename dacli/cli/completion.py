@@ -26,3 +26,10 @@ def complete_checkpoints(incomplete: str) -> list[str]:
     from dacli.weights import manifest
 
     return [row.name for row in manifest.read_manifest() if row.name.startswith(incomplete)]
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Return the names of presets in files of settings that begin with this."""
+    from dacli.cli.settings import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]

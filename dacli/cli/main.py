@@ -10,7 +10,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from dacli import __version__, prefetch
+from dacli.cli import settings
 from dacli.cli.bench import bench
+from dacli.cli.config import config
 from dacli.cli.console import Console
 from dacli.cli.decode import decode
 from dacli.cli.demo import demo
@@ -47,6 +49,7 @@ add_command(folder, "folder", "depth of every picture below a folder", "dacli fo
 add_command(video, "video", "depth of clips, as clips", "dacli video clip.mp4 --save side,png16")
 add_command(decode, "decode", "floats back from a 16-bit PNG or clip", "dacli decode photo_depth16.png -o depth.npy")
 add_command(demo, "demo", "depth of a photo and of a rendered scene; no network", "dacli demo -o demo")
+add_command(config, "config", "defaults of options, and where each comes from", "dacli config")
 add_command(doctor, "doctor", "what this machine will use, and why")
 app.add_typer(weights_app, name="weights", short_help="checkpoints: list, download, verify, find")
 app.add_typer(train_app, name="train", short_help="training as Depth Anything V2 was trained")
@@ -130,26 +133,41 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run_command(arguments: Sequence[str] | None) -> int:
     """Run a command, and return its exit code."""
+    typed = sys.argv[1:] if arguments is None else arguments
+    used: list[settings.Setting] = []
     try:
-        refuse_single_dash(sys.argv[1:] if arguments is None else arguments)
-        return int(app(arguments, prog_name="dacli", standalone_mode=False) or 0)
+        refuse_single_dash(typed)
+        used = find_settings(typed)
+        defaults = {"default_map": settings.default_map(used)} if used else {}
+        return int(app(arguments, prog_name="dacli", standalone_mode=False, **defaults) or 0)
     except SystemExit as error:
         return int(error.code or 0)
     except DacliError as error:
         if os.environ.get("DACLI_DEBUG") == "1":
             raise
-        return report_error(error)
+        return report_error(settings.blame_setting(error, used) if isinstance(error, UsageError) else error)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - it is reported in one line, or raised with DACLI_DEBUG=1
-        return report_other_error(error)
+        return report_other_error(error, used)
 
 
-def report_other_error(error: Any) -> int:
+def find_settings(arguments: Sequence[str]) -> list[settings.Setting]:
+    """Return the settings that a command line uses, and say where they come from, unless it is quiet."""
+    if not settings.has_settings(arguments, os.environ):
+        return []
+    options = settings.list_options(typer.main.get_command(app))
+    used = settings.used_settings(settings.read_settings(options, arguments), arguments)
+    if used and not {"-q", "--quiet", "-h", "--help"} & set(arguments):
+        Console().note(f"settings: {settings.describe_settings(used)}")
+    return used
+
+
+def report_other_error(error: Any, used: Sequence[settings.Setting]) -> int:
     """Report an error of Click or one that was not expected, and return its exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return 2
     if isinstance(error, CLICK_USAGE_ERROR):
-        return report_error(describe_usage_error(error))
+        return report_error(settings.blame_setting(describe_usage_error(error), used))
     return report_error(unexpected_error(error))

@@ -9,7 +9,7 @@ import typer
 from dacli.batch.naming import RunVariant, VariantValues, make_variants
 from dacli.batch.options import RunOptions
 from dacli.choices import EncoderName, ModelName, Near, PrecisionName, TileMode
-from dacli.cli.completion import complete_colormaps, complete_names
+from dacli.cli.completion import complete_colormaps, complete_names, complete_presets
 from dacli.cli.values import choose_precisions, parse_batch, parse_devices, parse_names, parse_sizes
 from dacli.errors import UsageError
 from dacli.inference.engines.table import ENGINES
@@ -228,6 +228,15 @@ class ReportOptions:
 
     json_: Json = False
     quiet: Quiet = False
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Use the settings [preset.NAME] of dacli.toml.",
+            autocompletion=complete_presets,
+            rich_help_panel="Run",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

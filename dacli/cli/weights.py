@@ -1,15 +1,15 @@
 """dacli weights: the checkpoints."""
 
-import sys
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 import dacli
 from dacli.cli.completion import complete_checkpoints
 from dacli.cli.console import Console
-from dacli.cli.options import Quiet
+from dacli.cli.options import Json, Quiet
 from dacli.errors import DacliError
 
 BUNDLED_FILE = Path(dacli.__file__).with_name("assets") / "tiny.safetensors"
@@ -29,20 +29,34 @@ CheckpointName = Annotated[
 weights_app = typer.Typer(help="The checkpoints: list, download, check, find.", no_args_is_help=True)
 
 
-@weights_app.command("list")
-def list_weights() -> None:
-    """All checkpoints: name, size, licence and whether they are here."""
-    from rich.console import Console
-    from rich.table import Table
+class CheckpointRow(NamedTuple):
+    """A row of the list: a checkpoint, its size if known, its licence, its state, and where it is or belongs."""
 
+    name: str
+    bytes: int | None
+    licence: str
+    state: str
+    path: str
+
+
+@weights_app.command("list")
+def list_weights(json_: Json = False) -> None:
+    """All checkpoints: name, size, licence and whether they are here."""
+    from dacli.cli.tables import print_columns
     from dacli.weights import checkpoints, manifest
 
-    table = Table("name", "MB", "licence", "state", box=None)
-    table.add_row("tiny", f"{BUNDLED_FILE.stat().st_size / 1e6:.0f}", "Apache-2.0", "inside the package")
+    bundled = CheckpointRow("tiny", BUNDLED_FILE.stat().st_size, "Apache-2.0", "inside the package", str(BUNDLED_FILE))
+    rows = [bundled]
     for row in manifest.read_manifest():
-        size = f"{row.bytes / 1e6:.0f}" if row.bytes else "?"
-        table.add_row(row.name, size, row.licence, STATES.get(state := checkpoints.checkpoint_status(row).state, state))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        status = checkpoints.checkpoint_status(row)
+        state = STATES.get(status.state, status.state)
+        rows.append(CheckpointRow(row.name, row.bytes or None, row.licence, state, str(status.path)))
+    if json_:
+        for each in rows:
+            Console().result(json.dumps(each._asdict()))
+        return
+    texts = [(row.name, f"{row.bytes / 1e6:.0f}" if row.bytes else "?", row.licence, row.state) for row in rows]
+    print_columns(("name", "MB", "licence", "state"), texts)
 
 
 @weights_app.command("get")

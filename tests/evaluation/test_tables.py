@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
-from dacli.cli.tables import build_table
+from dacli.cli.tables import fit_tables
 from dacli.evaluation import tables
 
 RECORDS = [
@@ -19,9 +19,12 @@ RECORDS = [
 SCORES = ["ordinal", "abs_rel"]
 
 
-def printed(records: list[dict[str, object]], scores: list[str]) -> list[list[str]]:
+def printed(records: list[dict[str, object]], scores: list[str], width: int = 200) -> list[list[str]]:
     file = io.StringIO()
-    Console(file=file, width=200).print(build_table(records, scores, tables.format_score))
+    console = Console(file=file, width=width)
+    for table in fit_tables(records, scores, tables.format_score, console):
+        console.print(table)
+    assert all(len(line) <= width for line in file.getvalue().splitlines())
     return [line.split() for line in file.getvalue().splitlines() if line.strip()]
 
 
@@ -42,6 +45,17 @@ def test_a_table_of_one_record_names_only_the_first_field() -> None:
     assert printed(RECORDS[:1], SCORES)[0] == ["encoder", "order", "AbsRel"]
     sizes = [RECORDS[0], RECORDS[0] | {"size": 518}]
     assert printed(sizes, SCORES)[0] == ["encoder", "size", "order", "AbsRel"]
+
+
+def test_a_narrow_terminal_gets_columns_or_lists_and_every_number_whole() -> None:
+    scores = [*SCORES, "rmse", "silog", "log10", "boundary_f1"]
+    records = [record | dict.fromkeys(scores[2:], 12.3456) for record in RECORDS]
+    whole, columns, lists = (printed(records, scores, width) for width in (100, 40, 24))
+    assert [len(row) for row in whole[2:]] == [8, 8]
+    assert columns[:3] == [["encoder", "tiny", "vits"], ["order", "86.6", "%", "95.0", "%"], ["AbsRel", "0.325", "-"]]
+    assert [row for row in lists if row[0] == "order"] == [["order", "86.6", "%"], ["order", "95.0", "%"]]
+    assert (len(columns), len(lists)) == (7, 14)
+    assert sum(word == "12.346" for row in columns for word in row) >= 4
 
 
 def test_scenes_keep_their_names_and_are_shares() -> None:
