@@ -1,17 +1,24 @@
 """The errors that dacli raises, each with one line for the user."""
 
 import os
+from typing import Literal
+
+# What is wrong with an input, for programs that read JSON: it is missing, may not be read, is of another format, is
+# damaged, has too many pixels, needs more memory, or its outputs cannot be written; or a fault of dacli; or else.
+ErrorKind = Literal["missing", "permission", "format", "damaged", "too large", "memory", "output", "internal", "other"]
 
 
 class DacliError(Exception):
     """An error that the user can act on; the command line prints it in one line and ends with exit code 1.
 
-    `message` says what went wrong, `hint` what to do about it. Both are one line: line breaks become spaces.
+    `message` says what went wrong, `hint` what to do about it. Both are one line: line breaks become spaces. `kind` is
+    for programs.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", kind: ErrorKind = "other") -> None:
         self.message = " ".join(message.split())
         self.hint = " ".join(hint.split())
+        self.kind = kind
         super().__init__(f"{self.message}: {self.hint}" if self.hint else self.message)
 
 
@@ -35,4 +42,5 @@ def unexpected_error(error: Exception, name: str = "") -> DacliError:
     if os.environ.get("DACLI_DEBUG") == "1":
         raise error
     about = f"{name}: " if name else ""
-    return DacliError(f"{about}{type(error).__name__}: {error}", "this is a fault of dacli: DACLI_DEBUG=1 shows where")
+    message = f"{about}{type(error).__name__}: {error}"
+    return DacliError(message, "this is a fault of dacli: DACLI_DEBUG=1 shows where", "internal")

@@ -200,7 +200,7 @@ def test_a_folder_is_done_skipped_and_its_failures_named(home: Path) -> None:
     assert (summary.done, summary.skipped, summary.failed) == (2, 0, 1)
     (failed,) = (one for one in seen if isinstance(one, Failed))
     assert str(failed.error).startswith(str(home / "in" / "bad.jpg"))
-    assert json.loads((home / "out" / "failures.jsonl").read_text())["input"] == "bad.jpg"
+    assert json.loads((home / "out" / "failures.jsonl").read_text())["input"] == str(home / "in" / "bad.jpg")
     assert {"a_depth16.png", "a_depth.npy", "sub/b_depth16.png", "sub/b_depth.npy"} <= set(files_below(home / "out"))
     again = dacli.process_folder(str(home / "in"), str(home / "out"), **how)
     assert (again.done, again.skipped, again.failed) == (0, 2, 1)

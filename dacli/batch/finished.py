@@ -39,7 +39,7 @@ def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings
             return None
         if entry.outputs.get(kind) != (info.st_size, info.st_mtime_ns):
             return None
-    return Skipped(job, index, entry.network_size, entry.range)
+    return Skipped(job, index, entry.network_size, entry.range, entry.source_size)
 
 
 def read_output_records(job: Job) -> dict[Path, Record]:
@@ -61,7 +61,7 @@ def find_on_disk(job: Job, index: int, wanted: Fingerprint, existing: Mapping[Pa
     if not all(Fingerprint.parse(record.settings).covers(wanted) for record in existing.values()):
         return None
     first = next(iter(existing.values()))
-    return Skipped(job, index, first.network_size, (first.low, first.high))
+    return Skipped(job, index, first.network_size, (first.low, first.high), first.source_size)
 
 
 def describe_replaced(existing: Mapping[Path, Record]) -> str:

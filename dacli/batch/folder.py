@@ -10,7 +10,7 @@ from typing import Self
 from dacli.batch.fingerprint import stamp_file
 from dacli.batch.finished import find_in_journal
 from dacli.batch.jobs import Job
-from dacli.batch.journal import Entry, Journal, read_journals
+from dacli.batch.journal import Journal, read_journals
 from dacli.batch.opening import Download, check_options, open_run
 from dacli.batch.options import RunOptions
 from dacli.batch.outcomes import Outcome
@@ -28,13 +28,13 @@ SAMPLES = 3  # pictures whose time a dry run measures
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What a run over a folder does: its jobs, the keys of all jobs (also of other shards), and the output folder.
+    """What a run over a folder does: its jobs, the sources of all jobs (also of other shards) by key, and where to.
 
     With `only_failed`, only the inputs whose last result is an error are done again.
     """
 
     jobs: Sequence[Job]
-    keys: Sequence[str]
+    sources: Mapping[str, Path]
     out: Path
     only_failed: bool = False
 
@@ -81,12 +81,7 @@ class FolderRun:
 
     def write_failures(self) -> Path | None:
         """Write the list of inputs of the whole folder that failed last, and return its path; None if none did."""
-        return self._journal.write_failures(self._folder.keys)
-
-    def errors(self) -> list[str]:
-        """Return the errors of this run's jobs that failed."""
-        entries: Mapping[str, Entry] = self._journal.entries
-        return [entries[job.key].error for job in self.jobs if job.key in entries and entries[job.key].error]
+        return self._journal.write_failures(self._folder.sources)
 
     def __enter__(self) -> Self:
         return self

@@ -25,8 +25,8 @@ class Entry:
     """The result of one input: its outputs, or its error.
 
     `variant` tells its outputs from those of other networks or sizes. `settings` is the fingerprint of the input and of
-    all that decides the outputs; `outputs` has size in bytes and time of change in nanoseconds by kind; `network_size`
-    and `range` are as in the outcome; `at` is in seconds since 1970.
+    all that decides the outputs; `outputs` has size in bytes and time of change in nanoseconds by kind; `network_size`,
+    `source_size` and `range` are as in the outcome; `at` is in seconds since 1970.
     """
 
     name: str
@@ -37,8 +37,10 @@ class Entry:
     outputs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     network_size: tuple[int, int] = (0, 0)
     range: tuple[float, float] = (0.0, 0.0)
+    source_size: tuple[int, int] = (0, 0)
     at: float = 0.0
     variant: str = ""
+    error_kind: str = ""
 
     @property
     def key(self) -> str:
@@ -94,7 +96,7 @@ class Journal:
 
     def add(self, entry: Entry) -> None:
         """Append the result of an input in one write; raise DacliError if it cannot be written."""
-        optional = ("error", "variant")
+        optional = ("error", "error_kind", "variant")
         row = {name: getattr(entry, name) for name in Entry.__slots__ if name not in optional or getattr(entry, name)}
         self.append(row | {"at": time.time()})
         self.entries[entry.key] = entry
@@ -109,14 +111,17 @@ class Journal:
         except OSError as error:
             raise files.write_error(Path(self.file.name), error) from error
 
-    def write_failures(self, keys: Iterable[str]) -> Path | None:
-        """Write failures.jsonl: the jobs of these keys that failed last; return its path, None if there are none."""
+    def write_failures(self, sources: Mapping[str, Path]) -> Path | None:
+        """Write failures.jsonl: those of the jobs, sources by key, that failed last; return its path, None if none."""
         known, path = read_journals(self.out) | self.entries, self.out / FAILURES_FILE
-        rows = [known[key] for key in keys if key in known and known[key].error]
+        rows = [(path, known[key]) for key, path in sources.items() if key in known and known[key].error]
         if not rows:
             path.unlink(missing_ok=True)
             return None
-        lines = [json.dumps({"input": row.name, "error": row.error}) + "\n" for row in rows]
+        lines = [
+            json.dumps({"input": str(path), "error": row.error, "error_kind": row.error_kind or "other"}) + "\n"
+            for path, row in rows
+        ]
         files.write_file(path, "".join(lines).encode(), below=self.out, prefix=self.prefix)
         return path
 
@@ -145,7 +150,7 @@ def _read_entries(path: Path) -> Iterator[Entry]:
 
 def _parse_entry(row: dict[str, Any]) -> Entry:
     outputs = {kind: (int(size), int(time)) for kind, (size, time) in row.pop("outputs", {}).items()}
-    for name in ("network_size", "range"):
+    for name in ("network_size", "source_size", "range"):
         if name in row:
             row[name] = tuple(row[name])
     return Entry(outputs=outputs, **row)

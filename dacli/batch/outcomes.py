@@ -24,6 +24,8 @@ NO_SECONDS = StageSeconds()
 class Done:
     """Outputs that were written, with the network's input (h, w) in pixels and the range of the depth in its unit.
 
+    `source_size` is the upright input's (h, w) in pixels; (0, 0) if an old journal does not say it.
+
     `source` is the input's size in bytes and time of change when it was read, `fingerprint` that of the outputs'
     records; `note` says what differs from the plan.
     """
@@ -34,6 +36,7 @@ class Done:
     range: tuple[float, float]
     source: tuple[int, int]
     fingerprint: str
+    source_size: tuple[int, int] = (0, 0)
     tiles: int = 0
     precision: str = ""
     note: str = ""
@@ -49,6 +52,7 @@ class Skipped:
     index: int
     network_size: tuple[int, int]
     range: tuple[float, float]
+    source_size: tuple[int, int] = (0, 0)
     seconds: StageSeconds = NO_SECONDS
     nbytes: int = 0
 
@@ -80,15 +84,17 @@ def named_error(job: Job, error: Exception) -> DacliError:
         raise error
     if isinstance(error, DacliError):
         message = error.message if name in error.message else f"{name}: {error.message}"
-        return DacliError(message, error.hint)
+        return DacliError(message, error.hint, error.kind)
     if isinstance(error, MemoryError):
-        return DacliError(f"{name}: not enough memory", "make the picture smaller, or save fewer kinds at once")
+        hint = "make the picture smaller, or save fewer kinds at once"
+        return DacliError(f"{name}: not enough memory", hint, "memory")
     return unexpected_error(error, name)
 
 
 def failed_json(failed: Failed) -> dict[str, object]:
     """Return the JSON object of an input that failed."""
-    return {"input": str(failed.job.source), "ok": False, "error": str(failed.error)}
+    error = failed.error
+    return {"input": str(failed.job.source), "ok": False, "error": str(error), "error_kind": error.kind}
 
 
 def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
@@ -103,6 +109,7 @@ def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
         "encoder": settings.encoder,
         "model": settings.model,
         "quantity": settings.quantity,
+        "source_size": list(outcome.source_size) if any(outcome.source_size) else None,
         "network_size": outcome.network_size,
         "tiles": done.tiles if done else 0,
         "device": settings.plan.device,

@@ -144,6 +144,7 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
         job=info.job,
         index=info.index,
         network_size=prediction.network_size,
+        source_size=view.record.source_size,
         range=(view.record.low, view.record.high),
         source=info.source,
         fingerprint=str(info.fingerprint),
@@ -213,8 +214,8 @@ def journal_entry(outcome: Done | Failed) -> Entry:
     """Return the journal's line for an outcome."""
     job, source = outcome.job, outcome.source
     if isinstance(outcome, Failed):
-        error = str(outcome.error)
-        return Entry(job.name, *source, settings=outcome.fingerprint, error=error, variant=job.variant)
+        error, kind = str(outcome.error), outcome.error.kind
+        return Entry(job.name, *source, settings=outcome.fingerprint, error=error, error_kind=kind, variant=job.variant)
     outputs = {kind: stamp_file(path) for kind, path in job.outputs.items()}
     return Entry(
         job.name,
@@ -223,5 +224,6 @@ def journal_entry(outcome: Done | Failed) -> Entry:
         settings=outcome.fingerprint,
         outputs=outputs,
         network_size=outcome.network_size,
+        source_size=outcome.source_size,
         range=outcome.range,
     )

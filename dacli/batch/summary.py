@@ -28,6 +28,16 @@ class RunSummary:
         self.network += outcome.seconds.network
         self.writing += outcome.seconds.writing
 
+    def merge(self, other: "RunSummary") -> None:
+        """Add the counts and seconds of another run."""
+        for name in ("total", "done", "skipped", "failed", "reading", "network", "writing"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def json(self) -> dict[str, object]:
+        """Return the counts, and the seconds since the run began."""
+        seconds = round(time.perf_counter() - self.started, 3)
+        return {"done": self.done, "skipped": self.skipped, "failed": self.failed, "seconds": seconds}
+
     @property
     def ended(self) -> int:
         """Return how many inputs are done, skipped or failed."""
@@ -42,7 +52,7 @@ class RunSummary:
         text = f"{self.done} done, {self.skipped} skipped, {self.failed} failed"
         if self.done:
             text += (
-                f"; {self.rate:.2f} pictures/s (seconds of work: reading {self.reading:.1f}, network "
-                f"{self.network:.1f}, writing {self.writing:.1f})"
+                f"; {time.perf_counter() - self.started:.1f} s, {self.rate:.2f} pictures/s (work of all threads: "
+                f"reading {self.reading:.1f} s, network {self.network:.1f} s, writing {self.writing:.1f} s)"
             )
         return text

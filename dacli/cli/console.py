@@ -1,6 +1,7 @@
 """How a command prints: results on stdout, notes, errors and progress on stderr."""
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +10,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dacli.errors import DacliError
 from dacli.paths import display_path
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 BatchProgress = Callable[[float, int, float, str], None]  # takes inputs done, failed, per second, and the current file
+_LOGGER = logging.getLogger("dacli")  # of lines for the user: without a log file nobody listens
+_LOGGER.propagate = False
+_LOGGER.addHandler(logging.NullHandler())
 LINE_INTERVAL = 30.0  # seconds between two lines where there is no terminal
+
+
+def open_log(path: Path) -> None:
+    """Append all lines from now on to a file, with their times; raise DacliError if it cannot be written."""
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        fault = f"cannot write the log {display_path(path)} ({error.strerror})"
+        raise DacliError(fault, "choose another --log-file") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    close_log()
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.INFO)
+
+
+def close_log() -> None:
+    """Close the log file, if there is one."""
+    for handler in _LOGGER.handlers[1:]:
+        _LOGGER.removeHandler(handler)
+        handler.close()
 
 
 @dataclass(frozen=True)
@@ -27,19 +52,23 @@ class Console:
 
     def note(self, text: str) -> None:
         """Print a line on stderr, unless quiet."""
+        _LOGGER.info(text)
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
     def error(self, error: Exception) -> None:
         """Print an error on stderr, also when quiet."""
+        _LOGGER.error(str(error))
         print(f"error: {error}", file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """Print a line on stderr, also when quiet."""
+        _LOGGER.warning(text)
         print(text, file=sys.stderr, flush=True)
 
     def result(self, text: str) -> None:
         """Print a line of the result on stdout."""
+        _LOGGER.info(text)
         print(text, flush=True)
 
     def planned(self, source: str, outputs: dict[str, str]) -> None:

@@ -1,12 +1,14 @@
 """dacli decode: the floats back from 16-bit depth."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dacli.cli.console import Console
-from dacli.cli.options import Overwrite
+from dacli.cli.options import Json, Overwrite
 from dacli.errors import DacliError
 from dacli.paths import display_path
 
@@ -18,6 +20,7 @@ def decode(
         typer.Option("-o", "--out", metavar="FILE.npy", help="[default: FILE with .npy]", rich_help_panel="Output"),
     ] = None,
     overwrite: Overwrite = False,
+    json_: Json = False,
 ) -> None:
     """The floats back from a 16-bit depth PNG (H × W) or clip (N × H × W): inverse depth or metres, float32."""
     from dacli.io import depth_files, files, npy, records
@@ -32,5 +35,11 @@ def decode(
     else:
         depth, record = records.decode_depth(*depth_files.read_depth16(file), display_path(file))
         files.write_file(target, npy.encode_npy(depth))
-    Console().note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {record.encoder} {record.model}")
-    print(target)
+    console = Console(json=json_)
+    if json_:
+        found = {"input": str(file), "output": str(target)} | asdict(record)
+        console.result(json.dumps({name: value for name, value in found.items() if name not in ("settings", "unit")}))
+        return
+    network = record.encoder if record.encoder == record.model else f"{record.encoder} {record.model}"
+    console.note(f"{record.quantity}, {record.low:g} to {record.high:g}, by {network}")
+    console.result(str(target))

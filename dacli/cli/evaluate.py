@@ -1,5 +1,6 @@
 """dacli eval, compare and scenes: how right networks are, how far two runs differ, and pictures with known depth."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,12 +168,13 @@ def scenes(
     out: FolderTarget,
     options: SceneOptions,
     overwrite: Overwrite = False,
+    json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Rendered pictures with exact depth, intrinsics and camera; clips as one folder of frames each."""
     from dacli.scenes import export
 
-    console = Console(quiet=quiet)
+    console = Console(json=json_, quiet=quiet)
     order = export.SceneRequest(
         options.seed,
         (options.height, options.width),
@@ -185,9 +187,14 @@ def scenes(
     with console.progress_bar() as bar:
         task = bar.add_task("scenes", total=count * order.frames)
         for index in range(count):
+            written = []
             for path in export.write_scene(out, order, index, overwrite=overwrite):
-                console.result(str(path))
+                written.append(str(path))
+                if not json_:
+                    console.result(str(path))
                 bar.advance(task)
+            if json_:
+                console.result(json.dumps({"scene": index, "seed": options.seed, "pictures": written}))
 
 
 def report_files(paths: Sequence[Path], console: Console) -> None:

@@ -22,6 +22,7 @@ from dacli.cli.options import (
     SharingOptions,
     ShowOptions,
     TileOptions,
+    open_console,
     run_variants,
     style_fields,
 )
@@ -60,7 +61,7 @@ def folder(
     """Depth of every picture below IN, in the same tree below OUT; a second run goes on where the last one ended."""
     from dacli.outputs import formats
 
-    console = Console(json=report.json_, quiet=report.quiet)
+    console = open_console(report)
     kinds = formats.parse_formats(show.save)
     variants = run_variants(
         network,
@@ -80,7 +81,7 @@ def folder(
         for folder_run, options in planned:
             runs.show_folder_plan(folder_run.jobs, out, options, console)
         raise typer.Exit
-    raise typer.Exit(runs.run_folder_command(planned, console))
+    raise typer.Exit(runs.run_folder_command(planned, console, selection.shard_text()))
 
 
 def plan_folder_runs(
@@ -110,10 +111,10 @@ def plan_folder_runs(
         console.note(f"left out: {left_out}")
     if why:
         console.warn(why)
-    keys = [job.key for each in planned for job in each]
+    sources = {job.key: job.source for each in planned for job in each}
     return [
         (
-            FolderOptions(jobs.select_shard(each, index, count), keys, out, only_failed=selection.retry_failed),
+            FolderOptions(jobs.select_shard(each, index, count), sources, out, only_failed=selection.retry_failed),
             variant.options,
         )
         for each, variant in zip(planned, variants, strict=True)

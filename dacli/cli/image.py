@@ -2,7 +2,6 @@
 
 import typer
 
-from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.options import (
     EngineOptions,
@@ -16,6 +15,7 @@ from dacli.cli.options import (
     ReportOptions,
     ShowOptions,
     TileOptions,
+    open_console,
     run_variants,
     style_fields,
 )
@@ -40,7 +40,7 @@ def image(
     from dacli.batch import inputs, jobs
     from dacli.outputs import formats
 
-    console = Console(json=report.json_, quiet=report.quiet)
+    console = open_console(report)
     kinds = formats.parse_formats(show.save)
     variants = run_variants(
         network,

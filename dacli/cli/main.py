@@ -13,7 +13,7 @@ from dacli import __version__, prefetch
 from dacli.cli import settings
 from dacli.cli.bench import bench
 from dacli.cli.config import config
-from dacli.cli.console import Console
+from dacli.cli.console import Console, close_log
 from dacli.cli.decode import decode
 from dacli.cli.demo import demo
 from dacli.cli.doctor import doctor
@@ -150,6 +150,8 @@ def run_command(arguments: Sequence[str] | None) -> int:
         return 130
     except Exception as error:  # noqa: BLE001 - it is reported in one line, or raised with DACLI_DEBUG=1
         return report_other_error(error, used)
+    finally:
+        close_log()
 
 
 def find_settings(arguments: Sequence[str]) -> list[settings.Setting]:

@@ -1,5 +1,6 @@
 """The options that commands share, each declared once, and what is checked before anything else is done."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -10,7 +11,8 @@ from dacli.batch.naming import RunVariant, VariantValues, make_variants
 from dacli.batch.options import RunOptions
 from dacli.choices import EncoderName, ModelName, Near, PrecisionName, TileMode
 from dacli.cli.completion import complete_colormaps, complete_names, complete_presets
-from dacli.cli.values import choose_precisions, parse_batch, parse_devices, parse_names, parse_sizes
+from dacli.cli.console import Console, open_log
+from dacli.cli.values import choose_precisions, parse_batch, parse_devices, parse_names, parse_shard, parse_sizes
 from dacli.errors import UsageError
 from dacli.inference.engines.table import ENGINES
 from dacli.outputs.formats import offered_formats
@@ -221,13 +223,24 @@ class SelectionOptions:
         ),
     ] = None
 
+    def shard_text(self) -> str:
+        """Return the part of this machine as I/N, counted from 1, or "" for all."""
+        index, count, _ = parse_shard(self.shard, os.environ)
+        return f"{index + 1}/{count}" if self.shard else ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions:
-    """What a run prints."""
+    """What a run prints and logs."""
 
     json_: Json = False
     quiet: Quiet = False
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--log-file", metavar="FILE", help="Append all lines to this file, with times.", rich_help_panel="Run"
+        ),
+    ] = None
     preset: Annotated[
         str | None,
         typer.Option(
@@ -252,6 +265,13 @@ class NameOptions:
             rich_help_panel="Output",
         ),
     ] = None
+
+
+def open_console(report: ReportOptions) -> Console:
+    """Return the console of a command, which logs if the options say so; raise DacliError if the log cannot be."""
+    if report.log_file is not None:
+        open_log(report.log_file)
+    return Console(json=report.json_, quiet=report.quiet)
 
 
 def run_variants(

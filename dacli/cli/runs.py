@@ -28,25 +28,36 @@ Planned = TypeVar("Planned")
 
 
 def run_each(
-    runs: Sequence[tuple[Planned, RunOptions]], run: Callable[[Planned, RunOptions], int], console: Console
-) -> int:
-    """Run every network, size and precision of a command; return the exit code: 1 if something failed.
+    runs: Sequence[tuple[Planned, RunOptions]],
+    run: Callable[[Planned, RunOptions], RunSummary],
+    console: Console,
+    count: Callable[[Planned], int],
+) -> RunSummary:
+    """Run every network, size and precision of a command, and return the summary of them all.
 
-    One that cannot be loaded does not stop the others, and is reported once.
+    One that cannot be loaded does not stop the others, and is reported once; its inputs, by `count`, have failed.
     """
     if len(runs) == 1:
         return run(*runs[0])
-    code, reported = 0, set()
+    summary, reported = RunSummary(0), set()
     for planned, options in runs:
         try:
-            code |= run(planned, options)
+            summary.merge(run(planned, options))
         except StopError:
             raise
         except DacliError as error:
             if str(error) not in reported:
                 console.error(error)
             reported.add(str(error))
-    return int(code > 0 or bool(reported))
+            summary.merge(RunSummary(count(planned), failed=count(planned)))
+    return summary
+
+
+def end_command(summary: RunSummary, console: Console, shard: str = "") -> int:
+    """Print the summary of a command as its last JSON object; return the exit code: 1 if something failed."""
+    if console.json:
+        console.result(json.dumps({"summary": summary.json() | ({"shard": shard} if shard else {})}))
+    return int(summary.failed > 0)
 
 
 def run_image_command(runs: Sequence[tuple[Sequence[Job], RunOptions]], console: Console) -> int:
@@ -62,42 +73,39 @@ def run_image_command(runs: Sequence[tuple[Sequence[Job], RunOptions]], console:
         for index, (job, fault) in enumerate(zip(jobs, faults, strict=True)):
             if fault:
                 report_failed_input(Failed(job, index, fault), console)
-        return 1
-    return run_each(runs, partial(run_images, console=console), console)
+        return end_command(RunSummary(len(jobs), failed=len(jobs)), console)
+    return end_command(run_each(runs, partial(run_images, console=console), console, len), console)
 
 
-def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> int:
-    """Write the outputs of single pictures by one network; return the exit code."""
+def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> RunSummary:
+    """Write the outputs of single pictures by one network."""
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
     summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
     if summary.skipped and len(jobs) > 1:
         console.note(f"{summary.skipped} of {len(jobs)} were done already; --overwrite makes them again")
-    return int(summary.failed > 0)
+    return summary
 
 
-def run_folder_command(runs: Sequence[tuple[FolderOptions, RunOptions]], console: Console) -> int:
+def run_folder_command(runs: Sequence[tuple[FolderOptions, RunOptions]], console: Console, shard: str = "") -> int:
     """Write the outputs of a folder's pictures and list those that failed; return the exit code: 1 if one failed."""
     for _, options in runs:
         check_options(options)
-    return run_each(runs, partial(run_folder, console=console), console)
+    summary = run_each(runs, partial(run_folder, console=console), console, lambda folder: len(folder.jobs))
+    return end_command(summary, console, shard)
 
 
-def run_folder(folder: FolderOptions, options: RunOptions, console: Console) -> int:
-    """Write the outputs of a folder's pictures by one network; return the exit code."""
+def run_folder(folder: FolderOptions, options: RunOptions, console: Console) -> RunSummary:
+    """Write the outputs of a folder's pictures by one network."""
     with FolderRun(folder, options, console.note, console.download) as run:
         if not run.jobs:
             console.note("nothing to do: no input failed" if folder.only_failed else "nothing to do in this part")
-            return 0
+            return RunSummary(0)
         summary = report_all(run.outcomes, len(run.jobs), run.settings, console, has_journal=True)
         console.note(str(summary))
         failures = run.write_failures()
         if summary.failed:
-            errors = run.errors()
-            console.warn(f"{len(errors)} failed:")
-            for error in errors:
-                console.warn(f"  {error}")
-            console.warn(f"listed in {failures}")
-        return int(summary.failed > 0)
+            console.warn(f"{summary.failed} failed, listed in {failures}")
+        return summary
 
 
 def show_folder_plan(jobs: Sequence[Job], out: Path, options: RunOptions, console: Console) -> None:
@@ -191,19 +199,24 @@ def run_video_command(
     planned = [
         ([ClipJob(job, clips[job.source]) for job in jobs if job.source in clips], options) for jobs, options in runs
     ]
-    code = run_each(planned, partial(run_clips, clip_options=clip_options, console=console), console) if clips else 0
-    return int(bool(failed) or code > 0)
+    summary = RunSummary(len(failed), failed=len(failed))
+    if clips:
+        run = partial(run_clips, clip_options=clip_options, console=console)
+        summary.merge(run_each(planned, run, console, len))
+    return end_command(summary, console)
 
 
-def run_clips(clips: Sequence[ClipJob], options: RunOptions, clip_options: ClipOptions, console: Console) -> int:
-    """Write the outputs of clips by one network; return the exit code."""
+def run_clips(clips: Sequence[ClipJob], options: RunOptions, clip_options: ClipOptions, console: Console) -> RunSummary:
+    """Write the outputs of clips by one network."""
     run = open_run(options, sum(len(clip_job.clip.pts) for clip_job in clips), console.note, console.download)
-    done = [run_and_report_clip(clip_job, index, run, clip_options, console) for index, clip_job in enumerate(clips)]
-    return int(not all(done))
+    summary = RunSummary(len(clips))
+    for index, clip_job in enumerate(clips):
+        summary.add(run_and_report_clip(clip_job, index, run, clip_options, console))
+    return summary
 
 
-def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Console) -> bool:
-    """Write the outputs of one clip and report it; return whether that succeeded."""
+def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Console) -> Outcome:
+    """Write the outputs of one clip, report it, and return its outcome."""
     job, total = clip_job.job, len(clip_job.clip.pts)
     try:
         with console.progress_of_batch(total) as show:
@@ -223,14 +236,14 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
         raise
     if isinstance(result.outcome, Failed):
         report_failed_input(result.outcome, console)
-        return False
+        return result.outcome
     report_note(result.outcome, console, mention_skipped=True)
     if console.json:
         console.result(json.dumps(result.json(run.settings)))
     else:
         for path in job.outputs.values():
             console.result(str(path))
-    return True
+    return result.outcome
 
 
 def report_failed_input(failed: Failed, console: Console) -> None:

@@ -26,6 +26,7 @@ from dacli.cli.options import (
     ReportOptions,
     SelectionOptions,
     SharingOptions,
+    open_console,
     run_options,
 )
 from dacli.cli.training_options import TrainingCommandOptions, training_options
@@ -94,7 +95,7 @@ def train_label(
     from dacli.cli.runs import run_folder_command
     from dacli.outputs import formats
 
-    console = Console(json=report.json_, quiet=report.quiet)
+    console = open_console(report)
     options = run_options(network, machine, sharing, max_pixels=pixel_limit(limits.max_pixels), overwrite=overwrite)
     planned = plan_folder_runs(source, out, selection, [formats.FORMATS["half"]], [RunVariant(options)], console)
     refuse_metres(options.model, options.weights)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacli.choices import SteadyMode
-from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.options import (
     EngineOptions,
@@ -25,6 +24,7 @@ from dacli.cli.options import (
     SharingOptions,
     ShowOptions,
     TileOptions,
+    open_console,
     run_variants,
     style_fields,
 )
@@ -117,7 +117,7 @@ def video(
     from dacli.batch import inputs, jobs
     from dacli.outputs import formats
 
-    console = Console(json=report.json_, quiet=report.quiet)
+    console = open_console(report)
     kinds = formats.parse_formats(show.save)
     variants = run_variants(
         network,

@@ -40,12 +40,14 @@ def read_bytes(path: Path, count: int | None = None) -> bytes:
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):
-            raise DacliError(f"{name} is a folder", f"name the pictures in it, or use dacli folder {name} OUT")
+            raise DacliError(
+                f"{name} is a folder", f"name the pictures in it, or use dacli folder {name} OUT", "format"
+            )
         if not stat.S_ISREG(info.st_mode):
-            raise DacliError(f"{name} is a pipe, socket or device, not a file", "save it as a file first")
+            raise DacliError(f"{name} is a pipe, socket or device, not a file", "save it as a file first", "format")
         if not 0 < info.st_size <= MAX_BYTES:
             reason = "is too large (over 2 GiB)" if info.st_size else "is empty"
-            raise DacliError(f"{name} {reason}", "check what made it")
+            raise DacliError(f"{name} {reason}", "check what made it", "too large" if info.st_size else "damaged")
         if count is None:
             return path.read_bytes()
         with path.open("rb") as file:
@@ -53,10 +55,12 @@ def read_bytes(path: Path, count: int | None = None) -> bytes:
     except FileNotFoundError:
         if path.parts[0] in ("http:", "https:"):
             address = str(path).replace(":/", "://", 1)
-            raise DacliError(f"{address} is an address, not a file", "download it, and give the file") from None
-        raise DacliError(f"{name} does not exist", "check the path") from None
+            raise DacliError(
+                f"{address} is an address, not a file", "download it, and give the file", "missing"
+            ) from None
+        raise DacliError(f"{name} does not exist", "check the path", "missing") from None
     except PermissionError:
-        raise DacliError(f"no permission to read {name}", "check its permissions") from None
+        raise DacliError(f"no permission to read {name}", "check its permissions", "permission") from None
     except (OSError, ValueError) as error:
         raise DacliError(f"{name} cannot be read ({os_reason(error)})", "check the path and the disk") from error
 
@@ -117,5 +121,5 @@ def os_reason(error: Exception) -> str:
 def write_error(path: Path, error: OSError) -> DacliError:
     """Return the error to raise when a file cannot be written; a StopError if no other file can be either."""
     reason, hint = _WRITE_ERRORS.get(error.errno or 0, (os_reason(error), "check the disk"))
-    kind = StopError if error.errno in _ERRORS_THAT_STOP else DacliError
-    return kind(f"cannot write {display_path(path)} ({reason})", hint)
+    error_class = StopError if error.errno in _ERRORS_THAT_STOP else DacliError
+    return error_class(f"cannot write {display_path(path)} ({reason})", hint, "output")

@@ -42,29 +42,28 @@ def refuse_other_formats(data: bytes, name: str) -> None:
     """Raise DacliError for a file whose first bytes are those of a format that dacli does not read."""
     for offset, signature, (reason, hint) in _SIGNATURES:
         if data.startswith(signature, offset):
-            raise DacliError(f"{name} {reason}", hint.replace("{name}", name))
+            raise DacliError(f"{name} {reason}", hint.replace("{name}", name), "format")
 
 
 def raw_file_error(name: str) -> DacliError:
     """Return the error for a camera's RAW file; Pillow would read its thumbnail."""
     reason, hint = _RAW
-    return DacliError(f"{name} {reason}", hint)
+    return DacliError(f"{name} {reason}", hint, "format")
 
 
 def unknown_format_error(data: bytes, name: str) -> DacliError:
     """Return the error for a file that Pillow does not recognize: what it seems to be."""
     head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype html", b"<html")):
-        return DacliError(f"{name} is a web page, not a picture", "download the picture itself again")
+        return DacliError(f"{name} is a web page, not a picture", "download the picture itself again", "format")
     if head.startswith((b"<svg", b"<?xml")):
-        return DacliError(f"{name} is SVG or XML, not pixels", "export it as PNG")
+        return DacliError(f"{name} is SVG or XML, not pixels", "export it as PNG", "format")
     if any(data[: len(start)] == start[: len(data)] for start in _READABLE_STARTS):
-        return DacliError(
-            f"{name} is truncated, damaged or of a rare kind ({len(data)} bytes)", "copy or export it again"
-        )
+        fault = f"{name} is truncated, damaged or of a rare kind ({len(data)} bytes)"
+        return DacliError(fault, "copy or export it again", "damaged")
     if head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
-        return DacliError(f"{name} holds text, not a picture", READABLE_FORMATS)
-    return DacliError(f"{name} is not a picture of a known kind", READABLE_FORMATS)
+        return DacliError(f"{name} holds text, not a picture", READABLE_FORMATS, "format")
+    return DacliError(f"{name} is not a picture of a known kind", READABLE_FORMATS, "format")
 
 
 def decoding_error(data: bytes, name: str, error: Exception) -> DacliError:
@@ -72,5 +71,6 @@ def decoding_error(data: bytes, name: str, error: Exception) -> DacliError:
     reason = os_reason(error)
     riff_is_cut = data[:4] == b"RIFF" and int.from_bytes(data[4:8], "little") + 8 > len(data)
     if riff_is_cut or isinstance(error, EOFError) or any(word in reason.lower() for word in _TRUNCATION_WORDS):
-        return DacliError(f"{name} is truncated ({len(data)} bytes)", "copy it again")
-    return DacliError(f"{name} cannot be decoded ({reason})", "copy it again, or save it again with another program")
+        return DacliError(f"{name} is truncated ({len(data)} bytes)", "copy it again", "damaged")
+    hint = "copy it again, or save it again with another program"
+    return DacliError(f"{name} cannot be decoded ({reason})", hint, "damaged")

@@ -54,12 +54,13 @@ def decode_image(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> Image
     width, height = image.size
     if width * height > max_pixels:
         size = f"{width} × {height} pixels, more than the limit of {max_pixels / 1e6:g} megapixels"
-        raise DacliError(f"{name} has {size}", "make it smaller or raise --max-pixels")
+        raise DacliError(f"{name} has {size}", "make it smaller or raise --max-pixels", "too large")
     try:
         _check_is_whole(image, data)
         return np.ascontiguousarray(_decode_upright(image, data, name))
     except MemoryError:
-        raise DacliError(f"not enough memory for {name} ({width} × {height} pixels)", "make it smaller") from None
+        fault = f"not enough memory for {name} ({width} × {height} pixels)"
+        raise DacliError(fault, "make it smaller", "memory") from None
     except DacliError:
         raise
     except Exception as error:
@@ -93,7 +94,8 @@ def _enable_heic(name: str) -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise DacliError(f"{name} is a HEIC picture", "install what reads it: pip install pillow-heif") from None
+        hint = "install what reads it: pip install pillow-heif"
+        raise DacliError(f"{name} is a HEIC picture", hint, "format") from None
     pillow_heif.register_heif_opener()
 
 
@@ -162,7 +164,7 @@ def _gray16(image: Image.Image, name: str) -> Gray16:
     values = np.asarray(image)
     top = 1 if image.mode == "F" else 65535
     if not (values.min() >= 0 and values.max() <= top):
-        raise DacliError(f"{name} holds numbers outside 0 to {top}", "convert it to 8 or 16 bits")
+        raise DacliError(f"{name} holds numbers outside 0 to {top}", "convert it to 8 or 16 bits", "format")
     if image.mode == "F":
         values = np.rint(values * 65535)
     white_is_zero = tiff.tiff_tags(image).get(tiff.PHOTOMETRIC) == 0

@@ -220,18 +220,18 @@ def _check_file(path: Path) -> None:
         with path.open("rb") as file:
             empty = not file.read(1)
     except FileNotFoundError:
-        raise DacliError(f"{name} does not exist", "check the path") from None
+        raise DacliError(f"{name} does not exist", "check the path", "missing") from None
     except (OSError, ValueError) as error:
         raise DacliError(f"{name} cannot be read ({files.os_reason(error)})", "check its permissions") from error
     if empty:
-        raise DacliError(f"{name} is empty", "check what made it")
+        raise DacliError(f"{name} is empty", "check what made it", "damaged")
 
 
 def _container_format(path: Path, log: str) -> str:
     found = _FORMAT.search(log)
     form = found[1] if found else ""
     if form == "image2" or form.endswith("_pipe"):
-        raise DacliError(f"{display_path(path)} is a picture, not a clip", "use dacli image for pictures")
+        raise DacliError(f"{display_path(path)} is a picture, not a clip", "use dacli image for pictures", "format")
     if _NO_CLIPS & set(form.split(",")):
         raise DacliError(
             f"{display_path(path)} is not a clip but text or a list of files ({form})", "use the clip itself as input"
@@ -244,7 +244,7 @@ def _unreadable_error(path: Path, log: str) -> DacliError:
     with path.open("rb") as file:
         box = file.read(8)[4:]
     if "moov atom not found" in log and box in _BOXES:
-        return DacliError(f"{name} is truncated: its index (moov) is missing", "copy or record it again")
+        return DacliError(f"{name} is truncated: its index (moov) is missing", "copy or record it again", "damaged")
     if "matches no streams" in log:
         kinds = sorted({kind.lower() for _, kind, _, _ in _streams(log)} - {"video"})
         only = f", only {' and '.join(kinds)}" if kinds else ""

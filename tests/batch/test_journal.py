@@ -124,7 +124,7 @@ def test_two_runs_at_once_have_a_file_each_and_know_each_other_s_work(tmp_path: 
             assert set(second.entries) == {"a"}
             second.add(Entry("b", error="y"))
         assert len(journals(tmp_path)) == 2
-        assert first.write_failures(["a", "b"]) == tmp_path / "failures.jsonl"
+        assert first.write_failures({"a": Path("in/a"), "b": Path("in/b")}) == tmp_path / "failures.jsonl"
     with Journal(tmp_path) as third:
         assert set(third.entries) == {"a", "b"}
         assert third.prefix in (first.prefix, second.prefix)
@@ -166,13 +166,14 @@ def test_a_killed_run_s_temporary_files_are_swept_and_a_living_one_s_are_not(tmp
 def test_failures_are_those_of_the_plan_that_failed_last(tmp_path: Path) -> None:
     with Journal(tmp_path) as log:
         for name in ("a", "b", "gone"):
-            log.add(Entry(name, error=f"{name} is empty"))
+            log.add(Entry(name, error=f"{name} is empty", error_kind="damaged"))
         log.add(Entry("b"))
-        path = log.write_failures(["b", "a", "unknown"])
+        path = log.write_failures({"b": Path("in/b"), "a": Path("in/a"), "unknown": Path("u")})
         assert path is not None
-        assert [json.loads(line) for line in path.read_text().splitlines()] == [{"input": "a", "error": "a is empty"}]
+        (row,) = map(json.loads, path.read_text().splitlines())
+        assert row == {"input": "in/a", "error": "a is empty", "error_kind": "damaged"}
         log.add(Entry("a"))
-        assert log.write_failures(["b", "a"]) is None
+        assert log.write_failures({"b": Path("in/b"), "a": Path("in/a")}) is None
         assert not path.exists()
 
 

@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,10 @@ def test_json_has_one_object_per_input_in_order_and_nothing_else(dacli: Run, hom
     wide, bad, square = run.objects
     assert run.code == 1
     assert [each["input"] for each in run.objects] == ["2.jpg", "1.jpg", "0.jpg"]
-    assert bad == {"input": "1.jpg", "ok": False, "error": "1.jpg is empty: check what made it"}
+    error = "1.jpg is empty: check what made it"
+    assert bad == {"input": "1.jpg", "ok": False, "error": error, "error_kind": "damaged"}
+    assert (wide["source_size"], square["source_size"]) == ([24, 48], [24, 24])
+    assert run.summary.items() >= {"done": 2, "skipped": 0, "failed": 1}.items()
     assert wide["ok"] is square["ok"] is True
     assert wide["outputs"] == {"color": "2_color.png", "npy": "2_depth.npy"}
     assert (wide["encoder"], wide["quantity"], wide["engine"], wide["precision"]) == (
@@ -912,7 +916,41 @@ def test_results_reach_a_pipe_while_the_terminal_shows_a_bar(home: Path, weights
     arguments = ("image", "a.jpg", "--weights", str(weights), "--size", "32", "--json")
     run = spawn(*arguments, stderr=terminal)
     assert run.returncode == 0
-    assert json.loads(run.stdout)["outputs"] == {"color": "a_color.png"}
+    result, summary = map(json.loads, run.stdout.splitlines())
+    assert result["outputs"] == {"color": "a_color.png"}
+    assert summary["summary"]["done"] == 1
+
+
+def test_a_log_has_every_line_and_its_time_also_of_a_quiet_run_and_of_what_ends_it(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg")
+    (home / "bad.jpg").write_bytes(b"")
+    assert dacli("image", "a.jpg", "bad.jpg", *SMALL, "-q", "--log-file", "run.log").code == 1
+    assert dacli("image", "a.jpg", "--encoder", "tiny", "--colormap", "none", "--log-file", "run.log").code == 2
+    lines = [line.split(" ", 2) for line in (home / "run.log").read_text().splitlines()]
+    assert all(datetime.fromisoformat(time).year >= 2026 for time, _, _ in lines)
+    assert [level for _, level, _ in lines] == ["INFO", "INFO", "ERROR", "ERROR"]
+    assert lines[1][2] == "a_color.png"
+    assert lines[2][2] == "bad.jpg is empty: check what made it"
+    assert lines[3][2].startswith("there is no colormap 'none'")
+    run = dacli("image", "a.jpg", *SMALL, "--log-file", "missing/run.log")
+    assert (run.code, run.out) == (1, "")
+    assert run.errors == [
+        "error: cannot write the log missing/run.log (No such file or directory): choose another --log-file"
+    ]
+
+
+def test_decode_and_doctor_as_json(dacli: Run, home: Path) -> None:
+    photo(home / "a.jpg", 0, (24, 36))
+    assert dacli("image", "a.jpg", *SMALL, "--save", "png16,npy").code == 0
+    (found,) = dacli("decode", "a_depth16.png", "-o", "b.npy", "--json").objects
+    assert (found["input"], found["output"], found["source_size"]) == ("a_depth16.png", "b.npy", [24, 36])
+    depth = np.load("a_depth.npy")
+    assert (found["low"], found["high"]) == pytest.approx((depth.min(), depth.max()))
+    np.testing.assert_allclose(np.load("b.npy"), depth, atol=float(np.ptp(depth)) / 65535)
+    assert "by tiny" in dacli("decode", "a_depth16.png", "-o", "c.npy").err[0]
+    (doctor,) = dacli("doctor", "--json").objects
+    assert doctor["device"]
+    assert doctor["dacli"].startswith(__version__)
 
 
 def test_names_beyond_the_terminals_alphabet_do_not_stop_a_run(

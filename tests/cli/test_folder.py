@@ -63,7 +63,7 @@ def summary(run: Result) -> str:
 def failures(out: Path) -> dict[str, str]:
     rows = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
     assert len({row["input"] for row in rows}) == len(rows)
-    return {row["input"]: row["error"] for row in rows}
+    return {row["input"].removeprefix("in/"): row["error"] for row in rows}
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ def test_every_good_picture_of_a_hostile_folder_gets_all_its_outputs(dacli: Run)
 
 @pytest.mark.usefixtures("corpus")
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_every_bad_file_of_a_hostile_folder_is_named_with_its_reason_once(dacli: Run) -> None:
+def test_every_bad_file_of_a_hostile_folder_is_named_with_its_reason_once(dacli: Run, home: Path) -> None:
     run = dacli("folder", "in", "out", *SMALL, "--json")
     errors = {row["input"].removeprefix("in/"): row["error"] for row in run.objects if not row["ok"]}
     reasons = {name: reason for name, (_, reason) in hostile.BAD.items()} | {hostile.BROKEN_LINK: "does not exist"}
@@ -125,14 +125,22 @@ def test_every_bad_file_of_a_hostile_folder_is_named_with_its_reason_once(dacli:
     assert rows == errors
     assert set(rows) == set(reasons)
     assert len(run.errors) == len(reasons)
+    kinds = {row["input"]: row["error_kind"] for row in run.objects if not row["ok"]}
+    assert kinds == {
+        row["input"]: row["error_kind"]
+        for row in map(json.loads, (home / "out/failures.jsonl").read_text().splitlines())
+    }
+    assert set(kinds.values()) == {"missing", "format", "damaged", "too large"}
+    counts = {"done": len(hostile.GOOD), "skipped": 0, "failed": len(reasons)}
+    assert run.summary.items() >= counts.items()
+    assert run.summary["seconds"] > 0
     for name, reason in reasons.items():
         escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
         assert rows[name].startswith(f"in/{escaped} "), name
         assert reason in rows[name].removeprefix(f"in/{escaped}"), name
         assert run.errors.count(f"error: {rows[name]}") == 1, name
     assert summary(run) == f"{len(hostile.GOOD)} done, 0 skipped, {len(reasons)} failed"
-    assert f"{len(reasons)} failed:" in run.err
-    assert run.err[-1] == "listed in out/failures.jsonl"
+    assert run.err[-1] == f"{len(reasons)} failed, listed in out/failures.jsonl"
     again = dacli("folder", "in", "out", *SMALL, "--json")
     assert summary(again) == f"0 done, {len(hostile.GOOD)} skipped, {len(reasons)} failed"
 
@@ -536,6 +544,7 @@ def test_a_slurm_array_splits_the_folder(dacli: Run, home: Path, monkeypatch: py
         assert run.err == [f"part {task - 4} of 2, by SLURM_ARRAY_TASK_ID"]
         made += run.out.split()
     assert sorted(made) == sorted(f"out/{number}_color.png" for number in range(12))
+    assert dacli("folder", "in", "out", *SMALL, "--shard", "slurm", "--json").summary["shard"] == "2/2"
 
 
 WRONG: dict[tuple[str, ...], str] = {

@@ -66,7 +66,7 @@ def test_a_folder_goes_on_in_every_size(dacli: Run, home: Path) -> None:
     first = dacli(*ask)
     assert (first.code, len(first.out.splitlines())) == (1, 4)
     rows = [json.loads(line) for line in (home / "out/failures.jsonl").read_text().splitlines()]
-    assert [row["input"] for row in rows] == ["bad.jpg", "bad.jpg"]
+    assert [row["input"] for row in rows] == ["in/bad.jpg", "in/bad.jpg"]
     (home / "out/b_64_color.png").unlink()
     photo(home / "in" / "bad.jpg")
     again = dacli(*ask)

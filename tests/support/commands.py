@@ -28,7 +28,14 @@ class Result:
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
+        """The JSON objects of its output, but not the summary."""
+        return [row for row in map(json.loads, self.out.splitlines()) if "summary" not in row]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The summary, which is the last JSON object."""
+        summary: dict[str, Any] = json.loads(self.out.splitlines()[-1])["summary"]
+        return summary
 
 
 Run = Callable[..., Result]

@@ -67,7 +67,7 @@ def name_memory_errors(pictures: Tensor, plan: ExecutionPlan) -> Iterator[None]:
         height, width = pictures.shape[2:]
         or_half = "" if plan.precision != "fp32" else " or --precision bf16" if plan.device == "cpu" else " or --fp16"
         message = f"not enough memory on {plan.device} for {height} × {width} pixels"
-        raise MemoryShortError(message, f"try a smaller --size{or_half}") from error
+        raise MemoryShortError(message, f"try a smaller --size{or_half}", "memory") from error
 
 
 def prepare_network(network: DepthModel, device: str, dtype: torch.dtype) -> DepthModel:
