@@ -20,7 +20,7 @@ from dacli.cli.options import (
     NetworkOptions,
     Overwrite,
     Quiet,
-    run_variants,
+    run_combinations,
 )
 from dacli.cli.values import parse_list
 from dacli.errors import DacliError
@@ -76,9 +76,7 @@ def evaluate(
 
     console = Console(json=json_, quiet=quiet)
     step = depth_files.parse_depth_unit(data_options.unit)
-    todo = [
-        sweeps.evaluation_setup(variant.options) for variant in run_variants(network, machine, engine=engine.engine)
-    ]
+    todo = [sweeps.evaluation_setup(options) for options in run_combinations(network, machine, engine=engine.engine)]
     kind = manifest.MODEL_ALIASES.get(network.model, network.model)
     how = sweeps.choose_alignment(data_options.align, kind)
     sweeps.refuse_existing_files(out, list(sweeps.EVALUATION_FILES.values()), overwrite=overwrite)

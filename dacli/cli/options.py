@@ -287,6 +287,20 @@ def run_variants(
     `further_fields` are fields of RunOptions that stay as they are. Raises UsageError for values that are out of range
     or contradict each other.
     """
+    options, values = parse_run_options(network, machine, sharing, **further_fields)
+    return make_variants(options, values, name)
+
+
+def run_combinations(network: NetworkOptions, machine: MachineOptions, **further_fields: Any) -> list[RunOptions]:
+    """Return the options of each network, size and precision that are named; errors are those of run_variants()."""
+    options, values = parse_run_options(network, machine, **further_fields)
+    return values.combinations(options)
+
+
+def parse_run_options(
+    network: NetworkOptions, machine: MachineOptions, sharing: SharingOptions | None = None, **further_fields: Any
+) -> tuple[RunOptions, VariantValues]:
+    """Return what all runs have in common, and the values in which they may differ."""
     encoders = parse_names(network.encoder, "encoder", get_args(EncoderName))
     if network.weights and len(encoders) > 1:
         hint = "leave --encoder out: the file says which encoder it is"
@@ -303,7 +317,7 @@ def run_variants(
         batch=1 if sharing is None else parse_batch(sharing.batch),
         **further_fields,
     )
-    return make_variants(options, values, name)
+    return options, values
 
 
 def run_options(

@@ -80,7 +80,13 @@ def run_image_command(runs: Sequence[tuple[Sequence[Job], RunOptions]], console:
 def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> RunSummary:
     """Write the outputs of single pictures by one network."""
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
-    summary = report_all(lambda tile: depth.write_outputs(jobs, tile), len(jobs), depth.settings, console)
+    summary = report_all(
+        lambda tile: depth.write_outputs(jobs, tile),
+        len(jobs),
+        depth.settings,
+        console,
+        mention_size=options.size is not None,
+    )
     if summary.skipped and len(jobs) > 1:
         console.note(f"{summary.skipped} of {len(jobs)} were done already; --overwrite makes them again")
     return summary
@@ -140,6 +146,7 @@ def report_all(
     console: Console,
     *,
     has_journal: bool = False,
+    mention_size: bool = False,
 ) -> RunSummary:
     """Run pictures and report each outcome, with a progress bar; an interrupt says how to go on."""
     summary = RunSummary(total)
@@ -152,7 +159,13 @@ def report_all(
             with contextlib.closing(start(show_tile)) as outcomes:
                 for outcome in outcomes:
                     summary.add(outcome)
-                    report_outcome(outcome, settings, console, mention_skipped=not has_journal and total == 1)
+                    report_outcome(
+                        outcome,
+                        settings,
+                        console,
+                        mention_skipped=not has_journal and total == 1,
+                        mention_size=mention_size,
+                    )
                     show(summary.ended, summary.failed, summary.rate, outcome.job.name)
     except KeyboardInterrupt:
         console.warn(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
@@ -160,9 +173,14 @@ def report_all(
     return summary
 
 
-def report_outcome(outcome: Outcome, settings: RunSettings, console: Console, *, mention_skipped: bool) -> None:
+def report_outcome(
+    outcome: Outcome, settings: RunSettings, console: Console, *, mention_skipped: bool, mention_size: bool
+) -> None:
     """Print one input's result: JSON or paths on stdout, its error or note on stderr."""
     report_note(outcome, console, mention_skipped=mention_skipped)
+    if isinstance(outcome, Done) and mention_size and settings.size >= 2 * min(outcome.source_size):
+        name, short_side = display_path(outcome.job.source), min(outcome.source_size)
+        console.note(f"{name} is smaller ({short_side} px) than --size {settings.size}, which shows no more of it")
     if console.json:
         console.result(json.dumps(outcome_json(outcome, settings)))
     elif not isinstance(outcome, Failed):

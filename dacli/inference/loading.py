@@ -48,13 +48,14 @@ def load_predictor(
     device that are not available, UsageError for names that do not exist.
     """
     plans = [planning.resolve_plan(name, precision, engine) for name in devices]
+    asked = {precision, engine, *devices} != {"auto"}
     models: list[OpenModel] = []
     engines: list[PooledEngine] = []
     for plan in plans:
         opened = open_model(choice, half=plan.half_weights, log=log, progress=download)
         engines.append(_start_engine(opened.network, plan, size, tile, pictures, log))
         models.append(opened)
-        log(describe_decision(opened, plan, size, tile))
+        log(describe_decision(opened, plan, size, tile, with_reason=asked))
     first = models[0]
     predictor = _pool_engines(first.network.spec, engines, size, tile, batch)
     return LoadedPredictor(predictor, first.encoder, first.model, first.weights)
@@ -111,11 +112,16 @@ def batch_shape(spec: ModelSpec, size: int, *, tiled: bool) -> tuple[int, int]:
     return spec.input_size(3, 4, min(size, spec.native_size) if tiled else size)
 
 
-def describe_decision(opened: OpenModel, plan: ExecutionPlan, size: int | None, tile: TileMode) -> str:
-    """Return the line that says which model runs where and how, and why."""
+def describe_decision(
+    opened: OpenModel, plan: ExecutionPlan, size: int | None, tile: TileMode, *, with_reason: bool
+) -> str:
+    """Return the line that says which model runs where and how; and why, which matters where something was asked for.
+
+    `dacli doctor` has the reasons of what is chosen without being asked.
+    """
     spec = opened.network.spec
     short_side = size or spec.native_size
-    why = f" ({plan.reason})" if plan.reason else ""
+    why = f" ({plan.reason})" if plan.reason and with_reason else ""
     tiles = describe_tiles(spec, short_side, tile)
     where = f"{plan.device}, {plan.engine} {plan.precision}"
     return f"{opened.encoder} {spec.quantity} at {short_side} px{tiles} on {where}{why}"

@@ -71,6 +71,7 @@ def _download_request(checkpoint: Checkpoint) -> DownloadRequest:
         sha256=checkpoint.sha256,
         bytes=checkpoint.bytes,
         path=download_path(checkpoint),
+        instead="--encoder tiny needs none" if checkpoint.model in ("v1", "v2") else "",
     )
 
 

@@ -25,12 +25,16 @@ LONGEST_WAIT = 60.0  # seconds; a longer Retry-After of a server is cut to this
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """A file to download: its origins in the order to try, its SHA-256, its size if known, and where to save it."""
+    """A file to download: its origins in the order to try, its SHA-256, its size if known, and where to save it.
+
+    `instead` says what works without it.
+    """
 
     origins: tuple[Origin, ...]
     sha256: str
     bytes: int | None
     path: Path
+    instead: str = ""
 
     @property
     def part(self) -> Path:
@@ -97,11 +101,11 @@ class _Download:
         reasons: list[str] = []
         for origin in self.request.origins:
             if reasons:
-                self.log(f"{reasons[-1]}; trying {origin.address}")
+                self.log(f"{reasons[-1]}; trying {origin.host}")
             try:
                 return self.run_from(origin)
             except RefusedError as error:
-                reasons.append(f"{origin.address}: {error}")
+                reasons.append(f"{origin.host}: {error}")
         raise _download_error(self.request, reasons)
 
     def run_from(self, origin: Origin) -> None:
@@ -235,10 +239,9 @@ def _check_disk_space(path: Path, needed: int) -> None:
 
 
 def _download_error(request: DownloadRequest, reasons: list[str]) -> DacliError:
-    return DacliError(
-        f"cannot download {request.path.name} ({'; '.join(reasons)})",
-        f"fetch {request.origins[0].address} elsewhere and save it as {request.path}, or use --encoder tiny",
-    )
+    elsewhere = f"fetch {request.origins[0].address} elsewhere and save it as {request.path}"
+    hint = f"without a network, {request.instead}; or {elsewhere}" if request.instead else elsewhere
+    return DacliError(f"cannot download {request.path.name} ({'; '.join(reasons)})", hint)
 
 
 def _save_error(path: Path, error: OSError) -> DacliError:

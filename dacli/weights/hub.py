@@ -20,6 +20,11 @@ class Origin:
     address: str
     token: str | None = None
 
+    @property
+    def host(self) -> str:
+        """Return the host and port of the address, which errors name."""
+        return urlsplit(self.address).netloc.rpartition("@")[2]
+
 
 class RefusedError(Exception):
     """An origin refused to send the file; another one may have it."""

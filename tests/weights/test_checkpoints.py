@@ -218,7 +218,7 @@ def test_file_saved_by_hand_where_the_error_says_is_used(monkeypatch: pytest.Mon
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DacliError) as caught:
         obtain_checkpoint(checkpoint_of_data(), lines.append, lambda *_: None)
-    place = re.search(r"save it as (\S+),", str(caught.value))
+    place = re.search(r"save it as (\S+)$", str(caught.value))
     assert place
     path = put(Path(place[1]))
     assert obtain_checkpoint(checkpoint_of_data(), lines.append, lambda *_: None) == path

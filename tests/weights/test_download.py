@@ -356,7 +356,7 @@ def test_wrong_bytes_are_tried_from_the_mirror(hub: Hub, second_hub: Hub, target
     run()
     assert target.read_bytes() == DATA
     assert second_hub.sent_headers("Range") == [None]
-    assert second_hub.url in run.lines[0]
+    assert second_hub.url.removeprefix("http://") in run.lines[0]
 
 
 def test_wrong_bytes_again_after_starting_over_end_the_download(hub: Hub, target: Path) -> None:
@@ -448,11 +448,11 @@ def test_missing_file_goes_on_to_the_mirror(hub: Hub, second_hub: Hub, target: P
     assert run.waits == []
 
 
-def test_failure_names_address_path_and_the_bundled_model(hub: Hub, target: Path) -> None:
+def test_failure_names_address_and_path_once(hub: Hub, target: Path) -> None:
     hub.faults = [status(404)]
     message = Download(target, f"{hub.url}/file").fails()
-    for part in ("HTTP 404", f"{hub.url}/file", str(target), "--encoder tiny"):
-        assert part in message
+    for part in ("HTTP 404", f"{hub.url}/file", str(target)):
+        assert message.count(part) == 1
     assert "\n" not in message
 
 
