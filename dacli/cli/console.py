@@ -56,6 +56,11 @@ class Console:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def hint(self, text: str) -> None:
+        """Print a line on stderr for somebody who watches: not if it is a pipe or a file, nor when quiet."""
+        if sys.stderr.isatty():
+            self.note(text)
+
     def error(self, error: Exception) -> None:
         """Print an error on stderr, also when quiet."""
         _LOGGER.error(str(error))

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -53,8 +53,16 @@ def run_each(
     return summary
 
 
-def end_command(summary: RunSummary, console: Console, shard: str = "") -> int:
+PNG16_HINT = (
+    "png16 is data, not a picture: open it with 16 bits, without color management; near is white, but dark in metres, "
+    "which are stored as millimetres; dacli decode gives the floats (docs/outputs.md)"
+)
+
+
+def end_command(summary: RunSummary, console: Console, shard: str = "", *, kinds: Iterable[str] = ()) -> int:
     """Print the summary of a command as its last JSON object; return the exit code: 1 if something failed."""
+    if summary.done and "png16" in kinds:
+        console.hint(PNG16_HINT)
     if console.json:
         console.result(json.dumps({"summary": summary.json() | ({"shard": shard} if shard else {})}))
     return int(summary.failed > 0)
@@ -74,7 +82,8 @@ def run_image_command(runs: Sequence[tuple[Sequence[Job], RunOptions]], console:
             if fault:
                 report_failed_input(Failed(job, index, fault), console)
         return end_command(RunSummary(len(jobs), failed=len(jobs)), console)
-    return end_command(run_each(runs, partial(run_images, console=console), console, len), console)
+    summary = run_each(runs, partial(run_images, console=console), console, len)
+    return end_command(summary, console, kinds=jobs[0].suffixes)
 
 
 def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> RunSummary:
@@ -97,7 +106,8 @@ def run_folder_command(runs: Sequence[tuple[FolderOptions, RunOptions]], console
     for _, options in runs:
         check_options(options)
     summary = run_each(runs, partial(run_folder, console=console), console, lambda folder: len(folder.jobs))
-    return end_command(summary, console, shard)
+    kinds = {kind for folder, _ in runs for job in folder.jobs[:1] for kind in job.suffixes}
+    return end_command(summary, console, shard, kinds=kinds)
 
 
 def run_folder(folder: FolderOptions, options: RunOptions, console: Console) -> RunSummary:
@@ -221,7 +231,7 @@ def run_video_command(
     if clips:
         run = partial(run_clips, clip_options=clip_options, console=console)
         summary.merge(run_each(planned, run, console, len))
-    return end_command(summary, console)
+    return end_command(summary, console, kinds=jobs[0].suffixes)
 
 
 def run_clips(clips: Sequence[ClipJob], options: RunOptions, clip_options: ClipOptions, console: Console) -> RunSummary:

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import dacli as dacli_package
@@ -923,6 +924,18 @@ def test_results_reach_a_pipe_while_the_terminal_shows_a_bar(home: Path, weights
     result, summary = map(json.loads, run.stdout.splitlines())
     assert result["outputs"] == {"color": "a_color.png"}
     assert summary["summary"]["done"] == 1
+
+
+def test_who_watches_reads_how_png16_is_opened(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo(home / "a.jpg")
+    how = (*SMALL, "--save", "png16", "--overwrite")
+    assert not any("png16 is data" in line for line in dacli("image", "a.jpg", *how).err)
+    monkeypatch.setattr(Console, "hint", Console.note)  # as on a terminal
+    assert dacli("image", "a.jpg", *how).err[-1].startswith("png16 is data, not a picture: open it with 16 bits")
+    assert not any("png16 is data" in line for line in dacli("image", "a.jpg", *SMALL, "--overwrite").err)
+    with Image.open("a_depth16.png") as picture:
+        assert picture.mode == "I;16"
+        assert np.median(np.asarray(picture.convert("RGB"))) == 255  # as docs/outputs.md says
 
 
 def test_a_log_has_every_line_and_its_time_also_of_a_quiet_run_and_of_what_ends_it(dacli: Run, home: Path) -> None:

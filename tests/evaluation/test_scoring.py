@@ -152,7 +152,7 @@ def test_the_bundled_file_is_small_half_precision_and_says_what_made_it() -> Non
         made = file.metadata()
         kinds = {("running" in key, str(file.get_tensor(key).dtype)) for key in file.keys()}  # noqa: SIM118
     assert kinds == {(False, "float16"), (True, "float32")}  # weights, and the statistics, which float16 cannot hold
-    schedule = SCHEDULES["tiny", "pretrained"].with_changes(steps=2000, batch=16, size=288, rate=6e-4)
+    schedule = SCHEDULES["tiny", "pretrained"].with_changes(steps=9000, batch=16, size=288, rate=6e-4)
     assert json.loads(made["cycles"]) == schedule.as_lists()
     assert "nsfwjs" in made["init source"]
     assert made["seed"].isdecimal()
