@@ -1,12 +1,14 @@
-"""Fixtures of all tests. The number of threads is set before torch is imported.
+"""Fixtures of all tests. The number of threads is set, and GPUs are hidden, before torch is imported.
 
-Waiting threads of torch keep their core busy: more threads than idle cores make it five times slower.
+Waiting threads of torch keep their core busy: more threads than idle cores make it five times slower. Tests compare
+bits, which a CPU repeats; those about GPUs pretend to have one.
 """
 
 import os
 
 # Workers of xdist inherit what the process that starts them has set here.
 os.environ["OMP_NUM_THREADS"] = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -25,6 +27,12 @@ from dacli.models import tiny
 from dacli.models.spec import DepthModel
 from dacli.models.tiny import Tiny
 from tests.support.commands import Result, Run
+
+
+@pytest.fixture(autouse=True)
+def no_apple_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the GPU of a Mac, which no variable of the environment does."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dacli.choices import AlignmentName
+from dacli.choices import AlignmentName, CropName
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.options import (
@@ -48,6 +48,18 @@ class DataOptions:
         typer.Option(help="Fit of inverse depth. [default: affine; in metres none]", rich_help_panel="Input"),
     ] = None
     unit: DepthUnitText = None
+    min_depth: Annotated[
+        float | None,
+        typer.Option("--min-depth", metavar="METRES", help="Nearer depth does not count.", rich_help_panel="Input"),
+    ] = None
+    max_depth: Annotated[
+        float | None,
+        typer.Option("--max-depth", metavar="METRES", help="Farther depth does not count.", rich_help_panel="Input"),
+    ] = None
+    crop: Annotated[
+        CropName,
+        typer.Option(help="Only the part of a picture that papers on KITTI evaluate.", rich_help_panel="Input"),
+    ] = "none"
     scenes: Annotated[
         int, typer.Option(min=1, help="Number of rendered scenes, without DATA.", rich_help_panel="Input")
     ] = 256
@@ -79,24 +91,26 @@ def evaluate(
     todo = [sweeps.evaluation_setup(options) for options in run_combinations(network, machine, engine=engine.engine)]
     kind = manifest.MODEL_ALIASES.get(network.model, network.model)
     how = sweeps.choose_alignment(data_options.align, kind)
+    area = sweeps.choose_area(data_options.min_depth, data_options.max_depth, data_options.crop, data, step)
     sweeps.refuse_existing_files(out, list(sweeps.EVALUATION_FILES.values()), overwrite=overwrite)
     evaluation_data = (
         sweeps.rendered_data(data_options.scenes, data_options.seed, how, kind)
         if data is None
-        else sweeps.open_evaluation_data(data, how, step, console)
+        else sweeps.open_evaluation_data(data, how, step, area, console)
     )
-    records, complete = [], True
-    for record, all_read in sweeps.evaluate_setups(todo, evaluation_data, how, console):
-        records.append(record)
-        complete = complete and all_read
+    results = []
+    for result in sweeps.evaluate_setups(todo, evaluation_data, how, console):
+        results.append(result)
         if json_:
-            console.result(tables.record_json(record))
+            console.result(tables.record_json(result.record))
+    records = [result.record for result in results]
     title = sweeps.evaluation_title(evaluation_data, how)
     if not json_:
         print_table(title, records, sweeps.score_names(records), tables.format_score)
     if out is not None:
-        report_files(sweeps.save_evaluation(out, records, title), console)
-    raise typer.Exit(0 if complete else 1)
+        pictures = [row for result in results for row in result.pictures]
+        report_files(sweeps.save_evaluation(out, records, pictures, title), console)
+    raise typer.Exit(0 if all(result.complete for result in results) else 1)
 
 
 def compare(

@@ -93,7 +93,15 @@ def read_pair_list(path: Path, unit: DepthUnit | None) -> Iterator[DepthPair]:
             if len(fields) != 2 or not all(fields):
                 fault = f"line {number} of {display_path(path)} holds {len(fields)} names instead of 2"
                 raise DacliError(fault, "write picture, tab, depth; with a tab names may hold spaces and commas")
+            if number == 1 and is_header(fields):
+                continue
             yield DepthPair(path.parent / fields[0], path.parent / fields[1], unit)
+
+
+def is_header(fields: Sequence[str]) -> bool:
+    """Return whether the first line of a list names its columns, as `image,depth` does."""
+    names = ({"image", "picture", "rgb", "photo", "input"}, {"depth", "truth", "gt", "target", "label"})
+    return all(field.lower() in known for field, known in zip(fields, names, strict=True))
 
 
 def pairs_in_folder(root: Path, unit: DepthUnit | None) -> tuple[DepthPair, ...]:

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dacli import types
+from dacli.choices import CropName
 from dacli.errors import DacliError
 from dacli.evaluation import accuracy, datasets, metrics
 from dacli.evaluation.datasets import DepthPair
@@ -49,6 +50,44 @@ class Scores:
         )
 
 
+# Top, bottom, left and right, as shares, of what papers evaluate of KITTI (Garg et al. 2016, Eigen et al. 2014).
+CROPS: dict[CropName, tuple[float, float, float, float]] = {
+    "garg": (0.40810811, 0.99189189, 0.03594771, 0.96405229),
+    "eigen": (0.3324324, 0.91351351, 0.0359477, 0.96405229),
+}
+
+
+@dataclass(frozen=True)
+class ValidArea:
+    """Where depth counts: from `nearest` to `farthest` metres, and within a crop. Predictions are cut to that range."""
+
+    nearest: float = 0.0
+    farthest: float = np.inf
+    crop: CropName = "none"
+
+    def mask(self, inverse: types.FloatArray) -> types.FloatArray:
+        """Return inverse depth [H, W] with NaN where it does not count."""
+        with np.errstate(divide="ignore"):
+            inside = (inverse >= 1 / np.float64(self.farthest)) & (inverse <= 1 / np.float64(self.nearest))
+        if self.crop != "none":
+            top, bottom, left, right = CROPS[self.crop]
+            rows, columns = np.arange(inverse.shape[0]), np.arange(inverse.shape[1])
+            in_rows = (rows >= int(top * len(rows))) & (rows < int(bottom * len(rows)))
+            in_columns = (columns >= int(left * len(columns))) & (columns < int(right * len(columns)))
+            inside &= in_rows[:, None] & in_columns[None, :]
+        return np.where(inside, inverse, np.nan)
+
+    def cut(self, inverse: types.FloatArray) -> types.FloatArray:
+        """Return a prediction, aligned to the truth, cut to the range."""
+        if self.nearest == 0 and np.isinf(self.farthest):
+            return inverse
+        with np.errstate(divide="ignore"):
+            return np.clip(inverse, 1 / np.float64(self.farthest), 1 / np.float64(self.nearest))
+
+
+EVERYWHERE = ValidArea()
+
+
 @dataclass(frozen=True)
 class EvaluationSample:
     """An RGB picture [H, W, 3], and the function that scores inverse depth [H, W] of it."""
@@ -72,20 +111,30 @@ class EvaluationData:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Mean scores by name, the number of pictures, seconds a picture, and the error of each picture that failed."""
+    """Mean scores by name, the number of pictures, seconds a picture, and the error of each picture that failed.
+
+    `by_picture` are the scores of each picture, by its name.
+    """
 
     scores: dict[str, float]
     pictures: int
     seconds: float
     errors: dict[str, DacliError]
+    by_picture: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def score_prediction(prediction: types.FloatArray, truth: types.FloatArray, seed: int, align: str = "affine") -> Scores:
+def score_prediction(
+    prediction: types.FloatArray,
+    truth: types.FloatArray,
+    seed: int,
+    align: str = "affine",
+    area: ValidArea = EVERYWHERE,
+) -> Scores:
     """Return the scores of one map of inverse depth [H, W]; all but the ordinal ones after an alignment to the truth.
 
     The point pairs depend on the seed.
     """
-    fitted = accuracy.align_prediction(prediction, truth, align)
+    fitted = area.cut(accuracy.align_prediction(prediction, truth, align))
     ramp = np.indices(truth.shape)[0]
     return Scores(
         metrics.ordinal(prediction, truth, np.random.default_rng(seed)),
@@ -119,19 +168,21 @@ def rendered_scenes(
     return EvaluationData(f"{count} rendered {what} of stream {seed}", names, read)
 
 
-def data_of_pairs(title: str, pairs: Sequence[DepthPair], align: str) -> EvaluationData:
-    """Return pictures with depth in files."""
+def data_of_pairs(title: str, pairs: Sequence[DepthPair], align: str, area: ValidArea = EVERYWHERE) -> EvaluationData:
+    """Return pictures with depth in files, which counts within an area."""
 
     def read(index: int) -> EvaluationSample:
         rgb, inverse = datasets.read_pair(pairs[index])
-        return EvaluationSample(rgb, partial(score_parts, inverse, index, align))
+        return EvaluationSample(rgb, partial(score_parts, area.mask(inverse), index, align, area=area))
 
     return EvaluationData(f"{len(pairs)} pictures of {title}", [str(pair.picture) for pair in pairs], read)
 
 
-def score_parts(truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray) -> ScoreParts:
+def score_parts(
+    truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray, area: ValidArea = EVERYWHERE
+) -> ScoreParts:
     """Return the scores of a prediction, each out of 1; scores that are NaN are left out."""
-    scores = score_prediction(prediction, truth, seed, align)
+    scores = score_prediction(prediction, truth, seed, align, area)
     values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
     return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
 
@@ -140,18 +191,20 @@ def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Calla
     """Return the mean scores over all pictures that can be read; `report` gets the number of those done."""
     parts: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, DacliError] = {}
+    by_picture: dict[str, dict[str, float]] = {}
     seconds = []
     for index, name in enumerate(data.names):
         try:
             scored, taken = evaluate_sample(predictor, data.read(index))
             seconds.append(taken)
+            by_picture[name] = {key: got / most for key, (got, most) in scored.items() if most}
             for key, part in scored.items():
                 parts.setdefault(key, []).append(part)
         except DacliError as error:
             errors[name] = error
         report(index + 1)
     scores = {name: sum(got for got, _ in part) / sum(most for _, most in part) for name, part in parts.items()}
-    return EvaluationResult(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, errors)
+    return EvaluationResult(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, errors, by_picture)
 
 
 def evaluate_sample(predictor: Predictor, sample: EvaluationSample) -> tuple[ScoreParts, float]:

@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from dacli.batch.options import RunOptions
 from dacli.callbacks import Reporter
+from dacli.choices import CropName
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
-from dacli.evaluation.scoring import EvaluationData, EvaluationResult
+from dacli.evaluation.scoring import EvaluationData, EvaluationResult, ValidArea
 from dacli.inference import loading, planning
 from dacli.inference.loading import LoadedPredictor
 from dacli.io import depth_files, files
@@ -18,7 +22,7 @@ from dacli.models.registry import ModelChoice
 from dacli.paths import display_path
 from dacli.scenes import metric_places
 
-EVALUATION_FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png"}
+EVALUATION_FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png", "pictures": "per_picture.csv"}
 DA2K_NAME = "da2k"  # as data, it stands for the published archive, which is downloaded
 
 
@@ -64,7 +68,9 @@ def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationDa
     )
 
 
-def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, reporter: Reporter) -> EvaluationData:
+def open_evaluation_data(
+    text: str, align: str, unit: DepthUnit | None, area: ValidArea, reporter: Reporter
+) -> EvaluationData:
     """Return the data set that DATA names: DA-2K, or pictures with depth; raise DacliError for anything else.
 
     Raises UsageError where metres would be compared with inverse depth of unknown scale.
@@ -80,7 +86,25 @@ def open_evaluation_data(text: str, align: str, unit: DepthUnit | None, reporter
         raise DacliError(f"{display_path(path)} does not exist", hint)
     if da2k.is_da2k(path):
         return da2k.open_da2k(path)
-    return scoring.data_of_pairs(display_path(path), datasets.find_pairs(path, unit), align)
+    return scoring.data_of_pairs(display_path(path), datasets.find_pairs(path, unit), align, area)
+
+
+def choose_area(
+    nearest: float | None, farthest: float | None, crop: CropName, data: str | None, unit: DepthUnit | None
+) -> ValidArea:
+    """Return where depth counts; raise UsageError for a range that is empty, or for data that has no such range."""
+    area = ValidArea(nearest or 0.0, np.inf if farthest is None else farthest, crop)
+    if area != scoring.EVERYWHERE and (data is None or data.lower() in (DA2K_NAME, "da-2k")):
+        raise UsageError("--min-depth, --max-depth and --crop need pictures with depth in files", "name them as DATA")
+    if not 0 <= area.nearest < area.farthest:
+        raise UsageError(
+            f"no depth is from {area.nearest:g} to {area.farthest:g} m", "give --min-depth below --max-depth"
+        )
+    if unit == depth_files.INVERSE and (nearest is not None or farthest is not None):
+        raise UsageError(
+            "--min-depth and --max-depth need metres, not inverse depth of unknown scale", "leave them out"
+        )
+    return area
 
 
 def evaluation_title(data: EvaluationData, align: str) -> str:
@@ -91,10 +115,18 @@ def evaluation_title(data: EvaluationData, align: str) -> str:
     return f"{data.title}; δ1 and all after it {how}"
 
 
+class SetupResult(NamedTuple):
+    """The record of a setup, a record of each picture, and whether all pictures could be evaluated."""
+
+    record: dict[str, object]
+    pictures: list[dict[str, object]]
+    complete: bool
+
+
 def evaluate_setups(
     todo: Sequence[EvaluationSetup], data: EvaluationData, align: str, reporter: Reporter
-) -> Iterator[tuple[dict[str, object], bool]]:
-    """Yield the record of each setup when it is ready, and whether all pictures could be evaluated.
+) -> Iterator[SetupResult]:
+    """Yield the result of each setup when it is ready.
 
     Each error is reported once.
     """
@@ -118,7 +150,10 @@ def evaluate_setups(
         reported |= set(result.errors)
         if not result.pictures:
             raise DacliError(f"none of the {data.title} could be evaluated", "the lines above say why")
-        yield evaluation_record(opened, align, result), not result.errors
+        record = evaluation_record(opened, align, result)
+        setup_fields = {name: record[name] for name in ("encoder", "model", "weights", "size", "precision")}
+        pictures = [{**setup_fields, "picture": name, **scores} for name, scores in result.by_picture.items()]
+        yield SetupResult(record, pictures, not result.errors)
 
 
 def evaluation_record(opened: LoadedPredictor, align: str, result: EvaluationResult) -> dict[str, object]:
@@ -159,11 +194,13 @@ def refuse_existing_files(out: Path | None, names: Sequence[str], *, overwrite: 
             raise DacliError(f"{display_path(out / name)} exists already", "--overwrite replaces it")
 
 
-def save_evaluation(out: Path, records: Sequence[tables.ScoreRecord], title: str) -> list[Path]:
-    """Write CSV, JSON lines and bars into a folder; return their paths."""
+def save_evaluation(
+    out: Path, records: Sequence[tables.ScoreRecord], pictures: Sequence[tables.ScoreRecord], title: str
+) -> list[Path]:
+    """Write CSV, JSON lines, bars and the scores of each picture into a folder; return their paths."""
     scores = score_names(records)
     lines = "".join(tables.record_json(record) + "\n" for record in records)
-    made = {"csv": tables.records_csv(records), "json": lines.encode()}
+    made = {"csv": tables.records_csv(records), "json": lines.encode(), "pictures": tables.records_csv(pictures)}
     made["png"] = tables.draw_score_bars(records, scores, record_labels(records), title)
     for kind, data in made.items():
         files.write_file(out / EVALUATION_FILES[kind], data)

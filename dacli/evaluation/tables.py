@@ -38,6 +38,13 @@ def score_title(score: str) -> str:
     return SCORE_TITLES.get(score, score.replace("_", " "))
 
 
+def better_title(score: str) -> str:
+    """Return the name of a score with an arrow: up if more is better, down if less is; without one for a baseline."""
+    if score == "ramp":
+        return score_title(score)
+    return f"{score_title(score)} {'↓' if score in PLAIN_SCORES - {'boundary_f1'} else '↑'}"
+
+
 def format_score(score: str, value: float) -> str:
     """Return a score as text: a share in percent, others with three digits after the point."""
     if math.isnan(value):
@@ -103,7 +110,7 @@ def draw_score_panel(axes: "Axes", records: Sequence[ScoreRecord], scores: Seque
         drawn = axes.bar([x + row * step for x in range(len(scores))], heights, step)
         axes.bar_label(drawn, fmt="%.1f" if percent else "%.3g", fontsize=6)
     axes.set_xticks(
-        [x + 0.4 - step / 2 for x in range(len(scores))], [plain_text(score_title(name)) for name in scores]
+        [x + 0.4 - step / 2 for x in range(len(scores))], [plain_text(better_title(name)) for name in scores]
     )
     axes.tick_params(labelsize=8)
     axes.set_ylabel("%" if percent else "")

@@ -75,12 +75,47 @@ def test_several_networks_sizes_and_precisions_make_a_row_each_and_four_files(da
         for how in ("fp32", "bf16")
     ]
     assert len({row["abs_rel"] for row in run.objects}) == 8
-    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png"]
+    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png", "per_picture.csv"]
     assert [json.loads(line) for line in (home / "out/eval.json").read_text().splitlines()] == run.objects
     rows = list(csv.DictReader((home / "out/eval.csv").read_text().splitlines()))
     assert [float(row["delta1"]) for row in rows] == [row["delta1"] for row in run.objects]
     assert min(read_bgr(home / "out/eval.png").shape[:2]) > 300
-    assert run.err[-3:] == ["wrote out/eval.csv", "wrote out/eval.json", "wrote out/eval.png"]
+    assert run.err[-4:] == [f"wrote out/{name}" for name in ("eval.csv", "eval.json", "eval.png", "per_picture.csv")]
+
+
+def test_a_list_may_have_a_header_and_each_picture_has_its_scores(dacli: Run, home: Path) -> None:
+    assert dacli("scenes", 2, "s", "--seed", 9, "--width", 64, "--height", 48, "-q").code == 0
+    rows = "".join(f"s/scene_{number:06d}.png,s/scene_{number:06d}_depth.npy\n" for number in range(2))
+    (home / "list.csv").write_text(f"image,depth\n{rows}")
+    run = dacli(
+        "eval", "list.csv", "--unit", "m", "--max-depth", 30, *SMALL, "--precision", "fp32", "-o", "o", "--json"
+    )
+    (record,) = run.objects
+    with (home / "o/per_picture.csv").open() as file:
+        found = list(csv.DictReader(file))
+    assert [row["picture"] for row in found] == ["s/scene_000000.png", "s/scene_000001.png"]
+    assert np.mean([float(row["abs_rel"]) for row in found]) == pytest.approx(record["abs_rel"])
+    assert {row["encoder"] for row in found} == {"tiny"}
+    (whole,) = dacli("eval", "list.csv", "--unit", "m", *SMALL, "--precision", "fp32", "--json").objects
+    assert whole["rmse"] != record["rmse"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--max-depth", "80"), "--min-depth, --max-depth and --crop need pictures with depth in files: name them"),
+        (("da2k", "--crop", "garg"), "--min-depth, --max-depth and --crop need pictures with depth in files"),
+        (("x.csv", "--min-depth", "9", "--max-depth", "9"), "no depth is from 9 to 9 m: give --min-depth below"),
+        (("x.csv", "--min-depth", "-1"), "no depth is from -1 to inf m"),
+        (("x.csv", "--unit", "1/m", "--max-depth", "9"), "--min-depth and --max-depth need metres, not inverse depth"),
+        (("x.csv", "--crop", "kitti"), "unknown crop 'kitti': choose none, garg or eigen"),
+    ],
+)
+def test_a_range_that_cannot_be_is_one_line(dacli: Run, home: Path, arguments: tuple[str, ...], why: str) -> None:
+    run = dacli("eval", *arguments, "--encoder", "tiny", "-o", "out")
+    assert (run.code, run.out, len(run.err)) == (2, "", 1)
+    assert run.errors[0].startswith(f"error: {why}")
+    assert not (home / "out").exists()
 
 
 def test_scenes_that_were_written_score_as_those_that_were_not(dacli: Run, home: Path) -> None:
@@ -187,7 +222,7 @@ def test_one_bad_pair_of_a_list_is_named_and_the_others_count(dacli: Run, home: 
         "error: s/scene_000001_depth.npy holds no depth: all of it is 0, infinite or not a number: "
         "check what made it, or leave it out"
     ]
-    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png"]
+    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png", "per_picture.csv"]
 
 
 def test_if_nothing_can_be_judged_there_is_no_table(dacli: Run, home: Path) -> None:

@@ -20,6 +20,7 @@ from dacli.evaluation.scoring import (
     SCENE_FORMATS,
     EvaluationData,
     EvaluationSample,
+    ValidArea,
     rendered_scenes,
     score_prediction,
 )
@@ -27,6 +28,7 @@ from dacli.inference import device, planning
 from dacli.inference.loading import build_predictor
 from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import png
+from dacli.io.depth_files import UNITS
 from dacli.models import tiny
 from dacli.models.tiny import Tiny
 from dacli.scenes import kinds, layouts
@@ -118,6 +120,21 @@ def test_pictures_with_depth_in_files_score_as_their_depth_says(tmp_path: Path) 
     assert scores["delta2"] == pytest.approx((np.maximum(far / depth, depth / far) < 1.25**2).mean())
     assert scores["ordinal"] == 0.5
     assert scores["boundary_f1"] == 0
+
+
+def test_a_range_and_a_crop_leave_out_what_lies_outside_and_cut_predictions(tmp_path: Path) -> None:
+    rgb, depth = np.zeros((375, 1242, 3), np.uint8), np.random.default_rng(0).uniform(1, 120, (375, 1242))
+    (tmp_path / "a.png").write_bytes(png.encode_png(rgb))
+    np.save(tmp_path / "a.npy", depth)
+    pairs = [DepthPair(tmp_path / "a.png", tmp_path / "a.npy", UNITS["m"])]
+    area = ValidArea(2.0, 80.0, "garg")
+    data = scoring.data_of_pairs("x", pairs, "none", area)
+    inside = np.zeros(depth.shape, bool)
+    inside[153:371, 44:1197] = True  # the pixels that monocular depth papers name for 375 × 1242
+    inside &= (depth >= 2) & (depth <= 80)
+    found = data.read(0).score(np.full(depth.shape, 1 / 100.0))  # 100 m, cut to 80
+    assert found["abs_rel"][0] == pytest.approx((np.abs(80 - depth[inside]) / depth[inside]).mean())
+    assert found["rmse"][0] == pytest.approx(np.sqrt(((80 - depth[inside]) ** 2).mean()))
 
 
 def test_what_lies_beyond_the_reach_counts_for_nothing() -> None:
