@@ -29,10 +29,12 @@ from dacli.models.tiny import Tiny
 from tests.support.commands import Result, Run
 
 
-@pytest.fixture(autouse=True)
-def no_apple_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_apple_gpu() -> Iterator[None]:
     """Hide the GPU of a Mac, which no variable of the environment does."""
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.mps, "is_available", lambda: False)
+        yield
 
 
 @pytest.fixture(autouse=True)
