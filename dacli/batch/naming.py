@@ -1,6 +1,5 @@
 """Names of outputs from a template, and several networks, sizes or precisions in one run, each under its own names."""
 
-import os
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -113,8 +112,10 @@ def parse_template(template: str) -> set[str]:
 
 def describe_field(name: str, options: RunOptions) -> str:
     """Return the value of a field of a name; raise UsageError if it is not known before the network is loaded."""
-    if name == "encoder" and options.encoder is None and options.weights is None:
-        return os.environ.get("DACLI_ENCODER") or "vits"
+    if name == "encoder" and options.weights is None:
+        from dacli.models import registry  # loads torch
+
+        return str(registry.choose_model(options.encoder, options.model, None).encoder)
     if name == "precision" and options.precision == "auto":
         from dacli.inference import planning  # loads torch
 

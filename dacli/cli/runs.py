@@ -53,6 +53,12 @@ def run_each(
     return summary
 
 
+def check_all_options(runs: Sequence[tuple[object, RunOptions]]) -> None:
+    """Raise the error of the first network, size and precision that cannot be, before anything is done for another."""
+    for _, options in runs:
+        check_options(options)
+
+
 PNG16_HINT = (
     "png16 is data, not a picture: open it with 16 bits, without color management; near is white, but dark in metres, "
     "which are stored as millimetres; dacli decode gives the floats (docs/outputs.md)"
@@ -73,8 +79,7 @@ def run_image_command(runs: Sequence[tuple[Sequence[Job], RunOptions]], console:
 
     If none of them can be a picture, this is reported before any weights are looked for.
     """
-    for _, options in runs:
-        check_options(options)
+    check_all_options(runs)
     jobs, _ = runs[0]
     faults = [images.picture_fault(job.source) for job in jobs]
     if all(faults):
@@ -103,8 +108,7 @@ def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> Ru
 
 def run_folder_command(runs: Sequence[tuple[FolderOptions, RunOptions]], console: Console, shard: str = "") -> int:
     """Write the outputs of a folder's pictures and list those that failed; return the exit code: 1 if one failed."""
-    for _, options in runs:
-        check_options(options)
+    check_all_options(runs)
     summary = run_each(runs, partial(run_folder, console=console), console, lambda folder: len(folder.jobs))
     kinds = {kind for folder, _ in runs for job in folder.jobs[:1] for kind in job.suffixes}
     return end_command(summary, console, shard, kinds=kinds)
@@ -216,8 +220,7 @@ def run_video_command(
 
     Clips are opened before any weights are looked for.
     """
-    for _, options in runs:
-        check_options(options)
+    check_all_options(runs)
     jobs, options = runs[0]
     opened = [open_clip_job(job, index, clip_options, options.max_pixels) for index, job in enumerate(jobs)]
     failed = [clip for clip in opened if isinstance(clip, Failed)]

@@ -3,7 +3,6 @@
 The first that has a value gives it: command line, preset, environment, dacli.toml of the project, that of the user.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dacli.cli.usage import suggest_name
 from dacli.errors import UsageError
 from dacli.paths import config_folder, display_path
 
@@ -140,7 +140,7 @@ def _read_tables(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{display_path(path)} is not valid TOML ({error})", "mend it, or move it away") from error
+        raise UsageError(f"{display_path(path)} is not valid TOML ({error})", "correct it, or move it away") from error
     except OSError as error:
         raise UsageError(f"{display_path(path)} cannot be read ({error.strerror})", "check its permissions") from error
 
@@ -150,14 +150,14 @@ def _settings_of(tables: Mapping[str, Any], options: CommandOptions, source: str
     for title in sorted(tables, key=lambda title: title != DEFAULTS_TABLE):
         table = tables[title]
         if not isinstance(table, dict):
-            raise UsageError(f"{source}: {title} stands in no table", "write it below [defaults] or [image]")
+            raise UsageError(f"{source}: {title} is outside of a table", "write it below [defaults] or [image]")
         if title == DEFAULTS_TABLE:
             yield from _common_settings(table, options, source)
             continue
         nested = {f"{title} {name}": each for name, each in table.items() if isinstance(each, dict)}
         for command, values in (nested or {title: table}).items():
             if command not in options:
-                guess = _suggest(command, [*options, DEFAULTS_TABLE, PRESET_TABLE])
+                guess = suggest_name(command, [*options, DEFAULTS_TABLE, PRESET_TABLE])
                 raise UsageError(f"{source}: there is no command for [{title}]", f"{guess}dacli --help lists them")
             for name, value in values.items():
                 if (option := options[command].get(name)) is None:
@@ -204,13 +204,8 @@ def _convert(option: CommandOption, value: Any, source: str) -> str | bool | lis
 
 
 def _unknown_option(source: str, name: str, known: Mapping[str, CommandOption], command: str) -> UsageError:
-    hint = f"{_suggest(name, list(known))}dacli {command.partition(',')[0]} --help lists the options"
+    hint = f"{suggest_name(name, list(known))}dacli {command.partition(',')[0]} --help lists the options"
     return UsageError(f"{source}: {command} has no option {name!r}", hint)
-
-
-def _suggest(name: str, known: Sequence[str]) -> str:
-    similar = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"did you mean {similar[0]}? " if similar else ""
 
 
 def used_settings(settings: Sequence[Setting], arguments: Sequence[str]) -> list[Setting]:

@@ -99,7 +99,7 @@ def train_label(
     options = run_options(network, machine, sharing, max_pixels=pixel_limit(limits.max_pixels), overwrite=overwrite)
     planned = plan_folder_runs(source, out, selection, [formats.FORMATS["half"]], [RunVariant(options)], console)
     refuse_metres(options.model, options.weights)
-    raise typer.Exit(run_folder_command(planned, console))
+    raise typer.Exit(run_folder_command(planned, console, selection.shard_text()))
 
 
 @train_app.command(

@@ -90,7 +90,7 @@ def parse_list(text: str | None) -> list[str]:
 
 
 def parse_names(text: str | None, option: str, names: Sequence[str]) -> list[str]:
-    """Return the names in a list, [] for None; raise UsageError for one that is none of the known `names`."""
+    """Return the names in a list, [] for None; raise UsageError for one that is not in `names`."""
     found = parse_list(text)
     for name in found:
         if name not in names:

@@ -104,7 +104,7 @@ def test_config_lists_settings_and_where_they_come_from(
     ("text", "why"),
     [
         ("x =", "is not valid TOML ("),
-        ("size = 3", "size stands in no table: write it below [defaults] or [image]"),
+        ("size = 3", "size is outside of a table: write it below [defaults] or [image]"),
         ("[imag]\nsize = 3", "there is no command for [imag]: did you mean image?"),
         ("[image]\nsise = 3", "image has no option 'sise': did you mean size? dacli image --help lists the options"),
         ("[defaults]\nturns = 3", "image, folder or video has no option 'turns': "),
