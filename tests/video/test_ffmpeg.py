@@ -102,7 +102,7 @@ def test_a_stalled_one_is_killed_with_all_it_started(
     def act() -> tuple[bool, bool, str]:
         with ffmpeg.FFmpegProcess([]) as process:
             got = process.fill(memoryview(bytearray(8)))
-            assert not process.feed(bytes(1 << 20))
+            assert not process.feed(bytes(2 << 20))  # more than a pipe holds while its dying reader still has it open
             status = process.finish()
             return got, status != 0, process.failure_reason()
 
