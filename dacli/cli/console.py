@@ -43,6 +43,10 @@ def close_log() -> None:
         handler.close()
 
 
+class ReportedInterrupt(KeyboardInterrupt):
+    """An interrupt of which a command has said already what it left behind."""
+
+
 @dataclass(frozen=True)
 class Console:
     """How a command prints: results on stdout, the rest on stderr; JSON instead of paths, no notes when quiet."""
@@ -84,13 +88,10 @@ class Console:
     @contextmanager
     def progress_of_batch(self, total: int) -> "Iterator[BatchProgress]":
         """Yield a function that shows the progress of a batch: a bar on a terminal, else a line every half minute."""
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.table import Column
+        from dacli.cli import progress
 
-        name = TextColumn("{task.fields[file]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-        rate = TextColumn("{task.fields[rate]:.2f}/s, {task.fields[failed]} failed")
         started = last_printed = time.monotonic()
-        with self._progress(BarColumn(20), MofNCompleteColumn(), rate, TimeRemainingColumn(), name) as bar:
+        with self._progress(*progress.batch_columns()) as bar:
             task = bar.add_task("", total=total, failed=0, rate=0.0, file="")
 
             def show(ended: float, failed: int, rate: float, file: str) -> None:
@@ -105,7 +106,8 @@ class Console:
                 if bar.disable and time.monotonic() - last_printed >= LINE_INTERVAL:
                     last_printed = time.monotonic()
                     left = (last_printed - started) / ended * (total - ended)
-                    counts = f"{int(ended)} of {total}, {rate:.2f}/s, {failed} failed, {left:.0f} s left"
+                    failures = f", {failed} failed" if failed else ""
+                    counts = f"{int(ended)} of {total}, {rate:.2f}/s{failures}, {left:.0f} s left"
                     self.note(f"{counts}, at {display_path(Path(file))}")
 
             yield show
@@ -113,21 +115,26 @@ class Console:
     @contextmanager
     def progress_bar(self) -> "Iterator[Progress]":
         """Yield a bar that shows a count and the time left."""
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from dacli.cli import progress
 
-        with self._progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        ) as bar:
+        with self._progress(*progress.count_columns()) as bar:
             yield bar
+
+    @contextmanager
+    def progress_of_shares(self) -> "Iterator[Callable[[float, str], None]]":
+        """Yield a function that shows which share of the work is done, 0 to 1, and what is done now."""
+        from dacli.cli import progress
+
+        with self._progress(*progress.share_columns()) as bar:
+            task = bar.add_task("", total=1.0)
+            yield lambda share, text: bar.update(task, completed=share, description=text)
 
     @contextmanager
     def download(self, file: str) -> "Iterator[Callable[[int, int | None], None]]":
         """Yield a function that shows the download of one file; the bar appears with the first bytes."""
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+        from dacli.cli import progress
 
-        with self._progress(
-            TextColumn(file), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-        ) as bar:
+        with self._progress(*progress.download_columns()) as bar:
             task = bar.add_task(file, visible=False)
             yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
@@ -137,8 +144,17 @@ class Console:
         from rich.console import Console
         from rich.progress import Progress
 
+        from dacli.cli.progress import SPEED_WINDOW
+
         console = Console(stderr=True)
         # While a bar is shown, Rich redirects stdout to stderr: right on a terminal, but a pipe would get no results.
         redirect, disable = sys.stdout.isatty(), self.quiet or not console.is_terminal
-        with Progress(*columns, console=console, disable=disable, transient=True, redirect_stdout=redirect) as bar:
+        with Progress(
+            *columns,
+            console=console,
+            disable=disable,
+            transient=True,
+            redirect_stdout=redirect,
+            speed_estimate_period=SPEED_WINDOW,
+        ) as bar:
             yield bar

@@ -1,14 +1,26 @@
-"""Help in plain text, in sections: Input, Model, Output, Machine and Run."""
+"""What all commands have in common: help in plain text and in sections, and a word about an interrupt."""
 
 from typing import Any
 
 from typer.core import TyperCommand
 
+from dacli.cli.console import Console, ReportedInterrupt
+
 SECTIONS = ("Arguments", "Input", "Model", "Training", "Output", "Machine", "Run", "Options")
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help has a section for each group of options."""
+    """A command whose help has a section for each group of options: Input, Model, Output, Machine, Run."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; say that it was interrupted where it did not say so itself."""
+        try:
+            return super().invoke(ctx)
+        except ReportedInterrupt:
+            raise
+        except KeyboardInterrupt:
+            Console().warn("interrupted")
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return the parts of the usage line after the command's name."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,13 @@ from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, failed_json, ou
 from dacli.batch.settings import RunSettings
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
-from dacli.cli.console import Console
+from dacli.cli.console import Console, ReportedInterrupt
 from dacli.errors import DacliError, StopError
 from dacli.io import images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.process import ClipInterrupt
-from dacli.video.run import ClipJob, open_clip_job, run_clip
+from dacli.video.run import ClipJob, ClipOutcome, open_clip_job, run_clip
 
 Planned = TypeVar("Planned")
 
@@ -103,6 +104,8 @@ def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> Ru
     )
     if summary.skipped and len(jobs) > 1:
         console.note(f"{summary.skipped} of {len(jobs)} were done already; --overwrite makes them again")
+    if summary.done and len(jobs) > 1:
+        console.note(str(summary))
     return summary
 
 
@@ -181,9 +184,9 @@ def report_all(
                         mention_size=mention_size,
                     )
                     show(summary.ended, summary.failed, summary.rate, outcome.job.name)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         console.warn(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
-        raise
+        raise ReportedInterrupt from interrupt
     return summary
 
 
@@ -249,6 +252,7 @@ def run_clips(clips: Sequence[ClipJob], options: RunOptions, clip_options: ClipO
 def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: ClipOptions, console: Console) -> Outcome:
     """Write the outputs of one clip, report it, and return its outcome."""
     job, total = clip_job.job, len(clip_job.clip.pts)
+    started = time.monotonic()
     try:
         with console.progress_of_batch(total) as show:
 
@@ -264,17 +268,25 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
             )
         else:
             console.warn(f"interrupted before the first frame of {name} was done")
-        raise
+        raise ReportedInterrupt from interrupt
     if isinstance(result.outcome, Failed):
         report_failed_input(result.outcome, console)
         return result.outcome
     report_note(result.outcome, console, mention_skipped=True)
+    if isinstance(result.outcome, Done):
+        console.note(describe_clip(result, time.monotonic() - started))
     if console.json:
         console.result(json.dumps(result.json(run.settings)))
     else:
         for path in job.outputs.values():
             console.result(str(path))
     return result.outcome
+
+
+def describe_clip(result: ClipOutcome, seconds: float) -> str:
+    """Return how many frames of a clip were made, at which rate they are shown, and how long it took."""
+    rate = result.frames / max(seconds, 1e-9)
+    return f"{result.frames} frames at {float(result.fps):.5g} fps; {seconds:.1f} s, {rate:.2f} frames/s"
 
 
 def report_failed_input(failed: Failed, console: Console) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dacli.choices import MetricModelName
-from dacli.cli.console import LINE_INTERVAL, Console
+from dacli.cli.console import LINE_INTERVAL, Console, ReportedInterrupt
 from dacli.cli.expand import expand_options
 from dacli.cli.folder import plan_folder_runs
 from dacli.cli.help import GroupedCommand
@@ -224,7 +224,7 @@ def run_training_command(
                 )
         except KeyboardInterrupt as interruption:
             console.warn(describe_interruption(interruption, wanted.folder))
-            raise
+            raise ReportedInterrupt from interruption
         if world.is_main:
             console.result(str(path))
 

@@ -8,7 +8,8 @@ import typer
 
 import dacli
 from dacli.cli.completion import complete_checkpoints
-from dacli.cli.console import Console
+from dacli.cli.console import Console, ReportedInterrupt
+from dacli.cli.help import GroupedCommand
 from dacli.cli.options import Json, Quiet
 from dacli.errors import DacliError
 
@@ -39,7 +40,7 @@ class CheckpointRow(NamedTuple):
     path: str
 
 
-@weights_app.command("list")
+@weights_app.command("list", cls=GroupedCommand)
 def list_weights(json_: Json = False) -> None:
     """All checkpoints: name, size, licence and whether they are here."""
     from dacli.cli.tables import print_columns
@@ -59,7 +60,7 @@ def list_weights(json_: Json = False) -> None:
     print_columns(("name", "MB", "licence", "state"), texts)
 
 
-@weights_app.command("get")
+@weights_app.command("get", cls=GroupedCommand)
 def get_weights(names: CheckpointNames, quiet: Quiet = False) -> None:
     """Download and check checkpoints; those that are here already are only checked."""
     from dacli.weights import checkpoints, manifest
@@ -74,10 +75,13 @@ def get_weights(names: CheckpointNames, quiet: Quiet = False) -> None:
         except DacliError as error:
             failed += 1
             console.error(error)
+        except KeyboardInterrupt as interrupt:
+            console.warn(f"interrupted at {row.file}; the same command goes on from there")
+            raise ReportedInterrupt from interrupt
     raise typer.Exit(1 if failed else 0)
 
 
-@weights_app.command("verify")
+@weights_app.command("verify", cls=GroupedCommand)
 def verify_weights(names: OptionalNames = None) -> None:
     """Read every byte of checkpoints and check their SHA-256; without names, of all that are here."""
     from dacli.weights import checkpoints, manifest
@@ -94,7 +98,7 @@ def verify_weights(names: OptionalNames = None) -> None:
     raise typer.Exit(1 if bad else 0)
 
 
-@weights_app.command("path")
+@weights_app.command("path", cls=GroupedCommand)
 def path_of_weights(name: CheckpointName) -> None:
     """Where a checkpoint is, or where a file that you fetch by hand belongs (then the exit code is 1)."""
     from dacli.weights import checkpoints, manifest

@@ -903,7 +903,8 @@ def test_a_process_of_its_own_does_good_and_bad_and_says_which(home: Path, weigh
     assert run.returncode == 1
     assert run.stdout == b"caf\xe9_color.png\n"
     lines = run.stderr.decode("utf-8", "surrogateescape").splitlines()
-    assert [line.partition(" is truncated")[0] for line in lines[1:]] == ["error: bad.jpg"]
+    assert lines[1].partition(" is truncated")[0] == "error: bad.jpg"
+    assert lines[2].startswith("1 done, 0 skipped, 1 failed; ")
 
 
 @pytest.fixture
@@ -945,10 +946,11 @@ def test_a_log_has_every_line_and_its_time_also_of_a_quiet_run_and_of_what_ends_
     assert dacli("image", "a.jpg", "--encoder", "tiny", "--colormap", "none", "--log-file", "run.log").code == 2
     lines = [line.split(" ", 2) for line in (home / "run.log").read_text().splitlines()]
     assert all(datetime.fromisoformat(time).year >= 2026 for time, _, _ in lines)
-    assert [level for _, level, _ in lines] == ["INFO", "INFO", "ERROR", "ERROR"]
+    assert [level for _, level, _ in lines] == ["INFO", "INFO", "ERROR", "INFO", "ERROR"]
     assert lines[1][2] == "a_color.png"
     assert lines[2][2] == "bad.jpg is empty: check what made it"
-    assert lines[3][2].startswith("there is no colormap 'none'")
+    assert lines[3][2].startswith("1 done, 0 skipped, 1 failed; ")
+    assert lines[4][2].startswith("there is no colormap 'none'")
     run = dacli("image", "a.jpg", *SMALL, "--log-file", "missing/run.log")
     assert (run.code, run.out) == (1, "")
     assert run.errors == [

@@ -404,10 +404,15 @@ def test_a_job_that_was_stopped_at_its_very_end_has_only_to_be_joined(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(muxing, "join_segments", interrupted)
-    assert dacli(*ask, "-o", "out").code == 130
+    stopped = dacli(*ask, "-o", "out")
+    assert (stopped.code, stopped.err[-1]) == (
+        130,
+        "interrupted after 9 of 9 frames of a.mp4; the same command goes on there",
+    )
     monkeypatch.setattr(muxing, "join_segments", whole)
     run = dacli(*ask, "-o", "out", "--json")
     assert (run.code, run.errors) == (0, [])
+    assert re.fullmatch(r"9 frames at 24 fps; \d+\.\d s, [\d.]+ frames/s", run.err[-1])
     assert run.objects[0]["network_size"] == [32, 64]
     assert sidecar(home / "out/a_depth16.json") == sidecar(home / "whole/a_depth16.json")
     np.testing.assert_array_equal(floats(home / "out/a_depth"), floats(home / "whole/a_depth"))
