@@ -1,7 +1,10 @@
-"""One picture seen by several networks, precisions and sizes: a sheet of depth maps with their time and memory."""
+"""One photo seen by several networks, precisions and sizes: a sheet of depth maps with their time and memory."""
 
+import math
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,95 +12,172 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli.bench.measure import time_in_turns
-from dacli.bench.subjects import open_measured_model
-from dacli.bench.table import BenchGroup, BenchSetup, image_peak_memory, median_or_nan
-from dacli.callbacks import Reporter
+from dacli.bench.measure import process_peak
+from dacli.bench.setups import BenchSetup
+from dacli.bench.subjects import RANDOM_WEIGHTS, measured_choice
+from dacli.callbacks import Reporter, TileProgress
+from dacli.choices import Quantity
 from dacli.errors import DacliError
-from dacli.evaluation import tables
-from dacli.inference.device import ExecutionPlan
+from dacli.evaluation.tables import score_value
+from dacli.inference.loading import LoadedPredictor, load_predictor
+from dacli.inference.predictor import Prediction, Predictor, PreparedImage
 from dacli.outputs import drawing, style
-from dacli.types import ImageArray
+from dacli.types import DepthArray, Image8, ImageArray
 
-MAP_WIDTH = 360  # pixels of a map
-HEAD, SIDE, BELOW, GAP = 60, 190, 28, 8  # pixels above all maps, left of them, below and around each
-DPI = 130  # at which tables.as_png draws
+WORK = {"tiny": 0.1, "vits": 1.0, "vitb": 4.0, "vitl": 12.0, "vitg": 40.0}  # of a pixel, about, for the time left
+
+
+@dataclass(frozen=True)
+class PhotoCrop:
+    """A part of a photo, in its pixels: position of its left upper corner, width and height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def cut(self, picture: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Return the part of a picture [H, W, ...]."""
+        return picture[self.y : self.y + self.height, self.x : self.x + self.width]
+
+
+@dataclass(frozen=True)
+class SheetPhoto:
+    """The photo [H, W, 3] that all see, and the part of it that is shown large, if any."""
+
+    path: Path
+    rgb: ImageArray
+    crop: PhotoCrop | None = None
 
 
 @dataclass(frozen=True)
 class SheetCell:
-    """A depth map in color, [H, W, 3], with its time in seconds (median) and its peak memory in GiB."""
+    """A depth map [H, W] of a sheet, and how it was made; `record` has the fields of its row in a table."""
 
-    row: str
-    size: int
-    tiles: int
-    seconds: float
-    peak_gib: float
-    shown: NDArray[np.uint8]
+    setup: BenchSetup
+    record: dict[str, object]
+    depth: DepthArray
+    quantity: Quantity
+
+    @property
+    def title(self) -> str:
+        """Return the title of its row: the network, its weights, how it was computed."""
+        named = [str(self.record["encoder"]), str(self.record["model"])]
+        weights = self.setup.choice.weights
+        if self.record["weights"] == RANDOM_WEIGHTS:
+            named.append("with random weights")
+        elif weights is not None:
+            named.append(weights.name)
+        return f"{' '.join(dict.fromkeys(named))}, {self.setup.plan.engine}, {self.setup.precision_title}"
+
+    @property
+    def caption(self) -> str:
+        """Return size, time and memory, and the range of metric depth."""
+        low, high = style.depth_limits(self.depth)
+        memory = score_value(self.record["peak_gib"])
+        parts = [
+            f"{self.record['size']} px",
+            f"{self.record['seconds']:.3g} s",
+            "" if math.isnan(memory) else f"{memory:.2f} GiB",
+            f"{self.record['tiles']} tiles" if self.record["tiles"] else "",
+            f"{low:.3g} to {high:.3g} m" if self.quantity == "metres" else "",
+        ]
+        return ", ".join(filter(None, parts))
+
+    def draw(self, size: tuple[int, int], crop: PhotoCrop | None = None) -> Image8:
+        """Return the map, or a part of it in the colors of its own range, at a size (width, height)."""
+        depth = np.asarray(self.depth if crop is None else crop.cut(self.depth), np.float32)
+        return drawing.draw_color(resize_map(depth, size), *style.depth_limits(depth), self.quantity)
 
 
 def measure_cells(
-    todo: Sequence[BenchSetup], photo: Path, rgb: ImageArray, count: int, reporter: Reporter
-) -> Iterator[SheetCell | None]:
-    """Yield the depth map of a photo by each setup, timed in `count` turns; None if it failed, as is reported."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        for encoder in dict.fromkeys(setup.encoder for setup in todo):
-            with open_measured_model(encoder, Path(name), reporter) as given:
-                for setup in (setup for setup in todo if setup.encoder == encoder):
-                    group = BenchGroup(given, setup.size or given.network.spec.native_size, [photo], Path(name), count)
-                    reporter.note(f"{encoder} at {group.size} px, {setup.plan.engine} {setup.plan.precision}")
-                    made: SheetCell | None = None
-                    try:
-                        made = measure_cell(group, setup.plan, rgb)
-                    except DacliError as error:
-                        reporter.error(error)
-                    yield made
+    todo: Sequence[BenchSetup], photo: SheetPhoto, reporter: Reporter
+) -> Generator[SheetCell | None, None, None]:
+    """Yield the depth map of a photo by each setup, timed once after a warm-up; None if it failed, as is reported."""
+    amounts = [relative_work(setup) for setup in todo]
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
+        reporter.progress_of_shares() as show,
+    ):
+        for number, (setup, amount) in enumerate(zip(todo, amounts, strict=True)):
+            before, text = sum(amounts[:number]), f"map {number + 1} of {len(todo)}"
+
+            def show_tile(done: int, of: int, before: float = before, amount: float = amount, text: str = text) -> None:
+                show((before + amount * done / of) / sum(amounts), f"{text}, tile {done} of {of}")
+
+            show(before / sum(amounts), text)
+            made: SheetCell | None = None
+            try:
+                made = measure_cell(setup, photo, Path(name), reporter, show_tile)
+            except DacliError as error:
+                reporter.error(error)
+            yield made
 
 
-def measure_cell(group: BenchGroup, plan: ExecutionPlan, rgb: ImageArray) -> SheetCell:
-    """Return the depth map of a picture by a plan; raise DacliError if that fails."""
-    ready = group.predictor(plan)
-    (seconds,) = time_in_turns(lambda: ready.predict([rgb]), count=group.turns)
-    (found,) = ready.predict([rgb])
-    taken = image_peak_memory(group.given, plan, group.size, group.sources[0], group.folder)
-    row = f"{group.given.encoder}\n{plan.engine} {plan.precision}"
-    row += "\nrandom weights" if group.given.weights == "random" else ""
-    low, high = style.depth_limits(found.depth)
-    shown = drawing.draw_color(shrink_map(found.depth), low, high, ready.spec.quantity)
-    return SheetCell(row, group.size, found.tiles, median_or_nan(seconds), taken, shown)
+def relative_work(setup: BenchSetup) -> float:
+    """Return about how much work a setup is, for the time left."""
+    return WORK.get(setup.choice.encoder or "vits", 1.0) * (setup.size or 518) ** 2
 
 
-def shrink_map(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the map [h, WIDTH] of the sheet."""
-    size = (MAP_WIDTH, max(1, round(picture.shape[0] * MAP_WIDTH / picture.shape[1])))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
+def measure_cell(
+    setup: BenchSetup, photo: SheetPhoto, folder: Path, reporter: Reporter, progress: TileProgress
+) -> SheetCell:
+    """Return the depth map of a photo by a setup, with time and memory; raise DacliError if that fails."""
+    with measured_choice(setup.choice, folder, reporter) as choice, process_peak(setup.plan.device) as peak:
+        loaded = load_predictor(
+            choice,
+            size=setup.size,
+            devices=[setup.plan.device],
+            precision=setup.asked[0] if setup.asked else setup.plan.precision,
+            engine=setup.plan.engine,
+            log=reporter.note,
+            download=reporter.download,
+        )
+        found, seconds = time_pass(loaded.predictor, photo.rgb, progress)
+        record = cell_record(setup, loaded, found) | {"seconds": seconds, "peak_gib": peak()}
+    record["weights"] = record["weights"] if choice is setup.choice else RANDOM_WEIGHTS
+    return SheetCell(setup, record, found.depth, loaded.predictor.spec.quantity)
 
 
-def draw_sheet(made: Sequence[SheetCell], title: str) -> bytes:
-    """Return the PNG of a sheet: a row for each network and precision, a column for each size."""
-    from matplotlib.figure import Figure
-
-    rows, columns = list(dict.fromkeys(each.row for each in made)), sorted({each.size for each in made})
-    tall, wide = made[0].shown.shape[0] + BELOW + GAP, MAP_WIDTH + GAP
-    height, width = HEAD + tall * len(rows), SIDE + wide * len(columns)
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-
-    def write(text: str, x: float, y: float, wrap: bool = False) -> None:
-        figure.text(x / width, 1 - y / height, tables.plain_text(text), fontsize=7, va="top", wrap=wrap)
-
-    write(title, GAP, GAP, wrap=True)
-    for row, name in enumerate(rows):
-        write(name, GAP, HEAD + row * tall)
-    for column, size in enumerate(columns):
-        write(f"{size} px", SIDE + column * wide, HEAD - 18)
-    for cell in made:
-        x, y = cell_position(rows.index(cell.row), columns.index(cell.size), tall)
-        figure.figimage(cell.shown, x, height - y - cell.shown.shape[0])
-        tiles = f", {cell.tiles} tiles" if cell.tiles else ""
-        write(f"{cell.seconds:.3g} s, {cell.peak_gib:.2f} GiB{tiles}", x, y + cell.shown.shape[0] + 6)
-    return tables.figure_png(figure)
+def cell_record(setup: BenchSetup, loaded: LoadedPredictor, found: Prediction) -> dict[str, object]:
+    """Return what was computed, and how."""
+    return {
+        "encoder": loaded.encoder,
+        "model": loaded.model,
+        "weights": loaded.weights.rsplit(" ", 2)[0],
+        "size": loaded.predictor.size,
+        "engine": setup.plan.engine,
+        "precision": setup.plan.precision,
+        "asked": ",".join(setup.asked) or setup.plan.precision,
+        "tiles": found.tiles,
+    }
 
 
-def cell_position(row: int, column: int, tall: int) -> tuple[int, int]:
-    """Return the position of the map in a row and a column: pixels from the left and from the top."""
-    return SIDE + column * (MAP_WIDTH + GAP), HEAD + row * tall
+class WarmedUpError(Exception):
+    """The first tile of a warm-up is done; the others would show nothing new."""
+
+
+def time_pass(predictor: Predictor, rgb: ImageArray, progress: TileProgress) -> tuple[Prediction, float]:
+    """Return the depth of a picture, and the seconds that it took, in one pass after a warm-up."""
+    warm_up(predictor, predictor.prepare(rgb))
+    started = time.perf_counter()
+    (raw,) = predictor.infer([predictor.prepare(rgb)], progress)
+    found = predictor.finish(raw)
+    return found, time.perf_counter() - started
+
+
+def warm_up(predictor: Predictor, image: PreparedImage) -> None:
+    """Run one pass over a picture, or over the base and the first tile of one that is computed in tiles."""
+
+    def stop(_done: int, _of: int) -> None:
+        raise WarmedUpError
+
+    with suppress(WarmedUpError):
+        predictor.infer([image], stop)
+
+
+def resize_map(picture: DepthArray, size: tuple[int, int]) -> DepthArray:
+    """Return the picture [H, W] at a size (width, height): averaged down, or enlarged with its pixels as they are."""
+    smaller = size[0] <= picture.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(picture, size, interpolation=how), np.float32)

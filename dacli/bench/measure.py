@@ -1,19 +1,25 @@
 """Tools to measure time, by alternating runs, and memory, by commands in their own processes."""
 
+import gc
 import importlib.util
 import math
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from dacli.errors import DacliError
+from dacli.memory import trim_heaps
 
 DEFAULT_TURNS = 7
+RESET_PEAK, PROCESS_STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 # On Linux the memory of a process counts from before it became another program, so a small one starts the command.
 MEMORY_WRAPPER = """
 import resource, subprocess, sys
@@ -47,6 +53,26 @@ def make_photos(folder: Path, count: int, *, width: int = 1632, height: int = 12
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(cv2.imencode(".jpg", np.roll(large, number, 1))[1].tobytes())
     return paths
+
+
+@contextmanager
+def process_peak(device: str) -> Iterator[Callable[[], float]]:
+    """Yield a function that returns the peak memory in GiB since here: of a GPU its own, else that of this process.
+
+    It returns NaN where the system does not report it.
+    """
+    gc.collect()
+    trim_heaps()
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+        yield lambda: torch.cuda.max_memory_allocated(device) / 2**30
+        return
+    try:
+        RESET_PEAK.write_text("5")  # proc(5): the peak becomes what is resident now
+    except OSError:
+        yield lambda: math.nan
+        return
+    yield lambda: int(re.findall(r"VmHWM:\s*(\d+) kB", PROCESS_STATUS.read_text("ascii"))[0]) / 2**20
 
 
 def peak_memory(*arguments: str) -> float:

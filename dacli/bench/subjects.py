@@ -16,37 +16,48 @@ from dacli.models.registry import ModelChoice
 from dacli.models.spec import DepthModel
 
 WEIGHTS_SEED = 0
+RANDOM_WEIGHTS = "random"
 
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """A network to measure, its name, the name of its weights, and the options that select it in a command."""
+    """A network to measure, its names, that of its weights, and the options that select it in a command."""
 
     network: DepthModel
     encoder: str
+    model: str
     weights: str
     options: tuple[str, ...]
 
 
 @contextmanager
-def open_measured_model(encoder: str, folder: Path, reporter: Reporter) -> Iterator[MeasuredModel]:
+def open_measured_model(choice: ModelChoice, folder: Path, reporter: Reporter) -> Iterator[MeasuredModel]:
     """Yield the network with its weights if they are here, else with seeded random weights, which take the same time.
 
     What engines make of random weights goes into `folder` and not into the user's cache.
     """
-    choice = ModelChoice(encoder, "v2")
+    with measured_choice(choice, folder, reporter) as usable:
+        opened = registry.open_model(usable, half=False, log=reporter.note, progress=reporter.download)
+        options = ("--encoder", opened.encoder) if usable.weights is None else ("--weights", str(usable.weights))
+        weights = RANDOM_WEIGHTS if usable is not choice else opened.weights.rsplit(" ", 2)[0]
+        more = () if choice.model == "v2" else ("--model", choice.model)
+        yield MeasuredModel(opened.network, opened.encoder, opened.model, weights, (*options, *more))
+
+
+@contextmanager
+def measured_choice(choice: ModelChoice, folder: Path, reporter: Reporter) -> Iterator[ModelChoice]:
+    """Yield the choice itself if its weights are here, else that of a file of random weights in `folder`."""
     if registry.has_weights(choice, half=False):
-        opened = registry.open_model(choice, half=False, log=reporter.note, progress=reporter.download)
-        yield MeasuredModel(opened.network, encoder, opened.weights.rsplit(" ", 2)[0], ("--encoder", encoder))
+        yield choice
         return
-    reporter.warn(
-        f"the weights of {encoder} are not here (dacli weights get {encoder}): random ones take the same time"
-    )
-    network = fill_with_random_weights(DepthAnything(encoder).eval())
-    path = folder / f"{encoder}.pth"
-    torch.save(network.state_dict(), path)
+    name = str(choice.encoder)
+    path = folder / f"{name}_{choice.model}_random.pth"
+    if not path.exists():
+        reporter.warn(f"the weights of {name} are not here (dacli weights get {name}): random ones take the same time")
+        network = DepthAnything(name, max_depth=registry.MODELS[choice.model]).eval()
+        torch.save(fill_with_random_weights(network).state_dict(), path)
     with temporary_variable("DACLI_CACHE", str(folder / "cache")):
-        yield MeasuredModel(network, encoder, "random", ("--weights", str(path)))
+        yield ModelChoice(name, choice.model, path)
 
 
 def fill_with_random_weights(network: DepthAnything) -> DepthAnything:

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from dacli.batch.settings import RunSettings
 from dacli.bench import rivals
 from dacli.bench.measure import make_photos, peak_memory, time_in_turns
 from dacli.bench.rivals import RivalInput, Runner
+from dacli.bench.setups import BenchSetup
 from dacli.bench.subjects import MeasuredModel, open_measured_model
 from dacli.callbacks import Reporter
 from dacli.errors import DacliError
@@ -29,11 +29,9 @@ from dacli.inference import loading, planning
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.predictor import Predictor
 from dacli.io import images
-from dacli.models import registry
 from dacli.models.depth_anything import DepthAnything
 from dacli.outputs.formats import FORMATS
 
-DEFAULT_ENCODERS = ("vits", "tiny")
 FOLDER_PICTURES = 16  # pictures in the folder that is timed
 TILED_PICTURES = 4  # pictures in the folder where each is computed in tiles
 FEWER_TURNS = 3  # turns of folders and tiles, at most
@@ -45,36 +43,6 @@ BenchRecord = dict[str, object]
 TurnTimes = list[list[float]]
 
 
-@dataclass(frozen=True)
-class BenchSetup:
-    """A network, the short side of its input (None: its own), and its execution plan."""
-
-    encoder: str
-    size: int | None
-    plan: ExecutionPlan
-
-
-def bench_setups(
-    encoders: Sequence[str],
-    precisions: Sequence[str],
-    engines: Sequence[str],
-    place: str,
-    sizes: Sequence[int | None],
-) -> list[BenchSetup]:
-    """Return every network at every size, by every engine in every precision; without a list, those of this machine.
-
-    Raises UsageError for names that do not exist, DacliError for what this machine does not have.
-    """
-    choices = [registry.choose_model(name, "v2", None) for name in encoders or DEFAULT_ENCODERS]
-    usual = planning.resolve_plan(place, "int8" if "int8" in precisions and not engines else "auto")
-    pairs = product(engines or ["torch", usual.engine], precisions or ["fp32", usual.precision])
-    plans = [planning.resolve_plan(place, each, by) for by, each in pairs if engines or (by, each) != ("torch", "int8")]
-    distinct = {(plan.engine, plan.precision): plan for plan in plans}
-    return [
-        BenchSetup(str(choice.encoder), size, plan) for choice, size, plan in product(choices, sizes, distinct.values())
-    ]
-
-
 def measure_setups(
     todo: Sequence[BenchSetup], count: int, reporter: Reporter, *, against: bool
 ) -> Iterator[list[BenchRecord]]:
@@ -84,9 +52,9 @@ def measure_setups(
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         sources = make_photos(Path(name) / "photos", FOLDER_PICTURES)
-        for encoder in dict.fromkeys(setup.encoder for setup in todo):
-            with open_measured_model(encoder, Path(name), reporter) as given:
-                mine = [setup for setup in todo if setup.encoder == encoder]
+        for choice in dict.fromkeys(setup.choice for setup in todo):
+            with open_measured_model(choice, Path(name), reporter) as given:
+                mine = [setup for setup in todo if setup.choice == choice]
                 for size in dict.fromkeys(setup.size for setup in mine):
                     plans = [setup.plan for setup in mine if setup.size == size]
                     group = BenchGroup(given, size or given.network.spec.native_size, sources, Path(name), count)
@@ -124,7 +92,12 @@ class BenchGroup:
             runners += rivals.rival_runners(same, reporter.warn)
         exact = self.predictor(planning.resolve_plan(plans[0].device, "fp32", "torch")).predict([rgb])[0].depth
         found_rows = [{"relative_error": relative_error(one.predict([rgb])[0].depth, exact)} for one in ready]
-        setup = {"encoder": self.given.encoder, "weights": self.given.weights, "size": self.size}
+        setup = {
+            "encoder": self.given.encoder,
+            "model": self.given.model,
+            "weights": self.given.weights,
+            "size": self.size,
+        }
         seconds = time_runners(runners, min(self.turns, FEWER_TURNS) if count else self.turns)
         for one, record in zip(ready, found_rows, strict=True):
             record["peak_gib"] = image_peak_memory(self.given, one.plan, self.size, self.sources[0], self.folder)
@@ -225,7 +198,7 @@ def image_peak_memory(given: MeasuredModel, plan: ExecutionPlan, size: int, phot
 def known_scores(records: Sequence[BenchRecord]) -> list[str]:
     """Return the names of the scores that at least one record has."""
     return [
-        name for name in BENCH_SCORES if any(not math.isnan(tables.score_value(record[name])) for record in records)
+        name for name in BENCH_SCORES if any(not math.isnan(tables.score_value(record.get(name))) for record in records)
     ]
 
 

@@ -80,9 +80,7 @@ def build_untrained(name: str, max_depth: float | None) -> DepthModel:
 
 def choose_model(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
     """Return the choice that options make; raise UsageError, with the nearest name, for names that do not exist."""
-    model = manifest.MODEL_ALIASES.get(model, model)
-    if model not in MODELS:
-        raise UsageError(f"unknown model {model!r}", f"{suggest(model, MODELS)}choose v2, v1, indoor or outdoor")
+    model = resolve_model(model)
     if encoder is None and weights is None:
         encoder = os.environ.get("DACLI_ENCODER") or "vits"
     names = model_names()
@@ -93,6 +91,14 @@ def choose_model(encoder: str | None, model: str, weights: Path | None) -> Model
         fault = f"there is no {model} model of {encoder}{detail}"
         raise UsageError(fault, "leave --model out, or choose --encoder vits")
     return ModelChoice(encoder, model, weights)
+
+
+def resolve_model(name: str) -> str:
+    """Return the model that a name or its alias means; raise UsageError, with the nearest name, for any other."""
+    model = manifest.MODEL_ALIASES.get(name, name)
+    if model not in MODELS:
+        raise UsageError(f"unknown model {name!r}", f"{suggest(name, MODELS)}choose v2, v1, indoor or outdoor")
+    return model
 
 
 def suggest(name: str, names: Collection[str]) -> str:
@@ -132,9 +138,13 @@ def has_weights(choice: ModelChoice, *, half: bool) -> bool:
 
 def open_own_file(path: Path, choice: ModelChoice) -> OpenModel:
     """Return the network of a user's own file; raise DacliError if it is not what the options say."""
+    return family_of_file(path, choice.encoder).open_file(path, choice)
+
+
+def family_of_file(path: Path, encoder: str | None = None) -> ModelFamily:
+    """Return the family of a file of weights; of one that none recognizes, the family of the encoder."""
     recognized = next((family for family in FAMILIES if family.recognizes(path)), None)
-    family = recognized or family_named(choice.encoder or next(iter(ENCODERS)))
-    return family.open_file(path, choice)
+    return recognized or family_named(encoder or next(iter(ENCODERS)))
 
 
 def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:

@@ -49,11 +49,13 @@ def draw_side_by_side(rgb: ImageArray, colored: Image8) -> Image8:
     height, width = rgb.shape[:2]
     both = np.empty((height, 2 * width, 3), np.uint8)
     both[:, width:] = colored
-    if rgb.dtype == np.uint8:
-        both[:, :width] = rgb
-    else:
-        both[:, :width] = _eight_bits()[rgb]
+    both[:, :width] = to_eight_bits(rgb)
     return both
+
+
+def to_eight_bits(rgb: ImageArray) -> Image8:
+    """Return a picture [H, W, 3] of 8 or 16 bits with 8 bits."""
+    return np.asarray(rgb if rgb.dtype == np.uint8 else _eight_bits()[rgb], np.uint8)
 
 
 @lru_cache(maxsize=1)

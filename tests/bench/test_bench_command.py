@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -25,6 +24,7 @@ from dacli.errors import DacliError
 from dacli.inference import device, planning
 from dacli.models import checkpoint_files
 from dacli.models.depth_anything import DepthAnything
+from dacli.models.registry import ModelChoice
 from dacli.models.tiny import Tiny
 from tests.support.commands import Run, read_bgr
 
@@ -43,16 +43,6 @@ def little(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command is run for its memory."""
     monkeypatch.setattr(table, "image_peak_memory", lambda *_: 0.25)
-    monkeypatch.setattr("dacli.bench.contact_sheet.image_peak_memory", lambda *_: 0.25)
-
-
-@pytest.fixture
-def photo(home: Path) -> Path:
-    """As wide as a map of the sheet, so that none is resized."""
-    path = home / "photo.png"
-    picture = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8).repeat(30, 0).repeat(30, 1)
-    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
-    return path
 
 
 # --- the table ---
@@ -85,7 +75,7 @@ def test_json_is_one_line(dacli: Run) -> None:
     found = json.loads(line)
     assert found["machine"] == machine.examine_machine()
     small, large = found["results"]
-    setup = {"encoder": "tiny", "weights": "tiny.safetensors", "engine": "torch", "precision": "fp32"}
+    setup = {"encoder": "tiny", "model": "tiny", "weights": "tiny.safetensors", "engine": "torch", "precision": "fp32"}
     assert small.items() >= {**setup, "size": 32, "tiles": 0, "relative_error": 0, "peak_gib": 0.25}.items()
     assert large.items() >= {**setup, "size": 320, "tiles": 4, "network_seconds": None}.items()
     assert set(small) == set(large) == {*setup, "size", "tiles", *table.BENCH_SCORES}
@@ -147,7 +137,7 @@ def test_memory_is_the_commands_own(home: Path) -> None:
     assert len(ballast) == 500 << 20
     assert 200 < int(told) / (1 << 10 if sys.platform != "darwin" else 1 << 20) < 300
     plan = planning.resolve_plan("cpu", "fp32", "torch")
-    given = MeasuredModel(Tiny(), "tiny", "tiny", ("--encoder", "tiny"))
+    given = MeasuredModel(Tiny(), "tiny", "tiny", "tiny.safetensors", ("--encoder", "tiny"))
     (source,) = measure.make_photos(home, 1, width=48, height=36)
     assert 0.1 < table.image_peak_memory(given, plan, 32, source, home) < 0.45
     with pytest.raises(DacliError, match=r"dacli image, run for its memory, ended with 1: .*none\.png"):
@@ -171,7 +161,7 @@ def test_what_is_made_of_random_weights_is_not_kept(
 ) -> None:
     if before:
         monkeypatch.setenv("DACLI_CACHE", before)
-    with subjects.open_measured_model("vits", home, Console(quiet=True)) as given:
+    with subjects.open_measured_model(ModelChoice("vits", "v2"), home, Console(quiet=True)) as given:
         assert os.environ["DACLI_CACHE"] == str(home / "cache")
         option, path = given.options
         again = checkpoint_files.load_checkpoint(Path(path)).state_dict()
@@ -263,44 +253,6 @@ def test_nothing_runs_against_tiny_and_tiles(
     assert (run.code, found["encoder"], found["tiles"]) == (0, encoder, tiles)
 
 
-# --- the sheet ---
-
-
-@pytest.mark.usefixtures("light")
-def test_a_sheet_shows_what_dacli_image_makes(dacli: Run, home: Path, photo: Path) -> None:
-    options = (*MADE, "--precision", "bf16,fp32", "--size", "64,32", "--turns", "1")
-    run = dacli("bench", "--encoder", "tiny", *options, "--sheet", photo, "-q")
-    assert (run.code, run.out, run.err) == (0, f"{home / 'photo_sheet.png'}\n", [])
-    sheet = read_bgr(home / "photo_sheet.png")
-    assert sheet.shape == (60 + 2 * (270 + 36), 190 + 2 * 368, 3)
-    for row, precision in enumerate(("bf16", "fp32")):
-        for column, size in enumerate((32, 64)):
-            how = ("--engine", "torch", "--precision", precision, "--size", size, "--tile", "auto")
-            assert dacli("image", photo, "--encoder", "tiny", *how, "--overwrite", "-q").code == 0
-            top, left = 60 + row * 306, 190 + column * 368
-            assert np.array_equal(sheet[top : top + 270, left : left + 360], read_bgr(home / "photo_color.png"))
-            below = sheet[top + 270 : top + 298, left : left + 360]
-            assert 0.01 < (below < 128).mean() < 0.2
-
-
-@pytest.mark.usefixtures("light")
-def test_what_fails_leaves_its_place_in_the_sheet_empty(
-    dacli: Run, home: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(_: object, plan: device.ExecutionPlan, size: int, *__: object) -> float:
-        if (plan.precision, size) == ("bf16", 32):
-            raise DacliError("it is full")
-        return 1.0
-
-    monkeypatch.setattr("dacli.bench.contact_sheet.image_peak_memory", failing)
-    options = (*SMALL, "--size", "32,64", "--engine", "torch", "--precision", "fp32,bf16", "--json", "-q")
-    run = dacli("bench", *options, "--sheet", photo, "-o", "s.png")
-    assert (run.code, json.loads(run.out), run.err) == (1, {"sheet": "s.png"}, ["error: it is full"])
-    sheet = read_bgr(home / "s.png")
-    assert (sheet[366:636, 190:550] == 255).all()
-    assert (sheet[366:636, 558:918] != 255).mean() > 0.5
-
-
 # --- failures ---
 
 
@@ -329,26 +281,21 @@ def test_what_fails_is_told_and_the_rest_is_measured(dacli: Run, monkeypatch: py
         (["--engine", "onnx"], 2, "unknown engine 'onnx'"),
         (["--device", "tpu"], 2, "unknown device 'tpu'"),
         (["--turns", "0"], 2, None),
-        (["-o", "s.png"], 2, "-o s.png is the file of a sheet, and no sheet is asked for: add --sheet PHOTO"),
-        (["--sheet", "photo.png", "--against"], 2, "--sheet and --against contradict each other"),
-        (["--sheet", "photo.png", "-o", "s.jpg"], 2, "-o s.jpg is not a PNG"),
-        (["--sheet", "photo.png", "-o", "old.png"], 1, "old.png exists already: --overwrite replaces it"),
-        (["--sheet", "nowhere.png"], 1, "nowhere.png"),
-        (["--sheet", "old.png", "-o", "s.png"], 1, "old.png"),
+        (["--model", "v2,indor"], 2, "unknown model 'indor': did you mean indoor?"),
+        (["--encoder", "tiny", "--model", "indoor"], 2, "there is no indoor model of tiny"),
+        (["--weights", "none.pth"], 1, "there is no file of weights none.pth: check the path"),
     ],
 )
-@pytest.mark.usefixtures("photo", "light")
+@pytest.mark.usefixtures("light")
 def test_what_bench_cannot_do_is_one_line(
     dacli: Run, home: Path, arguments: list[str], code: int, why: str | None
 ) -> None:
-    (home / "old.png").write_text("here first")
     run = dacli("bench", *arguments)
     assert (run.code, run.out) == (code, "")
     if why is not None:
         (line,) = run.err
         assert line.startswith(f"error: {why}")
-    assert sorted(path.name for path in home.iterdir()) == ["old.png", "photo.png"]
-    assert (home / "old.png").read_text() == "here first"
+    assert not list(home.iterdir())
 
 
 def test_an_engine_that_is_not_installed_is_told(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from dacli.bench import table
+from dacli.bench.setups import BenchValues
 from dacli.errors import DacliError
 from dacli.evaluation import scoring
 from dacli.inference import device
@@ -303,7 +303,7 @@ def test_commands_take_int8_and_say_so(dacli: Run, home: Path, quantised: list[l
 
 def test_bench_compares_int8_on_openvino_with_others_on_both_engines() -> None:
     def found(precisions: list[str], *engines: str) -> list[tuple[str, str]]:
-        made = table.bench_setups(["tiny"], precisions, engines, "cpu", [None])
+        made = BenchValues(encoders=["tiny"], precisions=precisions, engines=engines, device="cpu").setups()
         return [(setup.plan.engine, setup.plan.precision) for setup in made]
 
     assert found(["fp32", "int8"]) == [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "int8")]
