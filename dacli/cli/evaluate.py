@@ -108,8 +108,7 @@ def evaluate(
     if not json_:
         print_table(title, records, sweeps.score_names(records), tables.format_score)
     if out is not None:
-        pictures = [row for result in results for row in result.pictures]
-        report_files(sweeps.save_evaluation(out, records, pictures, title), console)
+        report_files(sweeps.save_evaluation(out, results, title), console)
     raise typer.Exit(0 if all(result.complete for result in results) else 1)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError
-from dacli.evaluation.scoring import EvaluationData, EvaluationSample, ScoreParts
+from dacli.evaluation.scoring import EvaluationData, EvaluationSample, PairOrder, Point, ScoreParts
 from dacli.io import files, images
 from dacli.paths import display_path
 from dacli.types import FloatArray
@@ -35,8 +35,6 @@ ARCHIVE = Checkpoint(
 )
 ANNOTATIONS = "annotations.json"
 TOP = "DA-2K"  # the folder in the archive
-Point = tuple[int, int]  # row, column
-PairOrder = tuple[Point, Point]  # the nearer one first
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def open_da2k(path: Path) -> EvaluationData:
         name = names[index]
         rgb = images.decode_image(place.read(name), path / name)
         check_pairs(orders[name], (rgb.shape[0], rgb.shape[1]), display_path(path / name))
-        return EvaluationSample(rgb, partial(score_pairs, scene_of(name), orders[name]))
+        return EvaluationSample(rgb, partial(score_pairs, scene_of(name), orders[name]), pairs=orders[name])
 
     return EvaluationData(f"{len(names)} pictures and {count} pairs of {display_path(path)}", names, read, points=True)
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ HELD_OUT = 4242  # the stream of scenes that evaluation uses by default
 SCENE_FORMATS = ((336, 448), (448, 336), (384, 384), (288, 512))
 SMALLEST_DEPTH = 1e-6  # metres: smaller predictions count as this
 SceneMaker = Callable[[int, int], Layout]  # takes a stream and a number in it
+Point = tuple[int, int]  # row and column
+PairOrder = tuple[Point, Point]  # the nearer one first
 ScoreParts = dict[str, tuple[float, float]]  # by the score's name: the points reached, and how many were possible
 
 
@@ -89,11 +91,47 @@ EVERYWHERE = ValidArea()
 
 
 @dataclass(frozen=True)
+class KnownDepth:
+    """True inverse depth [H, W], NaN where unknown, and how predictions are compared with it.
+
+    They are aligned, cut to the range of an area, and scored; the point pairs of ordinal scores depend on the seed.
+    """
+
+    inverse: types.FloatArray
+    seed: int
+    align: str = "affine"
+    area: ValidArea = EVERYWHERE
+
+    def fit(self, prediction: types.FloatArray) -> types.FloatArray:
+        """Return predicted inverse depth [H, W] aligned to the truth, and cut to the range."""
+        return self.area.cut(accuracy.align_prediction(prediction, self.inverse, self.align))
+
+    def score(self, prediction: types.FloatArray) -> ScoreParts:
+        """Return the scores of a prediction, each out of 1; scores that are NaN are left out."""
+        scores = score_prediction(prediction, self.inverse, self.seed, self.align, self.area)
+        values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
+        return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
+
+
+@dataclass(frozen=True)
 class EvaluationSample:
-    """An RGB picture [H, W, 3], and the function that scores inverse depth [H, W] of it."""
+    """An RGB picture [H, W, 3], the function that scores inverse depth [H, W] of it, and what is known of its depth.
+
+    That is its true depth, or pairs of points (row, column), the nearer one first.
+    """
 
     rgb: NDArray[np.uint8 | np.uint16]
     score: Callable[[types.FloatArray], ScoreParts]
+    known: KnownDepth | None = None
+    pairs: tuple[PairOrder, ...] = ()
+
+
+class SampleWatcher(Protocol):
+    """Sees every picture of an evaluation, with predicted inverse depth [H, W] and its scores."""
+
+    def see(
+        self, name: str, sample: EvaluationSample, prediction: types.FloatArray, scores: dict[str, float]
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -160,10 +198,8 @@ def rendered_scenes(
     def read(index: int) -> EvaluationSample:
         picture = render_layouts([make(seed, index)], *SCENE_FORMATS[index % len(SCENE_FORMATS)])
         inverse = picture.inverse_depth[0].numpy()
-        truth = np.where(inverse >= 1 / reach, inverse, np.nan)
-        return EvaluationSample(
-            picture.rgb[0].permute(1, 2, 0).numpy(), partial(score_parts, truth, int(seeds[index]), align)
-        )
+        known = KnownDepth(np.where(inverse >= 1 / reach, inverse, np.nan), int(seeds[index]), align)
+        return EvaluationSample(picture.rgb[0].permute(1, 2, 0).numpy(), known.score, known)
 
     return EvaluationData(f"{count} rendered {what} of stream {seed}", names, read)
 
@@ -173,21 +209,15 @@ def data_of_pairs(title: str, pairs: Sequence[DepthPair], align: str, area: Vali
 
     def read(index: int) -> EvaluationSample:
         rgb, inverse = datasets.read_pair(pairs[index])
-        return EvaluationSample(rgb, partial(score_parts, area.mask(inverse), index, align, area=area))
+        known = KnownDepth(area.mask(inverse), index, align, area)
+        return EvaluationSample(rgb, known.score, known)
 
     return EvaluationData(f"{len(pairs)} pictures of {title}", [str(pair.picture) for pair in pairs], read)
 
 
-def score_parts(
-    truth: types.FloatArray, seed: int, align: str, prediction: types.FloatArray, area: ValidArea = EVERYWHERE
-) -> ScoreParts:
-    """Return the scores of a prediction, each out of 1; scores that are NaN are left out."""
-    scores = score_prediction(prediction, truth, seed, align, area)
-    values = {f.name: float(getattr(scores, f.name)) for f in fields(Scores)}
-    return {name: (value, 1.0) for name, value in values.items() if not np.isnan(value)}
-
-
-def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Callable[[int], None]) -> EvaluationResult:
+def evaluate_predictor(
+    predictor: Predictor, data: EvaluationData, report: Callable[[int], None], watcher: SampleWatcher | None = None
+) -> EvaluationResult:
     """Return the mean scores over all pictures that can be read; `report` gets the number of those done."""
     parts: dict[str, list[tuple[float, float]]] = {}
     errors: dict[str, DacliError] = {}
@@ -195,9 +225,13 @@ def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Calla
     seconds = []
     for index, name in enumerate(data.names):
         try:
-            scored, taken = evaluate_sample(predictor, data.read(index))
+            sample = data.read(index)
+            prediction, taken = predict_inverse(predictor, sample.rgb)
+            scored = sample.score(prediction)
             seconds.append(taken)
             by_picture[name] = {key: got / most for key, (got, most) in scored.items() if most}
+            if watcher is not None:
+                watcher.see(name, sample, prediction, by_picture[name])
             for key, part in scored.items():
                 parts.setdefault(key, []).append(part)
         except DacliError as error:
@@ -207,12 +241,9 @@ def evaluate_predictor(predictor: Predictor, data: EvaluationData, report: Calla
     return EvaluationResult(scores, len(seconds), float(np.mean(seconds)) if seconds else 0.0, errors, by_picture)
 
 
-def evaluate_sample(predictor: Predictor, sample: EvaluationSample) -> tuple[ScoreParts, float]:
-    """Return the scores of one picture and the seconds of its prediction."""
+def predict_inverse(predictor: Predictor, rgb: NDArray[np.uint8 | np.uint16]) -> tuple[types.FloatArray, float]:
+    """Return the inverse depth [H, W] that a network predicts for a picture, and the seconds that it took."""
     started = time.perf_counter()
-    (prediction,) = predictor.predict([sample.rgb])
-    taken = time.perf_counter() - started
-    depth = prediction.depth
-    return sample.score(
-        depth if predictor.spec.quantity == "inverse depth" else 1 / np.maximum(depth, SMALLEST_DEPTH)
-    ), taken
+    (prediction,) = predictor.predict([rgb])
+    taken, depth = time.perf_counter() - started, prediction.depth
+    return depth if predictor.spec.quantity == "inverse depth" else 1 / np.maximum(depth, SMALLEST_DEPTH), taken

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from dacli.choices import CropName
 from dacli.errors import DacliError, UsageError
 from dacli.evaluation import accuracy, da2k, datasets, scoring, tables
 from dacli.evaluation.scoring import EvaluationData, EvaluationResult, ValidArea
+from dacli.evaluation.worst import WorstPictures, draw_worst_pictures
 from dacli.inference import loading, planning
 from dacli.inference.loading import LoadedPredictor
 from dacli.io import depth_files, files
@@ -22,7 +24,13 @@ from dacli.models.registry import ModelChoice
 from dacli.paths import display_path
 from dacli.scenes import metric_places
 
-EVALUATION_FILES = {"csv": "eval.csv", "json": "eval.json", "png": "eval.png", "pictures": "per_picture.csv"}
+EVALUATION_FILES = {
+    "csv": "eval.csv",
+    "json": "eval.json",
+    "png": "eval.png",
+    "pictures": "per_picture.csv",
+    "worst": "worst.png",
+}
 DA2K_NAME = "da2k"  # as data, it stands for the published archive, which is downloaded
 
 
@@ -116,10 +124,11 @@ def evaluation_title(data: EvaluationData, align: str) -> str:
 
 
 class SetupResult(NamedTuple):
-    """The record of a setup, a record of each picture, and whether all pictures could be evaluated."""
+    """The record of a setup, one of each picture, the pictures with the lowest scores, and whether all were scored."""
 
     record: dict[str, object]
     pictures: list[dict[str, object]]
+    worst: WorstPictures
     complete: bool
 
 
@@ -142,9 +151,10 @@ def evaluate_setups(
             log=reporter.note,
             download=reporter.download,
         )
+        worst = WorstPictures()
         with reporter.progress_bar() as bar:
-            task = bar.add_task(opened.encoder, total=len(data.names))
-            result = scoring.evaluate_predictor(opened.predictor, data, lambda done: bar.update(task, completed=done))  # noqa: B023
+            show = partial(bar.update, bar.add_task(opened.encoder, total=len(data.names)))
+            result = scoring.evaluate_predictor(opened.predictor, data, lambda done: show(completed=done), worst)  # noqa: B023
         for error in (error for name, error in result.errors.items() if name not in reported):
             reporter.error(error)
         reported |= set(result.errors)
@@ -153,7 +163,7 @@ def evaluate_setups(
         record = evaluation_record(opened, align, result)
         setup_fields = {name: record[name] for name in ("encoder", "model", "weights", "size", "precision")}
         pictures = [{**setup_fields, "picture": name, **scores} for name, scores in result.by_picture.items()]
-        yield SetupResult(record, pictures, not result.errors)
+        yield SetupResult(record, pictures, worst, not result.errors)
 
 
 def evaluation_record(opened: LoadedPredictor, align: str, result: EvaluationResult) -> dict[str, object]:
@@ -194,14 +204,17 @@ def refuse_existing_files(out: Path | None, names: Sequence[str], *, overwrite: 
             raise DacliError(f"{display_path(out / name)} exists already", "--overwrite replaces it")
 
 
-def save_evaluation(
-    out: Path, records: Sequence[tables.ScoreRecord], pictures: Sequence[tables.ScoreRecord], title: str
-) -> list[Path]:
-    """Write CSV, JSON lines, bars and the scores of each picture into a folder; return their paths."""
-    scores = score_names(records)
-    lines = "".join(tables.record_json(record) + "\n" for record in records)
-    made = {"csv": tables.records_csv(records), "json": lines.encode(), "pictures": tables.records_csv(pictures)}
-    made["png"] = tables.draw_score_bars(records, scores, record_labels(records), title)
+def save_evaluation(out: Path, results: Sequence[SetupResult], title: str) -> list[Path]:
+    """Write the tables, bars, scores of each picture and the worst pictures into a folder; return the paths."""
+    records = [result.record for result in results]
+    labels = record_labels(records)
+    made = {
+        "csv": tables.records_csv(records),
+        "json": "".join(tables.record_json(record) + "\n" for record in records).encode(),
+        "png": tables.draw_score_bars(records, score_names(records), labels, title),
+        "pictures": tables.records_csv([row for result in results for row in result.pictures]),
+        "worst": draw_worst_pictures(dict(zip(labels, (result.worst for result in results), strict=True)), title),
+    }
     for kind, data in made.items():
         files.write_file(out / EVALUATION_FILES[kind], data)
     return [out / name for name in EVALUATION_FILES.values()]

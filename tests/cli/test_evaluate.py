@@ -25,6 +25,7 @@ from dacli.scenes import metric_places
 from dacli.scenes.layouts import render_layouts
 from tests.support.commands import SMALL, Run, files_below, read_bgr
 
+EVALUATION_FILES = ("eval.csv", "eval.json", "eval.png", "per_picture.csv", "worst.png")
 SCORES = [
     *("ordinal", "ramp", "delta1", "delta2", "delta3", "abs_rel", "rmse", "log10", "silog", "boundary_f1"),
 ]
@@ -59,7 +60,7 @@ def test_eval_of_rendered_scenes_is_a_table_or_json(dacli: Run) -> None:
     assert f"{found['abs_rel']:.3f}" in table
 
 
-def test_several_networks_sizes_and_precisions_make_a_row_each_and_four_files(dacli: Run, home: Path) -> None:
+def test_several_networks_sizes_and_precisions_make_a_row_each_and_five_files(dacli: Run, home: Path) -> None:
     (home / "other").mkdir()
     second = home / "other" / "tiny.safetensors"
     torch.manual_seed(1)
@@ -75,12 +76,12 @@ def test_several_networks_sizes_and_precisions_make_a_row_each_and_four_files(da
         for how in ("fp32", "bf16")
     ]
     assert len({row["abs_rel"] for row in run.objects}) == 8
-    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png", "per_picture.csv"]
+    assert files_below(home / "out") == list(EVALUATION_FILES)
     assert [json.loads(line) for line in (home / "out/eval.json").read_text().splitlines()] == run.objects
     rows = list(csv.DictReader((home / "out/eval.csv").read_text().splitlines()))
     assert [float(row["delta1"]) for row in rows] == [row["delta1"] for row in run.objects]
     assert min(read_bgr(home / "out/eval.png").shape[:2]) > 300
-    assert run.err[-4:] == [f"wrote out/{name}" for name in ("eval.csv", "eval.json", "eval.png", "per_picture.csv")]
+    assert run.err[-5:] == [f"wrote out/{name}" for name in EVALUATION_FILES]
 
 
 def test_a_list_may_have_a_header_and_each_picture_has_its_scores(dacli: Run, home: Path) -> None:
@@ -222,7 +223,7 @@ def test_one_bad_pair_of_a_list_is_named_and_the_others_count(dacli: Run, home: 
         "error: s/scene_000001_depth.npy holds no depth: all of it is 0, infinite or not a number: "
         "check what made it, or leave it out"
     ]
-    assert files_below(home / "out") == ["eval.csv", "eval.json", "eval.png", "per_picture.csv"]
+    assert files_below(home / "out") == list(EVALUATION_FILES)
 
 
 def test_if_nothing_can_be_judged_there_is_no_table(dacli: Run, home: Path) -> None:

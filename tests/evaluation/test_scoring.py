@@ -93,7 +93,7 @@ class Flat(Predictor):
 
 
 def test_of_a_sky_nothing_is_known_and_that_is_no_score() -> None:
-    marks = scoring.score_parts(np.zeros((20, 20)), 0, "affine", np.ones((20, 20)))
+    marks = scoring.KnownDepth(np.zeros((20, 20)), 0).score(np.ones((20, 20)))
     assert set(marks) == {"boundary_f1"}
 
 
