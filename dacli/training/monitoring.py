@@ -28,11 +28,16 @@ def resume_log(folder: Path, done: int) -> list[LogRow]:
 
     Later rows are removed from the file; a folder without a log gets an empty one.
     """
+    rows = [row for row in read_log(folder) if row["step"] <= done]
+    files.write_file(folder / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    return rows
+
+
+def read_log(folder: Path) -> list[LogRow]:
+    """Return the rows of the log of a folder; none without a log."""
     path = folder / LOG_FILE
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    rows = [row for line in lines if (row := parse_log_line(line)) and row["step"] <= done]
-    files.write_file(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    return rows
+    return [row for line in lines if (row := parse_log_line(line))]
 
 
 def parse_log_line(line: str) -> LogRow | None:

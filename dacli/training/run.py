@@ -104,6 +104,7 @@ def run_training(
     )
     if (options.folder / CHECKPOINT_FILE).exists():
         state.load(options.folder / CHECKPOINT_FILE)
+        log(describe_resumption(state.steps_done, schedule.steps, options.folder))
     if options.checkpoint_activations:
         checkpoint_activations(state.model)
     if options.compiled:
@@ -125,6 +126,15 @@ def run_training(
     if world.is_main:
         write_average(path, state, plan, settings | source_of_init_file(options.init))
     return path
+
+
+def describe_resumption(done: int, steps: int, folder: Path) -> str:
+    """Return from which step a training goes on; of one that is finished, its last validation."""
+    if done < steps:
+        return f"goes on after step {done} of {steps}"
+    rows = [row for row in monitoring.read_log(folder) if "validation" in row]
+    loss = f", validation loss {rows[-1]['validation']:.3f}" if rows else ""
+    return f"finished at step {done}{loss}; more --steps go on from there"
 
 
 def training_settings(

@@ -20,6 +20,7 @@ from dacli.training.initialization import is_encoder_parameter
 WEIGHT_DECAY = 0.05
 EMA_DECAY = 0.999  # of the running average of the weights
 CHECKPOINT_FILE = "checkpoint.pt"
+STEPS = "steps"  # the setting that has the steps of each stage
 UNREADABLE_CHECKPOINT = (
     OSError,
     EOFError,
@@ -81,7 +82,10 @@ class TrainingState:
         files.write_file(path, file.getvalue())
 
     def load(self, path: Path) -> None:
-        """Take the state of a checkpoint of the same model and settings; raise DacliError for any other file."""
+        """Take the state of a checkpoint of the same model and settings; raise DacliError for any other file.
+
+        The training may have more steps now than it had then.
+        """
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             self.check_settings(content["settings"], path)
@@ -101,14 +105,32 @@ class TrainingState:
         return {"model": self.model, "average": self.average.module, "optimiser": self.optimiser}
 
     def check_settings(self, recorded: Mapping[str, str], path: Path) -> None:
-        """Raise DacliError that names every setting in which the checkpoint differs."""
+        """Raise DacliError that names every setting in which the checkpoint differs; only the steps may be more now."""
         different = [key for key in {**recorded, **self.settings} if recorded.get(key) != self.settings.get(key)]
+        if different == [STEPS] and may_grow(recorded[STEPS], self.settings[STEPS]):
+            return
         if different:
-            reported = ", ".join(f"{key} {recorded.get(key)} instead of {self.settings.get(key)}" for key in different)
+            reported = ", ".join(
+                f"{key} {shown_setting(key, recorded)} instead of {shown_setting(key, self.settings)}"
+                for key in different
+            )
+            hint = "steps may be more than before, not fewer; " if different == [STEPS] else ""
             raise DacliError(
                 f"{display_path(path)} was made with other settings: {reported}",
-                "give those, or train in another folder",
+                f"{hint}give those, or train in another folder",
             )
+
+
+def may_grow(recorded: str, wanted: str) -> bool:
+    """Return whether a training with the recorded steps of its stages can go on to the wanted ones."""
+    before, after = recorded.split(), wanted.split()
+    return len(before) == len(after) and sum(map(int, before)) < sum(map(int, after))
+
+
+def shown_setting(key: str, settings: Mapping[str, str]) -> str:
+    """Return a setting as it is reported: the steps of all stages together, as the option names them."""
+    value = settings.get(key, "nothing")
+    return str(sum(map(int, value.split()))) if key == STEPS else value
 
 
 def create_training_state(

@@ -316,8 +316,8 @@ def test_different_settings_are_named(tmp_path: Path) -> None:
         new_state({"seed": "2", "encoder": "tiny", "data": "rendered"}).load(tmp_path / CHECKPOINT_FILE)
     message = str(error.value)
     assert "seed 1 instead of 2" in message
-    assert "size 64 instead of None" in message
-    assert "data None instead of rendered" in message
+    assert "size 64 instead of nothing" in message
+    assert "data nothing instead of rendered" in message
     assert "encoder" not in message
 
 
@@ -369,9 +369,13 @@ def short_options(folder: Path, **others: Any) -> TrainingOptions:
     return TrainingOptions(folder, **{**SHORT, **others})
 
 
-def train_teacher(options: TrainingOptions, report: Callable[[dict[str, Any]], None] = lambda _: None) -> Path:
+def train_teacher(
+    options: TrainingOptions,
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
+) -> Path:
     source = SceneSource(options.seed, some_scene)
-    return run_training(options, "teacher", TEACHER, source, "a few scenes", ALONE, report)
+    return run_training(options, "teacher", TEACHER, source, "a few scenes", ALONE, report, log=log)
 
 
 def log_of(folder: Path) -> Rows:
@@ -465,6 +469,25 @@ def test_a_training_that_was_killed_resumes_with_the_same_losses_and_log(tmp_pat
     assert [row["loss"] for row in rest] == [row["loss"] for row in rows[2:]]
     assert_same(tiny.load_tiny(first).state_dict(), tiny.load_tiny(second).state_dict())
     assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
+
+
+def test_a_finished_training_goes_on_with_more_steps_and_not_with_fewer(tmp_path: Path) -> None:
+    rows: Rows = []
+    said: list[str] = []
+    first = tiny.load_tiny(train_teacher(short_options(tmp_path, steps=2))).state_dict()
+    again = train_teacher(short_options(tmp_path, steps=2), rows.append, said.append)
+    assert_same(tiny.load_tiny(again).state_dict(), first)
+    validation = next(row["validation"] for row in log_of(tmp_path) if "validation" in row)
+    assert said == [f"finished at step 2, validation loss {validation:.3f}; more --steps go on from there"]
+    assert not rows
+    train_teacher(short_options(tmp_path, steps=5), rows.append, said.append)
+    assert [(row["step"], row["of"]) for row in rows] == [(3, 5), (4, 5), (5, 5)]
+    assert said[1:] == ["goes on after step 2 of 5"]
+    with pytest.raises(DacliError, match=r"steps 5 instead of 3: steps may be more than before, not fewer"):
+        train_teacher(short_options(tmp_path, steps=3))
+    with pytest.raises(DacliError, match=r"steps 5 instead of 9, .*: give those"):
+        train_teacher(short_options(tmp_path, steps=9, batch=4))
+    assert log_of(tmp_path)[-1]["step"] == 5
 
 
 def test_a_folder_of_another_training_is_rejected_with_the_differences(tmp_path: Path) -> None:
