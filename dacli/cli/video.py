@@ -132,7 +132,7 @@ def video(
     )
     clip_options = make_clip_options(clip_input, clip_output)
     from dacli.cli.runs import run_video_command
-    from dacli.video import depth_clips, probe
+    from dacli.video import depth_clips, spool
 
     with contextlib.ExitStack() as stack:
         paths = [Path(clip) for clip in clips if clip != "-"]
@@ -140,7 +140,7 @@ def video(
         if left_out:
             console.note(left_out)
         if "-" in clips:
-            sources.append(stack.enter_context(probe.spool_stream(sys.stdin.buffer)))
+            sources.append(stack.enter_context(spool.spool_stream(sys.stdin.buffer)))
             out = out or Path()
         medium: Medium = "frames" if clip_output.frames else "clip"
         planned = [

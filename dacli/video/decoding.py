@@ -16,7 +16,8 @@ from dacli.io import images
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg, probe, timing
-from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG, Clip
+from dacli.video.clip import Clip
+from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG
 
 _STRICT = ("-xerror",)
 _DAMAGE = (

@@ -19,8 +19,8 @@ from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.types import DepthArray
 from dacli.video import decoding
+from dacli.video.clip import Clip
 from dacli.video.options import ClipOptions
-from dacli.video.probe import Clip
 from dacli.video.segments import FRAMES_FILE
 
 VARYING_UNIT = "varying"  # the unit of 16-bit values whose range differs per frame and is stored in the sidecar

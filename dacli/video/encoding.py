@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dacli.errors import DacliError
 from dacli.paths import display_path
 from dacli.video import ffmpeg
-from dacli.video.probe import Clip
+from dacli.video.clip import Clip
 
 DEFAULT_CRF = 18
 _MAX_TICKS_PER_SECOND = 1_000_000  # the finest time base that ffmpeg's concat keeps

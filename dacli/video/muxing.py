@@ -9,8 +9,9 @@ from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg
+from dacli.video.clip import Clip, MediaTrack
 from dacli.video.encoding import encode_error, encoder_time_base
-from dacli.video.probe import RECORD_TAG, Clip, MediaTrack
+from dacli.video.probe import RECORD_TAG
 
 _FALLBACK_CODECS = {  # the codec to convert a track to if a container cannot hold it unchanged
     "mp4": {"audio": "aac", "subtitle": "mov_text"},

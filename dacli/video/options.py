@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from dacli.choices import SteadyMode
-from dacli.video.probe import FOLDER_RATE
+from dacli.video.sequences import FOLDER_RATE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,23 +1,17 @@
 """Probing of a clip, a video file or a folder of numbered pictures: its exact content, without decoding it."""
 
-import contextlib
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
-from dacli.batch.inputs import PICTURE_SUFFIXES
 from dacli.errors import DacliError
-from dacli.io import files, images
-from dacli.outputs.formats import FORMATS
+from dacli.io import files
 from dacli.paths import display_path
 from dacli.video import ffmpeg, timing
+from dacli.video.clip import Clip, MediaTrack
+from dacli.video.sequences import FOLDER_RATE, probe_sequence
 
-FOLDER_RATE = Fraction(24)
 LENIENT_OPTIONS = ("-max_error_rate", "1", "-fflags", "+discardcorrupt")
 RECORD_TAG = "keywords"  # MP4 has no tags with free names: this tag holds `dacli=` and the record
 COPY_AGAIN = "copy it again, or save it again with another program"
@@ -36,50 +30,6 @@ _UNTIMED = {"h264", "hevc", "vvc", "obu", "m4v", "mpegvideo", "mjpeg", "vc1"}
 _NO_CLIPS = {"hls", "concat", "dash", "sdp", "rtsp", "imf", "tty", "ffmetadata"}
 
 
-class MediaTrack(NamedTuple):
-    """A stream other than the video: its number in the file, its kind ("audio" or "subtitle"), and its codec."""
-
-    number: int
-    kind: str
-    codec: str
-
-
-@dataclass(frozen=True)
-class Clip:
-    """The content of a clip; times are in ticks of `time_base` seconds from the start of the file.
-
-    `width` and `height` are those of the upright frames in stored pixels, each `sample_aspect` times as wide as high.
-    Frame i is shown at `pts[i]`, the last one until `end`; `pts` is strictly increasing. `rate` is exact, or the mean
-    if `variable`. Outputs start at `origin`. `missing_frames` is the number of frames that the file declares but does
-    not contain; `end_trimmed` is true if frames at the end were left out; `transfer` is ffmpeg's name of an HDR curve.
-    """
-
-    path: Path
-    codec: str
-    pixel_format: str
-    width: int
-    height: int
-    sample_aspect: Fraction
-    time_base: Fraction
-    pts: tuple[int, ...]
-    end: int
-    rate: Fraction
-    variable: bool
-    transfer: str = ""
-    interlaced: bool = False
-    tracks: tuple[MediaTrack, ...] = ()
-    origin: int = 0
-    missing_frames: int = 0
-    end_trimmed: bool = False
-    seekable: bool = True
-    pictures: tuple[Path, ...] = ()
-
-    @property
-    def seconds(self) -> Fraction:
-        """Return the duration from the first frame to the end, in seconds."""
-        return (self.end - self.pts[0]) * self.time_base
-
-
 def probe_clip(path: Path, rate: Fraction = FOLDER_RATE) -> Clip:
     """Return the content of a video file, or of a folder of numbered pictures to show at `rate`.
 
@@ -87,7 +37,7 @@ def probe_clip(path: Path, rate: Fraction = FOLDER_RATE) -> Clip:
     hidden or untimed frames). Raises DacliError, with the reason, for a file that is not a clip.
     """
     if path.is_dir():
-        return _probe_folder(path, rate)
+        return probe_sequence(path, rate)
     _check_file(path)
     found, log = ffmpeg.list_media([*clip_source(path), "-c", "copy"])
     if found is None:
@@ -115,50 +65,6 @@ def decodable_frames(path: Path, time_base: Fraction) -> tuple[tuple[int, ...], 
     arguments = [*clip_source(path, *LENIENT_OPTIONS), "-enc_time_base", ticks, "-c:v", "wrapped_avframe"]
     found, _ = ffmpeg.list_media(arguments)
     return (found.pts, found.end) if found else ((), 0)
-
-
-@contextlib.contextmanager
-def spool_stream(stream: BinaryIO) -> Iterator[Path]:
-    """Yield the path of a temporary file with the whole stream; it is removed at the end of the context."""
-    with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder, "stdin")
-        try:
-            with path.open("wb") as file:
-                shutil.copyfileobj(stream, file, 1 << 20)
-        except OSError as error:
-            fault = f"standard input cannot be saved in {display_path(path.parent)} ({files.os_reason(error)})"
-            raise DacliError(
-                fault, "free some space there, set TMPDIR to another folder, or use a file as input"
-            ) from error
-        yield path
-
-
-def trim_clip(clip: Clip, start: float | None = None, end: float | None = None, max_fps: float | None = None) -> Clip:
-    """Return the clip with only the frames from `start` to before `end` (seconds), at most `max_fps` per second.
-
-    With a `start`, the first frame of the output is at time 0. Raises DacliError if no frame is left.
-    """
-    first = Fraction(start or 0) / clip.time_base
-    stop = clip.end + 1 if end is None else Fraction(end) / clip.time_base
-    times = tuple(time for time in clip.pts if first <= time < stop)
-    if not times:
-        span = f"from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
-        last = f"choose another part: its last frame is at {float(clip.pts[-1] * clip.time_base):.3f} s"
-        raise DacliError(f"{display_path(clip.path)} has no frame {span}", last)
-    origin = times[0] if start else clip.origin
-    if times[-1] != clip.pts[-1]:
-        after = clip.pts[clip.pts.index(times[-1]) + 1]
-        clip = replace(clip, end=after, missing_frames=0, end_trimmed=True)
-    kept = replace(clip, pts=times, origin=origin)
-    return kept if max_fps is None else _limit_rate(kept, Fraction(max_fps))
-
-
-def _limit_rate(clip: Clip, fps: Fraction) -> Clip:
-    times = timing.thin_out(clip.pts, clip.time_base, fps)
-    if times == clip.pts:
-        return clip
-    rate, variable = timing.frame_rate(times, clip.end, clip.time_base, fps)
-    return replace(clip, pts=times, rate=rate, variable=variable)
 
 
 def _make_clip(path: Path, found: ffmpeg.MediaListing, video: str, *, seekable: bool) -> Clip:
@@ -250,31 +156,3 @@ def _unreadable_error(path: Path, log: str) -> DacliError:
         only = f", only {' and '.join(kinds)}" if kinds else ""
         return DacliError(f"{name} has no video stream{only}", "use a file with video")
     return DacliError(f"{name} is not a video that ffmpeg can read ({cause})", "check that it plays, or copy it again")
-
-
-def _probe_folder(path: Path, rate: Fraction) -> Clip:
-    try:
-        found = [
-            entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and _is_frame(entry.name)
-        ]
-    except OSError as error:
-        raise DacliError(
-            f"{display_path(path)} cannot be listed ({files.os_reason(error)})", "check its permissions"
-        ) from error
-    if not found:
-        raise DacliError(f"{display_path(path)} holds no pictures", "use a video file or a folder of numbered pictures")
-    frames = tuple(sorted(found, key=natural_key))
-    height, width = images.read_image(frames[0]).shape[:2]
-    times = tuple(range(len(frames)))
-    end, square = len(times), Fraction(1)
-    return Clip(path, "", "", width, height, square, 1 / rate, times, end, rate, variable=False, pictures=frames)
-
-
-def _is_frame(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith(tuple(row.suffix for row in FORMATS.values()))
-
-
-def natural_key(path: Path) -> tuple[tuple[tuple[int, str], ...], str]:
-    """Return a sort key that compares numbers in file names by value: frame2 before frame10."""
-    parts = re.split(r"(\d+)", path.name)
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts if part), path.name

@@ -20,10 +20,10 @@ from dacli.io import files
 from dacli.io.records import Record
 from dacli.paths import display_path
 from dacli.video import decoding, frames, probe
+from dacli.video.clip import Clip, trim_clip
 from dacli.video.depth_clips import find_finished_clip, fingerprint_clip, sidecar_paths
 from dacli.video.frames import DrawnFrame, FirstPassFrame, FrameInfo
 from dacli.video.options import ClipOptions
-from dacli.video.probe import Clip
 from dacli.video.rendering import IDENTITY_SCALE_SHIFT, ClipRenderer, FrameRow, FrameSizes
 from dacli.video.segments import ClipWriter
 from dacli.video.stabilize import Stabilizer, TwoPassStabilizer
@@ -52,7 +52,7 @@ def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
     if clip.width * clip.height > max_pixels:
         fault = f"{display_path(path)} has {clip.width} × {clip.height} pixels, more than {max_pixels / 1e6:g} million"
         raise DacliError(fault, "allow more with --max-pixels")
-    return probe.trim_clip(clip, options.start, options.end, options.max_fps)
+    return trim_clip(clip, options.start, options.end, options.max_fps)
 
 
 class ClipInterrupt(KeyboardInterrupt):

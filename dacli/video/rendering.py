@@ -21,10 +21,10 @@ from dacli.io.scales import TONES, DepthScale, choose_scale, to_tones
 from dacli.outputs.formats import OutputFormat
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView
+from dacli.video.clip import Clip
 from dacli.video.depth_clips import VARYING_UNIT
 from dacli.video.frames import DrawnFrame, FrameInfo
 from dacli.video.options import ClipOptions
-from dacli.video.probe import Clip
 from dacli.video.stabilize import ScaleShift
 
 IDENTITY_SCALE_SHIFT = ScaleShift(1.0, 0.0, 0)

@@ -10,8 +10,8 @@ from dacli.batch.settings import RunSettings
 from dacli.callbacks import Log
 from dacli.errors import DacliError, unexpected_error
 from dacli.paths import display_path
+from dacli.video.clip import Clip
 from dacli.video.options import ClipOptions
-from dacli.video.probe import Clip
 from dacli.video.process import ClipResult, FrameProgress, open_clip, process_clip
 
 

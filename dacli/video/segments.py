@@ -24,8 +24,8 @@ from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.prefetch import postpone_interrupts
 from dacli.video import muxing
+from dacli.video.clip import Clip
 from dacli.video.encoding import DEFAULT_CRF, ClipEncoder, encode_error
-from dacli.video.probe import Clip
 
 SEGMENT_SECONDS = 30.0  # of work, after which a segment ends
 FRAMES_FILE = "frames.json"  # the metadata of a folder of frames

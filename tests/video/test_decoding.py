@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.video import decoding, ffmpeg, probe
+from dacli.video.clip import Clip, trim_clip
 from dacli.video.decoding import DecodedFrame
-from dacli.video.probe import Clip
 from tests.support import footage
 from tests.support.footage import H264, VARY, make_clip
 from tests.support.hanging import in_time
@@ -78,7 +78,7 @@ def test_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
 def test_part_of_a_clip_has_the_frames_of_the_whole(tmp_path: Path, name: str, start: float, end: float | None) -> None:
     path = make_clip(tmp_path / name, *SEEKS[name], frames=48)
     whole = probe.probe_clip(path)
-    part = probe.trim_clip(whole, start, end)
+    part = trim_clip(whole, start, end)
     found = taken(part)
     first = whole.pts.index(part.pts[0])
     assert tuple(frame.pts for frame in found) == part.pts == whole.pts[first : first + len(found)]
@@ -114,7 +114,7 @@ def noted(monkeypatch: pytest.MonkeyPatch, spoil: int = 0) -> list[bool]:
 
 @pytest.mark.parametrize("name", ["a.mp4", "open.mp4", "a.mkv", "a.webm", "a.gif"])
 def test_seeking_saves_decoding_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    part = probe.trim_clip(probe.probe_clip(make_clip(tmp_path / name, *SEEKS[name], frames=48)), start=1.6)
+    part = trim_clip(probe.probe_clip(make_clip(tmp_path / name, *SEEKS[name], frames=48)), start=1.6)
     runs = noted(monkeypatch)
     assert tuple(frame.pts for frame in taken(part)) == part.pts
     assert runs == [True]
@@ -125,7 +125,7 @@ def test_seeking_beyond_the_wanted_frame_decodes_from_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: int
 ) -> None:
     path = make_clip(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
-    part = probe.trim_clip(probe.probe_clip(path), start=1.75)
+    part = trim_clip(probe.probe_clip(path), start=1.75)
     runs = noted(monkeypatch, spoil)
     np.testing.assert_array_equal(stack(taken(part)), footage.decoded_frames(path)[42:])
     assert runs == [True, False]
@@ -133,7 +133,7 @@ def test_seeking_beyond_the_wanted_frame_decodes_from_the_start(
 
 def test_fewer_frames_a_second_are_some_of_them(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", *SEEKS["a.mp4"], frames=48)
-    found = taken(probe.trim_clip(probe.probe_clip(path), max_fps=8))
+    found = taken(trim_clip(probe.probe_clip(path), max_fps=8))
     np.testing.assert_array_equal(stack(found), footage.decoded_frames(path)[::3])
 
 
@@ -236,7 +236,7 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
     want = [np.rint(f / 257) if n % 2 == 0 else f >> 8 for n, f in enumerate(frames)]
     np.testing.assert_array_equal(stack(found), np.stack(want))
     assert [frame.pts for frame in taken(clip, after=9)] == [10, 11]
-    assert [frame.pts for frame in taken(probe.trim_clip(clip, start=0.1, end=0.25, max_fps=12))] == [3, 5]
+    assert [frame.pts for frame in taken(trim_clip(clip, start=0.1, end=0.25, max_fps=12))] == [3, 5]
     (folder / "5.png").write_bytes(cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes())
     with pytest.raises(DacliError, match=r"5\.png has 8 × 6 pixels and the first frame 9 × 6"):
         taken(clip)
@@ -296,7 +296,7 @@ def test_damage_within_a_file_is_noticed(tmp_path: Path) -> None:
 
 def test_damage_after_the_part_that_is_asked_for_does_not_matter(tmp_path: Path) -> None:
     path = truncated(make_clip(tmp_path / "a.mkv", *H264, frames=48), 0.6)
-    assert len(taken(probe.trim_clip(probe.probe_clip(path), end=0.5))) == 12
+    assert len(taken(trim_clip(probe.probe_clip(path), end=0.5))) == 12
 
 
 def test_equal_times_are_no_damage(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.video import encoding, ffmpeg
+from dacli.video.clip import Clip
 from dacli.video.encoding import ClipEncoder
-from dacli.video.probe import Clip
 from tests.support import footage
 from tests.support.footage import VARIABLE
 from tests.support.hanging import in_time

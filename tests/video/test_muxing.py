@@ -11,8 +11,8 @@ import pytest
 
 from dacli.errors import DacliError
 from dacli.video import decoding, ffmpeg, muxing, probe
+from dacli.video.clip import Clip, trim_clip
 from dacli.video.encoding import ClipEncoder
-from dacli.video.probe import Clip
 from tests.support import footage
 from tests.support.footage import H264, VARIABLE, VARY, make_clip
 from tests.support.hanging import in_time
@@ -179,9 +179,7 @@ def test_a_part_takes_its_part_of_the_sound(tmp_path: Path, name: str) -> None:
     """A click at 1.2 s must still come 0.2 s after the frame of 1.0 s."""
     click = "aevalsrc='between(t,1.2,1.21)':s=8000:d=2"
     inputs = ("-f", "lavfi", "-i", click, "-c:a", "pcm_s16le")
-    clip = probe.trim_clip(
-        probe.probe_clip(make_clip(tmp_path / "a.mkv", *inputs, *H264, frames=48)), start=1.0, end=1.5
-    )
+    clip = trim_clip(probe.probe_clip(make_clip(tmp_path / "a.mkv", *inputs, *H264, frames=48)), start=1.0, end=1.5)
     joined(clip, tmp_path / name)
     assert len(clip.pts) == 12
     assert footage.packet_times(tmp_path / name)[0] == 0

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from dacli.errors import DacliError
-from dacli.video import ffmpeg, probe
-from dacli.video.probe import MediaTrack
+from dacli.video import ffmpeg, probe, spool
+from dacli.video.clip import MediaTrack, trim_clip
 from tests.support import footage
 from tests.support.footage import H264, VARIABLE, VARY, make_clip
 from tests.support.hanging import in_time
@@ -247,34 +247,34 @@ def test_a_stalled_ffmpeg_is_no_reason_to_wait(tmp_path: Path, monkeypatch: pyte
 
 def test_parts_of_a_clip(tmp_path: Path) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48))
-    part = probe.trim_clip(clip, start=0.5, end=1.0)
+    part = trim_clip(clip, start=0.5, end=1.0)
     assert (part.pts, part.origin, part.end, part.end_trimmed) == (even(512, 12, 6144), 6144, 12288, True)
     assert part.seconds == Fraction(1, 2)
-    assert probe.trim_clip(clip) == clip
-    tail = probe.trim_clip(clip, start=1.9)
+    assert trim_clip(clip) == clip
+    tail = trim_clip(clip, start=1.9)
     assert (tail.pts, tail.end, tail.end_trimmed) == (even(512, 2, 23552), 24576, False)
-    head = probe.trim_clip(clip, end=0.001)
+    head = trim_clip(clip, end=0.001)
     assert head.pts == (0,)
     assert (head.origin, head.end) == (0, 512)
-    assert probe.trim_clip(clip, end=99.0) == clip
+    assert trim_clip(clip, end=99.0) == clip
 
 
 @pytest.mark.parametrize("span", [(2.0, None), (1.0, 1.0), (0.501, 0.502), (None, 0.0), (1.5, 0.5)])
 def test_a_part_without_a_frame(tmp_path: Path, span: tuple[float | None, float | None]) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48))
     with pytest.raises(DacliError, match="has no frame from") as caught:
-        probe.trim_clip(clip, *span)
+        trim_clip(clip, *span)
     assert "1.958 s" in caught.value.hint
 
 
 def test_fewer_frames_a_second(tmp_path: Path) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48))
-    half = probe.trim_clip(clip, max_fps=12)
+    half = trim_clip(clip, max_fps=12)
     assert half.pts == even(1024, 24)
     assert half.rate == 12
     assert half.end == clip.end
-    assert probe.trim_clip(clip, max_fps=24) == clip
-    both = probe.trim_clip(clip, start=0.5, end=1.0, max_fps=6)
+    assert trim_clip(clip, max_fps=24) == clip
+    both = trim_clip(clip, start=0.5, end=1.0, max_fps=6)
     assert both.pts == even(2048, 3, 6144)
 
 
@@ -282,8 +282,8 @@ def test_frames_missing_after_the_requested_part_do_not_count(tmp_path: Path) ->
     path = make_clip(tmp_path / "a.mkv", *H264, frames=48)
     clip = probe.probe_clip(truncated(path, 0.6))
     assert clip.missing_frames
-    assert probe.trim_clip(clip, end=0.2).missing_frames == 0
-    assert probe.trim_clip(clip, start=0.2).missing_frames == clip.missing_frames
+    assert trim_clip(clip, end=0.2).missing_frames == 0
+    assert trim_clip(clip, start=0.2).missing_frames == clip.missing_frames
 
 
 def test_a_folder_of_numbered_pictures(tmp_path: Path) -> None:
@@ -308,11 +308,11 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 
 def test_a_pipe_is_kept_in_a_file_while_it_is_needed(tmp_path: Path) -> None:
     data = make_clip(tmp_path / "a.mp4", *H264).read_bytes()
-    with probe.spool_stream(io.BytesIO(data)) as path:
+    with spool.spool_stream(io.BytesIO(data)) as path:
         assert path.read_bytes() == data
         assert probe.probe_clip(path).pts == even(512)
     assert not path.exists()
-    with contextlib.suppress(KeyError), probe.spool_stream(io.BytesIO(data)) as path:
+    with contextlib.suppress(KeyError), spool.spool_stream(io.BytesIO(data)) as path:
         raise KeyError
     assert not path.parent.exists()
 
@@ -322,5 +322,5 @@ def test_a_pipe_that_fills_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("shutil.copyfileobj", full)
-    with pytest.raises(DacliError, match="No space left on device"), probe.spool_stream(io.BytesIO(b"data")):
+    with pytest.raises(DacliError, match="No space left on device"), spool.spool_stream(io.BytesIO(b"data")):
         pass

@@ -22,8 +22,8 @@ from dacli import prefetch
 from dacli.errors import DacliError
 from dacli.outputs.formats import FORMATS
 from dacli.video import decoding, ffmpeg, probe, segments
+from dacli.video.clip import Clip, trim_clip
 from dacli.video.encoding import ClipEncoder
-from dacli.video.probe import Clip
 from dacli.video.segments import ClipWriter
 from tests.support import footage
 from tests.support.footage import H264, VARY, make_clip
@@ -148,9 +148,7 @@ def test_one_frame(tmp_path: Path) -> None:
 
 
 def test_parts_with_fewer_frames_a_second(tmp_path: Path) -> None:
-    clip = probe.trim_clip(
-        probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48)), start=0.5, end=1.5, max_fps=8
-    )
+    clip = trim_clip(probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=48)), start=0.5, end=1.5, max_fps=8)
     files = outputs(tmp_path, "color")
     written(clip, files)
     assert footage.packet_times(files["color"]) == [Fraction(n, 8) for n in range(8)]
@@ -238,7 +236,7 @@ def test_segments_of_other_settings_are_neither_resumed_nor_deleted(tmp_path: Pa
     if "kinds" in change:
         other_files = outputs(tmp_path, *(("gray",) if change == "fewer kinds" else ("color", "gray")))
     if change == "clip":
-        clip = probe.trim_clip(clip, start=0.1)
+        clip = trim_clip(clip, start=0.1)
     other = "y" if change == "settings" else "x"
     with segment_writer(clip, other_files, other, resume=True) as writer:
         assert writer.other_folders() == [work]

@@ -1,0 +1,82 @@
+"""What is known of a clip before it is decoded, and the choice of a part of it."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+from dacli.errors import DacliError
+from dacli.paths import display_path
+from dacli.video import timing
+
+
+class MediaTrack(NamedTuple):
+    """A stream other than the video: its number in the file, its kind ("audio" or "subtitle"), and its codec."""
+
+    number: int
+    kind: str
+    codec: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The content of a clip; times are in ticks of `time_base` seconds from the start of the file.
+
+    `width` and `height` are those of the upright frames in stored pixels, each `sample_aspect` times as wide as high.
+    Frame i is shown at `pts[i]`, the last one until `end`; `pts` is strictly increasing. `rate` is exact, or the mean
+    if `variable`. Outputs start at `origin`. `missing_frames` is the number of frames that the file declares but does
+    not contain; `end_trimmed` is true if frames at the end were left out; `transfer` is ffmpeg's name of an HDR curve.
+    """
+
+    path: Path
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    sample_aspect: Fraction
+    time_base: Fraction
+    pts: tuple[int, ...]
+    end: int
+    rate: Fraction
+    variable: bool
+    transfer: str = ""
+    interlaced: bool = False
+    tracks: tuple[MediaTrack, ...] = ()
+    origin: int = 0
+    missing_frames: int = 0
+    end_trimmed: bool = False
+    seekable: bool = True
+    pictures: tuple[Path, ...] = ()
+
+    @property
+    def seconds(self) -> Fraction:
+        """Return the duration from the first frame to the end, in seconds."""
+        return (self.end - self.pts[0]) * self.time_base
+
+
+def trim_clip(clip: Clip, start: float | None = None, end: float | None = None, max_fps: float | None = None) -> Clip:
+    """Return the clip with only the frames from `start` to before `end` (seconds), at most `max_fps` per second.
+
+    With a `start`, the first frame of the output is at time 0. Raises DacliError if no frame is left.
+    """
+    first = Fraction(start or 0) / clip.time_base
+    stop = clip.end + 1 if end is None else Fraction(end) / clip.time_base
+    times = tuple(time for time in clip.pts if first <= time < stop)
+    if not times:
+        span = f"from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
+        last = f"choose another part: its last frame is at {float(clip.pts[-1] * clip.time_base):.3f} s"
+        raise DacliError(f"{display_path(clip.path)} has no frame {span}", last)
+    origin = times[0] if start else clip.origin
+    if times[-1] != clip.pts[-1]:
+        after = clip.pts[clip.pts.index(times[-1]) + 1]
+        clip = replace(clip, end=after, missing_frames=0, end_trimmed=True)
+    kept = replace(clip, pts=times, origin=origin)
+    return kept if max_fps is None else _limit_rate(kept, Fraction(max_fps))
+
+
+def _limit_rate(clip: Clip, fps: Fraction) -> Clip:
+    times = timing.thin_out(clip.pts, clip.time_base, fps)
+    if times == clip.pts:
+        return clip
+    rate, variable = timing.frame_rate(times, clip.end, clip.time_base, fps)
+    return replace(clip, pts=times, rate=rate, variable=variable)
