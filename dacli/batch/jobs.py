@@ -4,7 +4,7 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +82,8 @@ def plan_jobs(
     real_root = os.path.realpath(root) if root is not None else None
     places = {parent: _Place(parent, source, out, root, real_root) for (parent, _), source in files.items()}
     folders = {parent: place.real_folder for parent, place in places.items()}
-    stems = _stems(list(files), folders, tuple(suffixes.values()), name)
+    whole = {key for key, source in files.items() if medium != "picture" and source.is_dir()}  # they have no extension
+    stems = _stems(list(files), folders, tuple(suffixes.values()), name, whole)
     return tuple(
         Job(source, places[parent].below + file, places[parent].folder, stem, suffixes, name.variant)
         for ((parent, file), source), stem in zip(files.items(), stems, strict=True)
@@ -137,24 +138,29 @@ def _distinct(sources: Sequence[Path]) -> dict[tuple[str, str], Path]:
 
 
 def _stems(
-    keys: Sequence[tuple[str, str]], folders: Mapping[str, str], suffixes: Sequence[str], output: OutputName
+    keys: Sequence[tuple[str, str]],
+    folders: Mapping[str, str],
+    suffixes: Sequence[str],
+    output: OutputName,
+    whole: Collection[tuple[str, str]] = (),
 ) -> list[str]:
     """Return a stem for each source (folder, name), such that no output has the path of another or of a source.
 
     `folders` are the output folders by source folder. No suffix of a kind is the end of another, so outputs of
-    different kinds never have the same path, and it is enough that the stems differ.
+    different kinds never have the same path, and it is enough that the stems differ. Names in `whole` keep their dots.
     """
     taken = {_folded(f"{parent}{os.sep}{name}") for parent, name in keys}
     ends = tuple(suffix for suffix in suffixes if any(path.endswith(suffix) for path in taken))
     starts = {parent: _folded(folder + os.sep) for parent, folder in folders.items()}
     levels = [0] * len(keys)
-    stems = [_stem(parent, name, 0, output) for parent, name in keys]
+    parts = [(name, "") if (parent, name) in whole else os.path.splitext(name) for parent, name in keys]
+    stems = [_stem(parent, *part, 0, output) for (parent, _), part in zip(keys, parts, strict=True)]
     paths = [starts[parent] + _folded(stem) for (parent, _), stem in zip(keys, stems, strict=True)]
     while clashing := _clashing(paths, taken, ends):
         for index in clashing:
-            parent, name = keys[index]
+            parent, _ = keys[index]
             levels[index] += 1
-            stems[index] = _stem(parent, name, levels[index], output)
+            stems[index] = _stem(parent, *parts[index], levels[index], output)
             paths[index] = starts[parent] + _folded(stems[index])
     return stems
 
@@ -170,15 +176,14 @@ def _folded(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
-def _stem(parent: str, name: str, level: int, output: OutputName) -> str:
-    stem, suffix = os.path.splitext(name)
+def _stem(parent: str, stem: str, suffix: str, level: int, output: OutputName) -> str:
     parts = [stem]
     if level >= 1:
         parts.append(suffix.removeprefix("."))
     if level >= 2:
         parts.insert(0, os.path.basename(parent))
     if level >= 3:
-        parts.append(_digest(os.path.join(parent, name))[: 8 * (level - 2)])
+        parts.append(_digest(os.path.join(parent, stem + suffix))[: 8 * (level - 2)])
     return output.apply(_fitting("_".join(filter(None, parts)), _STEM_BYTES - len(_bytes(output.variant))))
 
 

@@ -229,6 +229,8 @@ def run_video_command(
     failed = [clip for clip in opened if isinstance(clip, Failed)]
     for clip in failed:
         report_failed_input(clip, console)
+    for note in (note for clip in opened if isinstance(clip, ClipJob) for note in clip.clip.notes):
+        console.note(note)
     clips = {clip.job.source: clip.clip for clip in opened if isinstance(clip, ClipJob)}
     planned = [
         ([ClipJob(job, clips[job.source]) for job in jobs if job.source in clips], options) for jobs, options in runs

@@ -1,6 +1,7 @@
 """dacli video: the depth of clips."""
 
 import contextlib
+import math
 import re
 import sys
 from dataclasses import dataclass
@@ -94,6 +95,16 @@ class ClipOutputOptions:
         bool,
         typer.Option("--frames", help="Write folders of numbered PNGs instead of video.", rich_help_panel="Output"),
     ] = False
+    first_frame: Annotated[
+        int | None,
+        typer.Option(
+            "--first-frame",
+            min=0,
+            metavar="N",
+            help="Number of the first file in folders of frames. [default: that of the source, or 0]",
+            rich_help_panel="Output",
+        ),
+    ] = None
 
 
 @expand_options
@@ -140,6 +151,8 @@ def video(
         if left_out:
             console.note(left_out)
         if "-" in clips:
+            if sys.stdin is None:
+                raise UsageError("- is standard input, which is closed", "pipe a clip into it, or name a file")
             sources.append(stack.enter_context(spool.spool_stream(sys.stdin.buffer)))
             out = out or Path()
         medium: Medium = "frames" if clip_output.frames else "clip"
@@ -154,7 +167,7 @@ def video(
 def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptions) -> "ClipOptions":
     """Return the options for clips; raise UsageError for invalid values."""
     start, end = parse_time(clip_input.start, "--start"), parse_time(clip_input.end, "--end")
-    if clip_input.max_fps is not None and clip_input.max_fps <= 0:
+    if clip_input.max_fps is not None and not 0 < clip_input.max_fps < math.inf:
         raise UsageError(f"--max-fps {clip_input.max_fps:g} is not a rate", "use frames per second, for example 24")
     rate = parse_rate(clip_input.rate)
     from dacli.video.options import ClipOptions
@@ -167,6 +180,7 @@ def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptio
         steady=clip_output.steady,
         crf=clip_output.crf,
         as_frames=clip_output.frames,
+        first_frame=clip_output.first_frame,
         allow_truncated=clip_input.allow_truncated,
     )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from dacli.outputs.view import DepthView
 
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov"})
 Medium = Literal["picture", "clip", "frames"]  # one file, a video file, or a folder with a file for each frame
 
 
@@ -154,6 +155,11 @@ FORMATS: Mapping[str, OutputFormat] = {
         ),
     )
 }
+
+
+def is_video_file(path: PurePath) -> bool:
+    """Return whether the output of a clip is a video file; otherwise it is a folder of frames, whatever its name."""
+    return path.suffix in VIDEO_SUFFIXES
 
 
 def offered_formats() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What is known of a clip before it is decoded, and the choice of a part of it."""
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +27,8 @@ class Clip:
     Frame i is shown at `pts[i]`, the last one until `end`; `pts` is strictly increasing. `rate` is exact, or the mean
     if `variable`. Outputs start at `origin`. `missing_frames` is the number of frames that the file declares but does
     not contain; `end_trimmed` is true if frames at the end were left out; `transfer` is ffmpeg's name of an HDR curve.
+    `labels` are the numbers in the names of `pictures`, as text; without them frames are counted from `first_frame`, in
+    `digits` digits. `notes` say what the user should know of the source.
     """
 
     path: Path
@@ -47,6 +50,20 @@ class Clip:
     end_trimmed: bool = False
     seekable: bool = True
     pictures: tuple[Path, ...] = ()
+    labels: tuple[str, ...] = ()
+    first_frame: int = 0
+    digits: int = 6
+    notes: tuple[str, ...] = ()
+
+    def frame_label(self, pts: int) -> str:
+        """Return the number of the frame shown at a time, as names of files have it."""
+        if self.labels:
+            return self.labels[pts]
+        return f"{self.first_frame + bisect_left(self.pts, pts):0{self.digits}d}"
+
+    def numbered_from(self, first: int) -> "Clip":
+        """Return the clip with its frames counted from a number, in four digits or as many as it takes."""
+        return replace(self, labels=(), first_frame=first, digits=4)
 
     @property
     def seconds(self) -> Fraction:

@@ -15,7 +15,7 @@ from dacli.io import files
 from dacli.io.names import RECORD_KEYWORD
 from dacli.io.records import Record, parse_record
 from dacli.io.scales import choose_scale
-from dacli.outputs.formats import FORMATS
+from dacli.outputs.formats import FORMATS, is_video_file
 from dacli.paths import display_path
 from dacli.types import DepthArray
 from dacli.video import decoding
@@ -46,7 +46,11 @@ def find_finished_clip(job: Job, wanted: Fingerprint) -> Record | None:
 def sidecar_paths(job: Job) -> list[Path]:
     """Return the paths of the files, next to 16-bit clips, that hold the scale and shift of every frame."""
     formats = job.formats
-    return [path.with_suffix(".json") for kind, path in job.outputs.items() if formats[kind].bits == 16 and path.suffix]
+    return [
+        path.with_suffix(".json")
+        for kind, path in job.outputs.items()
+        if formats[kind].bits == 16 and is_video_file(path)
+    ]
 
 
 def is_own_clip(path: str) -> bool:

@@ -54,13 +54,18 @@ class MediaListing:
 class FFmpegProcess:
     """A running ffmpeg process; leaving the context kills it if it still runs, and closes its pipes."""
 
-    def __init__(self, arguments: Sequence[str], level: str = "error") -> None:
+    def __init__(self, arguments: Sequence[str], level: str = "error", *, folder: Path | None = None) -> None:
         self.stalled = False
         command = [ffmpeg_executable(), "-hide_banner", "-nostdin", "-v", f"level+{level}", *arguments]
         self.log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed on leaving the context
         try:  # in its own session: Ctrl-C reaches only dacli, which stops ffmpeg
             self.popen = subprocess.Popen(  # noqa: S603 - a list of arguments, no shell
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                start_new_session=True,
+                cwd=folder,
             )
         except OSError as error:
             self.log.close()
@@ -170,9 +175,12 @@ def _enlarge_pipe(pipe: IO[bytes]) -> None:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def run_ffmpeg(arguments: Sequence[str]) -> str:
-    """Run ffmpeg to write a file, while it makes progress; return why it failed, or an empty text."""
-    with FFmpegProcess(["-progress", "pipe:1", *arguments]) as process:
+def run_ffmpeg(arguments: Sequence[str], folder: Path | None = None) -> str:
+    """Run ffmpeg to write a file, while it makes progress; return why it failed, or an empty text.
+
+    Relative paths in the arguments are below the `folder`, or else below the current one.
+    """
+    with FFmpegProcess(["-progress", "pipe:1", *arguments], folder=folder) as process:
         for _ in process.text():
             pass
         return process.failure_reason() if process.finish() else ""
@@ -206,8 +214,11 @@ def find_log_error(log: str, pattern: str = "") -> str:
 
 
 def file_url(path: Path) -> str:
-    """Return a path as an argument that ffmpeg always reads as a file, regardless of special characters in the name."""
-    return f"file:{path}"
+    """Return a path as an argument that ffmpeg always reads as a file, regardless of special characters in the name.
+
+    It is absolute, so that it is the same in every folder.
+    """
+    return f"file:{path.absolute()}"
 
 
 def list_media(arguments: Sequence[str]) -> tuple[MediaListing | None, str]:

@@ -79,7 +79,7 @@ def join_segments(
         "-safe",
         "0",
         "-i",
-        ffmpeg.file_url(script),
+        script.name,  # names in the script are resolved like parts of a URL: with the folder's, a # would end them
         *_source_arguments(clip),
     ]
     metadata = ["-map_metadata", "1", "-map_chapters", "1"] if not clip.pictures else []
@@ -90,7 +90,8 @@ def join_segments(
     trimmed = ["-copypriorss", "0"] if clip.origin else []
     maps = ["-map", "0:v:0", "-c:v", "copy", *track_mapping.arguments, *metadata, *trimmed]
     message = ffmpeg.run_ffmpeg(
-        [*inputs, *maps, *tags, *(exact if container == "mp4" else []), "-f", container, ffmpeg.file_url(part)]
+        [*inputs, *maps, *tags, *(exact if container == "mp4" else []), "-f", container, ffmpeg.file_url(part)],
+        part.parent,
     )
     if message:
         raise encode_error(output, message)

@@ -13,7 +13,8 @@ class ClipOptions:
 
     `rate` is the frame rate of a folder of pictures, in frames per second. `steady` is how depth is stabilized over
     time. `crf` is the quality of H.264, 0 to 51. `as_frames` writes folders of numbered files instead of video.
-    `allow_truncated` accepts a damaged clip and uses the frames that can be decoded.
+    `allow_truncated` accepts a damaged clip and uses the frames that can be decoded. `first_frame` is the number of the
+    first file in those folders; None takes that of the source.
     """
 
     start: float | None = None
@@ -23,9 +24,11 @@ class ClipOptions:
     steady: SteadyMode = "on"
     crf: int = 18
     as_frames: bool = False
+    first_frame: int | None = None
     allow_truncated: bool = False
 
     @property
     def decisive(self) -> list[object]:
         """Return the options that determine the outputs, as values for JSON."""
-        return [self.start, self.end, self.max_fps, str(self.rate), self.steady, self.crf, self.as_frames]
+        numbers = [] if self.first_frame is None else [self.first_frame]
+        return [self.start, self.end, self.max_fps, str(self.rate), self.steady, self.crf, self.as_frames, *numbers]

@@ -52,7 +52,8 @@ def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
     if clip.width * clip.height > max_pixels:
         fault = f"{display_path(path)} has {clip.width} × {clip.height} pixels, more than {max_pixels / 1e6:g} million"
         raise DacliError(fault, "allow more with --max-pixels")
-    return trim_clip(clip, options.start, options.end, options.max_fps)
+    part = trim_clip(clip, options.start, options.end, options.max_fps)
+    return part if options.first_frame is None else part.numbered_from(options.first_frame)
 
 
 class ClipInterrupt(KeyboardInterrupt):

@@ -18,7 +18,7 @@ from dacli.inference.predictor import Predictor
 from dacli.io.names import RECORD_KEYWORD
 from dacli.io.records import Record
 from dacli.io.scales import TONES, DepthScale, choose_scale, to_tones
-from dacli.outputs.formats import OutputFormat
+from dacli.outputs.formats import OutputFormat, is_video_file
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView
 from dacli.video.clip import Clip
@@ -158,5 +158,6 @@ class ClipRenderer:
         """Return the metadata of each output: the record for a clip, the sidecar for a folder."""
         text = json.dumps(asdict(record), allow_nan=False)
         return {
-            kind: text if path.suffix else self.sidecar_text(rows, record) for kind, path in self.job.outputs.items()
+            kind: text if is_video_file(path) else self.sidecar_text(rows, record)
+            for kind, path in self.job.outputs.items()
         }

@@ -1,6 +1,6 @@
 """Writing of a clip's outputs in segments of half a minute of work, so that a killed run resumes after the last one.
 
-An output is a video file or, if its name has no suffix, a folder with one numbered file for each frame.
+An output is a video file, or a folder with one numbered file for each frame.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dacli.errors import DacliError
 from dacli.io import files
 from dacli.io.locks import lock_file
-from dacli.outputs.formats import FORMATS
+from dacli.outputs.formats import FORMATS, is_video_file
 from dacli.paths import display_path
 from dacli.prefetch import postpone_interrupts
 from dacli.video import muxing
@@ -56,7 +56,7 @@ class ClipWriter:
     ) -> None:
         self.clip, self.outputs, self.crf = clip, outputs, crf
         self.segment_seconds, self.clock = segment_seconds, clock
-        self.video_outputs = {kind: path for kind, path in outputs.items() if path.suffix}
+        self.video_outputs = {kind: path for kind, path in outputs.items() if is_video_file(path)}
         self.work_folder = _hidden_folder(outputs, _fingerprint(clip, settings, crf, outputs))
         self.segments: list[list[int]] = []  # the times of the frames in each finished segment
         self.times: list[int] = []  # of the frames in the current segment
@@ -113,7 +113,7 @@ class ClipWriter:
         for kind in self.outputs:
             picture = pictures[kind]
             if isinstance(picture, bytes):
-                files.write_file(self.work_folder / kind / _file_name(kind, index - 1), picture)
+                files.write_file(self.work_folder / kind / self._file_name(kind, pts), picture)
             else:
                 self.encoders[kind].write(pts, until, picture)
 
@@ -131,7 +131,7 @@ class ClipWriter:
         notes = self._join(records, times)
         with self._report_disk_errors():
             for kind, output in self.outputs.items():
-                part = self.work_folder / f"{kind}{output.suffix}"
+                part = self._part(kind)
                 if kind not in self.video_outputs:
                     files.write_file(part / FRAMES_FILE, records[kind].encode())
                     if output.exists():
@@ -145,7 +145,7 @@ class ClipWriter:
         for kind, output in self.video_outputs.items():
             container = muxing.container_format(output)
             mappings[container] = mappings.get(container) or muxing.map_tracks(self.clip, container)
-            part = self.work_folder / f"{kind}{output.suffix}"
+            part = self._part(kind)
             segments = {segment[0]: self._segment_path(i, kind) for i, segment in enumerate(self.segments)}
             muxing.join_segments(segments, self.clip, mappings[container], records[kind], part, output)
             muxing.check_times(part, times, self.clip, output)
@@ -223,6 +223,14 @@ class ClipWriter:
             if path.is_file() and path not in kept and path.name != _LOCK_FILE:
                 path.unlink()
 
+    def _part(self, kind: str) -> Path:
+        """Return where an output is completed before it is moved to its place."""
+        return self.work_folder / f"{kind}{self.outputs[kind].suffix if kind in self.video_outputs else ''}"
+
+    def _file_name(self, kind: str, pts: int) -> str:
+        """Return the name of a frame's file: that of its folder, and the number of the frame."""
+        return f"{self.outputs[kind].name}_{self.clip.frame_label(pts)}{Path(FORMATS[kind].suffix).suffix}"
+
     def _segment_path(self, number: int, kind: str = "") -> Path:
         return self.work_folder / (f"{number:06d}-{kind}.mov" if kind else f"{number:06d}.json")
 
@@ -248,10 +256,6 @@ def _fingerprint(clip: Clip, settings: str, crf: int, outputs: Mapping[str, Path
     """Return a hash of all that segments depend on, their formats too: a run with others does not touch them."""
     times = (clip.time_base, clip.pts, clip.end, clip.origin)
     return hashlib.sha256(repr((settings, crf, *outputs, times)).encode()).hexdigest()[:16]
-
-
-def _file_name(kind: str, number: int) -> str:
-    return f"{number:06d}{'.npy' if kind == 'npy' else '.png'}"
 
 
 def _read_text(path: Path) -> str:

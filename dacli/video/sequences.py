@@ -1,7 +1,9 @@
 """Folders of numbered pictures, read as clips."""
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from dacli.batch.inputs import PICTURE_SUFFIXES
@@ -27,10 +29,54 @@ def probe_sequence(path: Path, rate: Fraction) -> Clip:
     if not found:
         raise DacliError(f"{display_path(path)} holds no pictures", "use a video file or a folder of numbered pictures")
     frames = tuple(sorted(found, key=natural_key))
+    labels, note = number_pictures(frames)
     height, width = images.read_image(frames[0]).shape[:2]
-    times = tuple(range(len(frames)))
-    end, square = len(times), Fraction(1)
-    return Clip(path, "", "", width, height, square, 1 / rate, times, end, rate, variable=False, pictures=frames)
+    return Clip(
+        path=path,
+        codec="",
+        pixel_format="",
+        width=width,
+        height=height,
+        sample_aspect=Fraction(1),
+        time_base=1 / rate,
+        pts=tuple(range(len(frames))),
+        end=len(frames),
+        rate=rate,
+        variable=False,
+        pictures=frames,
+        labels=labels,
+        notes=(f"{display_path(path)}: {note}",) if note else (),
+    )
+
+
+def number_pictures(pictures: Sequence[Path]) -> tuple[tuple[str, ...], str]:
+    """Return the last number in each name, with as many digits as the longest, and a note on gaps.
+
+    No numbers are returned if not all have one, or if two share one, as the note says then.
+    """
+    found = [re.findall(r"\d+", path.stem)[-1:] for path in pictures]
+    if not all(found):
+        return (), "" if not any(found) else "some names have no number, so frames are counted from 0"
+    numbers = [int(text) for (text,) in found]
+    digits = max(len(text) for (text,) in found)
+    for (first, second), (one, other) in zip(pairwise(numbers), pairwise(pictures), strict=True):
+        if first == second:
+            return (), f"{one.name} and {other.name} have the same number, so frames are counted from 0"
+    if len(set(numbers)) < len(numbers):
+        return (), "some pictures have the same number, so frames are counted from 0"
+    return tuple(f"{number:0{digits}d}" for number in numbers), describe_gaps(numbers)
+
+
+def describe_gaps(numbers: Sequence[int]) -> str:
+    """Return which numbers are missing between the first and the last of a rising sequence."""
+    gaps = [(before + 1, after - 1) for before, after in pairwise(sorted(numbers)) if after > before + 1]
+    if not gaps:
+        return ""
+    first, last = gaps[0]
+    count = sum(last - first + 1 for first, last in gaps)
+    named = str(first) if first == last else f"{first} to {last}"
+    more = f" and others, {count} in all" if len(gaps) > 1 else ""
+    return f"frames {named}{more} are missing: those beside a gap are shown one after the other"
 
 
 def _is_frame(name: str) -> bool:

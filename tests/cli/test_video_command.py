@@ -257,10 +257,12 @@ def test_black_is_near_where_that_is_asked_for(dacli: Run, home: Path) -> None:
 @pytest.mark.usefixtures("moving")
 def test_numbered_pictures_instead_of_video(dacli: Run, home: Path) -> None:
     assert dacli("video", "frames", *EXACT, "--save", "png16,color,npy", "--frames").code == 0
-    numbers = [f"{n:06d}" for n in range(21)]
+    numbers = [f"{n:02d}" for n in range(5, 26)]  # those of the pictures, in as many digits as the longest
     for folder, suffix in (("frames_depth16", ".png"), ("frames_color", ".png"), ("frames_depth", ".npy")):
-        assert files_below(home / folder) == sorted([*(name + suffix for name in numbers), "frames.json"])
-    assert dacli("decode", "frames_depth16/000003.png", "-o", "3.npy").code == 0
+        assert files_below(home / folder) == sorted(
+            [*(f"{folder}_{number}{suffix}" for number in numbers), "frames.json"]
+        )
+    assert dacli("decode", "frames_depth16/frames_depth16_08.png", "-o", "3.npy").code == 0
     steady = floats(home / "frames_depth")[3]
     within = (steady >= 0) & (steady <= 1)
     assert np.abs(np.load("3.npy") - steady)[within].max() < 0.56 / 65535 / 0.9
