@@ -5,6 +5,7 @@ from typing import Literal
 Quantity = Literal["inverse depth", "metres", "depth"]  # the last of no fixed scale, near = small
 Near = Literal["white", "black"]
 TileMode = Literal["auto", "on", "off"]
+DeinterlaceMode = Literal["auto", "on", "off", "telecine"]
 SteadyMode = Literal["on", "off", "two-pass"]
 EncoderName = Literal["vits", "vitb", "vitl", "vitg", "tiny"]
 ModelName = Literal["v2", "v1", "indoor", "outdoor", "hypersim", "vkitti"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dacli.choices import SteadyMode
+from dacli.choices import DeinterlaceMode, SteadyMode
 from dacli.cli.expand import expand_options
 from dacli.cli.options import (
     EngineOptions,
@@ -65,6 +65,22 @@ class ClipInputOptions:
             rich_help_panel="Input",
         ),
     ] = "24"
+    stream: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Number of the video stream, where a file has several. [default: the one that players show]",
+            rich_help_panel="Input",
+        ),
+    ] = None
+    deinterlace: Annotated[
+        DeinterlaceMode,
+        typer.Option(
+            help="Make whole frames of two fields; telecine: of film that TV shows at 30 frames.",
+            rich_help_panel="Input",
+        ),
+    ] = "auto"
     allow_truncated: Annotated[
         bool,
         typer.Option(
@@ -182,6 +198,8 @@ def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptio
         as_frames=clip_output.frames,
         first_frame=clip_output.first_frame,
         allow_truncated=clip_input.allow_truncated,
+        stream=clip_input.stream,
+        deinterlace=clip_input.deinterlace,
     )
 
 

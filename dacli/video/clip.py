@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dacli.errors import DacliError
 from dacli.paths import display_path
 from dacli.video import timing
+from dacli.video.ffmpeg import file_url
 
 
 class MediaTrack(NamedTuple):
@@ -20,6 +21,36 @@ class MediaTrack(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ClipSource:
+    """How ffmpeg reads the video of a file: `options` of the input, and the `stream`, as -map takes it.
+
+    `start` is the time in seconds at which the file begins, for containers whose time stamps may jump. There ffmpeg
+    would count from the first of the streams that are mapped, and video and sound, read alone, would both begin at 0.
+    `filters` change which frames there are.
+    """
+
+    path: Path
+    options: tuple[str, ...] = ()
+    stream: str = "V:0"  # the first that is not a cover
+    start: Fraction | None = None
+    filters: tuple[str, ...] = ()
+
+    def arguments(self, *before: str) -> list[str]:
+        """Return the arguments that read the video, with its times counted from the start of the file.
+
+        `before` are further options of the input.
+        """
+        times = ["-start_at_zero"] if self.start is None else ["-itsoffset", seconds_text(-self.start)]
+        name = ["-i", file_url(self.path), "-map", f"0:{self.stream}", "-fps_mode", "passthrough"]
+        return ["-copyts", *times, *self.options, *before, *name]
+
+
+def seconds_text(time: Fraction) -> str:
+    """Return a time in seconds as ffmpeg takes it, to a microsecond."""
+    return f"{float(time):.6f}"
+
+
+@dataclass(frozen=True)
 class Clip:
     """The content of a clip; times are in ticks of `time_base` seconds from the start of the file.
 
@@ -28,7 +59,8 @@ class Clip:
     if `variable`. Outputs start at `origin`. `missing_frames` is the number of frames that the file declares but does
     not contain; `end_trimmed` is true if frames at the end were left out; `transfer` is ffmpeg's name of an HDR curve.
     `labels` are the numbers in the names of `pictures`, as text; without them frames are counted from `first_frame`, in
-    `digits` digits. `notes` say what the user should know of the source.
+    `digits` digits. `reading` says how a file is read; `timecode` is that of the first frame; `notes` say what the user
+    should know of the source.
     """
 
     path: Path
@@ -43,7 +75,10 @@ class Clip:
     rate: Fraction
     variable: bool
     transfer: str = ""
+    transparent: bool = False
     interlaced: bool = False
+    timecode: str = ""
+    reading: ClipSource | None = None
     tracks: tuple[MediaTrack, ...] = ()
     origin: int = 0
     missing_frames: int = 0
@@ -54,6 +89,11 @@ class Clip:
     first_frame: int = 0
     digits: int = 6
     notes: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> ClipSource:
+        """Return how the file is read."""
+        return self.reading or ClipSource(self.path)
 
     def frame_label(self, pts: int) -> str:
         """Return the number of the frame shown at a time, as names of files have it."""

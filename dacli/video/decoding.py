@@ -16,7 +16,7 @@ from dacli.io import images
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg, probe, timing
-from dacli.video.clip import Clip
+from dacli.video.clip import Clip, seconds_text
 from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG
 
 _STRICT = ("-xerror",)
@@ -30,6 +30,7 @@ _TONE_MAP = (  # via 4:4:4, because zscale does not support odd sizes in 4:2:0
     "format=yuv444p16le,zscale=tin={}:pin=bt2020:min=bt2020nc:t=linear:npl=100,format=gbrpf32le,"
     "zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=gbr:r=full"
 )
+_OVER_WHITE = "format=rgba,split[a][b];[a]lutrgb=r=255:g=255:b=255:a=255[w];[w][b]overlay=format=rgb"
 _TAG_SECTION = re.compile(r"(?<!\\)\n\[(?:STREAM|CHAPTER)\]\n")
 _TAG = re.compile(r"^((?:\\.|[^=\\\n])+)=((?:\\.|[^\\\n])*)$", re.MULTILINE | re.DOTALL)
 
@@ -77,7 +78,7 @@ def decode_frames(
         yield from _read_pictures(clip, times)
         return
     if clip.missing_frames and not allow_truncated:
-        raise _damage_error(clip, len(probe.decodable_frames(clip.path, clip.time_base)[0]), "the file is truncated")
+        raise _damage_error(clip, len(probe.decodable_frames(clip.source, clip.time_base)[0]), "the file is truncated")
     if clip.transfer and not ffmpeg.has_filter("zscale"):
         log(f"{display_path(clip.path)} is HDR and will look dull: this ffmpeg has no zscale filter for tone mapping")
     frames = _select_frames(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
@@ -152,9 +153,11 @@ def _select_frames(
 def _decode_from(clip: Clip, first: int, options: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
     """Yield frames from `first` on; decode from the start of the file if seeking does not find that frame."""
     if clip.seekable and first * clip.time_base > 1:
-        seek = f"{float((first - Fraction(1, 2)) * clip.time_base):.6f}"
-        with contextlib.closing(_decode(clip, [*options, "-ss", seek], _RGB)) as decoded:
-            first_frame = _first_frame(decoded)
+        seek = ["-ss", seconds_text((first - Fraction(1, 2)) * clip.time_base)]
+        if clip.source.start is not None:  # ffmpeg would count the start of the file twice, and drop frames that count
+            seek.append("-noaccurate_seek")
+        with contextlib.closing(_decode(clip, [*options, *seek], _RGB)) as decoded:
+            first_frame = _first_frame(decoded, first)
             if first_frame is not None and first_frame[0] == first:
                 yield first_frame
                 yield from decoded
@@ -162,9 +165,10 @@ def _decode_from(clip: Clip, first: int, options: Sequence[str]) -> Generator[tu
     yield from _decode(clip, options, _RGB)
 
 
-def _first_frame(decoded: Iterator[tuple[int, Any]]) -> tuple[int, Any] | None:
+def _first_frame(decoded: Iterator[tuple[int, Any]], first: int) -> tuple[int, Any] | None:
+    """Return the first frame that is not shown before `first`, None if there is none."""
     try:
-        return next(decoded, None)
+        return next((frame for frame in decoded if frame[0] >= first), None)
     except _DamageError:
         return None
 
@@ -174,7 +178,7 @@ def _decode(clip: Clip, options: Sequence[str], layout: _PixelLayout) -> Generat
     with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
         times = Path(folder, "times")
         arguments = [
-            *probe.clip_source(clip.path, *options),
+            *clip.source.arguments(*options),
             "-enc_time_base",
             ticks,
             "-s",
@@ -202,9 +206,11 @@ def _read_times(path: Path) -> Iterator[int]:
 
 
 def _filters(clip: Clip) -> list[str]:
-    chain = ["bwdif=mode=send_frame"] if clip.interlaced else []
+    chain = [*clip.source.filters, *(["bwdif=mode=send_frame"] if clip.interlaced else [])]
     if clip.transfer and ffmpeg.has_filter("zscale"):
         chain.append(_TONE_MAP.format(clip.transfer))
+    if clip.transparent:
+        chain.append(_OVER_WHITE)
     return ["-vf", ",".join(chain)] if chain else []
 
 

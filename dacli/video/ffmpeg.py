@@ -37,7 +37,8 @@ class MediaListing:
     """The output of the framecrc muxer for one video stream; times are in ticks of `time_base` seconds.
 
     `pts` holds the presentation times of the displayed packets in increasing order, or is empty if one is unknown;
-    `end` is the end time of the last one; `cut` is true if the last packet is incomplete; `log` is ffmpeg's whole log.
+    `end` is the end time of the last one; `cut` is true if the last packet is incomplete; `log` is ffmpeg's whole log;
+    `first_packet` is the time of the packet that is decoded first.
     """
 
     codec: str
@@ -49,6 +50,7 @@ class MediaListing:
     end: int
     cut: bool
     log: str
+    first_packet: int = 0
 
 
 class FFmpegProcess:
@@ -196,12 +198,22 @@ def ffmpeg_executable() -> str:
 
 def has_filter(name: str) -> bool:
     """Return whether ffmpeg was built with a filter."""
-    return name in _filters(ffmpeg_executable())
+    return name in _list_parts(ffmpeg_executable(), "-filters")
 
 
-@lru_cache(maxsize=1)
-def _filters(_: str) -> frozenset[str]:
-    with FFmpegProcess(["-filters"]) as process:
+def has_decoder(name: str) -> bool:
+    """Return whether ffmpeg was built with a decoder."""
+    return name in _list_parts(ffmpeg_executable(), "-decoders")
+
+
+def has_encoder(name: str) -> bool:
+    """Return whether ffmpeg was built with an encoder."""
+    return name in _list_parts(ffmpeg_executable(), "-encoders")
+
+
+@lru_cache(maxsize=8)
+def _list_parts(_: str, kind: str) -> frozenset[str]:
+    with FFmpegProcess([kind]) as process:
         return frozenset(fields[1] for line in process.text() if len(fields := line.split()) > 2)
 
 
@@ -260,4 +272,5 @@ def _listing(header: dict[str, str], packets: list[tuple[int, int, int]], log: s
         end=max(pts + duration for pts, duration in shown) if has_times else 0,
         cut=bool(packets) and bool(packets[-1][2] & _CORRUPT),
         log=log,
+        first_packet=next((pts for pts, _, flags in packets if not flags & (_CORRUPT | _DISCARD)), 0),
     )

@@ -9,7 +9,7 @@ from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg
-from dacli.video.clip import Clip, MediaTrack
+from dacli.video.clip import Clip, MediaTrack, seconds_text
 from dacli.video.encoding import encode_error, encoder_time_base
 from dacli.video.probe import RECORD_TAG
 
@@ -50,6 +50,8 @@ def map_tracks(clip: Clip, container: str) -> TrackMapping:
             notes.append(f"{name} became {codec}: {container} cannot hold it as it is")
         mapped += 1
         arguments += ["-map", f"1:{track.number}", f"-c:{mapped}", codec]
+        if codec != "copy" and track.kind == "audio" and clip.source.start is not None:
+            arguments += [f"-filter:{mapped}", "atrim=start=0"]  # what is copied is cut by -copypriorss
     return TrackMapping(tuple(arguments), tuple(notes))
 
 
@@ -72,6 +74,7 @@ def join_segments(
     script.write_text(_concat_script(segments, clip), "utf-8")
     delay = _seconds(min(segments) - clip.origin, clip)
     inputs = [
+        *(["-copyts"] if clip.source.start is not None else []),
         "-itsoffset",
         delay,
         "-f",
@@ -88,6 +91,8 @@ def join_segments(
     tags = [text for tag in _tag_options(record, container) for text in ("-metadata", tag)]
     # Packets before the part are dropped: Matroska would start with them, and MP4 would hide them.
     trimmed = ["-copypriorss", "0"] if clip.origin else []
+    if clip.end_trimmed and clip.source.start is not None:
+        trimmed += ["-t", _seconds(clip.end - clip.origin, clip)]
     maps = ["-map", "0:v:0", "-c:v", "copy", *track_mapping.arguments, *metadata, *trimmed]
     message = ffmpeg.run_ffmpeg(
         [*inputs, *maps, *tags, *(exact if container == "mp4" else []), "-f", container, ffmpeg.file_url(part)],
@@ -140,12 +145,16 @@ def _concat_script(segments: Mapping[int, Path], clip: Clip) -> str:
 
 
 def _source_arguments(clip: Clip) -> list[str]:
+    """Return the arguments that read the source's sound, with the time 0 where the outputs begin."""
     if clip.pictures:
         return []
+    name = [*clip.source.options, "-i", ffmpeg.file_url(clip.path)]
+    if clip.source.start is not None:  # read whole: ffmpeg would count the start of the file twice after a seek
+        return ["-itsoffset", seconds_text(-clip.source.start - clip.origin * clip.time_base), *name]
     begin = ["-ss", _seconds(clip.origin, clip)] if clip.origin else []
     until = ["-t", _seconds(clip.end - clip.origin, clip)] if clip.end_trimmed else []
-    return [*begin, *until, "-i", ffmpeg.file_url(clip.path)]
+    return [*begin, *until, *name]
 
 
 def _seconds(time: int, clip: Clip) -> str:
-    return f"{float(time * clip.time_base):.6f}"
+    return seconds_text(time * clip.time_base)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from dacli.choices import SteadyMode
+from dacli.choices import DeinterlaceMode, SteadyMode
+from dacli.video.probe import ProbeOptions
 from dacli.video.sequences import FOLDER_RATE
 
 
@@ -14,7 +15,8 @@ class ClipOptions:
     `rate` is the frame rate of a folder of pictures, in frames per second. `steady` is how depth is stabilized over
     time. `crf` is the quality of H.264, 0 to 51. `as_frames` writes folders of numbered files instead of video.
     `allow_truncated` accepts a damaged clip and uses the frames that can be decoded. `first_frame` is the number of the
-    first file in those folders; None takes that of the source.
+    first file in those folders; None takes that of the source. `stream` is the number of the video stream, and
+    `deinterlace` says whether its frames are made of two fields.
     """
 
     start: float | None = None
@@ -25,10 +27,28 @@ class ClipOptions:
     crf: int = 18
     as_frames: bool = False
     first_frame: int | None = None
+    stream: int | None = None
+    deinterlace: DeinterlaceMode = "auto"
     allow_truncated: bool = False
+
+    @property
+    def probing(self) -> ProbeOptions:
+        """Return the options that say how the file is read."""
+        return ProbeOptions(self.stream, self.deinterlace)
 
     @property
     def decisive(self) -> list[object]:
         """Return the options that determine the outputs, as values for JSON."""
         numbers = [] if self.first_frame is None else [self.first_frame]
-        return [self.start, self.end, self.max_fps, str(self.rate), self.steady, self.crf, self.as_frames, *numbers]
+        reading = [] if (self.stream, self.deinterlace) == (None, "auto") else [self.stream, self.deinterlace]
+        return [
+            self.start,
+            self.end,
+            self.max_fps,
+            str(self.rate),
+            self.steady,
+            self.crf,
+            self.as_frames,
+            *numbers,
+            *reading,
+        ]

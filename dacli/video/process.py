@@ -48,7 +48,7 @@ class ClipResult:
 
 def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
     """Return the part of a clip to process; raise DacliError for a file that is not a clip, or is too large."""
-    clip = probe.probe_clip(path, options.rate)
+    clip = probe.probe_clip(path, options.rate, options.probing)
     if clip.width * clip.height > max_pixels:
         fault = f"{display_path(path)} has {clip.width} × {clip.height} pixels, more than {max_pixels / 1e6:g} million"
         raise DacliError(fault, "allow more with --max-pixels")

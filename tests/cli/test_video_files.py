@@ -1,8 +1,12 @@
 """Clips of the kinds that users have: odd names, numbered pictures, recordings; each read back by ffmpeg alone."""
 
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from tests.support import footage
 from tests.support.commands import SMALL, Run, files_below, photo
@@ -130,3 +134,194 @@ def test_a_first_frame_below_0_is_wrong_usage(dacli: Run, home: Path) -> None:
     assert (run.code, len(run.err)) == (2, 1)
     assert "--first-frame" in run.err[0]
     assert files_below(home) == ["a.mp4"]
+
+
+# --- sound and picture at the same time ---
+
+FLASH = "color=black:s=96x64:r=24:d=2,drawbox=t=fill:c=white:enable='between(t,1.499,1.59)'"
+BEEP = "aevalsrc='if(between(t,1.5,1.59),0.8*sin(2*PI*1000*t),0)':d=2:s=48000"
+
+
+def flash_and_beep(path: Path, video_late: float, sound_late: float, *codecs: str) -> Path:
+    """Write a clip that flashes and beeps at 1.5 s, with a part that comes later, in a container of its name."""
+    video = ("-itsoffset", video_late, "-f", "lavfi", "-i", FLASH)
+    footage.ffmpeg(*map(str, (*video, "-itsoffset", sound_late, "-f", "lavfi", "-i", BEEP)), *codecs, path)
+    return path
+
+
+def beep_after_flash(path: Path) -> float:
+    """Return the time of the beep less that of the flash in seconds, both as ffmpeg alone decodes them."""
+    exact = ("-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-f", "framecrc", "-")
+    text = footage.ffmpeg("-copyts", "-i", path, "-map", "0:V:0", "-vf", "format=gray", *exact).decode()
+    base = Fraction(next(line[6:] for line in text.splitlines() if line.startswith("#tb 0: ")))
+    times = [int(line.split(",")[2]) for line in text.splitlines() if not line.startswith("#")]
+    gray = footage.decoded_frames(path, "gray")[:, :, :96]  # of a side by side, the picture
+    flash = times[int(np.argmax(gray.reshape(len(gray), -1).mean(1) > 128))] * base
+    from_zero = ("-af", "aresample=48000:async=1:first_pts=0", "-f", "f32le", "-")
+    heard = np.frombuffer(footage.ffmpeg("-copyts", "-i", path, "-map", "0:a:0", *from_zero), np.float32)
+    return int(np.argmax(np.abs(heard) > 0.3)) / 48000 - float(flash)
+
+
+MPEG = ("-c:v", "mpeg2video", "-c:a", "mp2")
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.m2ts", "a.mpg", "a.vob"])
+@pytest.mark.parametrize("late", [(0.0, 0.0), (0.6, 0.0), (0.0, 0.4)])
+def test_sound_stays_with_the_picture_in_containers_whose_times_may_jump(
+    dacli: Run, home: Path, name: str, late: tuple[float, float]
+) -> None:
+    before = beep_after_flash(flash_and_beep(home / name, *late, *MPEG))
+    assert dacli("video", name, *SMALL, "--save", "side,png16", "--crf", "0").code == 0
+    assert beep_after_flash(home / "a_side.mp4") == pytest.approx(before, abs=0.001)
+    shown, heard = (footage.packet_times(home / "a_side.mp4", stream)[0] for stream in ("0:V:0", "0:a:0"))
+    deep = [footage.packet_times(home / "a_depth16.mkv", stream)[0] for stream in ("0:V:0", "0:a:0")]
+    assert float(deep[1] - deep[0]) == pytest.approx(float(heard - shown), abs=0.0011)  # Matroska has milliseconds
+
+
+def test_a_part_of_a_recording_keeps_its_sound(dacli: Run, home: Path) -> None:
+    before = beep_after_flash(flash_and_beep(home / "a.ts", 0.0, 0.4, *MPEG))
+    part = ("--start", "1", "--end", "1.9", "--save", "side", "--crf", "0")
+    assert dacli("video", "a.ts", *SMALL, *part).code == 0
+    assert beep_after_flash(home / "a_side.mp4") == pytest.approx(before, abs=0.001)
+    shown = footage.packet_times(home / "a_side.mp4")
+    assert shown[0] == 0
+    assert len(shown) in (21, 22)
+    heard = footage.packet_times(home / "a_side.mp4", "0:a:0")
+    assert 0 <= heard[0] < 0.025
+    assert 0.85 < heard[-1] < 0.91
+
+
+def test_time_stamps_that_jump_forward_do_so_for_picture_and_sound(dacli: Run, home: Path) -> None:
+    jump = ("-vf", "setpts=PTS+gt(N\\,23)*10/TB", "-fps_mode", "passthrough", "-af", "asetpts=PTS+gt(T\\,1)*10/TB")
+    flash_and_beep(home / "a.ts", 0, 0, *jump, *MPEG)
+    assert dacli("video", "a.ts", *SMALL, "--save", "color").code == 0
+    shown, heard = (footage.packet_times(home / "a_color.mp4", stream) for stream in ("0:V:0", "0:a:0"))
+    assert shown == sorted(shown)
+    assert float(shown[-1]) == pytest.approx(12, abs=0.1)
+    assert float(heard[-1]) == pytest.approx(12, abs=0.1)
+
+
+def test_time_stamps_that_jump_back_are_an_error(dacli: Run, home: Path) -> None:
+    first, second = (flash_and_beep(home / f"{late}.ts", late, late, *MPEG) for late in (0, 12))
+    (home / "a.ts").write_bytes(second.read_bytes() + first.read_bytes())
+    run = dacli("video", "a.ts", *SMALL)
+    assert (run.code, run.out) == (1, "")
+    assert run.errors == [
+        "error: the time stamps of a.ts jump back: make one time line of them: ffmpeg -i a.ts -c copy whole.mkv"
+    ]
+    footage.ffmpeg("-i", home / "a.ts", "-c", "copy", home / "whole.mkv")
+    assert dacli("video", "whole.mkv", *SMALL).code == 0
+
+
+@pytest.mark.parametrize(
+    "codec", [("mpeg2video", "-bf", "2", "-g", "12"), ("libx264", "-x264-params", "open-gop=1:keyint=12")]
+)
+def test_a_recording_that_begins_in_the_middle_has_the_frames_that_can_be_shown(
+    dacli: Run, home: Path, codec: tuple[str, ...]
+) -> None:
+    data = make_clip(home / "whole.ts", "-c:v", *codec, frames=72).read_bytes()
+    (home / "a.ts").write_bytes(data[len(data) // 4 // 188 * 188 :])
+    expected = len(footage.ffmpeg("-i", home / "a.ts", "-f", "rawvideo", "-pix_fmt", "gray", "-").strip()) // (96 * 64)
+    run = dacli("video", "a.ts", *SMALL, "--json")
+    assert (run.code, run.errors) == (0, [])
+    count = run.objects[0]["frames"]
+    assert abs(count - expected) <= 2  # without -xerror ffmpeg also shows frames that lack a reference
+    assert 36 <= count < 72
+    assert len(footage.decoded_frames(home / "a_color.mp4")) == count
+
+
+# --- which frames there are ---
+
+
+def test_the_animation_of_an_avif_is_the_clip_and_not_its_still(dacli: Run, home: Path) -> None:
+    make_clip(home / "a.avif", "-c:v", "libsvtav1", "-preset", "10", "-svtav1-params", "lp=1", frames=5)
+    run = dacli("video", "a.avif", *SMALL, "--json")
+    assert (run.code, run.objects[0]["frames"]) == (0, 5)
+    assert "a.avif has several video streams: 1 is used, not 0; --stream chooses" in run.err
+
+
+def test_a_stream_can_be_chosen(dacli: Run, home: Path) -> None:
+    inputs = ("-f", "lavfi", "-i", "color=red:s=64x48:r=24:d=1", "-map", "1", "-map", "0", "-map", "0")
+    make_clip(home / "a.mkv", *inputs, "-frames:v:1", "4", *H264, frames=8)
+    run = dacli("video", "a.mkv", *SMALL, "--json")
+    assert (run.code, run.objects[0]["frames"]) == (0, 8)
+    chosen = dacli("video", "a.mkv", *SMALL, "--stream", "1", "--overwrite", "--json")
+    assert chosen.objects[0]["frames"] in (4, 8)
+    assert footage.decoded_frames(home / "a_color.mp4").shape[1:3] == (64, 96)
+    assert dacli("video", "a.mkv", *SMALL, "--stream", "0", "--overwrite").code == 0
+    assert footage.decoded_frames(home / "a_color.mp4").shape[1:3] == (48, 64)
+    wrong = dacli("video", "a.mkv", *SMALL, "--stream", "7")
+    assert wrong.code == 1
+    assert wrong.errors == ["error: --stream 7 is not a video stream of a.mkv: its video streams: 0, 1, 2"]
+
+
+def test_repeated_frames_of_theora_are_frames(dacli: Run, home: Path) -> None:
+    make_clip(home / "a.ogv", "-c:v", "libtheora", source="color=red:s=96x64:r=24", frames=24)
+    run = dacli("video", "a.ogv", *SMALL, "--json")
+    assert (run.code, run.errors) == (0, [])
+    shown = footage.packet_times(home / "a_color.mp4")
+    assert len(shown) == run.objects[0]["frames"] in (2, 24)
+
+
+@pytest.mark.parametrize("name", ["a.mjpeg", "a.mjpg"])
+def test_raw_mjpeg_is_a_clip(dacli: Run, home: Path, name: str) -> None:
+    make_clip(home / name, "-c:v", "mjpeg", "-f", "mjpeg", frames=12)
+    run = dacli("video", name, *SMALL, "--json")
+    assert (run.code, run.objects[0]["frames"]) == (0, 12)
+
+
+# --- fields ---
+
+COMBED = "tinterlace=interleave_top,setfield=tff"
+
+
+def combing(frames: NDArray[np.uint8]) -> float:
+    """Return how much lines differ from the mean of their neighbours, compared with the lines two apart."""
+    gray = frames.astype(float)
+    between = np.abs(gray[:, 1:-1] - (gray[:, :-2] + gray[:, 2:]) / 2).mean()
+    return float(between / np.abs(gray[:, 2:] - gray[:, :-2]).mean())
+
+
+@pytest.mark.parametrize("name", ["a.dv", "a.avi"])
+def test_interlaced_dv_is_made_of_whole_frames(dacli: Run, home: Path, name: str) -> None:
+    source = "testsrc2=s=720x576:r=50"
+    how = ("-c:v", "dvvideo", "-pix_fmt", "yuv420p", "-vf", COMBED, "-r", "25")
+    make_clip(home / name, *how, source=source, frames=4)
+    assert dacli("video", name, *SMALL, "--save", "side", "--crf", "0").code == 0
+    whole = combing(footage.decoded_frames(home / "a_side.mp4", "gray")[:, :, :720])
+    assert dacli("video", name, *SMALL, "--save", "side", "--crf", "0", "--deinterlace", "off").code == 0
+    combed = combing(footage.decoded_frames(home / "a_side.mp4", "gray")[:, :, :720])
+    assert whole < 0.7 * combed
+
+
+def test_telecined_film_gets_its_frames_back(dacli: Run, home: Path) -> None:
+    make_clip(home / "a.mkv", "-vf", "telecine", "-c:v", "ffv1", source="testsrc2=s=96x64:r=24000/1001", frames=50)
+    run = dacli("video", "a.mkv", *SMALL, "--deinterlace", "telecine", "--json")
+    assert run.code == 0
+    assert 38 <= run.objects[0]["frames"] <= 40
+    assert run.objects[0]["fps"] == pytest.approx(24000 / 1001, abs=0.1)
+    assert dacli("video", "a.mkv", *SMALL, "--deinterlace", "yes").code == 2
+
+
+# --- transparency ---
+
+HOLE = "format=rgba,geq=r=255:g=0:b=0:a='if(lt(X,48),0,255)'"
+ALPHA = {
+    "prores.mov": ("-c:v", "prores_ks", "-profile:v", "4444", "-pix_fmt", "yuva444p10le"),
+    "qtrle.mov": ("-c:v", "qtrle"),
+    "png.mov": ("-c:v", "png"),
+    "a.apng": ("-c:v", "apng", "-f", "apng"),
+    "vp9.webm": ("-c:v", "libvpx-vp9", "-pix_fmt", "yuva420p", "-cpu-used", "8", "-deadline", "realtime"),
+    "vp8.webm": ("-c:v", "libvpx", "-auto-alt-ref", "0", "-pix_fmt", "yuva420p", "-cpu-used", "8"),
+    "ffv1.mkv": ("-c:v", "ffv1", "-pix_fmt", "yuva420p"),
+}
+
+
+@pytest.mark.parametrize("name", ALPHA)
+def test_what_is_transparent_is_white(dacli: Run, home: Path, name: str) -> None:
+    make_clip(home / name, "-vf", HOLE, *ALPHA[name], frames=3)
+    assert dacli("video", name, *SMALL, "--save", "side", "--frames").code == 0
+    with Image.open(home / f"{name.rpartition('.')[0]}_side" / f"{name.rpartition('.')[0]}_side_000001.png") as picture:
+        left = np.asarray(picture)[:, :96].astype(int)
+    assert np.abs(left[:, :44] - (255, 255, 255)).max() <= 6
+    assert np.abs(left[:, 52:] - (255, 0, 0)).max() <= 6
