@@ -116,18 +116,19 @@ def trim_clip(clip: Clip, start: float | None = None, end: float | None = None, 
 
     With a `start`, the first frame of the output is at time 0. Raises DacliError if no frame is left.
     """
-    first = Fraction(start or 0) / clip.time_base
-    stop = clip.end + 1 if end is None else Fraction(end) / clip.time_base
+    first = Fraction(str(start or 0)) / clip.time_base  # 0.04 is the time of frame 1 of 25, which float(0.04) is not
+    stop = clip.end + 1 if end is None else Fraction(str(end)) / clip.time_base
     times = tuple(time for time in clip.pts if first <= time < stop)
     if not times:
         span = f"from {start or 0:g} s to {'its end' if end is None else f'{end:g} s'}"
         last = f"choose another part: its last frame is at {float(clip.pts[-1] * clip.time_base):.3f} s"
         raise DacliError(f"{display_path(clip.path)} has no frame {span}", last)
     origin = times[0] if start else clip.origin
+    timecode = clip.timecode and timing.move_timecode(clip.timecode, clip.pts.index(times[0]), clip.rate)
     if times[-1] != clip.pts[-1]:
         after = clip.pts[clip.pts.index(times[-1]) + 1]
         clip = replace(clip, end=after, missing_frames=0, end_trimmed=True)
-    kept = replace(clip, pts=times, origin=origin)
+    kept = replace(clip, pts=times, origin=origin, timecode=timecode)
     return kept if max_fps is None else _limit_rate(kept, Fraction(max_fps))
 
 
@@ -136,4 +137,5 @@ def _limit_rate(clip: Clip, fps: Fraction) -> Clip:
     if times == clip.pts:
         return clip
     rate, variable = timing.frame_rate(times, clip.end, clip.time_base, fps)
-    return replace(clip, pts=times, rate=rate, variable=variable)
+    timecode = timing.change_timecode_rate(clip.timecode, clip.rate, rate)
+    return replace(clip, pts=times, rate=rate, variable=variable, timecode=timecode)

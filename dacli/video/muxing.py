@@ -12,20 +12,26 @@ from dacli.video import ffmpeg
 from dacli.video.clip import Clip, MediaTrack, seconds_text
 from dacli.video.encoding import encode_error, encoder_time_base
 from dacli.video.probe import RECORD_TAG
+from dacli.video.subtitles import is_cut_text, write_cut_subtitles
 
 _FALLBACK_CODECS = {  # the codec to convert a track to if a container cannot hold it unchanged
     "mp4": {"audio": "aac", "subtitle": "mov_text"},
     "matroska": {"audio": "flac", "subtitle": "subrip"},
 }
+CUT_CODECS = {"mp4": {".srt": "mov_text", ".ass": "mov_text"}, "matroska": {".srt": "subrip", ".ass": "ass"}}
 _REPORT_HINT = "this is a bug in dacli or in this version of ffmpeg: please report it"
 
 
 @dataclass(frozen=True)
 class TrackMapping:
-    """Arguments that copy or convert sound and subtitles of the second input, and notes on what was changed."""
+    """Arguments that copy or convert sound and subtitles, and notes on what was changed.
+
+    The source is the second input; `subtitles` are further ones, with the cues of a part of it.
+    """
 
     arguments: tuple[str, ...]
     notes: tuple[str, ...]
+    subtitles: tuple[Path, ...] = ()
 
 
 def container_format(path: Path) -> str:
@@ -33,10 +39,14 @@ def container_format(path: Path) -> str:
     return "matroska" if path.suffix == ".mkv" else "mp4"
 
 
-def map_tracks(clip: Clip, container: str) -> TrackMapping:
-    """Return the mapping of a clip's tracks to a container: copied if possible, otherwise converted or left out."""
+def map_tracks(clip: Clip, container: str, folder: Path) -> TrackMapping:
+    """Return the mapping of a clip's tracks to a container: copied if possible, otherwise converted or left out.
+
+    Files that it needs are written into `folder`.
+    """
     arguments: list[str] = []
     notes = []
+    subtitles: list[Path] = []
     mapped = 0
     for track in clip.tracks:
         name = f"{track.kind} track {track.number} ({track.codec}) of {display_path(clip.path)}"
@@ -48,11 +58,20 @@ def map_tracks(clip: Clip, container: str) -> TrackMapping:
             continue
         if codec != "copy":
             notes.append(f"{name} became {codec}: {container} cannot hold it as it is")
+        if is_cut_text(clip, track):
+            path = write_cut_subtitles(clip, track, folder)
+            if path is not None:
+                mapped += 1
+                codec = CUT_CODECS[container][path.suffix]
+                arguments += ["-map", f"{2 + len(subtitles)}:0", f"-c:{mapped}", codec]
+                arguments += [f"-map_metadata:s:{mapped}", f"1:s:{track.number}"]
+                subtitles.append(path)
+            continue
         mapped += 1
         arguments += ["-map", f"1:{track.number}", f"-c:{mapped}", codec]
         if codec != "copy" and track.kind == "audio" and clip.source.start is not None:
             arguments += [f"-filter:{mapped}", "atrim=start=0"]  # what is copied is cut by -copypriorss
-    return TrackMapping(tuple(arguments), tuple(notes))
+    return TrackMapping(tuple(arguments), tuple(notes), tuple(subtitles))
 
 
 def _can_hold(clip: Clip, track: MediaTrack, codec: str, container: str) -> bool:
@@ -84,11 +103,12 @@ def join_segments(
         "-i",
         script.name,  # names in the script are resolved like parts of a URL: with the folder's, a # would end them
         *_source_arguments(clip),
+        *(text for path in track_mapping.subtitles for text in ("-i", ffmpeg.file_url(path))),
     ]
     metadata = ["-map_metadata", "1", "-map_chapters", "1"] if not clip.pictures else []
     # Without this time scale, ffmpeg 7.0 rounds the start time of the video to milliseconds.
     exact = ["-movie_timescale", str(encoder_time_base(clip)), "-movflags", "+faststart"]
-    tags = [text for tag in _tag_options(record, container) for text in ("-metadata", tag)]
+    tags = [text for tag in _tag_options(record, clip, container) for text in ("-metadata", tag)]
     # Packets before the part are dropped: Matroska would start with them, and MP4 would hide them.
     trimmed = ["-copypriorss", "0"] if clip.origin else []
     if clip.end_trimmed and clip.source.start is not None:
@@ -102,11 +122,15 @@ def join_segments(
         raise encode_error(output, message)
 
 
-def _tag_options(record: str, container: str) -> list[str]:
-    """Return the tags for the record; outside MP4, the source's tags that only describe its MP4 file are removed."""
+def _tag_options(record: str, clip: Clip, container: str) -> list[str]:
+    """Return the tags for the record and the timecode.
+
+    Outside MP4, the source's tags that only describe its MP4 file are removed.
+    """
+    timecode = f"timecode={'' if clip.variable else clip.timecode}"
     if container == "mp4":
-        return [f"{RECORD_TAG}={RECORD_KEYWORD}={record}"]
-    return [f"{RECORD_KEYWORD}={record}", "major_brand=", "minor_version=", "compatible_brands="]
+        return [f"{RECORD_TAG}={RECORD_KEYWORD}={record}", timecode]
+    return [f"{RECORD_KEYWORD}={record}", timecode, "major_brand=", "minor_version=", "compatible_brands="]
 
 
 def check_times(part: Path, times: Sequence[int], clip: Clip, output: Path) -> None:

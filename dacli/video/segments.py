@@ -144,7 +144,7 @@ class ClipWriter:
         mappings: dict[str, muxing.TrackMapping] = {}
         for kind, output in self.video_outputs.items():
             container = muxing.container_format(output)
-            mappings[container] = mappings.get(container) or muxing.map_tracks(self.clip, container)
+            mappings[container] = mappings.get(container) or muxing.map_tracks(self.clip, container, self.work_folder)
             part = self._part(kind)
             segments = {segment[0]: self._segment_path(i, kind) for i, segment in enumerate(self.segments)}
             muxing.join_segments(segments, self.clip, mappings[container], records[kind], part, output)

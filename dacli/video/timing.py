@@ -5,6 +5,8 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor
 
+TIMECODE_RATES = {24, 25, 30, 48, 50, 60, 100, 120}  # frames per second of timecode that containers can hold
+
 
 def make_increasing(times: Iterable[int]) -> Iterator[int]:
     """Yield the times, each moved to at least one tick after the previous one, as containers require."""
@@ -53,3 +55,31 @@ def thin_out(times: Sequence[int], time_base: Fraction, fps: Fraction) -> tuple[
     tolerance = min(Fraction(1), Fraction(times[-1] - times[0], 4 * len(times)))
     slots = [floor((time - times[0] + tolerance) * time_base * fps) for time in times]
     return tuple(time for time, slot, before in zip(times, slots, [-1, *slots], strict=False) if slot != before)
+
+
+def move_timecode(timecode: str, frames: int, rate: Fraction) -> str:
+    """Return a timecode HH:MM:SS:FF moved by a number of frames; with `;` or `.` before FF, it drops frame numbers.
+
+    Drop-frame timecode has no numbers 0 and 1 (0 to 3 at 60) in a minute that is not a tenth, SMPTE ST 12-1. After 24
+    hours it begins again. Returns "" at rates that have no timecode.
+    """
+    fps = round(rate)
+    if fps not in TIMECODE_RATES:
+        return ""
+    hours, minutes, seconds, number = (int(part) for part in (timecode[:2], timecode[3:5], timecode[6:8], timecode[9:]))
+    dropped = fps // 15 if timecode[8] in ";." and fps in (30, 60) else 0
+    total = 60 * hours + minutes
+    count = (60 * total + seconds) * fps + number - dropped * (total - total // 10) + frames
+    tens, rest = divmod(count, 600 * fps - 9 * dropped)
+    count += 9 * dropped * tens + dropped * max(0, (rest - dropped) // (60 * fps - dropped))
+    whole, number = divmod(count, fps)
+    minutes, seconds = divmod(whole, 60)
+    return f"{minutes // 60 % 24:02}:{minutes % 60:02}:{seconds:02}{timecode[8]}{number:02}"
+
+
+def change_timecode_rate(timecode: str, before: Fraction, after: Fraction) -> str:
+    """Return a timecode at another rate, with the same time; "" at rates that have no timecode."""
+    fps = round(after)
+    if not timecode or fps not in TIMECODE_RATES:
+        return ""
+    return f"{timecode[:8]}:{min(fps - 1, int(timecode[9:]) * fps // round(before)):02}"

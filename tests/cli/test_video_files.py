@@ -1,5 +1,6 @@
 """Clips of the kinds that users have: odd names, numbered pictures, recordings; each read back by ffmpeg alone."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -325,3 +326,67 @@ def test_what_is_transparent_is_white(dacli: Run, home: Path, name: str) -> None
         left = np.asarray(picture)[:, :96].astype(int)
     assert np.abs(left[:, :44] - (255, 255, 255)).max() <= 6
     assert np.abs(left[:, 52:] - (255, 0, 0)).max() <= 6
+
+
+# --- subtitles and timecode ---
+
+CUES = ((0.1, 0.9, "one"), (1.2, 1.8, "two {\\i1}here"), (2.2, 2.8, "three"), (2.9, 3.0, "four"))
+
+
+def with_subtitles(path: Path, codec: str) -> Path:
+    """Write a clip of three seconds with the cues, one of them in two lines."""
+
+    def clock(time: float) -> str:
+        return f"00:00:{int(time):02}{f'{time % 1:.3f}'[1:].replace('.', ',')}"
+
+    text = "\n".join(f"{n}\n{clock(a)} --> {clock(b)}\n{t}\n" for n, (a, b, t) in enumerate(CUES, 1))
+    path.with_name("cues.srt").write_text(text)
+    return make_clip(path, "-i", str(path.with_name("cues.srt")), *H264, "-c:s", codec, frames=72)
+
+
+def shown_cues(path: Path) -> list[tuple[float, float]]:
+    """Return when the subtitles of a file begin and end, as ffmpeg converts them."""
+    text = footage.ffmpeg("-i", path, "-map", "0:s:0", "-f", "srt", "-").decode()
+    found = re.findall(r"(\d\d):(\d\d),(\d{3}) --> \d\d:(\d\d):(\d\d),(\d{3})", text)
+    times = [(60 * int(a) + int(b) + int(c) / 1000, 60 * int(d) + int(e) + int(f) / 1000) for a, b, c, d, e, f in found]
+    return [(begin, end) for begin, end in times if end > begin]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mov_text"), ("a.mkv", "srt"), ("a.mkv", "ass")])
+def test_subtitles_of_a_part_are_moved_and_cut(dacli: Run, home: Path, name: str, codec: str) -> None:
+    with_subtitles(home / name, codec)
+    run = dacli("video", name, *SMALL, "--save", "png16,color", "--start", "1", "--end", "2.5")
+    assert (run.code, run.errors) == (0, [])
+    for output in ("a_color.mp4", "a_depth16.mkv"):
+        np.testing.assert_allclose(shown_cues(home / output), [(0.2, 0.8), (1.2, 1.5)], atol=0.011)
+    assert dacli("video", name, *SMALL, "--save", "png16,color", "--start", "0.5", "--end", "1.0").code == 0
+    for output in ("a_color.mp4", "a_depth16.mkv"):
+        np.testing.assert_allclose(shown_cues(home / output), [(0, 0.4)], atol=0.011)
+
+
+def test_a_part_without_subtitles_has_none(dacli: Run, home: Path) -> None:
+    with_subtitles(home / "a.mkv", "srt")
+    assert dacli("video", "a.mkv", *SMALL, "--save", "color", "--start", "0.92", "--end", "1.1").code == 0
+    assert "Subtitle" not in footage.ffmpeg_report(home / "a_color.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "timecode", "start", "expected"),
+    [
+        ("a.mov", "25", "10:00:00:20", None, "10:00:00:20"),
+        ("a.mov", "25", "10:00:00:20", "1", "10:00:01:20"),
+        ("a.mov", "24000/1001", "00:59:59:23", "0.5", "01:00:00:11"),
+        ("a.mxf", "30000/1001", "00:00:59;28", "0.1", "00:01:00;03"),  # drop-frame: 00:01:00;02 follows 00:00:59;29
+        ("a.mxf", "25", "23:59:59:24", "0.04", "00:00:00:00"),
+    ],
+)
+def test_the_timecode_is_that_of_the_first_frame(
+    dacli: Run, home: Path, name: str, rate: str, timecode: str, start: str | None, expected: str
+) -> None:
+    codec = ("-c:v", "mpeg2video") if name == "a.mxf" else H264
+    make_clip(home / name, "-timecode", timecode, *codec, source=f"testsrc2=s=96x64:r={rate}", frames=40)
+    part = () if start is None else ("--start", start)
+    assert dacli("video", name, *SMALL, "--save", "color,png16", *part).code == 0
+    for output in ("a_color.mp4", "a_depth16.mkv"):
+        found = re.findall(r"(?i)timecode *: (\S+)", footage.ffmpeg_report(home / output))
+        assert set(found) == {expected}, output

@@ -54,7 +54,7 @@ def joined(clip: Clip, output: Path, length: int = 11, record: str = RECORD) -> 
         encoder.finish()
         encoder.close()
         segments[times[0]] = path
-    sound = muxing.map_tracks(clip, muxing.container_format(output))
+    sound = muxing.map_tracks(clip, muxing.container_format(output), output.parent)
     in_time(lambda: muxing.join_segments(segments, clip, sound, record, output, output))
     muxing.check_times(output, clip.pts, clip, output)
     return sound.notes

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from itertools import pairwise
 from math import floor
@@ -109,3 +110,42 @@ def test_what_is_left_is_some_of_the_times_and_few_enough(times: list[int], fps:
 
 def test_thinned_slots_begin_with_the_first_frame() -> None:
     assert timing.thin_out([500, 510, 600, 1500], MILLISECONDS, Fraction(10)) == (500, 600, 1500)
+
+
+@pytest.mark.parametrize("rate", [Fraction(24), Fraction(25), Fraction(30), Fraction(50), Fraction(60000, 1001)])
+@given(st.integers(0, 24 * 3600 * 60 - 1), st.integers(0, 10**6))
+def test_timecode_counts_frames(rate: Fraction, begin: int, frames: int) -> None:
+    fps = round(rate)
+
+    def plain(count: int) -> str:
+        seconds, number = divmod(count, fps)
+        clock = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+        return f"{clock:%H:%M:%S}:{number:02}"
+
+    assert timing.move_timecode(plain(begin), frames, rate) == plain(begin + frames)
+
+
+@pytest.mark.parametrize(("rate", "dropped"), [(Fraction(30000, 1001), 2), (Fraction(60000, 1001), 4)])
+def test_drop_frame_timecode_leaves_out_numbers_and_follows_the_clock(rate: Fraction, dropped: int) -> None:
+    fps = round(rate)
+    names = [
+        f"00:{m:02}:{s:02};{f:02}"
+        for m in range(11)
+        for s in range(60)
+        for f in range(fps)
+        if not (s == 0 and f < dropped and m % 10)
+    ]
+    assert [timing.move_timecode("00:00:00;00", count, rate) for count in range(len(names))] == names
+    assert timing.move_timecode(names[777], 5000, rate) == names[5777]
+    hour = timing.move_timecode("00:00:00;00", round(3600 * rate), rate)
+    assert hour in ("01:00:00;00", f"00:59:59;{fps - 1}")
+    assert timing.move_timecode("23:59:59;29", 1, Fraction(30000, 1001)) == "00:00:00;00"
+    assert timing.move_timecode("00:08:59;29", 1, Fraction(30000, 1001)) == "00:09:00;02"
+    assert timing.move_timecode("00:09:59;29", 1, Fraction(30000, 1001)) == "00:10:00;00"
+
+
+def test_timecode_at_another_rate_has_the_same_time() -> None:
+    assert timing.change_timecode_rate("01:00:00:40", Fraction(50), Fraction(25)) == "01:00:00:20"
+    assert timing.change_timecode_rate("01:00:00:20", Fraction(24), Fraction(7)) == ""
+    assert timing.change_timecode_rate("", Fraction(24), Fraction(12)) == ""
+    assert timing.move_timecode("01:00:00:00", 5, Fraction(15)) == ""
