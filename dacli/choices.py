@@ -5,6 +5,7 @@ from typing import Literal
 Quantity = Literal["inverse depth", "metres", "depth"]  # the last of no fixed scale, near = small
 Near = Literal["white", "black"]
 TileMode = Literal["auto", "on", "off"]
+CodecName = Literal["h264", "h265", "prores", "ffv1"]
 DeinterlaceMode = Literal["auto", "on", "off", "telecine"]
 SteadyMode = Literal["on", "off", "two-pass"]
 EncoderName = Literal["vits", "vitb", "vitl", "vitg", "tiny"]

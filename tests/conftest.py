@@ -17,6 +17,7 @@ from pathlib import Path
 import openvino
 import pytest
 import torch
+from hypothesis import settings
 
 from dacli import paths
 from dacli.callbacks import Log
@@ -27,6 +28,9 @@ from dacli.models import tiny
 from dacli.models.spec import DepthModel
 from dacli.models.tiny import Tiny
 from tests.support.commands import Result, Run
+
+settings.register_profile("dacli", deadline=None, derandomize=True)  # the same examples, on a busy machine too
+settings.load_profile("dacli")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dacli.batch.naming import PLAIN_NAME, OutputName
 from dacli.errors import DacliError, UsageError
-from dacli.outputs.formats import FORMATS, Medium, OutputFormat
+from dacli.outputs.formats import DEFAULT_VIDEO, FORMATS, Medium, OutputFormat
 from dacli.paths import display_path
 
 _STEM_BYTES = 230  # of a stem in UTF-8: with its suffix a name stays below 255 bytes, the limit of file systems
@@ -68,16 +68,17 @@ def plan_jobs(
     *,
     root: Path | None = None,
     medium: Medium = "picture",
+    video: str = DEFAULT_VIDEO,
     name: OutputName = PLAIN_NAME,
 ) -> tuple[Job, ...]:
     """Return one job for each distinct source, in their order; no file is written twice, and no source overwritten.
 
     Outputs are beside their source, or in `out`; with `root`, in the same tree below `out`. `name` makes the name of an
-    output from that of its source. Sources that would share a
-    name (also one that differs only in case or Unicode form) all get a longer one, whatever their order: with the
-    extension, then with the parent folder, then with a hash of the path. Raises DacliError for a source outside `root`.
+    output from that of its source; clips have the extension `video`. Sources that would share a name (also one that
+    differs only in case or Unicode form) all get a longer one, whatever their order: with the extension, then with the
+    parent folder, then with a hash of the path. Raises DacliError for a source outside `root`.
     """
-    suffixes = {row.name: row.suffix_for(medium) for row in formats}
+    suffixes = {row.name: row.suffix_for(medium, video) for row in formats}
     files = _distinct(sources)
     real_root = os.path.realpath(root) if root is not None else None
     places = {parent: _Place(parent, source, out, root, real_root) for (parent, _), source in files.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dacli.choices import DeinterlaceMode, SteadyMode
+from dacli.choices import CodecName, DeinterlaceMode, SteadyMode
 from dacli.cli.expand import expand_options
 from dacli.cli.options import (
     EngineOptions,
@@ -101,10 +101,22 @@ class ClipOutputOptions:
             "--steady", help="Remove flicker from depth; two-pass takes twice the time.", rich_help_panel="Output"
         ),
     ] = "on"
+    codec: Annotated[
+        CodecName,
+        typer.Option(
+            help="Of color, gray and side: h264 (.mp4), h265 with 10 bits (.mp4), prores 422 HQ with 10 bits (.mov), "
+            "ffv1, lossless (.mkv).",
+            rich_help_panel="Output",
+        ),
+    ] = "h264"
     crf: Annotated[
         int,
         typer.Option(
-            "--crf", min=0, max=51, help="Quality of H.264, from 0 (lossless) to 51 (worst).", rich_help_panel="Output"
+            "--crf",
+            min=0,
+            max=51,
+            help="Quality of H.264 and H.265, from 0 (lossless) to 51 (worst).",
+            rich_help_panel="Output",
         ),
     ] = 18
     frames: Annotated[
@@ -159,7 +171,7 @@ def video(
     )
     clip_options = make_clip_options(clip_input, clip_output)
     from dacli.cli.runs import run_video_command
-    from dacli.video import depth_clips, spool
+    from dacli.video import codecs, depth_clips, spool
 
     with contextlib.ExitStack() as stack:
         paths = [Path(clip) for clip in clips if clip != "-"]
@@ -171,9 +183,13 @@ def video(
                 raise UsageError("- is standard input, which is closed", "pipe a clip into it, or name a file")
             sources.append(stack.enter_context(spool.spool_stream(sys.stdin.buffer)))
             out = out or Path()
+        codec = codecs.find_codec(clip_output.codec)
         medium: Medium = "frames" if clip_output.frames else "clip"
         planned = [
-            (jobs.plan_jobs(sources, out, kinds, medium=medium, name=variant.name), variant.options)
+            (
+                jobs.plan_jobs(sources, out, kinds, medium=medium, video=codec.suffix, name=variant.name),
+                variant.options,
+            )
             for variant in variants
         ]
         jobs.refuse_shared_outputs(each for each, _ in planned)
@@ -194,6 +210,7 @@ def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptio
         max_fps=clip_input.max_fps,
         rate=rate,
         steady=clip_output.steady,
+        codec=clip_output.codec,
         crf=clip_output.crf,
         as_frames=clip_output.frames,
         first_frame=clip_output.first_frame,

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from dacli.outputs.view import DepthView
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov"})
+DEFAULT_VIDEO = ".mp4"
+VIDEO_SUFFIXES = (DEFAULT_VIDEO, ".mkv", ".mov")
 Medium = Literal["picture", "clip", "frames"]  # one file, a video file, or a folder with a file for each frame
 
 
@@ -23,8 +24,9 @@ class OutputFormat:
 
     `name` is what `--save` takes. `suffix` ends the name of a picture's file; `clip_suffix` that of a clip's file, or,
     without an extension, of a folder with one file for each frame. `draw` returns the picture of a view, 8 or 16 bits,
-    [H, W] or [H, W, 3]; it is None for an output that is not a picture. `encode` returns the bytes of a file.
-    `needs_image`: it shows the input picture too; `has_record`: its file has a record; `offered`: `--save` takes it.
+    [H, W] or [H, W, 3]; it is None for an output that is not a picture. `draw_deep` draws the same with 16 bits, for
+    clips. `encode` returns the bytes of a file. `needs_image`: it shows the input picture too; `has_record`: its file
+    has a record; `offered`: `--save` takes it.
     """
 
     name: str
@@ -33,17 +35,18 @@ class OutputFormat:
     clip_suffix: str
     encode: Callable[["DepthView"], bytes]
     draw: "Callable[[DepthView], NDArray[Any]] | None" = None
+    draw_deep: "Callable[[DepthView], NDArray[Any]] | None" = None
     bits: int = 8
     needs_image: bool = False
     needs_camera: bool = False
     has_record: bool = True
     offered: bool = True
 
-    def suffix_for(self, medium: Medium) -> str:
-        """Return the end of an output's file name."""
+    def suffix_for(self, medium: Medium, video: str = DEFAULT_VIDEO) -> str:
+        """Return the end of an output's file name; clips that can be of any codec have the extension `video`."""
         if medium == "picture":
             return self.suffix
-        return self.clip_suffix if medium == "clip" else PurePath(self.clip_suffix).stem
+        return self.clip_suffix.replace(DEFAULT_VIDEO, video) if medium == "clip" else PurePath(self.clip_suffix).stem
 
 
 def _draw_gray(view: "DepthView") -> "NDArray[Any]":
@@ -51,6 +54,16 @@ def _draw_gray(view: "DepthView") -> "NDArray[Any]":
 
     values, low, high = view.shown
     return draw_gray(values, low, high, view.record.quantity, view.style.near)
+
+
+def _draw_deep_gray(view: "DepthView") -> "NDArray[Any]":
+    import numpy as np
+
+    from dacli.io.scales import quantize_depth, scale_ends
+
+    values, low, high = view.shown
+    black, white = scale_ends(low, high, view.record.quantity, view.style.near)
+    return quantize_depth(values, black, white, np.empty(values.shape, np.uint16))
 
 
 def _draw_color(view: "DepthView") -> "NDArray[Any]":
@@ -116,6 +129,7 @@ FORMATS: Mapping[str, OutputFormat] = {
             suffix="_gray.png",
             clip_suffix="_gray.mp4",
             draw=_draw_gray,
+            draw_deep=_draw_deep_gray,
             encode=encode_as_png(_draw_gray),
         ),
         OutputFormat(

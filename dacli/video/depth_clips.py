@@ -15,7 +15,7 @@ from dacli.io import files
 from dacli.io.names import RECORD_KEYWORD
 from dacli.io.records import Record, parse_record
 from dacli.io.scales import choose_scale
-from dacli.outputs.formats import FORMATS, is_video_file
+from dacli.outputs.formats import FORMATS, VIDEO_SUFFIXES, is_video_file
 from dacli.paths import display_path
 from dacli.types import DepthArray
 from dacli.video import decoding
@@ -55,7 +55,8 @@ def sidecar_paths(job: Job) -> list[Path]:
 
 def is_own_clip(path: str) -> bool:
     """Return whether a clip or a folder of frames is an output of dacli, according to its name and its record."""
-    suffixes = tuple(row.suffix_for(medium) for row in FORMATS.values() for medium in ("clip", "frames"))
+    clips = tuple(row.suffix_for("clip", video) for row in FORMATS.values() for video in VIDEO_SUFFIXES)
+    suffixes = (*clips, *(row.suffix_for("frames") for row in FORMATS.values()))
     with contextlib.suppress(DacliError):
         return path.endswith(suffixes) and RECORD_KEYWORD in read_metadata(Path(path))
     return False

@@ -14,29 +14,38 @@ from dacli.errors import DacliError
 from dacli.paths import display_path
 from dacli.video import ffmpeg
 from dacli.video.clip import Clip
+from dacli.video.codecs import CODECS, EXACT16, VideoCodec
 
 DEFAULT_CRF = 18
 _MAX_TICKS_PER_SECOND = 1_000_000  # the finest time base that ffmpeg's concat keeps
 _FOURCC = {(3, "uint8"): b"RGB\x18", (2, "uint8"): b"Y800", (2, "uint16"): b"Y1\0\x10"}
-_DEPTH16 = ("-c:v", "ffv1", "-level", "3", "-g", "1", "-slicecrc", "1")
-# No B-frames: in joined files, the decoding order and times then equal those of presentation, for any frame rate.
-_H264 = ("-c:v", "libx264", "-preset", "veryfast", "-bf", "0")
 _BT709 = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 
 
 class ClipEncoder:
     """Encodes frames into a file at `path`, which is complete or does not exist; times are relative to `start`.
 
-    16-bit gray is stored exactly, as FFV1. Other pictures become H.264 in 4:2:0; odd sizes are made even by repeating
-    the last column or row. `example` has the shape and type of all frames; `output` is the name in error messages.
+    Pictures are 8-bit RGB or gray, or 16-bit gray. Odd sizes are made even by repeating the last column or row, but for
+    lossless codecs. `example` has the shape and type of all frames; `output` is the name in error messages. The
+    usual `codec` is EXACT16 for 16 bits, and H.264 for 8.
     """
 
-    def __init__(self, path: Path, example: NDArray[Any], clip: Clip, start: int, crf: int, output: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        example: NDArray[Any],
+        clip: Clip,
+        start: int,
+        crf: int,
+        output: Path,
+        codec: VideoCodec | None = None,
+    ) -> None:
         self.path, self.clip, self.start, self.output = path, clip, start, output
         self.partial_path = path.with_name(f".{secrets.token_hex(8)}.part")
         exact = ["-fps_mode", "passthrough", "-enc_time_base", f"1:{encoder_time_base(clip)}"]
-        codec = _DEPTH16 if example.dtype == np.uint16 else (*_H264, "-crf", str(crf))
-        file = ["-vf", _filters(example, clip), *codec, "-f", "mov", ffmpeg.file_url(self.partial_path)]
+        codec = codec or (EXACT16 if example.dtype == np.uint16 else CODECS["h264"])
+        chain = ["-vf", _filters(example, clip, codec), *codec.options(crf)]
+        file = [*chain, "-f", "mov", ffmpeg.file_url(self.partial_path)]
         self.process = ffmpeg.FFmpegProcess(["-f", "matroska", "-i", "pipe:0", *exact, *file])
         self.header = _stream_header(example, clip.rate)
 
@@ -89,14 +98,15 @@ def encode_error(path: Path, fault: str) -> DacliError:
     )
 
 
-def _filters(example: NDArray[Any], clip: Clip) -> str:
+def _filters(example: NDArray[Any], clip: Clip, codec: VideoCodec) -> str:
     height, width = example.shape[:2]
     aspect = f"setsar={clip.sample_aspect.numerator}/{clip.sample_aspect.denominator}:max=1000000"
-    if example.dtype == np.uint16:
-        return aspect
-    make_even = "pad=ceil(iw/2)*2:ceil(ih/2)*2,format=gbrp,"
+    pixels = codec.gray if example.ndim == 2 else codec.color
+    if codec.is_lossless:
+        return f"format={pixels},{aspect}"
+    make_even = f"pad=ceil(iw/2)*2:ceil(ih/2)*2,format={'gbrp16le' if example.dtype == np.uint16 else 'gbrp'},"
     make_even += f"fillborders=right={width % 2}:bottom={height % 2}:mode=smear,"
-    convert = f"scale=out_color_matrix=bt709:out_range=tv,format=yuv420p,{_BT709},{aspect}"
+    convert = f"scale=out_color_matrix=bt709:out_range=tv,format={pixels},{_BT709},{aspect}"
     return make_even + convert if width % 2 or height % 2 else convert
 
 

@@ -16,9 +16,11 @@ from dacli.video.subtitles import is_cut_text, write_cut_subtitles
 
 _FALLBACK_CODECS = {  # the codec to convert a track to if a container cannot hold it unchanged
     "mp4": {"audio": "aac", "subtitle": "mov_text"},
+    "mov": {"audio": "pcm_s16le", "subtitle": "mov_text"},
     "matroska": {"audio": "flac", "subtitle": "subrip"},
 }
-CUT_CODECS = {"mp4": {".srt": "mov_text", ".ass": "mov_text"}, "matroska": {".srt": "subrip", ".ass": "ass"}}
+_MOV_TEXT = {".srt": "mov_text", ".ass": "mov_text"}
+CUT_CODECS = {"mp4": _MOV_TEXT, "mov": _MOV_TEXT, "matroska": {".srt": "subrip", ".ass": "ass"}}
 _REPORT_HINT = "this is a bug in dacli or in this version of ffmpeg: please report it"
 
 
@@ -36,7 +38,7 @@ class TrackMapping:
 
 def container_format(path: Path) -> str:
     """Return ffmpeg's name for the container of an output."""
-    return "matroska" if path.suffix == ".mkv" else "mp4"
+    return {".mkv": "matroska", ".mov": "mov"}.get(path.suffix, "mp4")
 
 
 def map_tracks(clip: Clip, container: str, folder: Path) -> TrackMapping:
@@ -76,7 +78,7 @@ def map_tracks(clip: Clip, container: str, folder: Path) -> TrackMapping:
 
 def _can_hold(clip: Clip, track: MediaTrack, codec: str, container: str) -> bool:
     """Return whether ffmpeg can write the header of a file with this track; no packet is written."""
-    stream = ["-movflags", "+empty_moov+delay_moov"] if container == "mp4" else []
+    stream = ["-movflags", "+empty_moov+delay_moov"] if container != "matroska" else []
     target = ["-c", codec, "-t", "0", *stream, "-f", container, "pipe:1"]
     return not ffmpeg.run_ffmpeg(["-i", ffmpeg.file_url(clip.path), "-map", f"0:{track.number}", *target])
 
@@ -107,7 +109,8 @@ def join_segments(
     ]
     metadata = ["-map_metadata", "1", "-map_chapters", "1"] if not clip.pictures else []
     # Without this time scale, ffmpeg 7.0 rounds the start time of the video to milliseconds.
-    exact = ["-movie_timescale", str(encoder_time_base(clip)), "-movflags", "+faststart"]
+    free_tags = "+use_metadata_tags" if container == "mov" else ""
+    exact = ["-movie_timescale", str(encoder_time_base(clip)), "-movflags", f"+faststart{free_tags}"]
     tags = [text for tag in _tag_options(record, clip, container) for text in ("-metadata", tag)]
     # Packets before the part are dropped: Matroska would start with them, and MP4 would hide them.
     trimmed = ["-copypriorss", "0"] if clip.origin else []
@@ -115,7 +118,7 @@ def join_segments(
         trimmed += ["-t", _seconds(clip.end - clip.origin, clip)]
     maps = ["-map", "0:v:0", "-c:v", "copy", *track_mapping.arguments, *metadata, *trimmed]
     message = ffmpeg.run_ffmpeg(
-        [*inputs, *maps, *tags, *(exact if container == "mp4" else []), "-f", container, ffmpeg.file_url(part)],
+        [*inputs, *maps, *tags, *(exact if container != "matroska" else []), "-f", container, ffmpeg.file_url(part)],
         part.parent,
     )
     if message:
@@ -130,6 +133,8 @@ def _tag_options(record: str, clip: Clip, container: str) -> list[str]:
     timecode = f"timecode={'' if clip.variable else clip.timecode}"
     if container == "mp4":
         return [f"{RECORD_TAG}={RECORD_KEYWORD}={record}", timecode]
+    if container == "mov":
+        return [f"{RECORD_KEYWORD}={record}", timecode]
     return [f"{RECORD_KEYWORD}={record}", timecode, "major_brand=", "minor_version=", "compatible_brands="]
 
 

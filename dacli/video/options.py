@@ -13,10 +13,10 @@ class ClipOptions:
     """The part of a clip to process, from `start` to `end` in seconds, at most `max_fps` frames per second; the output.
 
     `rate` is the frame rate of a folder of pictures, in frames per second. `steady` is how depth is stabilized over
-    time. `crf` is the quality of H.264, 0 to 51. `as_frames` writes folders of numbered files instead of video.
-    `allow_truncated` accepts a damaged clip and uses the frames that can be decoded. `first_frame` is the number of the
-    first file in those folders; None takes that of the source. `stream` is the number of the video stream, and
-    `deinterlace` says whether its frames are made of two fields.
+    time. `codec` is a row of CODECS, `crf` the quality of H.264 and H.265, 0 to 51. `as_frames` writes folders of
+    numbered files instead of video, the first of which has the number `first_frame`; None takes that of the source.
+    `allow_truncated` accepts a damaged clip and uses the frames that can be decoded. `stream` is the number of the
+    video stream, and `deinterlace` says whether its frames are made of two fields.
     """
 
     start: float | None = None
@@ -24,6 +24,7 @@ class ClipOptions:
     max_fps: float | None = None
     rate: Fraction = FOLDER_RATE
     steady: SteadyMode = "on"
+    codec: str = "h264"
     crf: int = 18
     as_frames: bool = False
     first_frame: int | None = None
@@ -40,6 +41,7 @@ class ClipOptions:
     def decisive(self) -> list[object]:
         """Return the options that determine the outputs, as values for JSON."""
         numbers = [] if self.first_frame is None else [self.first_frame]
+        codec = [] if self.codec == "h264" else [self.codec]
         reading = [] if (self.stream, self.deinterlace) == (None, "auto") else [self.stream, self.deinterlace]
         return [
             self.start,
@@ -51,4 +53,5 @@ class ClipOptions:
             self.as_frames,
             *numbers,
             *reading,
+            *codec,
         ]

@@ -76,7 +76,7 @@ def process_clip(
         return ClipResult(record, len(clip.pts), skipped=True)
     renderer = ClipRenderer(job, clip, run.predictor, run.settings, options, fingerprint)
     resume = not run.settings.overwrite
-    writer = ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, resume=resume)
+    writer = ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, codec=options.codec, resume=resume)
     try:
         with writer:
             if writer.kept_frames:

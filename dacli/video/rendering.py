@@ -22,6 +22,7 @@ from dacli.outputs.formats import OutputFormat, is_video_file
 from dacli.outputs.style import FULL_RANGE, depth_limits
 from dacli.outputs.view import DepthView
 from dacli.video.clip import Clip
+from dacli.video.codecs import CODECS
 from dacli.video.depth_clips import VARYING_UNIT
 from dacli.video.frames import DrawnFrame, FrameInfo
 from dacli.video.options import ClipOptions
@@ -112,7 +113,10 @@ class ClipRenderer:
 
     def picture(self, row: OutputFormat, view: DepthView) -> NDArray[Any] | bytes:
         """Return a frame in one format: a picture for video, the bytes of a file for a folder."""
-        return row.encode(view) if self.options.as_frames or row.draw is None else row.draw(view)
+        if self.options.as_frames or row.draw is None:
+            return row.encode(view)
+        draw = row.draw_deep if CODECS[self.options.codec].bits > 8 and row.draw_deep is not None else row.draw
+        return draw(view)
 
     def scale(self, span: tuple[float, float]) -> DepthScale:
         """Return the meaning of the 16-bit values of a frame with this range of depth."""

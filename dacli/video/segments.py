@@ -10,7 +10,7 @@ import shutil
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -25,6 +25,7 @@ from dacli.paths import display_path
 from dacli.prefetch import postpone_interrupts
 from dacli.video import muxing
 from dacli.video.clip import Clip
+from dacli.video.codecs import CODECS, EXACT16
 from dacli.video.encoding import DEFAULT_CRF, ClipEncoder, encode_error
 
 SEGMENT_SECONDS = 30.0  # of work, after which a segment ends
@@ -50,11 +51,12 @@ class ClipWriter:
         settings: str,
         *,
         crf: int = DEFAULT_CRF,
+        codec: str = "h264",
         segment_seconds: float = SEGMENT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         resume: bool = False,
     ) -> None:
-        self.clip, self.outputs, self.crf = clip, outputs, crf
+        self.clip, self.outputs, self.crf, self.codec = clip, outputs, crf, codec
         self.segment_seconds, self.clock = segment_seconds, clock
         self.video_outputs = {kind: path for kind, path in outputs.items() if is_video_file(path)}
         self.work_folder = _hidden_folder(outputs, _fingerprint(clip, settings, crf, outputs))
@@ -195,7 +197,9 @@ class ClipWriter:
     def _start_segment(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes]) -> None:
         for kind, output in self.video_outputs.items():
             path = self._segment_path(len(self.segments), kind)
-            self.encoders[kind] = ClipEncoder(path, np.asarray(pictures[kind]), self.clip, pts, self.crf, output)
+            codec = EXACT16 if FORMATS[kind].bits == 16 else CODECS[self.codec]
+            picture = np.asarray(pictures[kind])
+            self.encoders[kind] = ClipEncoder(path, picture, self.clip, pts, self.crf, output, codec)
 
     def _end_segment(self) -> None:
         for encoder in self.encoders.values():
@@ -244,7 +248,8 @@ class ClipWriter:
 
 def _hidden_start(outputs: Mapping[str, Path]) -> str:
     kind, path = next(iter(outputs.items()))
-    return f".{path.name.removesuffix(FORMATS[kind].clip_suffix)}-"
+    stem = path.name.removesuffix(path.suffix) if is_video_file(path) else path.name
+    return f".{stem.removesuffix(PurePath(FORMATS[kind].clip_suffix).stem)}-"
 
 
 def _hidden_folder(outputs: Mapping[str, Path], fingerprint: str) -> Path:

@@ -390,3 +390,61 @@ def test_the_timecode_is_that_of_the_first_frame(
     for output in ("a_color.mp4", "a_depth16.mkv"):
         found = re.findall(r"(?i)timecode *: (\S+)", footage.ffmpeg_report(home / output))
         assert set(found) == {expected}, output
+
+
+# --- codecs of outputs ---
+
+CODECS = {  # the codec and pixels that ffmpeg sees in color and gray, and the suffix
+    "h264": ("h264", "yuv420p", "yuv420p", ".mp4"),
+    "h265": ("hevc", "yuv420p10le", "yuv420p10le", ".mp4"),
+    "prores": ("prores", "yuv422p10le", "yuv422p10le", ".mov"),
+    "ffv1": ("ffv1", "bgr0", "gray", ".mkv"),
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_clip_in_another_codec_has_the_same_depth_times_and_sound(dacli: Run, home: Path, codec: str) -> None:
+    source = "testsrc2=s=95x63:r=24000/1001"
+    make_clip(home / "a.mkv", "-f", "lavfi", "-i", "sine=d=1", "-c:a", "flac", *H264, source=source, frames=8)
+    name, color, gray, suffix = CODECS[codec]
+    ask = ("video", "a.mkv", *SMALL, "--precision", "fp32", "--codec", codec, "--crf", "4")
+    run = dacli(*ask, "--save", "gray,color,png16,npy", "--steady", "off", "--range", "0,3")
+    assert (run.code, run.errors) == (0, [])
+    for kind, pixels in (("gray", gray), ("color", color)):
+        report = footage.ffmpeg_report(home / f"a_{kind}{suffix}")
+        assert re.search(rf"Video: {name}.*, {pixels}\W", report), report
+        assert "Audio: " in report
+    times = footage.packet_times(home / "a.mkv")
+    np.testing.assert_allclose(
+        np.array(footage.packet_times(home / f"a_gray{suffix}"), float), np.array(times, float), atol=1e-3
+    )
+    depth = np.stack([np.load(path) for path in sorted((home / "a_depth").glob("*.npy"))])
+    expected = np.clip(depth / 3, 0, 1)
+    deep = codec in ("h265", "prores")
+    how = ("gray16le", "-vf", "scale=out_range=pc") if deep else ("gray",)
+    drawn = footage.decoded_frames(home / f"a_gray{suffix}", *how)
+    found = drawn[:, : depth.shape[1], : depth.shape[2]] / (65535 if deep else 255)
+    bound = {"h264": 0.012, "ffv1": 0.0012}.get(codec, 0.0012)  # 10 bits have steps of 0.001, 8 bits of 0.004
+    assert np.abs(found - expected).mean() < bound
+    assert dacli(*ask, "--save", "gray", "--steady", "off", "--range", "0,3", "--json").objects[0]["kept"] is True
+    assert (
+        f"a_gray{suffix} is left out: it is an output of dacli"
+        in dacli("video", "a.mkv", f"a_gray{suffix}", *SMALL).err
+    )
+
+
+def test_a_codec_that_is_not_there(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_clip(home / "a.mp4", *H264, frames=2)
+    run = dacli("video", "a.mp4", *SMALL, "--codec", "vp9")
+    assert (run.code, len(run.err)) == (2, 1)
+    assert "unknown codec 'vp9'" in run.err[0]
+    monkeypatch.setattr("dacli.video.ffmpeg.has_encoder", lambda _: False)
+    run = dacli("video", "a.mp4", *SMALL, "--codec", "h265")
+    assert (run.code, run.err) == (
+        1,
+        [
+            "error: this ffmpeg cannot encode h265: it has no libx265: "
+            "choose another --codec, or reinstall imageio-ffmpeg"
+        ],
+    )
+    assert files_below(home) == ["a.mp4"]

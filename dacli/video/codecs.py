@@ -1,0 +1,58 @@
+"""The codecs of clips, one row for each: what `--codec` takes, and how ffmpeg encodes with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dacli.errors import DacliError
+from dacli.video import ffmpeg
+
+
+@dataclass(frozen=True)
+class VideoCodec:
+    """One codec: its encoder in ffmpeg with arguments, the suffix of files, and the pixels of color and of gray.
+
+    Gray is drawn with 16 bits if `bits` are more than 8. `arguments` may hold {crf}, the quality that users choose.
+    """
+
+    encoder: str
+    suffix: str
+    arguments: tuple[str, ...]
+    color: str
+    gray: str
+    bits: int = 8
+
+    @property
+    def is_lossless(self) -> bool:
+        """Return whether pixels stay as they were drawn: in RGB or gray, over the full range."""
+        return self.encoder == "ffv1"
+
+    def options(self, crf: int) -> list[str]:
+        """Return the arguments of ffmpeg that choose the codec at a quality."""
+        return ["-c:v", self.encoder, *(text.format(crf=crf) for text in self.arguments)]
+
+
+_FFV1 = ("-level", "3", "-g", "1", "-slicecrc", "1")
+EXACT16 = VideoCodec("ffv1", ".mkv", _FFV1, "gbrp16le", "gray16le", 16)  # of png16
+# No B-frames: in joined files, the decoding order and times then equal those of presentation, for any frame rate.
+CODECS: Mapping[str, VideoCodec] = {
+    "h264": VideoCodec("libx264", ".mp4", ("-preset", "veryfast", "-bf", "0", "-crf", "{crf}"), "yuv420p", "yuv420p"),
+    "h265": VideoCodec(
+        "libx265",
+        ".mp4",
+        ("-preset", "fast", "-tag:v", "hvc1", "-x265-params", "bframes=0:log-level=error", "-crf", "{crf}"),
+        "yuv420p10le",
+        "yuv420p10le",
+        10,
+    ),
+    "prores": VideoCodec("prores_ks", ".mov", ("-profile:v", "3", "-vendor", "apl0"), "yuv422p10le", "yuv422p10le", 10),
+    "ffv1": VideoCodec("ffv1", ".mkv", _FFV1, "bgr0", "gray"),
+}
+
+
+def find_codec(name: str) -> VideoCodec:
+    """Return a codec by its name; raise DacliError if this ffmpeg cannot encode with it."""
+    codec = CODECS[name]
+    if not ffmpeg.has_encoder(codec.encoder):
+        hint = "choose another --codec, or reinstall imageio-ffmpeg"
+        raise DacliError(f"this ffmpeg cannot encode {name}: it has no {codec.encoder}", hint)
+    return codec
