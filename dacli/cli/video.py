@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from dacli.video.options import ClipOptions
 
 ClipArguments = Annotated[
-    list[str], typer.Argument(metavar="CLIP...", help="Video files, folders of numbered pictures, or - (a pipe).")
+    list[str],
+    typer.Argument(
+        metavar="CLIP...", help="Video files, folders of numbered pictures or of video files, patterns, or - (a pipe)."
+    ),
 ]
 
 
@@ -172,9 +175,10 @@ def video(
     clip_options = make_clip_options(clip_input, clip_output)
     from dacli.cli.runs import run_video_command
     from dacli.video import codecs, depth_clips, spool
+    from dacli.video.inputs import expand_clips
 
     with contextlib.ExitStack() as stack:
-        paths = [Path(clip) for clip in clips if clip != "-"]
+        paths = expand_clips(clip for clip in clips if clip != "-")
         sources, left_out = inputs.exclude_own_outputs(paths, depth_clips.is_own_clip)
         if left_out:
             console.note(left_out)

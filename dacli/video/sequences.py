@@ -18,17 +18,10 @@ FOLDER_RATE = Fraction(24)
 
 def probe_sequence(path: Path, rate: Fraction) -> Clip:
     """Return the content of a folder of numbered pictures to show at `rate`; raise DacliError if it has none."""
-    try:
-        found = [
-            entry for entry in path.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and _is_frame(entry.name)
-        ]
-    except OSError as error:
-        raise DacliError(
-            f"{display_path(path)} cannot be listed ({files.os_reason(error)})", "check its permissions"
-        ) from error
-    if not found:
-        raise DacliError(f"{display_path(path)} holds no pictures", "use a video file or a folder of numbered pictures")
-    frames = tuple(sorted(found, key=natural_key))
+    frames = frame_paths(path)
+    if not frames:
+        fault = f"{display_path(path)} holds no pictures and no clips"
+        raise DacliError(fault, "use a video file, a folder of numbered pictures, or a folder of video files")
     labels, note = number_pictures(frames)
     height, width = images.read_image(frames[0]).shape[:2]
     return Clip(
@@ -47,6 +40,21 @@ def probe_sequence(path: Path, rate: Fraction) -> Clip:
         labels=labels,
         notes=(f"{display_path(path)}: {note}",) if note else (),
     )
+
+
+def frame_paths(folder: Path) -> tuple[Path, ...]:
+    """Return the pictures of a folder in the order of their numbers, without those that dacli made.
+
+    Raises DacliError for a folder that cannot be listed.
+    """
+    try:
+        found = [
+            entry for entry in folder.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and _is_frame(entry.name)
+        ]
+    except OSError as error:
+        fault = f"{display_path(folder)} cannot be listed ({files.os_reason(error)})"
+        raise DacliError(fault, "check its permissions") from error
+    return tuple(sorted(found, key=natural_key))
 
 
 def number_pictures(pictures: Sequence[Path]) -> tuple[tuple[str, ...], str]:

@@ -448,3 +448,29 @@ def test_a_codec_that_is_not_there(dacli: Run, home: Path, monkeypatch: pytest.M
         ],
     )
     assert files_below(home) == ["a.mp4"]
+
+
+# --- several clips at once ---
+
+
+def test_a_folder_of_clips_and_a_pattern_are_all_of_them(dacli: Run, home: Path) -> None:
+    (home / "clips").mkdir()
+    for name in ("b10.mp4", "b9.mkv", "c.TS", "notes.txt"):
+        make_clip(home / "clips" / name, *H264, "-f", "matroska", frames=2)
+    run = dacli("video", "clips", *SMALL, "-o", "out", "--json")
+    assert run.code == 0
+    assert [each["input"] for each in run.objects] == ["clips/b9.mkv", "clips/b10.mp4", "clips/c.TS"]
+    assert run.summary["done"] == 3
+    again = dacli("video", "clips/*.m*", "out", *SMALL, "-o", "out", "--json")
+    assert [each["kept"] for each in again.objects] == [True, True]
+    assert any("out/b10_color.mp4" in line and "dacli" in line for line in again.err)
+
+
+def test_a_folder_or_a_pattern_without_clips(dacli: Run, home: Path) -> None:
+    (home / "empty").mkdir()
+    assert dacli("video", "empty", *SMALL).errors == [
+        "error: empty holds no pictures and no clips: "
+        "use a video file, a folder of numbered pictures, or a folder of video files"
+    ]
+    run = dacli("video", "no*.mp4", *SMALL)
+    assert (run.code, run.errors) == (1, ["error: no clip matches no*.mp4: check the pattern, and quote it"])

@@ -303,7 +303,7 @@ def test_a_folder_of_numbered_pictures(tmp_path: Path) -> None:
 def test_a_folder_without_pictures(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.mp4").touch()
-    assert fault(tmp_path / "folder") == "holds no pictures"
+    assert fault(tmp_path / "folder") == "holds no pictures and no clips"
 
 
 def test_a_pipe_is_kept_in_a_file_while_it_is_needed(tmp_path: Path) -> None:
