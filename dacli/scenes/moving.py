@@ -102,7 +102,7 @@ def camera_views(
     """Yield each time and the layout at that time, with its camera and solids moved."""
     poses = list(camera_path(layout, motion, times, rng))
     clear = clear_camera_path(layout, np.array([position for position, _ in poses]))
-    move = add_passer(layout, rng) if motion.passer else no_motion
+    move = add_passer(layout, rng, float(times[-1])) if motion.passer else no_motion
     for seconds, (position, rotation) in zip(times.tolist(), poses, strict=True):
         yield seconds, replace(clear, solids=move(clear.solids, seconds), position=position, rotation=rotation)
 
@@ -148,17 +148,21 @@ def no_motion(solids: SolidRows, _seconds: float) -> SolidRows:
     return solids
 
 
-def add_passer(layout: Layout, rng: np.random.Generator) -> SolidMotion:
-    """Return a motion that adds a person as tall as the picture to the solids, who crosses it twice in 8 s."""
+def add_passer(layout: Layout, rng: np.random.Generator, length: float) -> SolidMotion:
+    """Return a motion that adds a person as tall as the picture to the solids, who crosses it twice in 8 s.
+
+    The person is in the middle of the picture at 2 s, or half-way through a shot of `length` < 4 seconds.
+    """
     parts = Parts(rng)
     add_person(parts, np.zeros(3), 0.0)
     near = 0.45 * typical_depth(layout)
     size = 1.2 * near * np.tan(layout.field_of_view / 2)
     figure = parts.solids()
     linear = figure["to_local"][..., :3] @ (layout.rotation * [1, -1, 1]).T / size
+    middle = min(CAMERA_PERIOD / 2, length) / 2
 
     def at(solids: SolidRows, seconds: float) -> SolidRows:
-        across = -2.5 * size * np.cos(2 * np.pi * seconds / CAMERA_PERIOD)
+        across = 2.5 * size * np.sin(2 * np.pi * (seconds - middle) / CAMERA_PERIOD)
         origin = layout.position + layout.rotation @ [across, 0.9 * size, near]
         offset = figure["to_local"][..., 3] - linear @ origin
         moved = figure | {"to_local": np.concatenate([linear, offset[..., None]], -1), "half": figure["half"] * size}

@@ -206,6 +206,26 @@ def test_a_passer_crosses_close_in_front_of_the_camera() -> None:
     assert (np.diff(known) > 0).all()
     assert known[0] < 8
     assert known[-1] > 23
-    middle = add_passer(ROOM_SCENE, np.random.default_rng(0))(ROOM_SCENE.solids, 2.0)
+    middle = add_passer(ROOM_SCENE, np.random.default_rng(0), 4.0)(ROOM_SCENE.solids, 2.0)
     person = render_layouts([replace(ROOM_SCENE, solids=middle)], *SIZE).depth[0].numpy() < 0.9 * plain
     assert person.any(1).mean() > 0.8
+
+
+@pytest.mark.parametrize(("count", "fps"), [(1, 30.0), (2, 30.0), (12, 30.0), (12, 24.0)])
+def test_a_passer_is_in_every_frame_of_a_short_clip(count: int, fps: float) -> None:
+    for seed in range(3):
+        layout, moved = make_scene(77, seed), replace(MOTIONS["passer"], passer=False)
+        with_person = render_clip([layout], MOTIONS["passer"], count, SIZE, fps=fps)
+        for frame, plain in zip(with_person, render_clip([layout], moved, count, SIZE, fps=fps), strict=True):
+            assert (frame.depth < 0.9 * plain.depth).mean() > 0.03
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 4.0, 9.0])
+def test_a_passer_is_in_the_middle_half_way_through_a_clip_or_at_2_seconds(seconds: float) -> None:
+    times = np.linspace(0, seconds, 200)
+    move = add_passer(ROOM_SCENE, np.random.default_rng(0), seconds)
+    offset = [move(ROOM_SCENE.solids, t)["to_local"][-1, :, 3] for t in times]
+    inverse = np.linalg.inv(move(ROOM_SCENE.solids, 0)["to_local"][-1, :, :3])
+    place = -np.array(offset) @ inverse.T @ ROOM_SCENE.rotation[:, 0]  # of a part of the person, to the right
+    speed = np.abs(np.gradient(place, times))[times < 4]
+    assert times[times < 4][speed.argmax()] == pytest.approx(min(2.0, seconds / 2), abs=seconds / 50)
