@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,8 +22,11 @@ from dacli.cli.options import (
     Quiet,
     run_combinations,
 )
-from dacli.cli.values import parse_list
-from dacli.errors import DacliError
+from dacli.cli.values import parse_list, parse_names
+from dacli.errors import DacliError, UsageError
+
+if TYPE_CHECKING:
+    from dacli.scenes.export import SceneRequest
 
 ResultFolder = Annotated[
     Path | None,
@@ -160,6 +163,16 @@ class SceneOptions:
     save: Annotated[
         str, typer.Option(metavar="KINDS", help="Depth as npy, png16 or both, in metres.", rich_help_panel="Output")
     ] = "npy"
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            metavar="KINDS",
+            help="Only rooms, streets, landscapes, close-ups, from-above, near-and-far, upwards, through-frames or "
+            "gatherings; several: rooms,streets. [default: all]",
+            rich_help_panel="Input",
+        ),
+    ] = None
     clip: Annotated[
         str | None,
         typer.Option(
@@ -183,18 +196,13 @@ def scenes(
     quiet: Quiet = False,
 ) -> None:
     """Rendered pictures with exact depth, intrinsics and camera; clips as one folder of frames each."""
-    from dacli.scenes import export
+    from dacli.scenes import export, kinds
 
     console = Console(json=json_, quiet=quiet)
-    order = export.SceneRequest(
-        options.seed,
-        (options.height, options.width),
-        parse_list(options.save),
-        options.clip,
-        options.frames if options.clip else 1,
-        options.fps,
-    )
+    order = scene_request(options)
     export.check_scene_request(order)
+    if options.kind is None and str(out) in kinds.SCENE_KINDS:
+        console.note(f"{out} is the output folder, scenes are of all kinds: --kind {out} renders only {out}")
     with console.progress_bar() as bar:
         task = bar.add_task("scenes", total=count * order.frames)
         for index in range(count):
@@ -205,7 +213,27 @@ def scenes(
                     console.result(str(path))
                 bar.advance(task)
             if json_:
-                console.result(json.dumps({"scene": index, "seed": options.seed, "pictures": written}))
+                known = {"scene": index, "seed": options.seed, "kind": order.scene_kind(index)}
+                console.result(json.dumps(known | {"pictures": written}))
+
+
+def scene_request(options: SceneOptions) -> "SceneRequest":
+    """Return the request that options make; raise UsageError for kinds of scenes that do not exist."""
+    from dacli.scenes.export import SceneRequest
+    from dacli.scenes.kinds import SCENE_KINDS
+
+    names = parse_names(options.kind, "kind", list(SCENE_KINDS))
+    if options.kind is not None and not names:
+        raise UsageError("--kind names no kind of scene", f"give any of {','.join(SCENE_KINDS)}")
+    return SceneRequest(
+        options.seed,
+        (options.height, options.width),
+        parse_list(options.save),
+        options.clip,
+        options.frames if options.clip else 1,
+        options.fps,
+        names,
+    )
 
 
 def report_files(paths: Sequence[Path], console: Console) -> None:

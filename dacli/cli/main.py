@@ -65,7 +65,9 @@ add_command(
     "how much two runs differ, and where",
     "dacli compare out-fp32 out-bf16 --align none -o differences",
 )
-add_command(scenes, "scenes", "rendered pictures with exact depth", "dacli scenes 100 rooms --seed 7 --save npy,png16")
+add_command(
+    scenes, "scenes", "rendered pictures with exact depth", "dacli scenes 100 rendered --seed 7 --save npy,png16"
+)
 add_command(
     bench,
     "bench",

@@ -13,7 +13,7 @@ from dacli.io import files, npy, png, records, scales
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.scenes import moving
-from dacli.scenes.kinds import make_scene
+from dacli.scenes.kinds import make_scene, scene_kind
 from dacli.scenes.layouts import render_layouts
 from dacli.scenes.moving import RenderedFrame
 
@@ -25,7 +25,10 @@ Y_DOWN = np.array([1.0, -1.0, 1.0])  # flips the y axis of the world
 
 @dataclass(frozen=True)
 class SceneRequest:
-    """What to render: the seed of the stream, size (H, W), kinds of depth; for clips motion, frames and frame rate."""
+    """What to render: the seed of the stream, size (H, W), kinds of depth; for clips motion, frames and frame rate.
+
+    `scene_kinds`, names in SCENE_KINDS, leaves only scenes of these kinds in the stream; without any it has all.
+    """
 
     seed: int
     size: tuple[int, int]
@@ -33,10 +36,17 @@ class SceneRequest:
     motion: str | None = None
     frames: int = 1
     fps: float = 30.0
+    scene_kinds: Sequence[str] = ()
+
+    def scene_kind(self, index: int) -> str:
+        """Return the name of the kind of scene number `index`."""
+        return scene_kind(self.seed, index, self.scene_kinds)
 
     def fingerprint(self, index: int, frame: int) -> dict[str, object]:
         """Return everything that a picture and its depth depend on, besides the size."""
         still: dict[str, object] = {"seed": self.seed, "scene": index, "version": __version__}
+        if self.scene_kinds:
+            still["kinds"] = sorted(self.scene_kinds)
         if self.motion is None:
             return still
         return still | {"motion": self.motion, "frame": frame, "frames": self.frames, "fps": self.fps}
@@ -78,7 +88,7 @@ def write_scene(folder: Path, request: SceneRequest, index: int, *, overwrite: b
 
 def render_frames(request: SceneRequest, index: int) -> Iterator[RenderedFrame]:
     """Yield the one frame of a still scene, or the frames of a clip."""
-    layout = make_scene(request.seed, index)
+    layout = make_scene(request.seed, index, request.scene_kinds)
     if request.motion is not None:
         motion = moving.MOTIONS[request.motion]
         yield from moving.render_clip([layout], motion, request.frames, request.size, fps=request.fps, seed=index)

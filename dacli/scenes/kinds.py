@@ -1,5 +1,7 @@
 """Random scenes of every kind, from rooms and streets to close-ups, crowds and views from above and below."""
 
+from collections.abc import Callable, Collection
+
 import numpy as np
 
 from dacli.scenes.figures import add_animal, add_bird, add_person
@@ -10,23 +12,6 @@ from dacli.scenes.parts import Array, Parts, RoomShape, rotation_about_y, upward
 from dacli.scenes.plants import add_foliage, add_hanging_branch, add_tree, scatter_pebbles
 from dacli.scenes.raycast import BOX, ELLIPSOID, ROOM
 from dacli.scenes.sampling import random_camera, random_count, random_lights, random_places
-
-
-def make_scene(seed: int, index: int) -> Layout:
-    """Return scene number `index` of the endless stream with this seed; the same numbers give the same scene."""
-    rng = np.random.default_rng([seed, index])
-    kinds = (
-        make_room,
-        make_street,
-        make_landscape,
-        make_close_up,
-        make_view_from_above,
-        make_near_and_far,
-        make_view_upwards,
-        make_view_through_frame,
-        make_gathering,
-    )
-    return kinds[rng.choice(len(kinds), p=(0.22, 0.1, 0.1, 0.13, 0.08, 0.2, 0.06, 0.05, 0.06))](rng)
 
 
 def make_room(rng: np.random.Generator) -> Layout:
@@ -277,3 +262,39 @@ def make_view_from_above(rng: np.random.Generator) -> Layout:
             OUTDOOR_OBJECTS[rng.integers(len(OUTDOOR_OBJECTS))](parts, at, rng.uniform(0.5, 1.2) * scale)
     lights = random_lights(rng, np.array([0, 0, aim]), eye * 2.2, np.zeros(3))
     return layout_from_parts(rng, parts, lights, random_camera(rng, eye, pitch, 0.3))
+
+
+SceneKindRow = tuple[Callable[[np.random.Generator], Layout], float]  # makes a scene, share of all scenes
+# By the name that --kind takes. Their order and shares decide which scenes a seed gives.
+SCENE_KINDS: dict[str, SceneKindRow] = {
+    "rooms": (make_room, 0.22),
+    "streets": (make_street, 0.1),
+    "landscapes": (make_landscape, 0.1),
+    "close-ups": (make_close_up, 0.13),
+    "from-above": (make_view_from_above, 0.08),
+    "near-and-far": (make_near_and_far, 0.2),
+    "upwards": (make_view_upwards, 0.06),
+    "through-frames": (make_view_through_frame, 0.05),
+    "gatherings": (make_gathering, 0.06),
+}
+
+
+def make_scene(seed: int, index: int, kinds: Collection[str] = ()) -> Layout:
+    """Return scene number `index` of the endless stream with this seed; the same numbers give the same scene.
+
+    With `kinds`, names in SCENE_KINDS, the stream has only scenes of these, in the ratio of their shares.
+    """
+    rng = np.random.default_rng([seed, index])
+    return SCENE_KINDS[draw_scene_kind(rng, kinds)][0](rng)
+
+
+def scene_kind(seed: int, index: int, kinds: Collection[str] = ()) -> str:
+    """Return the name in SCENE_KINDS of the kind of scene that make_scene() returns."""
+    return draw_scene_kind(np.random.default_rng([seed, index]), kinds)
+
+
+def draw_scene_kind(rng: np.random.Generator, kinds: Collection[str]) -> str:
+    """Return the name of a random kind of scene, of those in `kinds` if there are any."""
+    names = [name for name in SCENE_KINDS if not kinds or name in kinds]
+    shares = np.array([SCENE_KINDS[name][1] for name in names])
+    return names[rng.choice(len(names), p=shares / shares.sum() if kinds else shares)]

@@ -21,8 +21,9 @@ from dacli.io import images, png
 from dacli.models import tiny
 from dacli.models.registry import ModelChoice
 from dacli.models.tiny import Tiny
-from dacli.scenes import metric_places
+from dacli.scenes import kinds, metric_places
 from dacli.scenes.layouts import render_layouts
+from dacli.scenes.raycast import ROOM
 from tests.support.commands import SMALL, Run, files_below, read_bgr
 
 EVALUATION_FILES = ("eval.csv", "eval.json", "eval.png", "per_picture.csv", "worst.png")
@@ -421,9 +422,44 @@ def test_a_clip_is_a_folder_of_frames(dacli: Run, home: Path) -> None:
     assert json.loads((home / "c/scene_000000/frame_000002.json").read_text())["seconds"] == 1
 
 
+def test_scenes_may_be_of_some_kinds_only(dacli: Run, home: Path) -> None:
+    size = ("--width", 32, "--height", 32)
+    run = dacli("scenes", 6, "s", "--seed", 0, "--kind", "streets, rooms", *size, "--json")
+    assert (run.code, run.err) == (0, [])
+    assert {row["kind"] for row in run.objects} == {"rooms", "streets"}
+    for row in run.objects:
+        layout = kinds.make_scene(0, row["scene"], ["rooms", "streets"])
+        assert (layout.solids["kind"] == ROOM).any() == (row["kind"] == "rooms")
+        drawn = render_layouts([layout], 32, 32).rgb[0].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(images.read_image(home / row["pictures"][0]), drawn)
+    assert dacli("scenes", 7, "s", "--seed", 0, "--kind", "rooms,streets", *size, "-q").code == 0
+    again = dacli("scenes", 7, "s", "--seed", 0, "--kind", "rooms", *size)
+    assert (again.code, again.out) == (1, "")
+    assert again.errors == [
+        "error: s/scene_000000.json was made with other settings: choose another folder, or replace it with --overwrite"
+    ]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_folder_named_as_a_kind_is_no_choice_of_the_kind(dacli: Run) -> None:
+    size = ("--width", 32, "--height", 32)
+    run = dacli("scenes", 1, "rooms", *size)
+    assert run.err == ["rooms is the output folder, scenes are of all kinds: --kind rooms renders only rooms"]
+    assert dacli("scenes", 1, "streets", "--kind", "rooms", *size).err == []
+
+
+def test_the_help_names_every_kind_of_scene(dacli: Run) -> None:
+    text = re.sub(r"[\s│]", "", dacli("scenes", "--help").out)
+    for name in kinds.SCENE_KINDS:
+        assert name in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
+        ([1, "s", "--kind", "room"], 2, "unknown kind 'room': did you mean rooms? choose rooms, streets, landscapes,"),
+        ([1, "s", "--kind", "rooms,sea"], 2, "unknown kind 'sea': choose rooms, streets"),
+        ([1, "s", "--kind", ","], 2, "--kind names no kind of scene: give any of rooms,streets,"),
         ([0, "s"], 2, None),
         (["many", "s"], 2, None),
         ([1, "s", "--seed", -1], 2, None),

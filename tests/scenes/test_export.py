@@ -194,6 +194,25 @@ def test_a_clip_of_another_length_or_motion_has_other_settings(tmp_path: Path) -
         write(tmp_path, SceneRequest(3, (48, 64), ("npy",), "pan", 4, 2.0))
 
 
+def test_scenes_of_other_kinds_are_other_settings(tmp_path: Path) -> None:
+    rooms = SceneRequest(3, (48, 64), ("npy",), scene_kinds=("rooms",))
+    write(tmp_path, rooms)
+    before = modification_times(tmp_path)
+    write(tmp_path, rooms)
+    for names in ((), ("rooms", "streets"), ("streets",)):
+        with pytest.raises(DacliError, match="made with other settings"):
+            write(tmp_path, SceneRequest(3, (48, 64), ("npy",), scene_kinds=names))
+    assert modification_times(tmp_path) == before
+
+
+def test_the_order_in_which_kinds_are_named_does_not_matter(tmp_path: Path) -> None:
+    (first,) = write(tmp_path / "a", SceneRequest(3, (48, 64), ("npy",), scene_kinds=("streets", "rooms")))
+    (second,) = write(tmp_path / "b", SceneRequest(3, (48, 64), ("npy",), scene_kinds=("rooms", "streets")))
+    for suffix in (".png", ".json", "_depth.npy"):
+        one, other = (path.with_name(f"{path.stem}{suffix}").read_bytes() for path in (first, second))
+        assert one == other
+
+
 def test_a_damaged_description_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "scene_000000.json").write_text("mine")
     with pytest.raises(DacliError, match="made with other settings"):
