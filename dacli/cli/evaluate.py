@@ -119,6 +119,12 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run, with npy or png16.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Output folder of another run over the same pictures.")],
     align: Annotated[AlignmentName, typer.Option(help="Fit of B to A.", rich_help_panel="Input")] = "affine",
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder that both runs took; the sheet of -o shows it.", rich_help_panel="Input"
+        ),
+    ] = None,
     out: ResultFolder = None,
     overwrite: Overwrite = False,
     json_: Json = False,
@@ -126,12 +132,15 @@ def compare(
 ) -> None:
     """How much the depths of two runs over the same pictures differ, and where."""
     from dacli.cli.tables import print_table
-    from dacli.evaluation import comparison, sweeps, tables
+    from dacli.evaluation import comparison, comparison_sheet, sweeps, tables
 
     console = Console(json=json_, quiet=quiet)
-    sweeps.refuse_existing_files(out, list(comparison.COMPARISON_FILES.values()), overwrite=overwrite)
+    if photos is not None and out is None:
+        raise UsageError("--photos is for the sheet, which only -o writes", "give -o DIR, or leave --photos out")
+    sweeps.refuse_existing_files(out, list(comparison_sheet.COMPARISON_FILES.values()), overwrite=overwrite)
     first, second = comparison.find_depth_outputs(a), comparison.find_depth_outputs(b)
     names, lacking = comparison.pair_outputs(first, second)
+    shown = {} if out is None else comparison_sheet.find_photos(names, photos, (a, b))
     for line in lacking:
         console.warn(line)
     found, errors = comparison.compare_outputs(names, first, second, align)
@@ -149,7 +158,11 @@ def compare(
             comparison.format_difference,
         )
     if out is not None:
-        report_files(comparison.save_comparison(out, found, first, second, align), console)
+        sides = comparison_sheet.column_names(a, b)
+        sheet = comparison_sheet.ComparisonSheet(first, second, sides, align, shown)
+        report_files(comparison_sheet.save_comparison(out, found, sheet), console)
+        if not shown:
+            console.note("the sheet has no photos: --photos DIR names the folder that both runs took")
     raise typer.Exit(1 if lacking or errors else 0)
 
 

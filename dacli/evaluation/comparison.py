@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dacli.errors import DacliError
-from dacli.evaluation import accuracy, tables
+from dacli.evaluation import accuracy
 from dacli.io import depth_files, files, png, records
 from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
@@ -22,12 +21,8 @@ COMPARED_KINDS = ("npy", "png16")  # the exact one first
 SMALLEST_METRES = 1e-6  # metres
 COMPARED_PAIRS = 5000
 APART = 0.05  # share of the range: points whose depth differs less have no order
-BLOCKS = 8  # a picture is cut into 8 × 8 parts to tell where it differs most
-ROWS = 8  # pictures in the sheet
-SHEET_WIDTH = 420  # pixels of a picture in the sheet
 NAMED_MISSING = 10  # missing pictures that a message names
 LISTED_PICTURES = 10  # pictures in the table
-COMPARISON_FILES = {"csv": "compare.csv", "json": "compare.json", "png": "compare.png"}
 COMPARISON_SCORES = ("mean", "p99", "largest", "order")
 
 
@@ -36,8 +31,8 @@ class Difference:
     """The difference between A and B, after B is aligned to A, in shares of A's range (2nd to 98th percentile).
 
     `order` is the share of random point pairs, more than 5 % of that range apart in A, that B has in the same order.
-    `row` and `column` are the centre, in pixels, of the part (of 8 × 8) with the largest mean. `same` means equal
-    without an alignment.
+    `x` and `y` are the pixel of the largest difference, to the right and down from 0, 0. `same` means equal without an
+    alignment.
     """
 
     picture: str
@@ -45,8 +40,8 @@ class Difference:
     p99: float
     largest: float
     order: float
-    row: int
-    column: int
+    x: int
+    y: int
     same: bool
 
 
@@ -130,7 +125,7 @@ def compare_picture(name: str, first: Path, second: Path, how: str) -> Differenc
         mine, other = (f"{shape[1]} × {shape[0]}" for shape in (a.shape, b.shape))
         raise DacliError(f"{name}: {mine} pixels in A, {other} in B", "compare runs over the same pictures")
     off = relative_difference(a, b, how)
-    row, column = worst_part(off)
+    y, x = np.unravel_index(int(off.argmax()), off.shape)
     same = bool(np.array_equal(a, b))
     return Difference(
         name,
@@ -138,18 +133,10 @@ def compare_picture(name: str, first: Path, second: Path, how: str) -> Differenc
         float(np.percentile(off, 99)),
         float(off.max()),
         order_agreement(a, b),
-        row,
-        column,
+        int(x),
+        int(y),
         same,
     )
-
-
-def worst_part(off: ComparedDepth) -> tuple[int, int]:
-    """Return the centre, in pixels, of the part that differs most."""
-    rows, columns = (np.array_split(np.arange(side), min(BLOCKS, side)) for side in off.shape)
-    means = np.array([[off[np.ix_(r, c)].mean() for c in columns] for r in rows])
-    y, x = np.unravel_index(int(means.argmax()), means.shape)
-    return int(rows[y].mean()), int(columns[x].mean())
 
 
 def order_agreement(a: ComparedDepth, b: ComparedDepth) -> float:
@@ -212,11 +199,11 @@ def comparison_rows(found: Sequence[Difference]) -> list[dict[str, object]]:
     """Return the total and the pictures that differ most, as the table shows them."""
     everything = total_record(found)
     largest = [
-        {"picture": each.picture, "same": "yes" if each.same else "no", "most at": f"{each.row}, {each.column}"}
+        {"picture": each.picture, "same": "yes" if each.same else "no", "largest at": f"{each.x}, {each.y}"}
         | {name: getattr(each, name) for name in COMPARISON_SCORES}
         for each in found[:LISTED_PICTURES]
     ]
-    return [everything | {"same": f"{everything['same']} of {len(found)}", "most at": "row, column"}, *largest]
+    return [everything | {"same": f"{everything['same']} of {len(found)}", "largest at": "x, y"}, *largest]
 
 
 def format_difference(score: str, value: float) -> str:
@@ -226,49 +213,10 @@ def format_difference(score: str, value: float) -> str:
 
 def comparison_title(how: str) -> str:
     """Return the title of the table, which says what its numbers mean."""
+    return f"{difference_title(how)}; order: point pairs in the same order"
+
+
+def difference_title(how: str) -> str:
+    """Return what the numbers of the difference mean."""
     fit = "" if how == "none" else f" after B is aligned to A ({how}, in inverse depth)"
-    return f"|A − B| in shares of A's range{fit}; order: point pairs in the same order"
-
-
-def save_comparison(
-    out: Path, found: Sequence[Difference], a: dict[str, Path], b: dict[str, Path], how: str
-) -> list[Path]:
-    """Write CSV, JSON lines and the sheet into a folder; return their paths."""
-    reported = score_records(found)
-    lines = "".join(tables.record_json(record) + "\n" for record in reported)
-    made = {"csv": tables.records_csv(reported), "json": lines.encode(), "png": draw_comparison(found, a, b, how)}
-    for kind, data in made.items():
-        files.write_file(out / COMPARISON_FILES[kind], data)
-    return [out / name for name in COMPARISON_FILES.values()]
-
-
-def draw_comparison(found: Sequence[Difference], a: dict[str, Path], b: dict[str, Path], how: str) -> bytes:
-    """Return a PNG of the pictures that differ most, one in each row: A, B aligned to A, and their difference."""
-    from matplotlib.figure import Figure
-
-    worst = found[:ROWS]
-    figure = Figure(figsize=(9, 0.8 + 2.4 * len(worst)), layout="constrained")
-    for each, axes in zip(worst, figure.subplots(len(worst), 3, squeeze=False), strict=True):
-        first = read_compared_depth(a[each.picture])
-        second = read_compared_depth(b[each.picture])
-        low, high = float(first.min()), float(first.max())
-        off = relative_difference(first, second, how)
-        for plot, depth in zip(axes, (first, fit_to_first(second, first, how)), strict=False):
-            plot.imshow(shrink_depth(depth), cmap="Spectral_r", vmin=low, vmax=high)
-        shades = axes[2].imshow(100 * shrink_depth(off), cmap="magma", vmin=0)
-        figure.colorbar(shades, ax=axes[2], format="%.3g %%")
-        for plot, text in zip(axes, (each.picture, "B", f"|A − B|, mean {100 * each.mean:.3g} %"), strict=True):
-            plot.set_title(tables.plain_text(text), fontsize=7)
-            plot.set_axis_off()
-    figure.suptitle(tables.plain_text(comparison_title(how)), fontsize=9)
-    return tables.figure_png(figure)
-
-
-def shrink_depth(depth: ComparedDepth) -> NDArray[np.float32]:
-    """Return the map at the sheet's width, if it is wider."""
-    height, width = depth.shape
-    shrunk = depth.astype(np.float32)
-    if width <= SHEET_WIDTH:
-        return shrunk
-    size = (SHEET_WIDTH, max(1, round(height * SHEET_WIDTH / width)))
-    return np.asarray(cv2.resize(shrunk, size, interpolation=cv2.INTER_AREA), np.float32)
+    return f"|A − B| in shares of A's range{fit}"

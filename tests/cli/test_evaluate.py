@@ -344,7 +344,19 @@ def test_compare_tells_how_much_and_where_and_draws_it(dacli: Run, home: Path) -
     assert read_bgr(home / "out/compare.png").shape[0] > 900
     table = dacli("compare", "A", "B").out
     assert "after B is aligned to A (affine, in inverse depth)" in table
-    assert re.search(rf"all 3 +0 of 3 +row, column +{100 * whole['mean']:.3g} %", table)
+    assert re.search(rf"all 3 +0 of 3 +x, y +{100 * whole['mean']:.3g} %", table)
+    off = np.abs(scale * b + shift - a).reshape(24, 36)
+    y, x = np.unravel_index(off.argmax(), off.shape)
+    assert next((row["x"], row["y"]) for row in each if row["picture"] == "a") == (x, y)
+
+
+@pytest.mark.usefixtures("runs")
+def test_photos_make_the_sheet_wider_and_their_lack_is_noted(dacli: Run, home: Path) -> None:
+    hint = "the sheet has no photos: --photos DIR names the folder that both runs took"
+    assert dacli("compare", "A", "B", "-o", "plain").err[-1] == hint
+    assert hint not in dacli("compare", "A", "B", "-o", "photos", "--photos", "in").err
+    plain, photos = (read_bgr(home / name / "compare.png") for name in ("plain", "photos"))
+    assert photos.shape[1] > 1.2 * plain.shape[1]
 
 
 def decoded(dacli: Run, path: str) -> Any:
@@ -390,6 +402,9 @@ def test_damaged_outputs_are_named_and_the_rest_is_compared(dacli: Run, home: Pa
         (["in", "A"], 1, "in holds no depth: run dacli with --save npy or png16"),
         (["A/sub", "B"], 1, "A and B have no picture in common"),
         (["A", "B", "--align", "best"], 2, "unknown align 'best'"),
+        (["A", "B", "--photos", "in"], 2, "--photos is for the sheet, which only -o writes: give -o DIR, or leave"),
+        (["A", "B", "-o", "out", "--photos", "in/sub"], 1, "in/sub holds no photo of a: name the folder that the runs"),
+        (["A", "B", "-o", "out", "--photos", "none"], 1, "none does not exist"),
         (["A", "B", "-o", "A/a_depth.npy"], 1, "cannot write A/a_depth.npy/compare.csv"),
     ],
 )

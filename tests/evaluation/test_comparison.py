@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -93,18 +92,15 @@ def test_order_is_that_of_pairs_clearly_apart(tmp_path: Path) -> None:
 # --- where ---
 
 
-@pytest.mark.parametrize(("rows", "columns"), [((0, 8), (0, 10)), ((40, 48), (70, 80)), ((24, 32), (30, 40))])
-def test_the_place_is_in_the_part_that_differs(tmp_path: Path, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (79, 63), (31, 7)])
+def test_the_place_is_the_pixel_that_differs_most(tmp_path: Path, x: int, y: int) -> None:
     b = RAMP.copy()
-    b[slice(*rows), slice(*columns)] += 5
+    b[20:40, 20:40] += 5
+    b[y, x] -= 9
     found = differ(tmp_path, RAMP, b, "none")
-    assert rows[0] <= found.row < rows[1]
-    assert columns[0] <= found.column < columns[1]
-
-
-def test_a_picture_of_few_pixels_has_a_place_too(tmp_path: Path) -> None:
-    found = differ(tmp_path, np.array([[1.0, 2, 3]]), np.array([[1.0, 2, 9]]), "none")
-    assert (found.row, found.column) == (0, 2)
+    assert (found.x, found.y) == (x, y)
+    assert found.largest == pytest.approx(9 / SPAN, rel=1e-3)
+    assert comparison.comparison_rows([found])[1]["largest at"] == f"{x}, {y}"
 
 
 # --- files ---
@@ -180,37 +176,3 @@ def test_an_array_of_another_kind_is_refused(tmp_path: Path) -> None:
         comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.ones((2, 2, 2))))
     with pytest.raises(DacliError, match="not an NPY of numbers"):
         comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.array([["x"]])))
-
-
-# --- the sheet ---
-
-
-def test_the_sheet_shows_the_difference_where_it_is(tmp_path: Path) -> None:
-    name = "$p$ 写"
-    a, b = ({name: tmp_path / side / f"{name}_depth.npy"} for side in "ab")
-    spot = RAMP.copy()
-    spot[8:24, 50:70] += 40
-    npy(a[name], RAMP), npy(b[name], spot)
-    found, _ = compare_outputs([name], a, b, "none")
-    data = np.frombuffer(comparison.draw_comparison(found, a, b, "none"), np.uint8)
-    dark = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), int).sum(-1) < 30
-    rows, left = np.nonzero(dark.mean(1) > 0.1)[0], np.nonzero(dark.mean(0) > 0.3)[0][0]
-    shown = dark[rows[0] : rows[-1] + 1, left : left + len(rows) * 80 // 64]
-    expected = cv2.resize((spot == RAMP).astype(np.uint8), shown.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    assert shown.size > 10_000
-    assert (shown == expected).mean() > 0.97
-
-
-def test_a_sheet_has_no_more_than_its_rows_and_shrinks_what_is_wide(tmp_path: Path) -> None:
-    a, b = ({str(n): tmp_path / side / f"{n}_depth.npy" for n in range(10)} for side in "ab")
-    for name in a:
-        npy(a[name], RAMP), npy(b[name], RAMP + int(name))
-    found, _ = compare_outputs(list(a), a, b, "none")
-    data = comparison.draw_comparison(found[:1], a, b, "none"), comparison.draw_comparison(found, a, b, "none")
-    one, many = (cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR) for each in data)
-    assert one is not None
-    assert many is not None
-    assert many.shape[0] / one.shape[0] == pytest.approx((0.8 + 2.4 * 8) / (0.8 + 2.4), abs=0.02)
-    wide = comparison.shrink_depth(np.tile(np.array([[1.0, 3.0]]), (50, 2000)))
-    assert wide.shape == (5, 420)
-    np.testing.assert_allclose(wide, 2, atol=0.2)
