@@ -1,13 +1,11 @@
 """Random scenes: reproducible, of the right share of kinds, and exact at any picture size."""
 
-from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from dacli.scenes import kinds
 from dacli.scenes.furniture import FURNITURE, OUTDOOR_OBJECTS, SMALL_OBJECTS
 from dacli.scenes.kinds import (
     make_close_up,
@@ -73,25 +71,6 @@ def test_every_kind_of_scene_renders(make: Callable[[np.random.Generator], Layou
     rooms = [(layout.solids["kind"] == ROOM).sum() for layout in layouts]
     assert rooms == [int(make is make_room)] * 5
     assert make is not make_room or found.depth.isfinite().all()
-
-
-def test_kinds_of_scenes_occur_in_their_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
-    for make in MAKERS:
-        monkeypatch.setattr(kinds, make.__name__, lambda _rng, name=make.__name__: name)
-    found = Counter(str(make_scene(5, index)) for index in range(2000))
-    shares = {
-        "make_room": 0.22,
-        "make_street": 0.1,
-        "make_landscape": 0.1,
-        "make_close_up": 0.13,
-        "make_view_from_above": 0.08,
-        "make_near_and_far": 0.2,
-        "make_view_upwards": 0.06,
-        "make_view_through_frame": 0.05,
-        "make_gathering": 0.06,
-    }
-    for name, share in shares.items():
-        assert abs(found[name] / 2000 - share) < 4 * np.sqrt(share * (1 - share) / 2000)
 
 
 @pytest.mark.parametrize("index", range(4))
