@@ -20,8 +20,8 @@ from dacli.cli.options import (
     NetworkOptions,
     Overwrite,
     Quiet,
-    run_combinations,
 )
+from dacli.cli.requests import run_combinations
 from dacli.cli.values import parse_list, parse_names
 from dacli.errors import DacliError, UsageError
 

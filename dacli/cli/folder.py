@@ -22,10 +22,8 @@ from dacli.cli.options import (
     SharingOptions,
     ShowOptions,
     TileOptions,
-    open_console,
-    run_variants,
-    style_fields,
 )
+from dacli.cli.requests import open_console, run_variants, style_fields
 from dacli.cli.values import parse_shard, pixel_limit
 from dacli.errors import DacliError
 

@@ -15,10 +15,8 @@ from dacli.cli.options import (
     ReportOptions,
     ShowOptions,
     TileOptions,
-    open_console,
-    run_variants,
-    style_fields,
 )
+from dacli.cli.requests import open_console, run_variants, style_fields
 from dacli.cli.values import pixel_limit
 
 

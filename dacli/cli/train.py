@@ -26,9 +26,8 @@ from dacli.cli.options import (
     ReportOptions,
     SelectionOptions,
     SharingOptions,
-    open_console,
-    run_options,
 )
+from dacli.cli.requests import open_console, run_options
 from dacli.cli.training_options import TrainingCommandOptions, training_options
 from dacli.cli.values import pixel_limit
 from dacli.errors import UsageError
@@ -90,7 +89,7 @@ def train_label(
     report: ReportOptions,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pseudo-labels, float16 inverse depth, of every picture below IN; a second run goes on where it ended."""
+    """Pseudo-labels, float16 inverse depth, of every picture below IN by one network; a second run goes on."""
     from dacli.batch.naming import RunVariant
     from dacli.cli.runs import run_folder_command
     from dacli.outputs import formats
