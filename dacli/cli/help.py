@@ -1,11 +1,13 @@
 """What all commands have in common: help in plain text and in sections, and a word about an interrupt."""
 
+import re
 from typing import Any
 
 from typer.core import TyperCommand
 
 from dacli.cli.console import Console, ReportedInterrupt
 
+RANGE = re.compile(r"; x>=\d+| *\[x>=\d+\]")  # which says little: a value that is too small is refused by name
 SECTIONS = ("Arguments", "Input", "Model", "Training", "Output", "Machine", "Run", "Options")
 
 
@@ -40,7 +42,7 @@ class GroupedCommand(TyperCommand):
                 )
             else:
                 title = getattr(parameter, "rich_help_panel", None) or "Options"
-            sections.setdefault(title, []).append(record)
+            sections.setdefault(title, []).append((record[0], RANGE.sub("", record[1])))
         for title in sorted(sections, key=SECTIONS.index):
             with formatter.section(title):
                 formatter.write_dl(sections[title], col_max=26)

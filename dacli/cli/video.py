@@ -56,7 +56,9 @@ class ClipInputOptions:
     ] = None
     max_fps: Annotated[
         float | None,
-        typer.Option("--max-fps", help="Drop frames to at most this many per second.", rich_help_panel="Input"),
+        typer.Option(
+            "--max-fps", metavar="FPS", help="Drop frames to at most this many per second.", rich_help_panel="Input"
+        ),
     ] = None
     rate: Annotated[
         str,
