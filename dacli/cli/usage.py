@@ -33,6 +33,8 @@ OTHER_TOOLS = {
     "--half": "use --fp16",
     "--cpu": "use --device cpu",
     "--gpu": "use --device cuda",
+    "-V": "use dacli --version",
+    "--start-number": "use --first-frame",
 }
 # What a value is not, by the type of pydantic's error.
 BAD_VALUES = {
@@ -78,8 +80,7 @@ def describe_usage_error(error: Any) -> UsageError:
     if kind == "NoSuchOption":
         return describe_unknown_option(error)
     if kind == "MissingParameter":
-        name = parameter_name(error)
-        return UsageError(f"{name} is missing", f"{command_path(context)} --help lists what the command takes")
+        return UsageError(f"{parameter_name(error)} is missing", f"use {describe_arguments(context)}")
     if value := re.search(r"'(.*)' is not one of (.*)", error.message, re.DOTALL):
         name, choices = parameter_name(error).removeprefix("--"), re.findall(r"'([^']*)'", value[2])
         return UsageError(
@@ -106,7 +107,9 @@ def describe_bad_value(error: Any) -> UsageError:
         return UsageError(f"{name}: {clean_message(error.message)}", hint)
     value, limits = str(details[0]["input"]), details[0].get("ctx", {})
     number = re.match(r"\d+", value)
-    if number and details[0]["type"].endswith("_parsing"):
+    if getattr(getattr(error, "param", None), "param_type_name", "") == "argument":
+        hint = f"use {describe_arguments(getattr(error, 'ctx', None))}"
+    elif number and details[0]["type"].endswith("_parsing"):
         hint = f"for example {name} {number[0]}"
     return UsageError(f"{name} {value} {BAD_VALUES[details[0]['type']].format(**limits)}", hint)
 
@@ -129,6 +132,13 @@ def describe_unknown_option(error: Any) -> UsageError:
     known = [option for parameter in parameters for option in parameter.opts if option.startswith("--")]
     hint = f"{suggest_name(name, known)}{command_path(context)} --help lists the options"
     return UsageError(f"there is no option {name}", hint)
+
+
+def describe_arguments(context: Any) -> str:
+    """Return a command with its arguments, such as `dacli folder IN OUT`."""
+    parameters = getattr(getattr(context, "command", None), "params", ())
+    arguments = [each for each in parameters if each.param_type_name == "argument"]
+    return " ".join([command_path(context), *(str(each.metavar or each.human_readable_name) for each in arguments)])
 
 
 def parameter_name(error: Any) -> str:

@@ -205,6 +205,10 @@ def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptio
     start, end = parse_time(clip_input.start, "--start"), parse_time(clip_input.end, "--end")
     if clip_input.max_fps is not None and not 0 < clip_input.max_fps < math.inf:
         raise UsageError(f"--max-fps {clip_input.max_fps:g} is not a rate", "use frames per second, for example 24")
+    if start is not None and end is not None and end <= start:
+        raise UsageError(
+            f"--end {clip_input.end} is not after --start {clip_input.start}", "swap them, or leave one out"
+        )
     rate = parse_rate(clip_input.rate)
     from dacli.video.options import ClipOptions
 

@@ -330,7 +330,7 @@ def test_a_missing_file_and_a_folder_are_named(dacli: Run, home: Path) -> None:
             "unknown precision 'half': did you mean fp16? choose auto, fp32, fp16, bf16 or int8",
         ),
         ("image a.jpg -o o -overwrite", "there is no option -overwrite: did you mean --overwrite?"),
-        ("scenes out 10", "N out is not a whole number: see dacli scenes --help"),
+        ("scenes out 10", "N out is not a whole number: use dacli scenes N OUT"),
         ("video a.mp4 --crf 90", "--crf 90 is above 51: see dacli video --help"),
         ("video a.mp4 --max-fps x", "--max-fps x is not a number: see dacli video --help"),
         (
