@@ -2,17 +2,18 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from dacli.errors import DacliError
-from dacli.io import image_errors, png, tiff
+from dacli.io import image_errors, png, tiff, tiff_pixels
+from dacli.io.alpha import lay_over_white, row_ranges
 from dacli.io.files import read_bytes
 from dacli.paths import display_path
 from dacli.types import Gray16, Image8, ImageArray
@@ -21,8 +22,8 @@ MAX_PIXELS = 200_000_000
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
-_BAND_PIXELS = 1 << 20  # pixels that are converted at once: less memory than for a whole picture
 
+PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # bytes: color profiles and XMP of whole pictures exceed Pillow's 1 MiB
 Image.MAX_IMAGE_PIXELS = None  # decode_image() checks a limit of its own, and raises an error in place of a warning
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # OpenCV prints lines of its own on stderr for a damaged file; the switch moved between 4.10 and 5.
@@ -50,14 +51,24 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
 def decode_image(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """Return the picture of a file's bytes as read_image() does; errors name the path, which is not read."""
     name = display_path(path)
-    image = _open_image(data, path)
-    width, height = image.size
+    image_errors.refuse_other_formats(data, name)
+    if tiff.is_tiff(data):
+        page = tiff.read_tiff_page(data, path, name)
+        return _decode_checked(lambda: _decode_tiff(page, data, name), _page_size(page), data, name, max_pixels)
+    image = _open_image(data, name)
+    return _decode_checked(lambda: _decode_image(image, data, name), image.size, data, name, max_pixels)
+
+
+def _decode_checked(
+    decode: Callable[[], ImageArray], size: tuple[int, int], data: bytes, name: str, max_pixels: int
+) -> ImageArray:
+    """Return what `decode` returns for a picture of a size (w, h), if that is within the limit."""
+    width, height = size
     if width * height > max_pixels:
-        size = f"{width} × {height} pixels, more than the limit of {max_pixels / 1e6:g} megapixels"
-        raise DacliError(f"{name} has {size}", "make it smaller or raise --max-pixels", "too large")
+        fault = f"{width} × {height} pixels, more than the limit of {max_pixels / 1e6:g} megapixels"
+        raise DacliError(f"{name} has {fault}", "make it smaller or raise --max-pixels", "too large")
     try:
-        _check_is_whole(image, data)
-        return np.ascontiguousarray(_decode_upright(image, data, name))
+        return np.ascontiguousarray(decode())
     except MemoryError:
         fault = f"not enough memory for {name} ({width} × {height} pixels)"
         raise DacliError(fault, "make it smaller", "memory") from None
@@ -75,19 +86,14 @@ def decode_with_opencv(data: bytes, flags: int) -> npt.NDArray[Any] | None:
         return None
 
 
-def _open_image(data: bytes, path: Path) -> Image.Image:
-    name = display_path(path)
-    image_errors.refuse_other_formats(data, name)
+def _open_image(data: bytes, name: str) -> Image.Image:
     heic = data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[:64]
     if heic:
         _enable_heic(name)
     try:
-        image = Image.open(io.BytesIO(data), formats=(*_FORMATS, "HEIF") if heic else _FORMATS)
+        return Image.open(io.BytesIO(data), formats=(*_FORMATS, "HEIF") if heic else _FORMATS)
     except Exception as error:
         raise image_errors.unknown_format_error(data, name) from error
-    if tiff.is_raw_file(image, path):
-        raise image_errors.raw_file_error(name)
-    return image
 
 
 def _enable_heic(name: str) -> None:
@@ -99,30 +105,54 @@ def _enable_heic(name: str) -> None:
     pillow_heif.register_heif_opener()
 
 
-def _check_is_whole(image: Image.Image, data: bytes) -> None:
-    """Raise EOFError or ValueError for a truncated or damaged file that decoders would read as if it were complete."""
-    if image.format == "PNG":
-        for _ in png.read_png_chunks(data):
-            pass
-    if image.format == "TIFF":
-        tiff.check_tiff_is_whole(data)
+def _page_size(page: Any) -> tuple[int, int]:
+    return page.imagewidth, page.imagelength
 
 
-def _decode_upright(image: Image.Image, data: bytes, name: str) -> ImageArray:
+def _decode_tiff(page: Any, data: bytes, name: str) -> ImageArray:
+    """Return a page, upright, by the first of OpenCV, Pillow and tifffile that reads its kind right."""
+    tiff.check_tiff_is_whole(page, data)
+    if tiff.reads_by_opencv(page):
+        pixels = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)  # which turns it upright
+        if pixels is None:
+            raise ValueError("its compressed data are damaged")
+        pixels = tiff_pixels.scale_samples(pixels, page, name)
+        return tiff_pixels.apply_alpha(pixels[..., 2::-1], pixels[..., 3:], page)
+    if tiff.reads_by_pillow(page) and (pixels := _decode_page_by_pillow(page, data, name)) is not None:
+        return pixels
+    return _turn_upright(tiff_pixels.decode_tiff_page(page, name), tiff.orientation_of_page(page))
+
+
+def _decode_page_by_pillow(page: Any, data: bytes, name: str) -> ImageArray | None:
+    """Return a page, upright, as Pillow reads it; None for a kind that it does not know, such as big-endian BigTIFF."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=("TIFF",))
+        image.seek(page.index)
+        image.load()
+    except (UnidentifiedImageError, ValueError, KeyError):
+        return None
+    pixels = _decode_by_pillow(image, name)
+    white_is_zero = page.photometric == 0 and pixels.dtype == np.uint16  # which Pillow turns in 8 bits only
+    return _turn_upright(65535 - pixels if white_is_zero else pixels, _orientation(image))
+
+
+def _decode_image(image: Image.Image, data: bytes, name: str) -> ImageArray:
     """Return the pixels, decoded by OpenCV, which is faster, where its pixels equal Pillow's, and else by Pillow."""
+    if image.format == "PNG":
+        for _ in png.read_png_chunks(data):  # which raises the error for a damaged file
+            pass
     pixels = _decode_by_opencv(image, data)
     if pixels is None:
         pixels = _decode_by_pillow(image, name)
         return _turn_upright(pixels, _orientation(image))
     has_mark = image.format != "PNG" or any(mark in data for mark in _PNG_ORIENTATION_MARKS)
-    is_upright = image.format == "TIFF" or not has_mark
-    return _turn_upright(pixels, 1 if is_upright else _orientation(image))
+    return _turn_upright(pixels, _orientation(image) if has_mark else 1)
 
 
 def _decode_by_opencv(image: Image.Image, data: bytes) -> ImageArray | None:
     """Return RGB [H, W, 3]; None for a picture that has to be decoded by Pillow."""
-    if image.mode in ("RGB", "RGBA") and _has_16_bits(image, data):
-        pixels = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)  # which turns TIFF upright, but not PNG
+    if image.format == "PNG" and image.mode in ("RGB", "RGBA") and data[24:25] == b"\x10":
+        pixels = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
     elif _is_plain_color(image, data):
         pixels = decode_with_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     else:
@@ -130,14 +160,8 @@ def _decode_by_opencv(image: Image.Image, data: bytes) -> ImageArray | None:
     if pixels is None or pixels.ndim != 3:
         return None
     if pixels.shape[2] == 4:
-        return _over_white(cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)))
+        return lay_over_white(cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)))
     return cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-
-
-def _has_16_bits(image: Image.Image, data: bytes) -> bool:
-    if image.format == "PNG":
-        return data[24:25] == b"\x10"
-    return 16 in tuple(tiff.tiff_tags(image).get(tiff.BITS_PER_SAMPLE, ()))
 
 
 def _is_plain_color(image: Image.Image, data: bytes) -> bool:
@@ -155,8 +179,8 @@ def _decode_by_pillow(image: Image.Image, name: str) -> ImageArray:
     mode = "RGBA" if image.has_transparency_data else "RGB"
     width, height = image.size
     pixels: Image8 = np.empty((height, width, 3), np.uint8)
-    for top, bottom in _row_ranges(height, width):
-        pixels[top:bottom] = _over_white(np.asarray(image.crop((0, top, width, bottom)).convert(mode)))
+    for top, bottom in row_ranges(height, width):
+        pixels[top:bottom] = lay_over_white(np.asarray(image.crop((0, top, width, bottom)).convert(mode)))
     return pixels
 
 
@@ -167,25 +191,10 @@ def _gray16(image: Image.Image, name: str) -> Gray16:
         raise DacliError(f"{name} holds numbers outside 0 to {top}", "convert it to 8 or 16 bits", "format")
     if image.mode == "F":
         values = np.rint(values * 65535)
-    white_is_zero = tiff.tiff_tags(image).get(tiff.PHOTOMETRIC) == 0
-    return 65535 - values.astype(np.uint16) if white_is_zero else values.astype(np.uint16)
-
-
-def _over_white(pixels: ImageArray) -> ImageArray:
-    """Return RGB [H, W, 3] of RGBA [H, W, 4] laid over white; RGB stays as it is."""
-    if pixels.shape[2] == 3:
-        return pixels
-    white = int(np.iinfo(pixels.dtype).max)
-    rgb = np.ascontiguousarray(pixels[..., :3])
-    for top, bottom in _row_ranges(*pixels.shape[:2]):
-        alpha = pixels[top:bottom, :, 3:].astype(np.uint32)
-        rgb[top:bottom] = (rgb[top:bottom] * alpha + white * (white - alpha) + white // 2) // white
-    return rgb
-
-
-def _row_ranges(height: int, width: int) -> Iterator[tuple[int, int]]:
-    rows = max(1, _BAND_PIXELS // width)
-    return ((top, min(top + rows, height)) for top in range(0, height, rows))
+    deep = values.astype(np.uint16)
+    if image.format == "PNG" and isinstance(key := image.info.get("transparency"), int):
+        deep[deep == key] = 65535  # transparent pixels are laid over white
+    return deep
 
 
 def _orientation(image: Image.Image) -> int:

@@ -1,6 +1,7 @@
 import io
 import struct
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,30 @@ def test_reading_from_many_threads(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert found == [True] * 8
+
+
+def test_a_transparent_value_of_deep_gray_is_laid_over_white(tmp_path: Path) -> None:
+    deep = RNG.integers(0, 65536, (5, 7), dtype=np.uint16)
+    deep[3, 4] = deep[2, 2]
+    data = encode_png16(deep, 0, png_chunk(b"tRNS", struct.pack(">H", int(deep[2, 2]))))
+    expected = np.where(deep == deep[2, 2], 65535, deep)
+    np.testing.assert_array_equal(images.read_image(write_bytes(tmp_path, "k.png", data))[..., 1], expected)
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_a_png_with_much_compressed_text_or_a_large_profile_is_read(tmp_path: Path, kind: bytes) -> None:
+    text = zlib.compress(b"x" * (3 << 20), 1)
+    body = b"Raw profile type xmp\0\0" + text
+    if kind == b"iTXt":
+        body = b"XML:com.adobe.xmp\0\1\0\0\0" + text
+    data = encode_picture(Image.fromarray(RGB), "PNG")
+    data = data[:33] + png_chunk(kind, body) + data[33:]
+    np.testing.assert_array_equal(images.read_image(write_bytes(tmp_path, "t.png", data)), RGB)
+
+
+def test_a_png_whose_text_is_a_bomb_is_refused(tmp_path: Path) -> None:
+    stream = zlib.compressobj(1)
+    bomb = b"".join(stream.compress(bytes(1 << 20)) for _ in range(65)) + stream.flush()
+    data = encode_picture(Image.fromarray(RGB), "PNG")
+    data = data[:33] + png_chunk(b"zTXt", b"Comment\0\0" + bomb) + data[33:]
+    assert "bomb.png" in read_error(write_bytes(tmp_path, "bomb.png", data))
