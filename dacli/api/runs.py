@@ -46,6 +46,8 @@ def process_folder(
     jobs = plan_jobs(gathered.files, target, choose_formats(list(save)), root=gathered.root)
     if not jobs:
         raise DacliError(f"no pictures in {source}", "check the path, include and exclude")
+    if line := gathered.left_out.describe_line():
+        log(line)
     folder = FolderOptions(jobs, {job.key: job.source for job in jobs}, target)
     summary = RunSummary(len(jobs))
     with FolderRun(folder, options_for_model(model, **options), log, ignore_download) as run:

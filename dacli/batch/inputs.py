@@ -7,11 +7,11 @@ import os
 import re
 import stat
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dacli.batch.left_out import KNOWN_OTHERS, LeftOut
 from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
@@ -19,25 +19,16 @@ from dacli.paths import display_path
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
-    | {".hif", ".ppm", ".pgm", ".pnm"}
+    | {".hif", ".ppm", ".pgm", ".pnm", ".pbm", ".mpo"}
 )
-# What a folder may hold that a picture command does not take: the kind and its suffixes.
-OTHER_KINDS = {
-    "video": (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mts", ".mpg", ".mpeg", ".wmv"),
-    "camera RAW file": (".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"),
-    "OpenEXR file": (".exr",),
-    "Photoshop file": (".psd", ".psb"),
-    "SVG": (".svg",),
-    "PDF": (".pdf",),
-    "JPEG XL file": (".jxl",),
-    "JPEG 2000 file": (".jp2", ".j2k"),
-}
-_KIND_OF_SUFFIX = {suffix: kind for kind, suffixes in OTHER_KINDS.items() for suffix in suffixes}
 _RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb"\0")
 _PICTURE_STARTS = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II\*\0|MM\0\*|BM....\0\0\0\0|GIF8[79]a|....ftyp(?:avi[fs]|hei[cxms]|mif1)",
+    rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM....\0\0\0\0|GIF8[79]a|P[1-6]\s[\d#]"
+    rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|m[is]f1)",
     re.DOTALL,
 )
+_OWN_SUFFIXES = tuple(row.suffix for row in FORMATS.values())
+_OWN_ENDS = (*_OWN_SUFFIXES, f"{os.sep}failures.jsonl")  # of what runs write beside pictures
 PathFilter = Callable[[str], bool]
 
 
@@ -45,20 +36,12 @@ PathFilter = Callable[[str], bool]
 class Inputs:
     """Input files in a stable order, and the root folder: outputs keep the paths below it.
 
-    `left_out` counts the files of OTHER_KINDS, which a run over pictures does not take.
+    `left_out` counts the files below it that a run over pictures does not take.
     """
 
     root: Path
     files: tuple[Path, ...]
-    left_out: Mapping[str, int] = field(default_factory=dict)
-
-    def describe_left_out(self) -> str:
-        """Return what is left out, such as "2 videos (use dacli video), 1 PDF"; "" if that is nothing."""
-        return ", ".join(
-            f"{count} {kind}{'s' if count > 1 else ''}{' (use dacli video)' if kind == 'video' else ''}"
-            for kind in OTHER_KINDS
-            if (count := self.left_out.get(kind, 0))
-        )
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Inputs:
@@ -71,7 +54,7 @@ def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Se
     wanted = path_filter(include, exclude)
     path = Path(text)
     if path.is_dir():
-        left_out: Counter[str] = Counter()
+        left_out = LeftOut()
         return Inputs(path, find_pictures(path, out, wanted, left_out), left_out)
     if text == "-" or text.startswith("@"):
         return inputs_of_list(read_path_list(text), wanted)
@@ -119,27 +102,25 @@ def find_pictures(
     root: Path,
     out: Path | None = None,
     wanted: PathFilter = lambda _: True,
-    left_out: Counter[str] | None = None,
+    left_out: LeftOut | None = None,
 ) -> tuple[Path, ...]:
     """Return the pictures below a folder, by the extension in any case, sorted by path.
 
-    A file without an extension counts if its first bytes are those of a picture. Left out are hidden names, files below
-    `out`, pictures that dacli made, pipes, sockets and links in a circle. Linked folders are not entered. A folder that
-    cannot be listed is itself returned, so that the run reports it. `left_out` counts the wanted files of OTHER_KINDS.
-    Raises DacliError if `root` cannot be listed.
+    A file whose extension is none of a known kind counts if its first bytes are those of a picture. Left out are hidden
+    names, files below `out`, pictures that dacli made, pipes, sockets and links in a circle. Linked folders are not
+    entered. A folder that cannot be listed is itself returned, so that the run reports it. `left_out` counts the wanted
+    files that are no pictures. Raises DacliError if `root` cannot be listed.
     """
     if not root.is_dir():
         reason = "is not a folder" if root.exists() else "does not exist"
         raise DacliError(f"{display_path(root)} {reason}", "name a folder that holds pictures")
     start = len(os.path.join(root, ""))
-    kept = []
+    kept, counts = [], left_out if left_out is not None else LeftOut()
     for path, is_folder in walk_files(str(root), resolved_output_folder(root, out)):
         if not wanted(path[start:].replace(os.sep, "/")):
             continue
-        if is_folder or is_picture(path):
+        if is_folder or is_wanted_picture(path, counts):
             kept.append(path)
-        elif left_out is not None and (kind := _KIND_OF_SUFFIX.get(os.path.splitext(path)[1].lower())):
-            left_out[kind] += 1
     return tuple(Path(path) for path in sorted(kept, key=lambda path: path.split(os.sep)))
 
 
@@ -179,19 +160,25 @@ def is_file(entry: "os.DirEntry[str]") -> bool:
         return error.errno != errno.ELOOP
 
 
-def is_picture(path: str) -> bool:
-    """Return whether a file is a picture, by its extension or else its first bytes, and not made by dacli itself."""
+def is_wanted_picture(path: str, counts: LeftOut) -> bool:
+    """Return whether a file is a picture, by its extension or else its first bytes, and not made by dacli itself.
+
+    `counts` gets what is no picture, and what is one by its bytes though its extension is of no known kind.
+    """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix:
-        return suffix in PICTURE_SUFFIXES and not is_own_picture(path)
-    return _PICTURE_STARTS.match(read_start(path, 32)) is not None
+    if suffix in PICTURE_SUFFIXES:
+        return not is_own_picture(path)
+    is_known = suffix in KNOWN_OTHERS or path.endswith("~")
+    if not is_known and _PICTURE_STARTS.match(read_start(path, 32)):
+        counts.by_content += bool(suffix)
+        return True
+    if not path.endswith(_OWN_ENDS):
+        counts.add(path)
+    return False
 
 
 def is_own_picture(path: str) -> bool:
-    return (
-        path.endswith(tuple(row.suffix for row in FORMATS.values()))
-        and _RECORD_MARK.search(read_start(path, 1024)) is not None
-    )
+    return path.endswith(_OWN_SUFFIXES) and _RECORD_MARK.search(read_start(path, 1024)) is not None
 
 
 def read_start(path: str, size: int) -> bytes:
@@ -237,9 +224,10 @@ def inputs_of_pattern(text: str, out: Path, wanted: PathFilter) -> Inputs:
     first_magic = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     root, out_start = Path(*parts[:first_magic]), os.path.join(os.path.realpath(out), "")
     matches = sorted(glob.glob(text, recursive=True), key=lambda path: path.split(os.sep))
-    files = [Path(path) for path in matches if os.path.isfile(path) and is_picture(path)]
-    outside = [path for path in files if not os.path.realpath(path).startswith(out_start) or is_within(root, out_start)]
-    return inputs_below(root, outside, wanted)
+    left_out, inside = LeftOut(), is_within(root, out_start)
+    paths = [path for path in matches if inside or not os.path.realpath(path).startswith(out_start)]
+    files = [Path(path) for path in paths if os.path.isfile(path) and is_wanted_picture(path, left_out)]
+    return replace(inputs_below(root, files, wanted), left_out=left_out)
 
 
 def is_within(folder: Path, start: str) -> bool:

@@ -100,13 +100,13 @@ def plan_folder_runs(
     index, count, why = parse_shard(selection.shard, os.environ)
     gathered = inputs.gather_inputs(source, out, selection.include or (), selection.exclude or ())
     planned = [jobs.plan_jobs(gathered.files, out, kinds, root=gathered.root, name=each.name) for each in variants]
-    left_out = gathered.describe_left_out()
+    left_out = gathered.left_out.describe()
     if not gathered.files:
         hint = "check the path, --include and --exclude"
         raise DacliError(f"no pictures in {source}", f"it holds {left_out}" if left_out else hint)
     jobs.refuse_shared_outputs(planned)
-    if left_out:
-        console.note(f"left out: {left_out}")
+    if line := gathered.left_out.describe_line():
+        console.note(line)
     if why:
         console.warn(why)
     sources = {job.key: job.source for each in planned for job in each}

@@ -72,6 +72,8 @@ def test_find_takes_a_name_without_extension_by_its_first_bytes(tmp_path: Path) 
         "webp": b"RIFF\1\2\3\4WEBP",
         "gif": b"GIF89a",
         "tiff": b"II*\0",
+        "big tiff": b"MM\0+",
+        "pbm": b"P4\n# by a scanner\n8 8\n",
         "bmp": b"BM\1\2\3\4\0\0\0\0",
         "avif": b"\0\0\0\x20ftypavif",
     }
@@ -196,14 +198,44 @@ def test_what_is_no_source_of_pictures(tmp_path: Path, monkeypatch: pytest.Monke
     assert said in str(caught.value)
 
 
-def test_files_of_kinds_that_are_not_taken_are_counted(tmp_path: Path) -> None:
-    for name in ("a.jpg", "b.MOV", "sub/c.mp4", "d.dng", "e.txt", "f.pdf", ".g.mp4", "out/h.mp4", "skip/i.mp4"):
+def test_files_that_are_not_taken_are_counted_by_extension(tmp_path: Path) -> None:
+    names = ("a.jpg", "b.MOV", "sub/c.mp4", "d.dng", "e.dng", "f.pdf", ".g.mp4", "out/h.mp4", "skip/i.mp4", "README")
+    for name in (*names, "a_color.png.part", "d.jpg~", "v1. final"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", exclude=["skip/*"])
     assert [path.name for path in found.files] == ["a.jpg"]
-    assert found.describe_left_out() == "2 videos (use dacli video), 1 camera RAW file, 1 PDF"
-    (tmp_path / "sub/c.mp4").unlink()
+    expected = (
+        "2 .dng, 1 without extension, 1 .jpg~, 1 .mov (use dacli video), 1 .mp4 (use dacli video), 1 .part, 1 .pdf, "
+        "1 of other names"
+    )
+    assert found.left_out.describe() == expected
+    assert found.left_out.describe_line() == f"left out: {expected}"
     found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", ["*.mov"])
-    assert found.describe_left_out() == "1 video (use dacli video)"
-    assert inputs.Inputs(tmp_path, ()).describe_left_out() == ""
+    assert found.left_out.describe() == "1 .mov (use dacli video)"
+    assert inputs.Inputs(tmp_path, ()).left_out.describe_line() == ""
+
+
+def test_a_pattern_counts_what_it_leaves_out_too(tmp_path: Path) -> None:
+    touched(tmp_path, "a.jpg", "b.exr", "out/c.exr")
+    found = inputs.gather_inputs(f"{tmp_path}/**/*.*", tmp_path / "out")
+    assert [path.name for path in found.files] == ["a.jpg"]
+    assert found.left_out.describe() == "1 .exr"
+
+
+def test_many_kinds_are_summed_up(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"a.k{number}" for number in range(12)), "b.k3")
+    text = inputs.gather_inputs(str(tmp_path), tmp_path / "out").left_out.describe()
+    assert text.startswith("2 .k3, 1 .k0, 1 .k1, 1 .k10, ")
+    assert text.endswith("1 .k5, 4 others")
+
+
+def test_pictures_of_unknown_extensions_are_found_by_content(tmp_path: Path) -> None:
+    names = ["a.jpg_large", "IMG.0001", "v1.2 final", "b.jpeg!d", "c.image"]
+    for name in (*names, "d.dng", "e.part", "f.jpg~", "g.txt"):
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff\xe0" + bytes(40))
+    touched(tmp_path, "h.unknown")
+    found = inputs.gather_inputs(str(tmp_path), tmp_path / "out")
+    assert sorted(path.name for path in found.files) == sorted(names)
+    line = "left out: 1 .dng, 1 .jpg~, 1 .part, 1 .txt, 1 .unknown; 5 of other names are pictures by content"
+    assert found.left_out.describe_line() == line

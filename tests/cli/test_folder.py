@@ -524,12 +524,13 @@ def test_what_a_folder_holds_besides_pictures_is_named(dacli: Run, home: Path) -
     (home / "in/c.cr2").write_bytes(b"x")
     run = dacli("folder", "in", "out", *SMALL)
     assert run.code == 0
-    assert "left out: 1 video (use dacli video), 1 camera RAW file" in run.err
+    assert "left out: 1 .cr2, 1 .mp4 (use dacli video)" in run.err
+    assert "left out: 1 .cr2, 1 .mp4 (use dacli video)" in dacli("folder", "in", "out", *SMALL, "--dry-run").err
     (home / "in/a.jpg").unlink()
     run = dacli("folder", "in", "out2", *SMALL)
     assert (run.code, run.err) == (
         1,
-        ["error: no pictures in in: it holds 1 video (use dacli video), 1 camera RAW file"],
+        ["error: no pictures in in: it holds 1 .cr2, 1 .mp4 (use dacli video)"],
     )
 
 
