@@ -5,12 +5,12 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dacli.errors import DacliError
+from dacli.errors import DacliError, StopError
 from dacli.paths import display_path
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LINE_INTERVAL = 30.0  # seconds between two lines where there is no terminal
 def open_log(path: Path) -> None:
     """Append all lines from now on to a file, with their times; raise DacliError if it cannot be written."""
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         fault = f"cannot write the log {display_path(path)} ({error.strerror})"
         raise DacliError(fault, "choose another --log-file") from error
@@ -40,7 +40,39 @@ def close_log() -> None:
     """Close the log file, if there is one."""
     for handler in _LOGGER.handlers[1:]:
         _LOGGER.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
+
+
+class LogFile(logging.FileHandler):
+    """A log file without which a run goes on, if its disk is full or lost; one line says so."""
+
+    def release(self) -> None:
+        """Close the file without what could not be written."""
+        if self.stream is not None:
+            self.stream.close()
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say once that the log cannot be written, and stop writing it."""
+        if self in _LOGGER.handlers:
+            _LOGGER.removeHandler(self)
+            with suppress(OSError):
+                self.release()
+            reason = os_reason_of(sys.exc_info()[1])
+            say_on_stderr(
+                f"cannot write the log {display_path(Path(self.baseFilename))} ({reason}): the run goes on without it"
+            )
+
+
+def os_reason_of(error: BaseException | None) -> str:
+    """Return the reason of an error in the system's words, or else its text."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def say_on_stderr(text: str) -> None:
+    """Print a line on stderr; if that is closed or its disk is full, the run goes on as if it were quiet."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
 
 
 class ReportedInterrupt(KeyboardInterrupt):
@@ -58,7 +90,7 @@ class Console:
         """Print a line on stderr, unless quiet."""
         _LOGGER.info(text)
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            say_on_stderr(text)
 
     def hint(self, text: str) -> None:
         """Print a line on stderr for somebody who watches: not if it is a pipe or a file, nor when quiet."""
@@ -68,17 +100,23 @@ class Console:
     def error(self, error: Exception) -> None:
         """Print an error on stderr, also when quiet."""
         _LOGGER.error(str(error))
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        say_on_stderr(f"error: {error}")
 
     def warn(self, text: str) -> None:
         """Print a line on stderr, also when quiet."""
         _LOGGER.warning(text)
-        print(text, file=sys.stderr, flush=True)
+        say_on_stderr(text)
 
     def result(self, text: str) -> None:
-        """Print a line of the result on stdout."""
+        """Print a line of the result on stdout; raise StopError for a full disk, BrokenPipeError without a reader."""
         _LOGGER.info(text)
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            fault = f"cannot write the results to standard output ({os_reason_of(error)})"
+            raise StopError(fault, "free some space, or send them elsewhere") from error
 
     def planned(self, source: str, outputs: dict[str, str]) -> None:
         """Print the files that a run would write for an input."""

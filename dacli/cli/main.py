@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from dacli import __version__, prefetch
-from dacli.cli import settings
+from dacli.cli import settings, streams
 from dacli.cli.bench import bench
 from dacli.cli.config import config
 from dacli.cli.console import Console, close_log
@@ -105,10 +105,12 @@ def exit_process(code: int) -> NoReturn:
     """
     if files := sys.modules.get("dacli.io.files"):
         files.remove_unfinished_files()
+    if not streams.flush_stream(sys.stdout):
+        code = code or streams.give_up_stdout()
+    if not streams.flush_stream(sys.stderr):
+        sys.stderr = None  # or Python would fail to flush it once more, and exit with 120
     if not prefetch.any_stage_alive():
         sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
     os._exit(code)
 
 
@@ -121,8 +123,10 @@ def replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 done, 1 something failed, 2 wrong usage, 130 interrupted."""
+    """Run a command and exit: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 141 no reader of stdout."""
     codecs.register_error("dacli", replace_unprintable)
+    if arguments is None:
+        streams.prepare_streams()
     for pipe in (sys.stdout, sys.stderr):
         pipe.reconfigure(errors="dacli")  # type: ignore[union-attr]
     prefetch.interrupt_event.clear()
@@ -143,7 +147,8 @@ def run_command(arguments: Sequence[str] | None) -> int:
         defaults = {"default_map": settings.default_map(used)} if used else {}
         return int(app(arguments, prog_name="dacli", standalone_mode=False, **defaults) or 0)
     except SystemExit as error:
-        return int(error.code or 0)
+        # Of `dacli … | head`, Click makes an exit with code 1: who reads the results has what he wants.
+        return streams.give_up_stdout() if isinstance(error.__context__, BrokenPipeError) else int(error.code or 0)
     except DacliError as error:
         if os.environ.get("DACLI_DEBUG") == "1":
             raise

@@ -74,3 +74,8 @@ def decoding_error(data: bytes, name: str, error: Exception) -> DacliError:
         return DacliError(f"{name} is truncated ({len(data)} bytes)", "copy it again", "damaged")
     hint = "copy it again, or save it again with another program"
     return DacliError(f"{name} cannot be decoded ({reason})", hint, "damaged")
+
+
+def damage_error(name: str, fault: str) -> DacliError:
+    """Return the error for a picture of which a part is lost, with what its decoder reports."""
+    return DacliError(f"{name} is damaged, and a part of it is lost ({fault})", "copy it again", "damaged")

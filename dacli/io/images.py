@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from dacli.errors import DacliError
-from dacli.io import image_errors, png, tiff, tiff_pixels
+from dacli.io import damage, image_errors, png, tiff, tiff_pixels
 from dacli.io.alpha import lay_over_white, row_ranges
 from dacli.io.files import read_bytes
 from dacli.paths import display_path
@@ -141,19 +141,38 @@ def _decode_image(image: Image.Image, data: bytes, name: str) -> ImageArray:
     if image.format == "PNG":
         for _ in png.read_png_chunks(data):  # which raises the error for a damaged file
             pass
-    pixels = _decode_by_opencv(image, data)
+    pixels = _decode_jpeg(image, data, name) if image.format in ("JPEG", "MPO") else _decode_by_opencv(image, data)
     if pixels is None:
         pixels = _decode_by_pillow(image, name)
-        return _turn_upright(pixels, _orientation(image))
+    if image.format == "WEBP" and (fault := damage.webp_damage(data, pixels)):
+        raise image_errors.damage_error(name, fault)
     has_mark = image.format != "PNG" or any(mark in data for mark in _PNG_ORIENTATION_MARKS)
     return _turn_upright(pixels, _orientation(image) if has_mark else 1)
 
 
+def _decode_jpeg(image: Image.Image, data: bytes, name: str) -> ImageArray | None:
+    """Return RGB [H, W, 3] of a JPEG by OpenCV; None if only Pillow decodes it right, because of its colors or its end.
+
+    Raises DacliError for damage that both decoders pass over, and what Pillow raises for a truncated file.
+    """
+    ends_as_it_should = data[-64:].rstrip(b"\0").endswith(damage.END_OF_IMAGE)
+    if not ends_as_it_should:
+        image.load()
+        data = data + damage.END_OF_IMAGE
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels, fault = damage.decode_jpeg_with_report(data, lambda: decode_with_opencv(data, flags))
+    if fault:
+        raise image_errors.damage_error(name, fault)
+    if pixels is None or image.mode not in ("RGB", "L") or not ends_as_it_should:
+        return None
+    return cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+
+
 def _decode_by_opencv(image: Image.Image, data: bytes) -> ImageArray | None:
-    """Return RGB [H, W, 3]; None for a picture that has to be decoded by Pillow."""
+    """Return RGB [H, W, 3] of a deep PNG or a plain WebP; None for a picture that has to be decoded by Pillow."""
     if image.format == "PNG" and image.mode in ("RGB", "RGBA") and data[24:25] == b"\x10":
         pixels = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
-    elif _is_plain_color(image, data):
+    elif image.format == "WEBP" and image.mode == "RGB" and not getattr(image, "is_animated", False):
         pixels = decode_with_opencv(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     else:
         return None
@@ -162,14 +181,6 @@ def _decode_by_opencv(image: Image.Image, data: bytes) -> ImageArray | None:
     if pixels.shape[2] == 4:
         return lay_over_white(cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)))
     return cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
-
-
-def _is_plain_color(image: Image.Image, data: bytes) -> bool:
-    """Return whether this is a WebP or JPEG picture that OpenCV decodes to the same pixels as Pillow."""
-    if image.format == "WEBP":
-        return image.mode == "RGB" and not getattr(image, "is_animated", False)
-    ends_as_it_should = data[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
-    return image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and ends_as_it_should
 
 
 def _decode_by_pillow(image: Image.Image, name: str) -> ImageArray:
