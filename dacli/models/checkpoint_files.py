@@ -1,14 +1,16 @@
 """Checkpoint files of Depth Anything: read without running code, recognised by their shapes, and loaded."""
 
+import codecs
 import pickle
 import re
 import stat
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,13 +18,12 @@ from torch import Tensor
 
 from dacli.errors import DacliError
 from dacli.models.depth_anything import ENCODERS, DepthAnything
+from dacli.models.state_dicts import find_state
 
 DOWNLOAD_AGAIN = "download it again"
 NAMED_KEYS = 3  # how many keys an error names
 
 LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6: a pickled magic number
-ANCHOR_KEYS = ("pretrained.cls_token", "backbone.embeddings.cls_token")  # of the official and the transformers layout
-WRAPPER_KEYS = ("model", "state_dict", "teacher")  # under which training scripts put the weights
 ENCODER_WIDTHS = {row.dim: name for name, row in ENCODERS.items()}
 
 # Transformers key → official key, as regular expressions applied one after another.
@@ -66,7 +67,7 @@ def load_checkpoint(
     to the file meanwhile. Raises DacliError for every file that is not such a checkpoint; no code in a file is run.
     """
     name = path.name
-    weights = _official(_state(read_weights(path), name), name)
+    weights = _official(find_state(read_weights(path), name), name)
     found = _recognise(weights, name)
     if encoder not in (None, found):
         raise DacliError(f"{name} holds {found}, not {encoder}", f"use --encoder {found}")
@@ -144,11 +145,24 @@ def _check_zip(path: Path) -> None:
         raise DacliError(f"{path.name} is a zip archive, not a checkpoint", "unpack it and give the .pth file inside")
 
 
+def _numpy_numbers() -> Iterator[Any]:
+    """Yield what a pickle of NumPy's numbers and arrays of numbers names: best scores, for example. It runs no code."""
+    for package in ("numpy._core.multiarray", "numpy.core.multiarray"):
+        yield (np.float64(0).__reduce__()[0], f"{package}.scalar")
+        yield (np.zeros(1).__reduce__()[0], f"{package}._reconstruct")
+    yield from (np.ndarray, np.dtype, codecs.encode)
+    yield from (type(np.dtype(kind)) for kind in "?bhilqBHILQefd")
+
+
 def _unpickle(path: Path, *, mmap: bool) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols: it loads, or the error below says why not
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            with torch.serialization.safe_globals(list(_numpy_numbers())):
+                if path.suffix == ".safetensors":  # by which torch would choose another reader
+                    with path.open("rb") as file:
+                        return torch.load(file, map_location="cpu", weights_only=True)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         code = re.search(r"\bGLOBAL (\S+)", str(error))
         if code is None:
@@ -159,19 +173,6 @@ def _unpickle(path: Path, *, mmap: bool) -> Any:
         ) from error
     except Exception as error:  # damaged bytes can make an unpickler raise anything
         raise DacliError(f"{path.name} is truncated or damaged", DOWNLOAD_AGAIN) from error
-
-
-def _state(content: Any, name: str) -> dict[str, Tensor]:
-    """Return the state dict inside what a file holds: out of its wrappers, without a prefix common to the keys."""
-    for _ in WRAPPER_KEYS:
-        if isinstance(content, Mapping):
-            content = next((content[key] for key in WRAPPER_KEYS if isinstance(content.get(key), Mapping)), content)
-    if not isinstance(content, Mapping):
-        raise DacliError(f"{name} holds no state dict but a {type(content).__name__}", "save model.state_dict()")
-    state = {str(key): value.detach() for key, value in content.items() if isinstance(value, Tensor)}
-    ends = ((key, anchor) for key in state for anchor in ANCHOR_KEYS if key.endswith(anchor))
-    prefix = next((key.removesuffix(anchor) for key, anchor in ends), "")
-    return {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def _official(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from dacli.errors import DacliError, UsageError
 from dacli.models import checkpoint_files, tiny
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 from dacli.models.spec import DepthModel
+from dacli.models.weight_files import find_weight_file, read_saved_config
 from dacli.weights import checkpoints, manifest
 
 MODELS = {"v2": None, "v1": None, "indoor": 20.0, "outdoor": 80.0}  # the largest depth in metres of the metric ones
@@ -115,7 +116,10 @@ def open_model(
     With `half`, a half-size file will do; `progress(file)` shows a download. Raises DacliError if it cannot be had.
     """
     if choice.weights is not None:
-        return open_own_file(choice.weights, choice)
+        opened = open_own_file(choice.weights, choice)
+        if opened.model != choice.model and opened.encoder != "tiny":
+            log(f"{opened.encoder} is {opened.model}, as the config.json beside it says")
+        return opened
     name = str(choice.encoder)
     family = family_named(name)
     if family.bundled is not None:
@@ -137,7 +141,11 @@ def has_weights(choice: ModelChoice, *, half: bool) -> bool:
 
 
 def open_own_file(path: Path, choice: ModelChoice) -> OpenModel:
-    """Return the network of a user's own file; raise DacliError if it is not what the options say."""
+    """Return the network of a user's own file, or of the one in a folder.
+
+    Raises DacliError if it is not what the options, or the config.json beside it, say.
+    """
+    path = find_weight_file(path)
     return family_of_file(path, choice.encoder).open_file(path, choice)
 
 
@@ -162,8 +170,15 @@ def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:
         # All models have the same keys: only the name distinguishes them, and metres read as relative depth look right.
         hint = f"use --model {published.model}, or rename the file if it is your own"
         raise DacliError(f"{path.name} is the name of a published {published.model} checkpoint", hint)
-    network = load_depth_anything(path, choice)
-    return OpenModel(network, network.encoder, choice.model, identify_file(path))
+    config = read_saved_config(path)
+    if config is None:
+        network = load_depth_anything(path, choice)
+        return OpenModel(network, network.encoder, choice.model, identify_file(path))
+    if choice.model not in ("v2", config.model):  # v2 is the default of --model
+        fault = f"{path.name} is {config.model} by the config.json beside it, not {choice.model}"
+        raise DacliError(fault, "leave --model out, or correct config.json")
+    network = checkpoint_files.load_checkpoint(path, choice.encoder, config.version or "v2", config.max_depth)
+    return OpenModel(network, network.encoder, config.model, identify_file(path))
 
 
 def load_depth_anything(path: Path, choice: ModelChoice) -> DepthAnything:

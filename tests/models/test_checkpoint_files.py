@@ -121,13 +121,52 @@ def test_another_dtype_is_given_where_it_is_asked(pth: Path) -> None:
         lambda weights: {"model": {"state_dict": weights}},
         lambda weights: {f"model.{key}": value for key, value in weights.items()} | {"epoch": 3},
         lambda weights: {key: nn.Parameter(value) for key, value in weights.items()},
+        lambda weights: {"model_state_dict": weights, "optimizer_state_dict": {"state": {}}},
+        lambda weights: {"net": {f"module._orig_mod.{key}": value for key, value in weights.items()}},
+        lambda weights: {"params_ema": weights},
+        lambda weights: {
+            "pytorch-lightning_version": "2.5",
+            "state_dict": {f"model.{k}": v for k, v in weights.items()},
+        },
+        lambda weights: {"checkpoint": {"ema": {"weights": weights}}},
+        lambda weights: weights | {"criterion.scale": torch.ones(1)},
+        lambda weights: {f"net.{k}": v for k, v in weights.items()} | {"loss.weight": torch.ones(3)},
+        lambda weights: {k.replace("blocks.3.", "blocks.3._orig_mod."): v for k, v in weights.items()},
+        lambda weights: {
+            "model": weights,
+            "best": np.float64(0.9),
+            "epoch": np.int64(3),
+            "losses": np.ones(4, np.float32),
+        },
     ],
-    ids=["model", "state_dict", "teacher", "nested", "prefixed", "parameters"],
+    ids=[
+        *(
+            "model",
+            "state_dict",
+            "teacher",
+            "nested",
+            "prefixed",
+            "parameters",
+            "model_state_dict",
+            "net",
+            "params_ema",
+        ),
+        *("lightning", "three levels", "foreign weight", "foreign weight beside a prefix", "compiled blocks", "numpy"),
+    ],
 )
 def test_weights_are_found_inside_what_training_scripts_save(
     vits: dict[str, Tensor], tmp_path: Path, wrap: Callable[[dict[str, Tensor]], object]
 ) -> None:
     assert same(load_checkpoint(saved(wrap(vits), tmp_path / "tuned.pth")), vits)
+
+
+@pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}], ids=["zip", "legacy"])
+def test_a_torch_file_named_safetensors_loads(vits: dict[str, Tensor], tmp_path: Path, options: dict[str, Any]) -> None:
+    assert same(load_checkpoint(saved({"net": vits}, tmp_path / "renamed.safetensors", **options)), vits)
+
+
+def test_a_state_dict_without_the_network_is_named_by_its_keys(tmp_path: Path) -> None:
+    assert "keys such as a.b" in refusal(saved({"net": {"a.b": torch.ones(2)}}, tmp_path / "other.pth"))
 
 
 @pytest.fixture(scope="module")

@@ -170,9 +170,9 @@ def test_a_tiny_that_gives_metres_is_the_model_of_its_reach(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("encoder", [None, "vits", "tiny"])
 def test_a_file_that_is_missing_empty_or_a_folder_is_named(tmp_path: Path, encoder: str | None) -> None:
-    (tmp_path / "empty.pth").touch()
     for name in ("missing.pth", ""):
         assert str(tmp_path / name) in refusal(ModelChoice(encoder, "v2", tmp_path / name))
+    (tmp_path / "empty.pth").touch()
     assert "empty.pth" in refusal(ModelChoice(encoder, "v2", tmp_path / "empty.pth"))
 
 
