@@ -1,7 +1,10 @@
 """Paths as text, and dacli's folders for cached files and for settings."""
 
 import os
+import stat
 import sys
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 
@@ -11,6 +14,49 @@ def display_path(path: Path) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def expand_home(path: Path) -> Path:
+    """Return a path with the home folder in place of `~`.
+
+    For a user without HOME and without an entry in passwd, as in containers, that is a folder of his own among the
+    temporary ones.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return temporary_home().joinpath(*path.parts[1:])
+
+
+def has_home() -> bool:
+    """Return whether the user has a home folder."""
+    try:
+        Path("~").expanduser()
+    except RuntimeError:
+        return False
+    return True
+
+
+@cache
+def temporary_home() -> Path:
+    """Return a temporary folder that only this user can write, the same in the next run, or a new one."""
+    import tempfile  # 10 ms, which a user with a home does not need
+
+    user = getattr(os, "getuid", lambda: 0)()  # Windows has no such number
+    folder = Path(tempfile.gettempdir(), f"dacli-{user}")
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        info = folder.lstat()
+        if stat.S_ISDIR(info.st_mode) and info.st_uid == user and not info.st_mode & 0o077:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="dacli-"))
+
+
+def describe_temporary_cache() -> str:
+    """Return the line about a cache in the temporary home; "" if the cache is elsewhere."""
+    if has_home() or os.environ.get("DACLI_CACHE") or os.environ.get("XDG_CACHE_HOME"):
+        return ""
+    return f"no home folder: the cache is {cache_folder()}; DACLI_CACHE names another"
 
 
 def cache_folder() -> Path:
@@ -24,12 +70,12 @@ def cache_folder() -> Path:
     of gigabytes and download them again. Importing it also takes about 25 ms.
     """
     if folder := os.environ.get("DACLI_CACHE"):
-        return Path(folder).expanduser().absolute()
+        return expand_home(Path(folder)).absolute()
     if caches := os.environ.get("XDG_CACHE_HOME"):
-        return Path(caches, "dacli").expanduser()
+        return expand_home(Path(caches, "dacli"))
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "dacli", "cache").expanduser()
-    return Path("~/Library/Caches/dacli" if sys.platform == "darwin" else "~/.cache/dacli").expanduser()
+        return expand_home(Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "dacli", "cache"))
+    return expand_home(Path("~/Library/Caches/dacli" if sys.platform == "darwin" else "~/.cache/dacli"))
 
 
 def config_folder() -> Path:
@@ -39,7 +85,7 @@ def config_folder() -> Path:
     and `%APPDATA%\dacli` on Windows.
     """
     if folder := os.environ.get("XDG_CONFIG_HOME"):
-        return Path(folder, "dacli").expanduser()
+        return expand_home(Path(folder, "dacli"))
     if sys.platform == "win32":
-        return Path(os.environ.get("APPDATA") or "~/AppData/Roaming", "dacli").expanduser()
-    return Path("~/Library/Application Support/dacli" if sys.platform == "darwin" else "~/.config/dacli").expanduser()
+        return expand_home(Path(os.environ.get("APPDATA") or "~/AppData/Roaming", "dacli"))
+    return expand_home(Path("~/Library/Application Support/dacli" if sys.platform == "darwin" else "~/.config/dacli"))

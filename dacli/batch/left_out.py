@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 KINDS_NAMED = 8  # in the line that says what is left out
-_VIDEOS = ".mp4 .mov .m4v .mkv .avi .webm .mts .m2ts .mpg .mpeg .wmv .3gp .flv .ogv .ts"
+_CLIPS = ".mp4 .mov .m4v .mkv .avi .webm .mts .m2ts .mpg .mpeg .wmv .ts .m2v .vob .mxf .ogv .flv .3gp .dv .asf .y4m .mjpeg .nut"
+SUFFIXES_OF_CLIPS = frozenset(_CLIPS.split())
 _RAW = (
     ".cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .dng .raf .orf .rw2 .rwl .pef .srw .3fr .fff .iiq .erf .kdc .dcr .mrw .mos"
 )
@@ -19,7 +20,7 @@ _OTHERS = (
     " .h5 .hdf5 .pt .pth .safetensors .onnx .zip .gz .tar .7z .rar .db .aae .thm .wav .mp3 .aac .srt .obj .ply .glb"
 )
 # Names of known kinds that are no pictures, or none that dacli reads: what is in them is not looked at.
-KNOWN_OTHERS = frozenset(f"{_VIDEOS} {_RAW} .gpr .x3f .raw {_PICTURES} {_UNFINISHED} {_OTHERS}".split())
+KNOWN_OTHERS = SUFFIXES_OF_CLIPS | frozenset(f"{_RAW} .gpr .x3f .raw {_PICTURES} {_UNFINISHED} {_OTHERS}".split())
 _WORD = re.compile(r"\.[a-z0-9_~-]{1,16}")
 
 
@@ -52,5 +53,5 @@ class LeftOut:
 
 
 def _describe_count(suffix: str, count: int) -> str:
-    hint = " (use dacli video)" if suffix and suffix in _VIDEOS.split() else ""
+    hint = " (use dacli video)" if suffix in SUFFIXES_OF_CLIPS else ""
     return f"{count} {suffix or 'without extension'}{hint}"

@@ -4,15 +4,11 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
-from dacli.batch.inputs import OTHER_KINDS
+from dacli.batch.left_out import SUFFIXES_OF_CLIPS
 from dacli.errors import DacliError
 from dacli.io import files
 from dacli.paths import display_path
 from dacli.video.sequences import frame_paths, natural_key
-
-CLIP_SUFFIXES = frozenset(OTHER_KINDS["video"]) | {
-    *(".ts", ".m2ts", ".m2v", ".vob", ".mxf", ".ogv", ".flv", ".3gp", ".dv", ".asf", ".y4m", ".mjpeg", ".nut"),
-}
 
 
 def expand_clips(arguments: Iterable[str]) -> list[Path]:
@@ -33,7 +29,7 @@ def _expand(argument: str) -> list[Path]:
         return matches
     if path.is_dir() and not frame_paths(path):
         try:
-            clips = [entry for entry in path.iterdir() if entry.suffix.lower() in CLIP_SUFFIXES and entry.is_file()]
+            clips = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES_OF_CLIPS and entry.is_file()]
         except OSError as error:
             fault = f"{display_path(path)} cannot be listed ({files.os_reason(error)})"
             raise DacliError(fault, "check its permissions") from error

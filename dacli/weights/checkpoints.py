@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dacli.callbacks import DownloadProgress, Log
-from dacli.paths import cache_folder
+from dacli.paths import cache_folder, describe_temporary_cache
 from dacli.weights import hashes
 from dacli.weights.download import DEFAULT_RETRIES, DownloadRequest, RetryPolicy, download_file
 from dacli.weights.locations import download_origins, download_path, local_copies
@@ -48,6 +48,8 @@ def obtain_checkpoint(
     if checkpoint.non_commercial and not notice.exists():
         log(f"{checkpoint.name}: licence {checkpoint.licence}; not for commercial use")
     if path is None:
+        if line := describe_temporary_cache():
+            log(line)
         path = download_file(_download_request(checkpoint), log, progress, retries)
         hashes.keep_sha256(path, checkpoint.sha256)
     if checkpoint.non_commercial:

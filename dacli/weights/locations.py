@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dacli.errors import DacliError
-from dacli.paths import cache_folder
+from dacli.paths import cache_folder, expand_home
 from dacli.weights.hub import Origin
 from dacli.weights.manifest import Checkpoint, read_hubs
 
@@ -56,7 +56,7 @@ def _file_address(hub: str, path: str) -> str:
 def _hub_token() -> str | None:
     if token := os.environ.get("HF_TOKEN", "").strip():
         return token
-    path = Path(os.environ.get("HF_TOKEN_PATH") or _hugging_face_home() / "token").expanduser()
+    path = expand_home(Path(os.environ.get("HF_TOKEN_PATH") or _hugging_face_home() / "token"))
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return path.read_text("utf-8").strip() or None
     return None
@@ -64,7 +64,7 @@ def _hub_token() -> str | None:
 
 def _user_paths(checkpoint: Checkpoint) -> Iterator[Path]:
     for name in filter(None, os.environ.get("DACLI_WEIGHTS_DIR", "").split(os.pathsep)):
-        folder = Path(name).expanduser().absolute()
+        folder = expand_home(Path(name)).absolute()
         yield folder / checkpoint.file
         yield folder / "depthanything" / checkpoint.file
 
@@ -72,7 +72,7 @@ def _user_paths(checkpoint: Checkpoint) -> Iterator[Path]:
 def _hugging_face_paths(checkpoint: Checkpoint) -> Iterator[Path]:
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or _hugging_face_home() / "hub"
     kind = "spaces" if checkpoint.space else "models"
-    repo = Path(cache).expanduser() / "--".join((kind, *checkpoint.repo.split("/")))
+    repo = expand_home(Path(cache)) / "--".join((kind, *checkpoint.repo.split("/")))
     pinned = repo / "snapshots" / checkpoint.revision / checkpoint.path_in_repo
     yield pinned
     yield from (path for path in sorted(repo.glob(f"snapshots/*/{checkpoint.path_in_repo}")) if path != pinned)
@@ -80,7 +80,7 @@ def _hugging_face_paths(checkpoint: Checkpoint) -> Iterator[Path]:
 
 def _hugging_face_home() -> Path:
     caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or Path(caches, "huggingface")).expanduser()
+    return expand_home(Path(os.environ.get("HF_HOME") or Path(caches, "huggingface")))
 
 
 def _is_file(path: Path) -> bool:

@@ -118,6 +118,8 @@ def compile_network(
     path = cache_path(network, core, precision)
     with contextlib.suppress(OSError, ValueError, RuntimeError):
         return core.import_model(read_checked(path), "CPU", properties)
+    if line := paths.describe_temporary_cache():
+        log(line)
     model = convert_network(network)
     if precision == "int8":
         log("quantising the network to int8 over rendered scenes, once: seconds for tiny, minutes for a ViT")
