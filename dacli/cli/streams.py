@@ -20,7 +20,7 @@ def prepare_streams() -> None:
         return
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    logging.lastResort = None  # which prints what libraries log
+    logging.getLogger().addHandler(logging.NullHandler())  # or what libraries log would be printed
     from dacli.io.foreign_lines import divert_foreign_lines
 
     divert_foreign_lines()
