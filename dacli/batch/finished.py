@@ -81,7 +81,7 @@ def read_own_record(path: Path, job: Job, read_texts: Callable[[Path], Mapping[s
         raise DacliError(fault, "move it away, or replace it with --overwrite") from None
     if record.source != job.source_name:
         fault = f"{name} exists and was made from {display_path(Path(record.source))}"
-        raise DacliError(fault, "choose another folder with -o, or replace it with --overwrite")
+        raise DacliError(fault, "choose another output folder, or replace it with --overwrite")
     return record
 
 

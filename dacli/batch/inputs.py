@@ -1,5 +1,6 @@
 """The input files of a run: those below a folder, those of a list, or those that match a pattern."""
 
+import codecs
 import errno
 import fnmatch
 import glob
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dacli.batch.left_out import KNOWN_OTHERS, LeftOut
-from dacli.errors import DacliError
+from dacli.errors import DacliError, UsageError
 from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
@@ -51,6 +52,8 @@ def gather_inputs(text: str, out: Path, include: Sequence[str] = (), exclude: Se
     patterns too: for the name, or with a slash for the path below the root; `*` matches slashes as well. Raises
     DacliError for any other IN.
     """
+    if not text:
+        raise UsageError("IN is empty", "name a folder, @FILE, - or a pattern; the current folder is .")
     wanted = path_filter(include, exclude)
     path = Path(text)
     if path.is_dir():
@@ -202,7 +205,9 @@ def read_path_list(text: str) -> list[Path]:
             raise DacliError(
                 f"the list {display_path(path)} cannot be read ({reason})", "check the path after @"
             ) from error
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\0" if b"\0" in data else b"\n")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell's > writes
+        data = data.decode("utf-16", "replace").encode()
+    lines = data.removeprefix(codecs.BOM_UTF8).split(b"\0" if b"\0" in data else b"\n")
     return [Path(os.fsdecode(line)) for line in (line.rstrip(b"\r\n") for line in lines) if line.strip()]
 
 

@@ -6,10 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 KINDS_NAMED = 8  # in the line that says what is left out
-_CLIPS = (
-    ".mp4 .mov .m4v .mkv .avi .webm .mts .m2ts .mpg .mpeg .wmv .ts .m2v .vob .mxf .ogv .flv .3gp .dv .asf .y4m .mjpeg"
-)
-SUFFIXES_OF_CLIPS = frozenset([*_CLIPS.split(), ".nut"])
+_CLIPS = ".mp4 .mov .m4v .mkv .avi .webm .mts .m2ts .mpg .mpeg .wmv .ts .m2v .vob .mxf .ogv .flv .3gp .dv .asf .y4m"
+SUFFIXES_OF_CLIPS = frozenset([*_CLIPS.split(), ".mjpeg", ".nut"])
 _RAW = (
     ".cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .dng .raf .orf .rw2 .rwl .pef .srw .3fr .fff .iiq .erf .kdc .dcr .mrw .mos"
 )

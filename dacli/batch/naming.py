@@ -103,7 +103,9 @@ def parse_template(template: str) -> set[str]:
         if name is not None and (name not in NAME_FIELDS or spec or conversion):
             raise UsageError(f"--name {template} has an unknown field {{{name}}}", f"its fields are {known}")
     if _UNSAFE.search("".join(text for text, *_ in parts)):
-        raise UsageError(f"--name {template} has a character that no file name may have", "choose the folder with -o")
+        raise UsageError(
+            f"--name {template} has a character that no file name may have", "the folder is named apart from it"
+        )
     fields = [name for _, name, *_ in parts if name is not None]
     if fields.count("stem") != 1:
         raise UsageError(f"--name {template} must have {{stem}} once", "it is the input's name without its extension")

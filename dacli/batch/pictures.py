@@ -50,7 +50,7 @@ class PictureInfo:
     index: int
     source: tuple[int, int]
     fingerprint: Fingerprint
-    replaces: str = ""  # a note on outputs of other settings
+    note: str = ""  # on outputs of other settings, and on further pages
 
 
 def run_pictures(
@@ -110,9 +110,12 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
             return skipped
         # A run over a folder brings all to its settings: a note for each picture would hide the other notes.
         replaces = describe_replaced(existing) if run.journal is None else ""
-        rgb = images.read_image(job.source, run.settings.max_pixels)
+        data = files.read_bytes(job.source)
+        rgb = images.decode_image(data, job.source, run.settings.max_pixels)
+        note = "; ".join(filter(None, (replaces, images.describe_left_out_pictures(data))))
+        del data
         image = rgb if any(row.needs_image for row in job.formats.values()) else None
-        return Loaded(PictureInfo(job, index, source, wanted, replaces), run.predictor.prepare(rgb), image)
+        return Loaded(PictureInfo(job, index, source, wanted, note), run.predictor.prepare(rgb), image)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(job, index, named_error(job, error), source, str(wanted))
 
@@ -150,7 +153,7 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
         fingerprint=str(info.fingerprint),
         tiles=prediction.tiles,
         precision=prediction.precision,
-        note="; ".join(filter(None, (info.replaces, prediction.note))),
+        note="; ".join(filter(None, (info.note, prediction.note))),
     )
 
 

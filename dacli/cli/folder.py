@@ -78,7 +78,7 @@ def folder(
     if dry_run:
         for folder_run, options in planned:
             runs.show_folder_plan(folder_run.jobs, out, options, console)
-        raise typer.Exit
+        raise typer.Exit(runs.report_unwritable(out, console))
     raise typer.Exit(runs.run_folder_command(planned, console, selection.shard_text()))
 
 

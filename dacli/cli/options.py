@@ -9,7 +9,7 @@ import typer
 
 from dacli.choices import EncoderName, ModelName, Near, PrecisionName, TileMode
 from dacli.cli.completion import complete_colormaps, complete_names, complete_presets
-from dacli.cli.values import parse_shard
+from dacli.cli.values import parse_output_folder, parse_shard
 from dacli.inference.engines.table import ENGINES
 from dacli.outputs.formats import offered_formats
 
@@ -23,7 +23,10 @@ Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PN
 FolderSource = Annotated[
     str, typer.Argument(metavar="IN", help="A folder, @FILE or - (a list of paths), or a pattern such as 'in/*.jpg'.")
 ]
-FolderTarget = Annotated[Path, typer.Argument(metavar="OUT", help="Output folder, created if it does not exist.")]
+FolderTarget = Annotated[
+    Path,
+    typer.Argument(metavar="OUT", help="Output folder, created if it does not exist.", parser=parse_output_folder),
+]
 # Options of one word
 OutputFolder = Annotated[
     Path | None,
@@ -31,6 +34,7 @@ OutputFolder = Annotated[
         "-o",
         "--out",
         metavar="DIR",
+        parser=parse_output_folder,
         help="Output folder. [default: beside the input]",
         rich_help_panel="Output",
     ),

@@ -19,7 +19,7 @@ from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
 from dacli.cli.console import Console, ReportedInterrupt
 from dacli.errors import DacliError, StopError
-from dacli.io import images
+from dacli.io import files, images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.process import ClipInterrupt
@@ -136,6 +136,14 @@ def show_folder_plan(jobs: Sequence[Job], out: Path, options: RunOptions, consol
     for job in jobs:
         console.planned(str(job.source), {kind: str(path) for kind, path in job.outputs.items()})
     console.warn(describe_plan(plan_folder(jobs, out, options, console.note, console.download)))
+
+
+def report_unwritable(out: Path, console: Console) -> int:
+    """Print why a run could not write to its output folder; return the exit code: 1 if it could not."""
+    fault = files.folder_fault(out)
+    if fault is not None:
+        console.error(fault)
+    return int(fault is not None)
 
 
 def describe_plan(plan: FolderPlan) -> str:

@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import get_args
+
+import typer
 
 from dacli.choices import PrecisionName
 from dacli.cli.usage import join_choices, suggest_name
@@ -108,3 +111,10 @@ def parse_sizes(text: str | None) -> list[int]:
             hint = f"for example --size {number[0]}" if number else "give one, or several such as 256,518"
             raise UsageError(f"--size {part} is not a number of pixels", hint)
     return [check_size(int(part)) for part in parts]
+
+
+def parse_output_folder(text: str) -> Path:
+    """Return the output folder; raise an error of usage for an empty name, as of a variable that is not set."""
+    if not text:
+        raise typer.BadParameter("the name of the output folder is empty: the current folder is .")
+    return Path(text)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import secrets
 import stat
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ unfinished_files: set[Path] = set()  # temporary files of the writes in progress
 _FOLDER_IN_THE_WAY = ("a folder stands there", "move it away or choose another folder")
 _FILE_IN_THE_WAY = ("a file stands where its folder should be", "move it away or choose another folder")
 _DISK_FULL = ("the disk is full", "free some space or choose another folder")
-_NO_PERMISSION = ("no permission", "choose another folder with -o")
+_NO_PERMISSION = ("no permission", "choose another output folder")
 _ERRORS_THAT_STOP = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EIO}
 _WRITE_ERRORS = {
     errno.EISDIR: _FOLDER_IN_THE_WAY,
@@ -26,7 +27,7 @@ _WRITE_ERRORS = {
     errno.EDQUOT: _DISK_FULL,
     errno.EACCES: _NO_PERMISSION,
     errno.EPERM: _NO_PERMISSION,
-    errno.EROFS: ("the disk is read-only", "choose another folder with -o"),
+    errno.EROFS: ("the disk is read-only", "choose another output folder"),
     errno.ENAMETOOLONG: ("the name is too long", "rename the picture"),
 }
 
@@ -104,6 +105,17 @@ def make_folder(folder: Path, below: Path | None) -> None:
     depth = len(folder.relative_to(below).parts)
     for missing in reversed([folder, *folder.parents][:depth]):
         missing.mkdir(exist_ok=True)
+
+
+def folder_fault(folder: Path) -> DacliError | None:
+    """Return why nothing can be written to a folder, which may not exist yet; None if it can. Nothing is created."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    number = 0
+    if not existing.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    return write_error(folder, OSError(number, os.strerror(number))) if number else None
 
 
 def remove_unfinished_files() -> None:

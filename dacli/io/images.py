@@ -1,5 +1,6 @@
 """Pictures read as RGB, upright, with limits checked from their headers before they are decoded."""
 
+import contextlib
 import io
 import warnings
 from collections.abc import Callable
@@ -57,6 +58,18 @@ def decode_image(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> Image
         return _decode_checked(lambda: _decode_tiff(page, data, name), _page_size(page), data, name, max_pixels)
     image = _open_image(data, name)
     return _decode_checked(lambda: _decode_image(image, data, name), image.size, data, name, max_pixels)
+
+
+def describe_left_out_pictures(data: bytes) -> str:
+    """Return the note on the further pages or frames of a picture that can be decoded; "" if it has none."""
+    with contextlib.suppress(Exception):
+        if tiff.is_tiff(data):
+            count = tiff.count_tiff_pages(data)
+            return f"only the first of its {count} pages is used" if count > 1 else ""
+        if data.startswith((b"GIF8", png.PNG_SIGNATURE, b"RIFF")) or data[4:12] == b"ftypavis":
+            animated = getattr(Image.open(io.BytesIO(data), formats=_FORMATS), "is_animated", False)
+            return "only the first frame of its animation is used" if animated else ""
+    return ""
 
 
 def _decode_checked(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dacli.batch import inputs
-from dacli.errors import DacliError
+from dacli.errors import DacliError, UsageError
 from tests.batch.test_jobs import touched
 
 
@@ -239,3 +239,20 @@ def test_pictures_of_unknown_extensions_are_found_by_content(tmp_path: Path) -> 
     assert sorted(path.name for path in found.files) == sorted(names)
     line = "left out: 1 .dng, 1 .jpg~, 1 .part, 1 .txt, 1 .unknown; 5 of other names are pictures by content"
     assert found.left_out.describe_line() == line
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_as_powershell_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["a.jpg", "写真 día.jpg"]
+    touched(tmp_path, *names)
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / "list.txt").write_bytes((mark + "\r\n".join(names) + "\r\n").encode(encoding))
+    assert [str(path) for path in inputs.gather_inputs("@list.txt", Path("out")).files] == names
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    touched(tmp_path, "a.jpg")
+    with pytest.raises(UsageError, match=r"IN is empty: name a folder"):
+        inputs.gather_inputs("", Path("out"))

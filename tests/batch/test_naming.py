@@ -56,7 +56,7 @@ def test_a_template_says_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("{stem:>9}", "unknown field"),
         ("{}", "unknown field"),
         ("{stem", "has a brace without its partner"),
-        ("../{stem}", "has a character that no file name may have: choose the folder with -o"),
+        ("../{stem}", "has a character that no file name may have: the folder is named apart from it"),
         ("{stem}\x00", "has a character that no file name may have"),
         ("{stem}_{weights}", r"has \{weights\}, and there is no --weights: give --weights, or leave \{weights\} out"),
     ],

@@ -788,3 +788,36 @@ def test_a_picture_that_goes_while_the_run_is_under_way_is_named(
     run = dacli("folder", "in", "out", *SMALL)
     assert (run.code, run.out) == (1, "out/a_color.png\nout/c_color.png\n")
     assert run.errors == ["error: in/b.jpg does not exist: check the path"]
+
+
+@pytest.mark.parametrize("arguments", [("folder", "in", ""), ("image", "in/a.jpg", "-o", ""), ("folder", "", "out")])
+def test_an_empty_name_of_a_folder_is_wrong_usage(dacli: Run, home: Path, arguments: tuple[str, ...]) -> None:
+    photos(home / "in", "a.jpg")
+    run = dacli(*arguments, *SMALL)
+    assert run.code == 2
+    assert "empty" in run.err[0]
+    assert sorted(tree(home)) == ["in/a.jpg"]
+
+
+def test_a_dry_run_says_that_its_output_folder_cannot_be_written(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.jpg")
+    (home / "file").touch()
+    run = dacli("folder", "in", "file/out", *SMALL, "--dry-run")
+    fault = "cannot write file/out (a file stands where its folder should be): move it away or choose another folder"
+    assert (run.code, run.errors) == (1, [f"error: {fault}"])
+    assert dacli("folder", "in", "new/out", *SMALL, "--dry-run").code == 0
+    assert sorted(tree(home)) == ["file", "in/a.jpg"]
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_further_frames_and_pages_are_mentioned(dacli: Run, home: Path, form: str) -> None:
+    path = home / "moving.pic"
+    path.write_bytes(hostile.animation(form))
+    what = (
+        "only the first of its 3 pages is used" if form == "TIFF" else "only the first frame of its animation is used"
+    )
+    run = dacli("image", path.name, *SMALL)
+    assert run.code == 0
+    assert f"moving.pic: {pages if form == 'TIFF' else frames}" in run.err
+    path.write_bytes(hostile.PNG)
+    assert not [line for line in dacli("image", path.name, *SMALL, "--overwrite").err if "only the first" in line]
