@@ -1,7 +1,10 @@
 """dacli image: the depth of single pictures."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
+from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.options import (
     EngineOptions,
@@ -16,8 +19,15 @@ from dacli.cli.options import (
     ShowOptions,
     TileOptions,
 )
+from dacli.cli.pipes import PipedPictures, open_pipes, without_results
 from dacli.cli.requests import open_console, run_variants, style_fields
 from dacli.cli.values import pixel_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dacli.batch.naming import RunVariant
+    from dacli.outputs.formats import OutputFormat
 
 
 @expand_options
@@ -35,7 +45,6 @@ def image(
     overwrite: Overwrite = False,
 ) -> None:
     """Depth of one or more pictures; of several networks, sizes or precisions too, each under names of its own."""
-    from dacli.batch import inputs, jobs
     from dacli.outputs import formats
 
     console = open_console(report)
@@ -50,11 +59,21 @@ def image(
         overwrite=overwrite,
         **style_fields(show),
     )
-    named, left_out = inputs.exclude_own_outputs(photos, inputs.is_own_picture)
-    if left_out:
-        console.note(left_out)
-    planned = [(jobs.plan_jobs(named, out, kinds, name=variant.name), variant.options) for variant in variants]
-    jobs.refuse_shared_outputs(each for each, _ in planned)
+    with open_pipes(photos, out, len(kinds) * len(variants)) as piped:
+        code = write_pictures(piped, kinds, variants, without_results(console) if piped.to_stdout else console)
+        raise typer.Exit(piped.finish(code))
+
+
+def write_pictures(
+    piped: PipedPictures, kinds: "Sequence[OutputFormat]", variants: "Sequence[RunVariant]", console: Console
+) -> int:
+    """Write the outputs of all variants; return the exit code."""
+    from dacli.batch import inputs, jobs
     from dacli.cli.runs import run_image_command
 
-    raise typer.Exit(run_image_command(planned, console))
+    named, left_out = inputs.exclude_own_outputs(piped.photos, inputs.is_own_picture)
+    if left_out:
+        console.note(left_out)
+    planned = [(jobs.plan_jobs(named, piped.out, kinds, name=each.name), each.options) for each in variants]
+    jobs.refuse_shared_outputs(each for each, _ in planned)
+    return run_image_command(planned, console)

@@ -19,7 +19,10 @@ else:
     EngineName = Literal[("auto", *ENGINES)]
 
 # Arguments
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP, TIFF, BMP or AVIF files.")]
+Photos = Annotated[
+    list[Path],
+    typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP, TIFF, BMP or AVIF files, or - (stdin)."),
+]
 FolderSource = Annotated[
     str, typer.Argument(metavar="IN", help="A folder, @FILE or - (a list of paths), or a pattern such as 'in/*.jpg'.")
 ]

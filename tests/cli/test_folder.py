@@ -813,11 +813,9 @@ def test_a_dry_run_says_that_its_output_folder_cannot_be_written(dacli: Run, hom
 def test_further_frames_and_pages_are_mentioned(dacli: Run, home: Path, form: str) -> None:
     path = home / "moving.pic"
     path.write_bytes(hostile.animation(form))
-    what = (
-        "only the first of its 3 pages is used" if form == "TIFF" else "only the first frame of its animation is used"
-    )
+    what = "of its 3 pages" if form == "TIFF" else "frame of its animation"
     run = dacli("image", path.name, *SMALL)
     assert run.code == 0
-    assert f"moving.pic: {pages if form == 'TIFF' else frames}" in run.err
+    assert f"moving.pic: only the first {what} is used" in run.err
     path.write_bytes(hostile.PNG)
     assert not [line for line in dacli("image", path.name, *SMALL, "--overwrite").err if "only the first" in line]

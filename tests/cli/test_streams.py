@@ -1,11 +1,13 @@
 """Standard streams that are closed, full or without a reader, and lines of C libraries: in processes of their own."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dacli.cli.console import Console, close_log, open_log
 from dacli.errors import StopError
@@ -62,6 +64,41 @@ def test_closed_streams_count_as_quiet(pictures: Path, weights: Path) -> None:
 def test_results_without_a_reader_end_the_run_quietly(pictures: Path, weights: Path) -> None:
     run = shell("dacli folder in out -q --json | true", pictures, weights)
     assert (run.returncode, run.stdout, run.stderr) == (141, "", "")
+
+
+def test_a_picture_from_a_pipe_and_its_depth_into_one(pictures: Path, weights: Path) -> None:
+    run = shell("cat in/a.png | dacli image - -o - --save gray > made.png", pictures, weights)
+    assert (run.returncode, [line for line in run.stderr.splitlines() if "error" in line]) == (0, [])
+    with Image.open(pictures / "made.png") as made:
+        assert (made.size, made.mode) == ((36, 24), "L")
+    assert sorted(path.name for path in pictures.iterdir()) == ["in", "made.png"]
+
+
+def test_a_picture_on_stdin_has_its_result_in_the_current_folder(
+    dacli: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((pictures / "in/a.png").read_bytes())))
+    run = dacli("image", "-", "--encoder", "tiny", "--size", "32")
+    assert (run.code, run.out) == (0, "stdin_color.png\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "fault"),
+    [
+        (("-",), 1, "standard input is empty: give it a picture"),
+        (("in/a.png", "in/b.png", "-o", "-"), 2, "-o - takes one file: give one picture"),
+        (("in/a.png", "-o", "-", "--save", "gray,npy"), 2, "-o - takes one file: give one picture"),
+        (("in/none.png", "-o", "-"), 1, "in/none.png does not exist"),
+    ],
+)
+def test_pipes_that_cannot_be(
+    dacli: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int, fault: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    run = dacli("image", *arguments, "--encoder", "tiny", "--size", "32")
+    assert (run.code, run.out) == (code, "")
+    assert fault in run.errors[0]
+    assert sorted(path.name for path in pictures.iterdir()) == ["in"]
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="only Linux has /dev/full")
