@@ -34,7 +34,7 @@ def stamp_file(path: Path) -> FileStamp:
 class Fingerprint:
     """What an output was made from: a hash of the input's stamp and the settings, and the CRC-32 of its float depth.
 
-    Floats carry no record of their own, so the pictures beside them hold the checksum.
+    NPY files have no checksum of their own, so the records of a picture's outputs hold that of the depth.
     """
 
     digest: str

@@ -1,7 +1,7 @@
 """Whether the outputs of an input exist already, made from it with the same settings."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from dacli.batch.journal import Entry
 from dacli.batch.outcomes import Skipped
 from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError
-from dacli.io import files, png, records
+from dacli.io import files, npy, png, records
 from dacli.io.names import RECORD_KEYWORD
+from dacli.io.ownership import foreign_file_error
 from dacli.io.records import Record
 from dacli.paths import display_path
 
@@ -42,13 +43,23 @@ def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings
     return Skipped(job, index, entry.network_size, entry.range, entry.source_size)
 
 
-def read_output_records(job: Job) -> dict[Path, Record]:
-    """Return the records of the outputs that exist and carry one.
+def claimed_kinds(entries: Mapping[str, Entry], job: Job) -> frozenset[str]:
+    """Return the kinds of output that the journal says were made for a job."""
+    entry = entries.get(job.key)
+    return frozenset() if entry is None or entry.error else frozenset(entry.outputs)
 
-    Raises DacliError for a file that dacli did not make, or that it made from a picture of another name.
+
+def read_output_records(job: Job, claimed: Collection[str] = ()) -> dict[Path, Record]:
+    """Return the records of the outputs that exist.
+
+    A damaged file of a kind that a journal claims is left out, so that it is made anew. Raises DacliError for any other
+    file that dacli did not make, or that it made from a picture of another name.
     """
-    paths = [path for kind, path in job.outputs.items() if job.formats[kind].has_record and path.exists()]
-    return {path: read_own_record(path, job, _png_text) for path in paths}
+    found: dict[Path, Record] = {}
+    for kind, path in job.outputs.items():
+        if os.path.lexists(path) and not (kind in claimed and is_damaged(path)):
+            found[path] = read_own_record(path, job, read_output_text)
+    return found
 
 
 def find_on_disk(job: Job, index: int, wanted: Fingerprint, existing: Mapping[Path, Record]) -> Skipped | None:
@@ -77,13 +88,23 @@ def read_own_record(path: Path, job: Job, read_texts: Callable[[Path], Mapping[s
     try:
         record = records.parse_record(read_texts(path)[RECORD_KEYWORD], name)
     except (DacliError, KeyError):
-        fault = f"{name} exists and is not a complete output of dacli"
-        raise DacliError(fault, "move it away, or replace it with --overwrite") from None
+        raise foreign_file_error(path) from None
     if record.source != job.source_name:
         fault = f"{name} exists and was made from {display_path(Path(record.source))}"
         raise DacliError(fault, "choose another output folder, or replace it with --overwrite")
     return record
 
 
-def _png_text(path: Path) -> Mapping[str, str]:
-    return png.read_png_text(files.read_bytes(path), display_path(path))
+def read_output_text(path: Path) -> Mapping[str, str]:
+    """Return the text of an output by keyword; raise DacliError if it is damaged or of another kind."""
+    data, name = files.read_bytes(path), display_path(path)
+    return npy.read_npy_text(data, name) if path.suffix == ".npy" else png.read_png_text(data, name)
+
+
+def is_damaged(path: Path) -> bool:
+    """Return whether a path is a file that is empty, cut short or of another kind than its name says."""
+    try:
+        read_output_text(path)
+    except DacliError:
+        return path.is_file()
+    return False

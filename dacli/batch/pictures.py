@@ -1,14 +1,20 @@
 """Pictures through the network and into files; each is done, skipped or failed by itself."""
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from dacli import __version__
 from dacli.batch.fingerprint import FileStamp, Fingerprint, depth_checksum, fingerprint_picture, stamp_file
-from dacli.batch.finished import describe_replaced, find_in_journal, find_on_disk, read_output_records
+from dacli.batch.finished import (
+    claimed_kinds,
+    describe_replaced,
+    find_in_journal,
+    find_on_disk,
+    read_output_records,
+)
 from dacli.batch.jobs import Job
 from dacli.batch.journal import Entry, Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
@@ -40,6 +46,10 @@ class PictureRun:
     def prefix(self) -> str:
         """Return the prefix of the names of temporary files."""
         return "" if self.journal is None else self.journal.prefix
+
+    def claims(self, job: Job) -> Collection[str]:
+        """Return the kinds of output that the journal, if there is one, says were made for a job."""
+        return () if self.journal is None else claimed_kinds(self.journal.entries, job)
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
     try:
         source = stamp_file(job.source)
         wanted = fingerprint_picture(source, run.settings)
-        existing = {} if run.settings.overwrite else read_output_records(job)
+        existing = {} if run.settings.overwrite else read_output_records(job, run.claims(job))
         if skipped := find_on_disk(job, index, wanted, existing):
             return skipped
         # A run over a folder brings all to its settings: a note for each picture would hide the other notes.

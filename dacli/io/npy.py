@@ -1,4 +1,8 @@
-"""Arrays as NPY files."""
+"""Arrays as NPY files, which may hold a text as a second array.
+
+`numpy.save` documents that several arrays may follow one another in a file: `np.load`, also with `mmap_mode`, returns
+the first. So the text travels with the depth, which a file beside it or a journal would not.
+"""
 
 import io
 from collections.abc import Iterator
@@ -6,14 +10,36 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from dacli.errors import DacliError
+from dacli.io.names import RECORD_KEYWORD
 from dacli.types import DepthArray
 
 
-def encode_npy(array: npt.NDArray[np.float16 | np.float32]) -> bytes:
-    """Return the NPY file of an array."""
+def encode_npy(array: npt.NDArray[np.float16 | np.float32], text: str = "") -> bytes:
+    """Return the NPY file of an array, followed by the text, if there is one, as an array of its bytes."""
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
+    if text:
+        np.save(file, np.frombuffer(text.encode(), np.uint8), allow_pickle=False)
     return file.getvalue()
+
+
+def read_npy_text(data: bytes, name: str) -> dict[str, str]:
+    """Return the text of an NPY file under the keyword of records; nothing if the file is an array without a text.
+
+    Raises DacliError, with the file's name, for a file that is damaged or is none.
+    """
+    file = io.BytesIO(data)
+    try:
+        np.load(file, allow_pickle=False)
+        if file.tell() == len(data):
+            return {}
+        text = np.load(file, allow_pickle=False).tobytes().decode()
+        if file.tell() < len(data):
+            raise ValueError("there is more after its record")
+    except Exception as error:  # damaged headers can make NumPy raise anything
+        raise DacliError(f"{name} is not a whole NPY file ({error})", "make it again with dacli") from error
+    return {RECORD_KEYWORD: text}
 
 
 def encode_npy_stream(arrays: Iterator[DepthArray], count: int) -> Iterator[bytes]:

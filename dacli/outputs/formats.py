@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from dacli.errors import DacliError, UsageError
+from dacli.io.names import RECORD_KEYWORD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,8 @@ class OutputFormat:
     `name` is what `--save` takes. `suffix` ends the name of a picture's file; `clip_suffix` that of a clip's file, or,
     without an extension, of a folder with one file for each frame. `draw` returns the picture of a view, 8 or 16 bits,
     [H, W] or [H, W, 3]; it is None for an output that is not a picture. `draw_deep` draws the same with 16 bits, for
-    clips. `encode` returns the bytes of a file. `needs_image`: it shows the input picture too; `has_record`: its file
-    has a record; `offered`: `--save` takes it.
+    clips. `encode` returns the bytes of a file, with a record, so that a later run knows whether dacli made it, and
+    from what. `needs_image`: it shows the input picture too; `offered`: `--save` takes it.
     """
 
     name: str
@@ -39,7 +40,6 @@ class OutputFormat:
     bits: int = 8
     needs_image: bool = False
     needs_camera: bool = False
-    has_record: bool = True
     offered: bool = True
 
     def suffix_for(self, medium: Medium, video: str = DEFAULT_VIDEO) -> str:
@@ -99,7 +99,7 @@ def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) ->
 def _encode_npy(view: "DepthView") -> bytes:
     from dacli.io import npy
 
-    return npy.encode_npy(view.depth)
+    return npy.encode_npy(view.depth, view.record.text()[RECORD_KEYWORD])
 
 
 def _encode_half(view: "DepthView") -> bytes:
@@ -109,7 +109,7 @@ def _encode_half(view: "DepthView") -> bytes:
 
     if view.depth.max() > np.finfo(np.float16).max:
         raise DacliError(f"its depth reaches {view.depth.max():g}, beyond float16", "choose another network")
-    return npy.encode_npy(view.depth.astype(np.float16))
+    return npy.encode_npy(view.depth.astype(np.float16), view.record.text()[RECORD_KEYWORD])
 
 
 FORMATS: Mapping[str, OutputFormat] = {
@@ -147,7 +147,6 @@ FORMATS: Mapping[str, OutputFormat] = {
             suffix="_depth.npy",
             clip_suffix="_depth",
             encode=_encode_npy,
-            has_record=False,
         ),
         OutputFormat(
             name="side",
@@ -164,7 +163,6 @@ FORMATS: Mapping[str, OutputFormat] = {
             suffix="_depth.npy",
             clip_suffix="_depth",
             encode=_encode_half,
-            has_record=False,
             offered=False,
         ),
     )

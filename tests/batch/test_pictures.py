@@ -377,31 +377,54 @@ def test_a_missing_output_is_made_although_another_is_there(tmp_path: Path) -> N
     assert (tmp_path / "a_color.png").exists()
 
 
-def test_npy_alone_without_a_journal_says_nothing_of_its_making_and_is_done_anew(tmp_path: Path) -> None:
+def test_npy_alone_says_itself_what_it_was_made_from(tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     run([source], ("npy",))
+    assert is_skipped(run([source], ("npy",))[0])
+    assert not is_skipped(run([source], ("npy",), replace(SETTINGS, size=64))[0])
+    photo(source, seed=9)
+    assert not is_skipped(run([source], ("npy",), replace(SETTINGS, size=64))[0])
+
+
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
+def test_the_record_of_npy_is_not_in_its_array(tmp_path: Path, mmap_mode: Any) -> None:
+    run([photo(tmp_path / "a.png")], ("npy",))
+    depth = np.load(tmp_path / "a_depth.npy", mmap_mode=mmap_mode)
+    assert (depth.shape, depth.dtype) == ((20, 30), np.float32)
+
+
+@pytest.mark.parametrize("beside", [("npy",), ("npy", "color")])
+@pytest.mark.parametrize("content", ["array", "", "no array", "\x93NUMPY\x01\0", "\x80\x04N."])
+def test_npy_that_dacli_did_not_make_stays(tmp_path: Path, content: str, beside: tuple[str, ...]) -> None:
+    source, output = photo(tmp_path / "a.png"), tmp_path / "a_depth.npy"
+    run([source], beside)
+    output.write_bytes(npy.encode_npy(np.zeros((20, 30), np.float32)) if content == "array" else content.encode())
+    before = output.read_bytes()
+    (error,) = errors(run([source], beside))
+    assert error.endswith("is not a complete output of dacli: move it away, or replace it with --overwrite")
+    assert output.read_bytes() == before
+    assert errors(run([source], beside, replace(SETTINGS, overwrite=True))) == [""]
+    assert np.load(output).any()
+
+
+def test_npy_of_another_picture_stays(tmp_path: Path) -> None:
+    run([photo(tmp_path / "b.png", seed=4)], ("npy",))
+    (tmp_path / "b_depth.npy").rename(tmp_path / "a_depth.npy")
+    before = (tmp_path / "a_depth.npy").read_bytes()
+    assert "was made from b.png" in errors(run([photo(tmp_path / "a.png")], ("npy",)))[0]
+    assert (tmp_path / "a_depth.npy").read_bytes() == before
+
+
+def test_npy_with_other_numbers_than_its_record_says_is_done_anew(tmp_path: Path) -> None:
+    source, output = photo(tmp_path / "a.png"), tmp_path / "a_depth.npy"
+    run([source], ("npy",))
+    whole = output.read_bytes()
+    output.write_bytes(whole[:130] + bytes([whole[130] ^ 1]) + whole[131:])
     assert not is_skipped(run([source], ("npy",))[0])
+    assert output.read_bytes() == whole
 
 
-def test_npy_of_other_settings_beside_a_picture_of_these_is_done_anew(tmp_path: Path) -> None:
-    source = photo(tmp_path / "a.png")
-    run([source], ("npy", "color"))
-    assert is_skipped(run([source], ("npy", "color"))[0])
-    assert is_skipped(run([source], ("color",))[0])
-    other = np.zeros((20, 30), np.float32)
-    files.write_file(tmp_path / "a_depth.npy", npy.encode_npy(other))
-    assert is_skipped(run([source], ("color",))[0])
-    assert not is_skipped(run([source], ("npy", "color"))[0])
-    assert np.load(tmp_path / "a_depth.npy").any()
-
-
-@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00", b"\x80\x04N."])
-def test_npy_that_is_none_is_done_anew(tmp_path: Path, content: bytes) -> None:
-    source = photo(tmp_path / "a.png")
-    run([source], ("npy", "color"))
-    (tmp_path / "a_depth.npy").write_bytes(content)
-    assert not is_skipped(run([source], ("npy", "color"))[0])
-    assert np.load(tmp_path / "a_depth.npy").shape == (20, 30)
+FOREIGN = ("no record", "empty", "no picture", "damaged record", "cut")
 
 
 def foreign_pngs() -> list[bytes]:
@@ -410,7 +433,7 @@ def foreign_pngs() -> list[bytes]:
     return [png.encode_png(gray), b"", b"no picture", whole, whole[:-2]]
 
 
-@pytest.mark.parametrize("content", foreign_pngs())
+@pytest.mark.parametrize("content", foreign_pngs(), ids=FOREIGN)
 def test_a_picture_that_dacli_did_not_make_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     source, other = photo(tmp_path / "a.png"), photo(tmp_path / "b.png")
     (tmp_path / "a_gray.png").write_bytes(content)
@@ -734,7 +757,7 @@ def test_what_changed_is_done_anew_and_then_known_again(
     if changed == "source":
         photo(sources[0], 0, seed=9, shape=(24, 30))
     elif changed == "output":
-        output.write_bytes(npy.encode_npy(np.zeros((20, 31), np.float32)))
+        output.write_bytes(output.read_bytes()[:-9])
     elif changed == "no output":
         output.unlink()
     elif changed == "version":

@@ -363,27 +363,47 @@ def garbage(file: Path) -> None:
     file.write_bytes(b"".join(rows) + file.read_bytes() + b"\xff{\n" + b'{"name": "a.png", "outputs": {"color": []}}')
 
 
-DAMAGE: dict[str, tuple[Callable[[Path], object], int]] = {
-    "garbage": (garbage, 0),
-    "cut": (lambda file: file.write_bytes(file.read_bytes()[:-20]), 1),
-    "emptied": (lambda file: file.write_bytes(b""), 3),
-    "deleted": (lambda file: shutil.rmtree(file.parent), 3),
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "garbage": garbage,
+    "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
+    "emptied": lambda file: file.write_bytes(b""),
+    "deleted": lambda file: shutil.rmtree(file.parent),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_journal_costs_at_most_what_it_no_longer_says(dacli: Run, home: Path, damage: str) -> None:
+@pytest.mark.parametrize("kinds", ["npy", "color,npy"])
+def test_a_damaged_journal_costs_no_output_that_says_itself_what_it_is(
+    dacli: Run, home: Path, damage: str, kinds: str
+) -> None:
     photos(home / "in", "a.png", "b.png", "c.png")
-    dacli("folder", "in", "out", *SMALL, "--save", "npy")
+    dacli("folder", "in", "out", *SMALL, "--save", kinds)
     before = tree(Path("out"))
     (file,) = Path("out/.dacli").glob("journal-*")
-    act, lost = DAMAGE[damage]
-    act(file)
-    run = dacli("folder", "in", "out", *SMALL, "--save", "npy")
+    DAMAGE[damage](file)
+    run = dacli("folder", "in", "out", *SMALL, "--save", kinds)
     assert run.code == 0
-    assert summary(run) == f"{lost} done, {3 - lost} skipped, 0 failed"
+    assert summary(run) == "0 done, 3 skipped, 0 failed"
     assert tree(Path("out")) == before
-    assert summary(dacli("folder", "in", "out", *SMALL, "--save", "npy")) == "0 done, 3 skipped, 0 failed"
+
+
+def test_npy_that_dacli_did_not_make_stays_beside_a_journal(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.png", "b.png")
+    mine = np.zeros((3, 4))
+    Path("out").mkdir()
+    np.save("out/a_depth.npy", mine)
+    for _ in range(2):
+        run = dacli("folder", "in", "out", *SMALL, "--save", "npy")
+        assert run.code == 1
+        assert run.errors == [
+            "error: in/a.png: out/a_depth.npy exists and is not a complete output of dacli: "
+            "move it away, or replace it with --overwrite"
+        ]
+        assert np.array_equal(np.load("out/a_depth.npy"), mine)
+    assert dacli("folder", "in", "out", *SMALL, "--save", "npy", "--overwrite").code == 0
+    np.save("out/b_depth.npy", mine)  # instead of an output that the journal knows
+    assert dacli("folder", "in", "out", *SMALL, "--save", "npy").code == 1
+    assert np.array_equal(np.load("out/b_depth.npy"), mine)
 
 
 def test_what_a_killed_run_left_is_swept_away_and_other_files_are_not(dacli: Run, home: Path) -> None:

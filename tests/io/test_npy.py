@@ -1,7 +1,9 @@
 import io
 
 import numpy as np
+import pytest
 
+from dacli.errors import DacliError
 from dacli.io import npy
 
 RNG = np.random.default_rng(5)
@@ -19,3 +21,25 @@ def test_arrays_in_pieces_are_read_by_numpy_as_one() -> None:
     pieces = list(npy.encode_npy_stream(iter(depths), 3))
     assert len(pieces) == 1 + 3
     np.testing.assert_array_equal(np.load(io.BytesIO(b"".join(pieces)), allow_pickle=False), depths)
+
+
+def test_a_text_follows_the_array() -> None:
+    depth = np.arange(6, dtype=np.float32).reshape(2, 3)
+    data = npy.encode_npy(depth, "mètres")
+    assert np.array_equal(np.load(io.BytesIO(data), allow_pickle=False), depth)
+    assert npy.read_npy_text(data, "a.npy") == {"dacli": "mètres"}
+    assert npy.read_npy_text(npy.encode_npy(depth), "a.npy") == {}
+
+
+@pytest.mark.parametrize("cut", [0, 9, 130, -1])
+def test_a_damaged_file_has_no_text(cut: int) -> None:
+    data = npy.encode_npy(np.zeros((2, 3), np.float32), "text")
+    with pytest.raises(DacliError, match=r"a\.npy is not a whole NPY file"):
+        npy.read_npy_text(data[:cut], "a.npy")
+
+
+@pytest.mark.parametrize("after", [b"x", b"\0" * 200])
+def test_more_after_the_text_is_damage(after: bytes) -> None:
+    data = npy.encode_npy(np.zeros((2, 3), np.float32), "text")
+    with pytest.raises(DacliError, match="more after its record"):
+        npy.read_npy_text(data + after, "a.npy")

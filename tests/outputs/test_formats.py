@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_a_new_kind_of_output_is_one_row(dacli: Run, home: Path, monkeypatch: py
 
 def view(depth: NDArray[np.float32]) -> DepthView:
     scale = DepthScale(0, 1)
-    record: Any = None
+    record: Any = SimpleNamespace(text=lambda: {"dacli": "{}"})
     return DepthView(depth=depth, record=record, style=DepthStyle(), scale8=scale, scale16=scale)
 
 
