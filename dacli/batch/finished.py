@@ -1,10 +1,12 @@
 """Whether the outputs of an input exist already, made from it with the same settings."""
 
 import os
+import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dacli.batch.entries import Entry
 from dacli.batch.fingerprint import (
     Fingerprint,
     depth_checksum_of_file,
@@ -12,7 +14,6 @@ from dacli.batch.fingerprint import (
     stamp_file,
 )
 from dacli.batch.jobs import Job
-from dacli.batch.journal import Entry
 from dacli.batch.outcomes import Skipped
 from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError
@@ -38,7 +39,8 @@ def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings
             info = os.stat(path)  # noqa: PTH116 - half the time of Path.stat, for each file of a folder
         except OSError:
             return None
-        if entry.outputs.get(kind) != (info.st_size, info.st_mtime_ns):
+        whole = info.st_size > 0 and stat.S_ISREG(info.st_mode)
+        if not whole or entry.outputs.get(kind) != (info.st_size, info.st_mtime_ns):
             return None
     return Skipped(job, index, entry.network_size, entry.range, entry.source_size)
 

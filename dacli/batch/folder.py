@@ -10,7 +10,7 @@ from typing import Self
 from dacli.batch.fingerprint import stamp_file
 from dacli.batch.finished import find_in_journal
 from dacli.batch.jobs import Job
-from dacli.batch.journal import Journal, read_journals
+from dacli.batch.journal import JOURNAL_FOLDER, Journal, read_journals
 from dacli.batch.opening import Download, check_options, open_run
 from dacli.batch.options import RunOptions
 from dacli.batch.outcomes import Outcome
@@ -22,6 +22,7 @@ from dacli.errors import DacliError
 from dacli.inference import planning
 from dacli.inference.predictor import Predictor
 from dacli.models import registry
+from dacli.paths import display_path
 
 SAMPLES = 3  # pictures whose time a dry run measures
 
@@ -48,8 +49,12 @@ class FolderRun:
 
     def __init__(self, folder: FolderOptions, options: RunOptions, log: Log, download: Download) -> None:
         check_options(options)
-        self._folder = folder
+        self._folder, self._overwrite = folder, options.overwrite
         self._journal = Journal(folder.out)
+        if lines := self._journal.damaged_lines:
+            log(
+                f"{lines} lines of the journals in {display_path(folder.out / JOURNAL_FOLDER)} are damaged and left out"
+            )
         try:
             self.jobs = self._remaining()
             self._opened = open_run(options, len(self.jobs), log, download) if self.jobs else None
@@ -80,8 +85,11 @@ class FolderRun:
             yield from run_pictures(self.jobs, run, progress)
 
     def write_failures(self) -> Path | None:
-        """Write the list of inputs of the whole folder that failed last, and return its path; None if none did."""
-        return self._journal.write_failures(self._folder.sources)
+        """Write the list of inputs of the whole folder that failed last, and return its path; None if none did.
+
+        Raises DacliError if a file of its name is not one that dacli wrote.
+        """
+        return self._journal.write_failures(self._folder.sources, overwrite=self._overwrite)
 
     def __enter__(self) -> Self:
         return self

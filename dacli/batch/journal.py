@@ -1,51 +1,27 @@
 """The journal of an output folder: a line for each input that was done or failed, written as soon as it ends."""
 
 import contextlib
+import hashlib
 import json
+import math
 import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Self
 
-from dacli.batch.jobs import journal_key
+from dacli.batch.entries import FAILURES_KEY, Entry, JournalContents, read_journal_file
 from dacli.errors import DacliError
-from dacli.io import files
+from dacli.io import files, ownership
 from dacli.io.locks import lock_file
+from dacli.paths import display_path
 
 JOURNAL_FOLDER = ".dacli"
 FAILURES_FILE = "failures.jsonl"
 _JOURNAL_START = "journal-"  # of the names of journal files
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """The result of one input: its outputs, or its error.
-
-    `variant` tells its outputs from those of other networks or sizes. `settings` is the fingerprint of the input and of
-    all that decides the outputs; `outputs` has size in bytes and time of change in nanoseconds by kind; `network_size`,
-    `source_size` and `range` are as in the outcome; `at` is in seconds since 1970.
-    """
-
-    name: str
-    size: int = -1
-    mtime_ns: int = -1
-    settings: str = ""
-    error: str = ""
-    outputs: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    network_size: tuple[int, int] = (0, 0)
-    range: tuple[float, float] = (0.0, 0.0)
-    source_size: tuple[int, int] = (0, 0)
-    at: float = 0.0
-    variant: str = ""
-    error_kind: str = ""
-
-    @property
-    def key(self) -> str:
-        """Return the key of the job that this is the result of."""
-        return journal_key(self.name, self.variant)
+_KEEP_FAILURES_HINT = "move it away, and the next run writes the list of failures; --overwrite replaces it"
 
 
 class Journal:
@@ -58,6 +34,7 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.out = out
         folder = out / JOURNAL_FOLDER
+        _journal_paths(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.locked = list(_lock_unused_journals(folder)) or [_create_journal(folder)]
@@ -65,7 +42,8 @@ class Journal:
             raise files.write_error(folder, error) from error
         self.file = self.locked[0]
         self.prefixes = [_prefix_of(file) for file in self.locked]
-        self.entries = read_journals(out)
+        contents = read_journal_contents(out)
+        self.entries, self.damaged_lines = contents.entries, contents.damaged
         _end_last_line(self.file)
 
     def __enter__(self) -> Self:
@@ -88,6 +66,8 @@ class Journal:
         """Delete the temporary files that killed processes left in these folders."""
         starts = tuple(f".{prefix}" for prefix in self.prefixes)
         for folder in {self.out, *folders}:
+            if files.find_link_out(folder, self.out) is not None:
+                continue
             with contextlib.suppress(OSError), os.scandir(folder) as entries:
                 names = [entry.name for entry in entries]
                 for name in names:
@@ -95,10 +75,17 @@ class Journal:
                         (folder / name).unlink(missing_ok=True)
 
     def add(self, entry: Entry) -> None:
-        """Append the result of an input in one write; raise DacliError if it cannot be written."""
+        """Append the result of an input in one write; raise DacliError if it cannot be written.
+
+        Its time is that of the clock, but later than that of the result before, which another clock may have written.
+        """
+        before = self.entries.get(entry.key)
+        later = 0.0 if before is None else math.nextafter(before.at, math.inf)
+        entry = replace(entry, at=max(time.time(), later))
         optional = ("error", "error_kind", "variant")
-        row = {name: getattr(entry, name) for name in Entry.__slots__ if name not in optional or getattr(entry, name)}
-        self.append(row | {"at": time.time()})
+        self.append(
+            {name: getattr(entry, name) for name in Entry.__slots__ if name not in optional or getattr(entry, name)}
+        )
         self.entries[entry.key] = entry
 
     def begin(self, settings: Mapping[str, object]) -> None:
@@ -111,54 +98,77 @@ class Journal:
         except OSError as error:
             raise files.write_error(Path(self.file.name), error) from error
 
-    def write_failures(self, sources: Mapping[str, Path]) -> Path | None:
-        """Write failures.jsonl: those of the jobs, sources by key, that failed last; return its path, None if none."""
-        known, path = read_journals(self.out) | self.entries, self.out / FAILURES_FILE
+    def write_failures(self, sources: Mapping[str, Path], *, overwrite: bool = False) -> Path | None:
+        """Write failures.jsonl: those of the jobs, sources by key, that failed last; return its path, None if none.
+
+        Raises DacliError for a file of this name that is not a list which the journals know, unless `overwrite`.
+        """
+        contents, path = read_journal_contents(self.out), self.out / FAILURES_FILE
+        known = self.entries | contents.entries
         rows = [(path, known[key]) for key, path in sources.items() if key in known and known[key].error]
+
+        def is_own(list_path: Path) -> bool:
+            return not list_path.is_symlink() and failures_digest(files.read_bytes(list_path)) in contents.failures
+
         if not rows:
-            path.unlink(missing_ok=True)
+            if ownership.accepts_file(path, is_own):
+                path.unlink(missing_ok=True)
             return None
+        if not overwrite:
+            ownership.refuse_foreign_files([path], is_own, _KEEP_FAILURES_HINT)
         lines = [
             json.dumps({"input": str(path), "error": row.error, "error_kind": row.error_kind or "other"}) + "\n"
             for path, row in rows
         ]
-        files.write_file(path, "".join(lines).encode(), below=self.out, prefix=self.prefix)
+        data = "".join(lines).encode()
+        self.append({FAILURES_KEY: failures_digest(data), "at": time.time()})
+        files.write_file(path, data, below=self.out, prefix=self.prefix)
         return path
 
 
+def failures_digest(data: bytes) -> str:
+    """Return what journals know a list of failures by."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def read_journals(out: Path) -> dict[str, Entry]:
-    """Return the last entry of every job in all journals below `out`, by key; lines that are cut short are left out."""
-    entries: dict[str, Entry] = {}
-    for path in sorted((out / JOURNAL_FOLDER).glob(f"{_JOURNAL_START}*.jsonl")):
-        for entry in _read_entries(path):
-            known = entries.get(entry.key)
-            if known is None or known.at <= entry.at:
-                entries[entry.key] = entry
-    return entries
+    """Return the last entry of every job in all journals below `out`, by key; lines that are none are left out."""
+    return read_journal_contents(out).entries
 
 
-def _read_entries(path: Path) -> Iterator[Entry]:
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError, TypeError, AttributeError):
-                    yield _parse_entry(json.loads(line))
-    except OSError as error:
-        fault = f"the journal {path} cannot be read ({files.os_reason(error)})"
-        raise DacliError(fault, "check its permissions, or move it away") from error
+def read_journal_contents(out: Path) -> JournalContents:
+    """Return what all journals below `out` say; raise DacliError for one that is a link, or cannot be read.
+
+    In one journal the order of the lines decides which result is the last, among several journals their times.
+    """
+    found = JournalContents({}, set())
+    for path in _journal_paths(out / JOURNAL_FOLDER):
+        one = read_journal_file(path)
+        for key, entry in one.entries.items():
+            if key not in found.entries or found.entries[key].at <= entry.at:
+                found.entries[key] = entry
+        found = JournalContents(found.entries, found.failures | one.failures, found.damaged + one.damaged)
+    return found
 
 
-def _parse_entry(row: dict[str, Any]) -> Entry:
-    outputs = {kind: (int(size), int(time)) for kind, (size, time) in row.pop("outputs", {}).items()}
-    for name in ("network_size", "source_size", "range"):
-        if name in row:
-            row[name] = tuple(row[name])
-    return Entry(outputs=outputs, **row)
+def _journal_paths(folder: Path) -> list[Path]:
+    """Return the journals of a folder; raise DacliError if it or one of them is a link, which may lead elsewhere."""
+    paths = [] if folder.is_symlink() else sorted(folder.glob(f"{_JOURNAL_START}*.jsonl"))
+    for path in (folder, *paths):
+        if path.is_symlink():
+            fault = f"{display_path(path)} is a link, and dacli writes nothing outside {display_path(folder.parent)}"
+            raise DacliError(fault, "remove the link, or choose another output folder")
+    return [path for path in paths if path.is_file()]
 
 
 def _lock_unused_journals(folder: Path) -> Iterator[IO[bytes]]:
-    """Yield the journals that no process has locked, after locking them."""
-    for path in sorted(folder.glob(f"{_JOURNAL_START}*.jsonl")):
+    """Yield the journals that no process has locked, after locking them.
+
+    One with a second name is only read: its other name may be in a copy of the folder made of hard links.
+    """
+    for path in _journal_paths(folder):
+        if path.stat().st_nlink > 1:
+            continue
         file = path.open("ab", buffering=0)
         if lock_file(file):
             yield file

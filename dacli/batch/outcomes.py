@@ -46,13 +46,18 @@ class Done:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Outputs that existed already, made from this input with these settings."""
+    """Outputs that existed already, made from this input with these settings.
+
+    `source` and `fingerprint` are as in Done if the outputs themselves say so, and empty if the journal does.
+    """
 
     job: Job
     index: int
     network_size: tuple[int, int]
     range: tuple[float, float]
     source_size: tuple[int, int] = (0, 0)
+    source: tuple[int, int] = (-1, -1)
+    fingerprint: str = ""
     seconds: StageSeconds = NO_SECONDS
     nbytes: int = 0
 

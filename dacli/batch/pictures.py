@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from dacli import __version__
+from dacli.batch.entries import Entry
 from dacli.batch.fingerprint import FileStamp, Fingerprint, depth_checksum, fingerprint_picture, stamp_file
 from dacli.batch.finished import (
     claimed_kinds,
@@ -16,7 +17,7 @@ from dacli.batch.finished import (
     read_output_records,
 )
 from dacli.batch.jobs import Job
-from dacli.batch.journal import Entry, Journal
+from dacli.batch.journal import Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, infer_group, run_stages, timed_read, timed_write
@@ -117,7 +118,9 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         wanted = fingerprint_picture(source, run.settings)
         existing = {} if run.settings.overwrite else read_output_records(job, run.claims(job))
         if skipped := find_on_disk(job, index, wanted, existing):
-            return skipped
+            return replace(skipped, source=source, fingerprint=str(wanted))
+        if run.out is not None:
+            files.refuse_link_out(job.folder, run.out)
         # A run over a folder brings all to its settings: a note for each picture would hide the other notes.
         replaces = describe_replaced(existing) if run.journal is None else ""
         data = files.read_bytes(job.source)
@@ -216,14 +219,15 @@ def restore_order(outcomes: Iterable[Outcome], waiting: dict[int, Outcome]) -> I
 
 
 def log_outcomes(outcomes: Iterable[Outcome], journal: Journal | None) -> Iterator[Outcome]:
-    """Yield the outcomes, each after it is written to the journal."""
+    """Yield the outcomes, each after it is written to the journal, unless they come from there."""
     for outcome in outcomes:
-        if journal is not None and not isinstance(outcome, Skipped):
+        from_journal = isinstance(outcome, Skipped) and not outcome.fingerprint
+        if journal is not None and not from_journal:
             journal.add(journal_entry(outcome))
         yield outcome
 
 
-def journal_entry(outcome: Done | Failed) -> Entry:
+def journal_entry(outcome: Outcome) -> Entry:
     """Return the journal's line for an outcome."""
     job, source = outcome.job, outcome.source
     if isinstance(outcome, Failed):

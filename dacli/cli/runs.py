@@ -125,10 +125,21 @@ def run_folder(folder: FolderOptions, options: RunOptions, console: Console) -> 
             return RunSummary(0)
         summary = report_all(run.outcomes, len(run.jobs), run.settings, console, has_journal=True)
         console.note(str(summary))
-        failures = run.write_failures()
-        if summary.failed:
-            console.warn(f"{summary.failed} failed, listed in {failures}")
+        report_failures(run, summary.failed, console)
         return summary
+
+
+def report_failures(run: FolderRun, failed: int, console: Console) -> None:
+    """Write the list of failures, and print where it is, or why it is not written."""
+    try:
+        listed = f", listed in {failures}" if (failures := run.write_failures()) else ""
+    except StopError:
+        raise
+    except DacliError as error:
+        console.error(error)
+        listed = ""
+    if failed:
+        console.warn(f"{failed} failed{listed}")
 
 
 def show_folder_plan(jobs: Sequence[Job], out: Path, options: RunOptions, console: Console) -> None:

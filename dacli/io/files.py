@@ -98,12 +98,15 @@ def _write_and_rename(temporary: Path, path: Path, pieces: Iterable[bytes]) -> N
 
 
 def make_folder(folder: Path, below: Path | None) -> None:
-    """Create a folder and all missing ones above it, but not `below`: if that is missing, its disk may be too."""
+    """Create a folder and all missing ones above it, but not `below`: if that is missing, its disk may be too.
+
+    Raises DacliError if a folder between them is a link to a place that is not below `below`.
+    """
     if below is None:
         folder.mkdir(parents=True, exist_ok=True)
         return
-    depth = len(folder.relative_to(below).parts)
-    for missing in reversed([folder, *folder.parents][:depth]):
+    refuse_link_out(folder, below)
+    for missing in folders_between(folder, below):
         missing.mkdir(exist_ok=True)
 
 
@@ -116,6 +119,29 @@ def folder_fault(folder: Path) -> DacliError | None:
     elif not os.access(existing, os.W_OK | os.X_OK):
         number = errno.EACCES
     return write_error(folder, OSError(number, os.strerror(number))) if number else None
+
+
+def folders_between(folder: Path, below: Path) -> list[Path]:
+    """Return a folder and those above it up to `below`, which is left out, the highest first."""
+    depth = len(folder.relative_to(below).parts)
+    return list(reversed([folder, *folder.parents][:depth]))
+
+
+def find_link_out(folder: Path, below: Path) -> Path | None:
+    """Return the link between a folder and `below` that leads out of `below`; None if there is none."""
+    for step in folders_between(folder, below):
+        if step.is_symlink():
+            real, root = os.path.realpath(step), os.path.realpath(below)
+            if os.path.commonpath([real, root]) != root:
+                return step
+    return None
+
+
+def refuse_link_out(folder: Path, below: Path) -> None:
+    """Raise DacliError if a folder between `folder` and `below` is a link to a place that is not below `below`."""
+    if link := find_link_out(folder, below):
+        fault = f"{display_path(link)} is a link, and dacli writes nothing outside {display_path(below)}"
+        raise DacliError(fault, "remove the link, or choose another output folder", "output")
 
 
 def remove_unfinished_files() -> None:

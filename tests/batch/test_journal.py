@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from dacli.batch import journal
+from dacli.batch.entries import Entry
 from dacli.batch.fingerprint import fingerprint_picture, stamp_file
 from dacli.batch.finished import find_in_journal
 from dacli.batch.jobs import Job, plan_jobs
-from dacli.batch.journal import Entry, Journal, read_journals
+from dacli.batch.journal import Journal, read_journals
 from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError, StopError
 from dacli.inference.device import ExecutionPlan
@@ -234,3 +235,122 @@ def test_abandoned_writes_leave_nothing(tmp_path: Path) -> None:
     files.remove_unfinished_files()
     files.unfinished_files.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+LIES: dict[str, dict[str, object]] = {
+    "name is a list": {"name": ["x"]},
+    "name is a number": {"name": 3},
+    "time is text": {"at": "noon"},
+    "time is no number": {"at": float("nan")},
+    "time is a list": {"at": []},
+    "size is text": {"size": "3"},
+    "settings are a list": {"settings": [1]},
+    "error is a number": {"error": 7},
+    "outputs are a list": {"outputs": [["color", 3]]},
+    "outputs are without times": {"outputs": {"color": 3}},
+    "outputs are infinite": {"outputs": {"color": [float("inf"), 3]}},
+    "network size is one number": {"network_size": [3]},
+    "network size is text": {"network_size": "ab"},
+    "source size is nothing": {"source_size": None},
+    "range is infinite": {"range": [0, float("inf")]},
+    "range is text": {"range": ["low", "high"]},
+    "variant is a list": {"variant": []},
+    "unknown value": {"new": 1},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_line_that_lies_is_left_out_and_counted(tmp_path: Path, lie: str) -> None:
+    with Journal(tmp_path) as log:
+        log.add(Entry("x", error="true"))
+    (path,) = journals(tmp_path)
+    row = {"name": "x", "error": "a lie", "at": 1e11} | LIES[lie]
+    path.write_text(path.read_text() + json.dumps(row) + "\n")
+    contents = journal.read_journal_contents(tmp_path)
+    assert {key: entry.error for key, entry in contents.entries.items()} == {"x": "true"}
+    assert contents.damaged == 1
+    with Journal(tmp_path) as log:
+        log.add(Entry("x", error="later"))
+    assert read_journals(tmp_path)["x"].error == "later"
+
+
+def test_a_line_nested_without_end_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / ".dacli").mkdir()
+    (tmp_path / ".dacli/journal-a.jsonl").write_text("[" * 100_000 + "\n" + json.dumps({"name": "x"}) + "\n")
+    assert set(read_journals(tmp_path)) == {"x"}
+
+
+def test_in_one_journal_the_order_of_lines_decides_and_not_the_clock(tmp_path: Path) -> None:
+    (tmp_path / ".dacli").mkdir()
+    rows = [{"name": "x", "error": "by a clock ahead", "at": 9e9}, {"name": "x", "at": 5}]
+    (tmp_path / ".dacli/journal-a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_journals(tmp_path)["x"].error == ""
+
+
+@pytest.mark.parametrize("at", [9e9, 1e300])
+def test_a_later_result_counts_although_a_clock_ahead_wrote_the_one_before_into_another_journal(
+    tmp_path: Path, at: float
+) -> None:
+    (tmp_path / ".dacli").mkdir()
+    (tmp_path / ".dacli/journal-b.jsonl").write_text(json.dumps({"name": "x", "error": "ahead", "at": at}) + "\n")
+    (tmp_path / ".dacli/journal-a.jsonl").write_text("")
+    with Journal(tmp_path) as log:
+        log.add(Entry("x"))
+        assert log.write_failures({"x": Path("in/x")}) is None
+    assert read_journals(tmp_path)["x"].error == ""
+
+
+@pytest.mark.parametrize("place", [".dacli", ".dacli/journal-a.jsonl"])
+def test_a_journal_that_is_a_link_is_named_and_nothing_is_written_behind_it(tmp_path: Path, place: str) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    outside.mkdir()
+    (out / ".dacli").mkdir(parents=True)
+    if place == ".dacli":
+        (out / ".dacli").rmdir()
+        (out / ".dacli").symlink_to(outside)
+    else:
+        (outside / "a.txt").write_text("mine")
+        (out / place).symlink_to(outside / "a.txt")
+    before = {path: path.read_bytes() for path in outside.iterdir()}
+    with pytest.raises(DacliError, match=r"\.dacli.* is a link, and dacli writes nothing outside"):
+        Journal(out)
+    assert {path: path.read_bytes() for path in outside.iterdir()} == before
+
+
+def test_a_journal_with_a_second_name_is_read_and_not_written(tmp_path: Path) -> None:
+    with Journal(tmp_path) as log:
+        log.add(Entry("x", error="x"))
+    (path,) = journals(tmp_path)
+    copy = tmp_path / "copy.jsonl"
+    os.link(path, copy)
+    before = copy.read_bytes()
+    with Journal(tmp_path) as log:
+        assert set(log.entries) == {"x"}
+        log.add(Entry("y", error="y"))
+    assert copy.read_bytes() == before
+    assert set(read_journals(tmp_path)) == {"x", "y"}
+
+
+def test_a_pipe_among_the_journals_is_no_journal(tmp_path: Path) -> None:
+    (tmp_path / ".dacli").mkdir()
+    os.mkfifo(tmp_path / ".dacli/journal-a.jsonl")
+    with Journal(tmp_path) as log:
+        assert log.entries == {}
+
+
+def test_a_list_of_failures_that_no_journal_knows_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "failures.jsonl"
+    mine.write_text("mine\n")
+    with Journal(tmp_path) as log:
+        assert log.write_failures({"x": Path("in/x")}) is None
+        log.add(Entry("x", error="x is empty"))
+        with pytest.raises(DacliError, match="is not a complete output of dacli: move it away"):
+            log.write_failures({"x": Path("in/x")})
+        assert mine.read_text() == "mine\n"
+        assert log.write_failures({"x": Path("in/x")}, overwrite=True) == mine
+    with Journal(tmp_path) as log:
+        assert log.write_failures({"x": Path("in/x")}) == mine
+        mine.write_text(mine.read_text() + "\n")
+        log.add(Entry("x"))
+        assert log.write_failures({"x": Path("in/x")}) is None
+    assert mine.exists()

@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 
 from dacli.cli import console
 from tests.support import hostile
-from tests.support.commands import KINDS, SMALL, Result, Run, photo
+from tests.support.commands import KINDS, SMALL, Result, Run, files_below, photo
 
 pytestmark = pytest.mark.usefixtures("home")
 HANG = 120  # seconds after which a process counts as hanging
@@ -404,6 +404,116 @@ def test_npy_that_dacli_did_not_make_stays_beside_a_journal(dacli: Run, home: Pa
     np.save("out/b_depth.npy", mine)  # instead of an output that the journal knows
     assert dacli("folder", "in", "out", *SMALL, "--save", "npy").code == 1
     assert np.array_equal(np.load("out/b_depth.npy"), mine)
+
+
+def test_a_journal_that_lies_is_noted_and_costs_nothing(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.png")
+    dacli("folder", "in", "out", *SMALL)
+    (file,) = Path("out/.dacli").glob("journal-*")
+    file.write_text(file.read_text() + '{"name": ["a.png"], "at": 1}\n{"name": "a.png", "at": "now"}\n')
+    run = dacli("folder", "in", "out", *SMALL)
+    assert (run.code, summary(run)) == (0, "0 done, 1 skipped, 0 failed")
+    assert "2 lines of the journals in out/.dacli are damaged and left out" in run.err
+
+
+@pytest.mark.parametrize("content", [b"", b"cut", None])
+def test_an_output_that_a_journal_claims_and_that_is_none_is_made_anew(
+    dacli: Run, home: Path, content: bytes | None
+) -> None:
+    photos(home / "in", "a.png")
+    dacli("folder", "in", "out", *SMALL)
+    output = Path("out/a_color.png")
+    whole = output.read_bytes()
+    if content is None:
+        output.unlink()
+    else:
+        output.write_bytes(content)
+        info = output.stat()
+        (file,) = Path("out/.dacli").glob("journal-*")
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows[-1]["outputs"]["color"] = [info.st_size, info.st_mtime_ns] if content == b"" else [9, 9]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = dacli("folder", "in", "out", *SMALL)
+    assert (run.code, summary(run)) == (0, "1 done, 0 skipped, 0 failed")
+    assert output.read_bytes() == whole
+
+
+def test_a_failure_by_a_clock_ahead_does_not_outlive_a_good_run(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.png", "b.png")
+    whole = Path("in/a.png").read_bytes()
+    Path("in/a.png").write_bytes(b"")
+    assert dacli("folder", "in", "out", *SMALL).code == 1
+    (file,) = Path("out/.dacli").glob("journal-*")
+    rows = [json.loads(line) | {"at": 9e9} for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("in/a.png").write_bytes(whole)
+    assert dacli("folder", "in", "out", *SMALL).code == 0
+    assert not Path("out/failures.jsonl").exists()
+    assert dacli("folder", "in", "out", *SMALL, "--retry-failed").err[-1] == "nothing to do: no input failed"
+    Path("in/a.png").write_bytes(b"")
+    assert dacli("folder", "in", "out", *SMALL).code == 1
+    assert set(failures(Path("out"))) == {"a.png"}
+    assert "a.png is empty" in dacli("folder", "in", "out", *SMALL, "--retry-failed").errors[0]
+
+
+def test_a_failure_that_the_outputs_contradict_is_forgotten(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.png")
+    dacli("folder", "in", "out", *SMALL)
+    (file,) = Path("out/.dacli").glob("journal-*")
+    file.write_text(file.read_text() + json.dumps({"name": "a.png", "error": "it failed", "at": 9e9}) + "\n")
+    run = dacli("folder", "in", "out", *SMALL)
+    assert summary(run) == "0 done, 1 skipped, 0 failed"
+    assert not Path("out/failures.jsonl").exists()
+    assert dacli("folder", "in", "out", *SMALL, "--retry-failed").err[-1] == "nothing to do: no input failed"
+
+
+def test_a_list_of_failures_that_is_the_user_s_stays(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.png")
+    Path("in/b.png").write_bytes(b"")
+    Path("out").mkdir()
+    mine = Path("out/failures.jsonl")
+    mine.write_text("mine")
+    run = dacli("folder", "in", "out", *SMALL)
+    assert (run.code, run.out, mine.read_text()) == (1, "out/a_color.png\n", "mine")
+    assert run.errors[-1].startswith("error: out/failures.jsonl exists and is not a complete output of dacli: move it")
+    mine.unlink()
+    assert dacli("folder", "in", "out", *SMALL).err[-1] == "1 failed, listed in out/failures.jsonl"
+    Path("in/b.png").unlink()
+    assert dacli("folder", "in", "out", *SMALL).code == 0
+    assert not mine.exists()
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_a_folder_in_out_that_is_a_link_out_of_it_is_named_and_takes_nothing(
+    dacli: Run, home: Path, *, sweep: bool
+) -> None:
+    photos(home / "in", "a.png", "sub/b.png")
+    Path("outside").mkdir()
+    if sweep:
+        dacli("folder", "in", "out", *SMALL)
+        (file,) = Path("out/.dacli").glob("journal-*")
+        Path("outside", f".{file.stem.removeprefix('journal-')}-0123456789abcdef.part").write_bytes(b"mine")
+        shutil.rmtree("out/sub")
+    Path("out").mkdir(exist_ok=True)
+    Path("out/sub").symlink_to("../outside")
+    before = files_below(Path("outside"))
+    run = dacli("folder", "in", "out", *SMALL)
+    assert run.code == 1
+    assert run.errors == [
+        "error: in/sub/b.png: out/sub is a link, and dacli writes nothing outside out: "
+        "remove the link, or choose another output folder"
+    ]
+    assert files_below(Path("outside")) == before
+    assert Path("out/a_color.png").exists()
+
+
+def test_out_itself_and_a_folder_in_it_may_be_links_to_places_within(dacli: Run, home: Path) -> None:
+    photos(home / "in", "a.png", "sub/b.png")
+    Path("real/other").mkdir(parents=True)
+    Path("out").symlink_to("real")
+    Path("real/sub").symlink_to("other")
+    assert dacli("folder", "in", "out", *SMALL).code == 0
+    assert Path("real/other/b_color.png").exists()
 
 
 def test_what_a_killed_run_left_is_swept_away_and_other_files_are_not(dacli: Run, home: Path) -> None:
