@@ -17,9 +17,9 @@ from dacli.batch.jobs import Job
 from dacli.batch.outcomes import Skipped
 from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError
-from dacli.io import files, npy, png, records
+from dacli.io import records
 from dacli.io.names import RECORD_KEYWORD
-from dacli.io.ownership import foreign_file_error
+from dacli.io.ownership import foreign_file_error, read_output_text
 from dacli.io.records import Record
 from dacli.paths import display_path
 
@@ -95,12 +95,6 @@ def read_own_record(path: Path, job: Job, read_texts: Callable[[Path], Mapping[s
         fault = f"{name} exists and was made from {display_path(Path(record.source))}"
         raise DacliError(fault, "choose another output folder, or replace it with --overwrite")
     return record
-
-
-def read_output_text(path: Path) -> Mapping[str, str]:
-    """Return the text of an output by keyword; raise DacliError if it is damaged or of another kind."""
-    data, name = files.read_bytes(path), display_path(path)
-    return npy.read_npy_text(data, name) if path.suffix == ".npy" else png.read_png_text(data, name)
 
 
 def is_damaged(path: Path) -> bool:

@@ -1,10 +1,15 @@
 """The rule for files that exist already: what dacli did not make for the same purpose, by a record of it, stays."""
 
+import contextlib
+import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from dacli.errors import DacliError
+from dacli.io import files, npy, png
+from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 
 REPLACE_HINT = "move it away, or replace it with --overwrite"
@@ -31,3 +36,30 @@ def accepts_file(path: Path, is_own: Callable[[Path], bool]) -> bool:
         return is_own(path)
     except DacliError:
         return False
+
+
+def read_output_text(path: Path) -> Mapping[str, str]:
+    """Return the text of a PNG or an NPY by keyword; raise DacliError if it is damaged or of another kind."""
+    data, name = files.read_bytes(path), display_path(path)
+    return npy.read_npy_text(data, name) if path.suffix == ".npy" else png.read_png_text(data, name)
+
+
+def purpose_text(purpose: object) -> dict[str, str]:
+    """Return the text of a file that is no output of a run, by which has_purpose() knows it: a digest of plain values.
+
+    A whole Record is also known by its field `settings`.
+    """
+    return {RECORD_KEYWORD: json.dumps({"settings": purpose_digest(purpose)})}
+
+
+def purpose_digest(purpose: object) -> str:
+    """Return the digest of what a file was made for, as plain values for JSON."""
+    return hashlib.sha256(json.dumps(purpose, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def has_purpose(path: Path, purpose: object) -> bool:
+    """Return whether a PNG or NPY was made for this purpose; raise DacliError if it is damaged or no such file."""
+    with contextlib.suppress(KeyError, ValueError, TypeError, RecursionError):
+        found = json.loads(read_output_text(path)[RECORD_KEYWORD])["settings"]
+        return bool(found == purpose_digest(purpose))
+    return False

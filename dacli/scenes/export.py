@@ -1,6 +1,7 @@
 """Rendered pictures and clips as files: depth in metres, intrinsics and camera pose beside each picture."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 
 from dacli import __version__, types
 from dacli.errors import DacliError, UsageError
-from dacli.io import files, npy, png, records, scales
+from dacli.io import files, npy, ownership, png, records, scales
+from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 from dacli.scenes import moving
@@ -70,7 +72,8 @@ def check_scene_request(request: SceneRequest) -> None:
 def write_scene(folder: Path, request: SceneRequest, index: int, *, overwrite: bool) -> Iterator[Path]:
     """Write scene number `index` below the folder and yield the path of each picture; skip it if it is complete.
 
-    Raises DacliError if files of this name were made with other settings, or if a file cannot be written.
+    Raises DacliError if files of this name were made with other settings or not by dacli, if a folder below this one is
+    a link out of it, or if a file cannot be written.
     """
     name = f"scene_{index:06d}"
     stems = [name] if request.motion is None else [f"{name}/frame_{frame:06d}" for frame in range(request.frames)]
@@ -82,6 +85,8 @@ def write_scene(folder: Path, request: SceneRequest, index: int, *, overwrite: b
     if all(complete):
         yield from (folder / f"{stem}.png" for stem in stems)
         return
+    files.make_folder(folder, None)
+    files.make_folder((folder / stems[0]).parent, folder)
     for stem, fingerprint, frame in zip(stems, fingerprints, render_frames(request, index), strict=True):
         yield write_scene_frame(folder / stem, frame, request.kinds, fingerprint)
 
@@ -108,8 +113,13 @@ def render_frames(request: SceneRequest, index: int) -> Iterator[RenderedFrame]:
 def write_scene_frame(stem: Path, frame: RenderedFrame, kinds: Sequence[str], fingerprint: dict[str, object]) -> Path:
     """Write a picture, its depth and, last, its description, each as a whole file; return the path of the picture."""
     picture = stem.with_name(f"{stem.name}.png")
-    files.write_file(picture, png.encode_png(np.ascontiguousarray(frame.rgb)))
-    encode = {"npy": lambda: npy.encode_npy(frame.depth), "png16": lambda: encode_depth16(frame.depth, picture.name)}
+    purpose = scene_purpose(fingerprint, frame.depth.shape)
+    text = ownership.purpose_text(purpose)
+    encode = {
+        "npy": lambda: npy.encode_npy(frame.depth, text[RECORD_KEYWORD]),
+        "png16": lambda: encode_depth16(frame.depth, picture.name, ownership.purpose_digest(purpose)),
+    }
+    files.write_file(picture, png.encode_png(np.ascontiguousarray(frame.rgb), text))
     for kind in kinds:
         files.write_file(scene_file_name(stem, kind), encode[kind]())
     description = describe_frame(stem, frame, kinds, fingerprint)
@@ -146,26 +156,43 @@ def describe_frame(
 
 
 def is_scene_written(stem: Path, request: SceneRequest, fingerprint: dict[str, object]) -> bool:
-    """Return whether all files of a picture exist; raise DacliError if they were made with other settings."""
+    """Return whether all files of a picture exist; raise DacliError if they were made with other settings.
+
+    Files without their description, which is written last, are those of a killed run if their records say so.
+    """
+    described = described_files(stem, request, fingerprint)
+    made = [stem.with_name(f"{stem.name}.png"), *(scene_file_name(stem, kind) for kind in request.kinds)]
+    if all(file.name in described and file.is_file() and file.stat().st_size > 0 for file in made):
+        return True
+    purpose = scene_purpose(fingerprint, request.size)
+    ownership.refuse_foreign_files(made, lambda file: ownership.has_purpose(file, purpose))
+    return False
+
+
+def described_files(stem: Path, request: SceneRequest, fingerprint: dict[str, object]) -> set[str]:
+    """Return the names of files in the description of a picture, none if there is no description.
+
+    Raises DacliError if it is of other settings, or is damaged.
+    """
     path = stem.with_name(f"{stem.name}.json")
-    if not path.exists():
-        return False
+    if not os.path.lexists(path):
+        return set()
     try:
         description = json.loads(files.read_bytes(path))
-        same = description["made_of"] == fingerprint and description["size"] == list(request.size)
-    except (ValueError, TypeError, KeyError):
-        same = False
-    if not same:
-        raise DacliError(
-            f"{display_path(path)} was made with other settings",
-            "choose another folder, or replace it with --overwrite",
-        )
-    return stem.with_name(f"{stem.name}.png").exists() and all(
-        scene_file_name(stem, kind).exists() for kind in request.kinds
-    )
+        if description["made_of"] == fingerprint and description["size"] == list(request.size):
+            return {description["picture"], *description["depth"].values()}
+    except (DacliError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        pass
+    fault = f"{display_path(path)} was made with other settings"
+    raise DacliError(fault, "choose another folder, or replace it with --overwrite")
 
 
-def encode_depth16(depth: types.DepthArray, source: str) -> bytes:
+def scene_purpose(fingerprint: dict[str, object], size: Sequence[int]) -> list[object]:
+    """Return what the files of a picture were made for, as their records hold it."""
+    return [fingerprint, list(size)]
+
+
+def encode_depth16(depth: types.DepthArray, source: str, settings: str = "") -> bytes:
     """Return a 16-bit PNG of depth [H, W] in metres, in the finest of DEPTH_STEPS that holds the largest depth.
 
     The sky is 65535.
@@ -191,6 +218,6 @@ def encode_depth16(depth: types.DepthArray, source: str) -> bytes:
         source_size=size,
         version=__version__,
         source=source,
-        settings="",
+        settings=settings,
     )
     return png.encode_png(values, record.text())

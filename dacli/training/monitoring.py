@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli.io import files
+from dacli.io.names import RECORD_KEYWORD
 from dacli.models.spec import DepthModel
 from dacli.training.losses import loss_by_region
 from dacli.training.recipes import Objective
@@ -23,20 +25,31 @@ SMOOTHING_ROWS = 25  # rows of the log that each point of the smoothed curve ave
 LogRow = dict[str, Any]
 
 
-def resume_log(folder: Path, done: int) -> list[LogRow]:
+def resume_log(folder: Path, done: int, settings: Mapping[str, str]) -> list[LogRow]:
     """Return the rows of the log of a folder up to step `done`, from which its training resumes.
 
-    Later rows are removed from the file; a folder without a log gets an empty one.
+    Later rows are removed from the file; a folder without a log gets an empty one. Its first line says which training
+    it is of, by the settings.
     """
     rows = [row for row in read_log(folder) if row["step"] <= done]
-    files.write_file(folder / LOG_FILE, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    lines = [{RECORD_KEYWORD: dict(settings)}, *rows]
+    files.write_file(folder / LOG_FILE, "".join(json.dumps(line) + "\n" for line in lines).encode())
     return rows
+
+
+def is_log_of(path: Path, settings: Mapping[str, str]) -> bool:
+    """Return whether a file is the log of a training with these settings; raise DacliError if it cannot be read."""
+    try:
+        first = json.loads(files.read_bytes(path).partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and first.get(RECORD_KEYWORD) == dict(settings)
 
 
 def read_log(folder: Path) -> list[LogRow]:
     """Return the rows of the log of a folder; none without a log."""
     path = folder / LOG_FILE
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    lines = files.read_bytes(path).decode("utf-8", "replace").splitlines() if path.exists() else []
     return [row for line in lines if (row := parse_log_line(line))]
 
 
@@ -44,9 +57,9 @@ def parse_log_line(line: str) -> LogRow | None:
     """Return a row of the log; None for a line that is incomplete because the process was killed."""
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and "step" in row else None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
 def append_log_row(folder: Path, row: LogRow) -> None:
@@ -72,8 +85,8 @@ def validate_network(model: DepthModel, objective: Objective, samples: tuple[Ten
     return loss_by_region(objective.loss, predictions, objective.target(samples[1])).mean().item(), predictions
 
 
-def draw_loss_curve(rows: list[LogRow]) -> bytes:
-    """Return a PNG of the losses of a log by step: training (also smoothed) and validation."""
+def draw_loss_curve(rows: list[LogRow], text: Mapping[str, str] | None = None) -> bytes:
+    """Return a PNG of the losses of a log by step: training (also smoothed) and validation; `text` is its record."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     training = [(row["step"], row["loss"]) for row in rows if "loss" in row]
@@ -86,7 +99,7 @@ def draw_loss_curve(rows: list[LogRow]) -> bytes:
         axes.plot(*zip(*validation, strict=True), "o-", label="validation, running average")
     axes.set(xlabel="step", ylabel="loss")
     axes.legend() if training or validation else None
-    return encode_figure(figure)
+    return encode_figure(figure, text)
 
 
 def smooth_curve(values: tuple[float, ...]) -> NDArray[np.float64]:
@@ -98,8 +111,16 @@ def smooth_curve(values: tuple[float, ...]) -> NDArray[np.float64]:
     return result
 
 
-def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], predictions: Tensor) -> bytes:
-    """Return a PNG with a row for each of the first samples: picture, truth, prediction, each scaled to its range."""
+def draw_sample_sheet(
+    objective: Objective,
+    samples: tuple[Tensor, Tensor],
+    predictions: Tensor,
+    text: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return a PNG with a row for each of the first samples: picture, truth, prediction, each scaled to its range.
+
+    `text` is its record.
+    """
     count = min(SHEET_ROWS, len(predictions))
     figure = Figure(figsize=(6, 2 * count), layout="constrained")
     axes = figure.subplots(count, 3, squeeze=False)
@@ -111,7 +132,7 @@ def draw_sample_sheet(objective: Objective, samples: tuple[Tensor, Tensor], pred
             each.set_axis_off()
     for place, title in zip(axes[0], ("picture", "truth", "prediction"), strict=True):
         place.set_title(title)
-    return encode_figure(figure)
+    return encode_figure(figure, text)
 
 
 def objective_colormap(objective: Objective) -> str:
@@ -119,8 +140,8 @@ def objective_colormap(objective: Objective) -> str:
     return "Spectral_r" if objective.max_depth is None else "Spectral"
 
 
-def encode_figure(figure: Figure) -> bytes:
-    """Return the PNG of a figure."""
+def encode_figure(figure: Figure, text: Mapping[str, str] | None = None) -> bytes:
+    """Return the PNG of a figure, with its record as text by keyword."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=100)
+    figure.savefig(file, format="png", dpi=100, metadata=dict(text or {}))
     return file.getvalue()

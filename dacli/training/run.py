@@ -15,7 +15,7 @@ from dacli import __version__
 from dacli.callbacks import Log, ignore_log
 from dacli.errors import UsageError
 from dacli.inference import device
-from dacli.io import files
+from dacli.io import files, ownership
 from dacli.models import registry, tiny
 from dacli.models.spec import DepthModel
 from dacli.training import monitoring
@@ -102,9 +102,10 @@ def run_training(
     state, alignment = prepare_training(
         network.to(world.device), plan, settings | schedule.settings(), world, pretrained=options.init is not None
     )
-    if (options.folder / CHECKPOINT_FILE).exists():
+    if os.path.lexists(options.folder / CHECKPOINT_FILE):
         state.load(options.folder / CHECKPOINT_FILE)
         log(describe_resumption(state.steps_done, schedule.steps, options.folder))
+    refuse_foreign_training(options.folder, encoder, settings)
     if options.checkpoint_activations:
         checkpoint_activations(state.model)
     if options.compiled:
@@ -117,15 +118,50 @@ def run_training(
         workers=worker_count(source, world) if options.workers is None else options.workers,
         minutes=options.minutes,
         seconds=options.seconds,
-        report=TrainingMonitor(state, plan, options.folder, report) if world.is_main else report,
+        report=TrainingMonitor(state, plan, options.folder, report, settings) if world.is_main else report,
         log=log,
         is_stopping=is_stopping,
         alignment=alignment,
     )
-    path = options.folder / f"{encoder}.safetensors"
+    path = weights_file(options.folder, encoder)
     if world.is_main:
         write_average(path, state, plan, settings | source_of_init_file(options.init))
     return path
+
+
+def weights_file(folder: Path, encoder: str) -> Path:
+    """Return the file that a training writes its weights to."""
+    return folder / f"{encoder}.safetensors"
+
+
+def refuse_foreign_training(folder: Path, encoder: str, settings: dict[str, str]) -> None:
+    """Raise DacliError for a file that the training writes and that, by its record, is not of this training.
+
+    The checkpoint checks itself when it is loaded; the schedule may change.
+    """
+    checks = {
+        monitoring.LOG_FILE: monitoring.is_log_of,
+        monitoring.CURVE_FILE: ownership.has_purpose,
+        monitoring.SHEET_FILE: ownership.has_purpose,
+        weights_file(folder, encoder).name: are_weights_of,
+    }
+    for name, is_own in checks.items():
+
+        def is_of_training(path: Path, is_own: Callable[[Path, dict[str, str]], bool] = is_own) -> bool:
+            return is_own(path, settings)
+
+        ownership.refuse_foreign_files([folder / name], is_of_training, "move it away, or train in another folder")
+
+
+def are_weights_of(path: Path, settings: dict[str, str]) -> bool:
+    """Return whether a file of weights was written by a training with these settings."""
+    files.read_bytes(path, 1)  # which raises DacliError for a pipe, where safe_open() would wait
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, TypeError, SafetensorError):
+        return False
+    return settings.items() <= metadata.items()
 
 
 def describe_resumption(done: int, steps: int, folder: Path) -> str:
@@ -223,9 +259,12 @@ def prepare_training(
 class TrainingMonitor:
     """Logs the steps of a training and validates its running average from time to time."""
 
-    def __init__(self, state: TrainingState, plan: TrainingPlan, folder: Path, report: StepReport) -> None:
+    def __init__(
+        self, state: TrainingState, plan: TrainingPlan, folder: Path, report: StepReport, settings: dict[str, str]
+    ) -> None:
         self.state, self.plan, self.folder, self.report = state, plan, folder, report
-        self.rows = monitoring.resume_log(folder, state.steps_done)
+        self.rows = monitoring.resume_log(folder, state.steps_done, settings)
+        self.text = ownership.purpose_text(settings)  # the record of pictures
         self.samples = validation_samples(plan.batch_settings(plan.schedule.cycles[-1][1][-1]))
         self.started, self.first = time.monotonic(), state.steps_done
         self.step = state.steps_done  # the last one that was reported
@@ -248,8 +287,8 @@ class TrainingMonitor:
             cast(DepthModel, self.state.average.module), objective, self.samples
         )
         self.log({"step": step, "validation": loss})
-        files.write_file(self.folder / monitoring.CURVE_FILE, monitoring.draw_loss_curve(self.rows))
-        sheet = monitoring.draw_sample_sheet(objective, self.samples, predictions)
+        files.write_file(self.folder / monitoring.CURVE_FILE, monitoring.draw_loss_curve(self.rows, self.text))
+        sheet = monitoring.draw_sample_sheet(objective, self.samples, predictions, self.text)
         files.write_file(self.folder / monitoring.SHEET_FILE, sheet)
 
     def log(self, row: dict[str, Any]) -> None:

@@ -86,6 +86,7 @@ class TrainingState:
 
         The training may have more steps now than it had then.
         """
+        files.read_bytes(path, 1)  # which raises DacliError for a pipe, where torch.load() would wait
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
             self.check_settings(content["settings"], path)

@@ -89,6 +89,27 @@ def test_a_teacher_that_ends_by_the_clock(dacli: Run) -> None:
     assert rows[-2]["step"] == rows[-2]["of"] == 100_000
 
 
+@pytest.mark.parametrize("name", ["log.jsonl", "loss.png", "samples.png", "tiny.safetensors"])
+def test_a_file_that_is_not_of_the_training_stays(dacli: Run, name: str) -> None:
+    dacli("teacher", "other", *SHORT, "--seed", "2")
+    for content in (b"mine", Path("other", name).read_bytes()):
+        Path("run").mkdir(exist_ok=True)
+        Path("run", name).write_bytes(content)
+        code, out, err = dacli("teacher", "run", *SHORT)
+        assert (code, out, len(err)) == (1, [], 1)
+        assert err[0].startswith(f"error: run/{name} exists and is not a complete output of dacli: move it away, or")
+        assert [(path.name, path.read_bytes()) for path in Path("run").iterdir()] == [(name, content)]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "tiny.safetensors", "checkpoint.pt"])
+def test_a_pipe_where_a_training_writes_is_named_at_once(dacli: Run, name: str) -> None:
+    Path("run").mkdir()
+    os.mkfifo(Path("run", name))
+    code, _, err = in_time(lambda: dacli("teacher", "run", *SHORT))
+    assert (code, len(err)) == (1, 1)
+    assert f"run/{name}" in err[0]
+
+
 @pytest.mark.parametrize("text", ["soon", "10", "0m", "-5m", "10 minutes"])
 def test_a_time_that_is_not_one(dacli: Run, text: str) -> None:
     code, out, err = dacli("teacher", "run", *SHORT, "--time", text)

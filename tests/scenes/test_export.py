@@ -15,6 +15,7 @@ from dacli.evaluation import datasets
 from dacli.io import png, records
 from dacli.scenes import export, kinds, layouts, moving
 from dacli.scenes.export import SceneRequest, write_scene
+from tests.support.commands import SMALL, Run
 
 STILL = SceneRequest(3, (48, 64), ("npy", "png16"))
 CLIP = SceneRequest(3, (48, 64), ("npy",), "truck", 4, 2.0)
@@ -235,3 +236,60 @@ def test_requests_that_cannot_be_rendered_are_rejected(scene_request: SceneReque
     with pytest.raises(UsageError) as error:
         export.check_scene_request(scene_request)
     assert why in str(error.value)
+
+
+# --- files that dacli did not make ---
+
+
+@pytest.mark.parametrize("name", ["scene_000000.png", "scene_000000_depth.npy", "scene_000000.json"])
+@pytest.mark.parametrize("content", ["mine", ""])
+def test_a_file_that_dacli_did_not_make_stays(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DacliError, match="--overwrite"):
+        write(tmp_path, STILL)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == content
+    write(tmp_path, STILL, overwrite=True)
+    assert (tmp_path / name).read_bytes() != content.encode()
+
+
+def test_a_file_beside_a_scene_that_is_of_another_stays(tmp_path: Path) -> None:
+    write(tmp_path, SceneRequest(3, (48, 64), ("npy",)))
+    write(tmp_path / "other", SceneRequest(4, (48, 64), ("npy", "png16")))
+    (tmp_path / "other/scene_000000_depth16.png").rename(tmp_path / "scene_000000_depth16.png")
+    with pytest.raises(DacliError, match=r"depth16\.png exists and is not a complete output"):
+        write(tmp_path, STILL)
+
+
+@pytest.mark.parametrize("missing", ["scene_000000.json", "scene_000000.png", "scene_000000_depth16.png"])
+def test_a_killed_run_goes_on(tmp_path: Path, missing: str) -> None:
+    write(tmp_path, STILL)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / missing).unlink()
+    write(tmp_path, STILL)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_kinds_may_change_from_run_to_run(tmp_path: Path) -> None:
+    for kinds_ in (("npy",), ("png16",), ("npy",), ("npy", "png16")):
+        write(tmp_path, SceneRequest(3, (48, 64), kinds_))
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_the_folder_of_a_clip_may_not_be_a_link_out(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms/scene_000000").symlink_to(tmp_path / "outside")
+    with pytest.raises(DacliError, match="scene_000000 is a link"):
+        write(tmp_path / "rooms", CLIP)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.usefixtures("home")
+def test_true_depth_is_not_replaced_by_that_of_a_network(dacli: Run) -> None:
+    assert dacli("scenes", 1, "rooms", "--width", "32", "--height", "32").code == 0
+    before = Path("rooms/scene_000000_depth.npy").read_bytes()
+    run = dacli("image", "rooms/scene_000000.png", *SMALL, "--save", "npy")
+    assert run.code == 1
+    assert "scene_000000_depth.npy exists and is not a complete output of dacli" in run.errors[0]
+    assert Path("rooms/scene_000000_depth.npy").read_bytes() == before

@@ -32,15 +32,15 @@ def test_a_log_is_cut_at_the_step_from_which_a_training_resumes(tmp_path: Path) 
     rows = [{"step": 10, "loss": 1.0}, {"step": 20, "loss": 0.5}, {"step": 20, "validation": 0.7}]
     later = '{"step": 30, "loss": 0.4}\n{"step": 40, "lo\n[1]\n'
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + later)
-    assert monitoring.resume_log(tmp_path, 20) == rows
+    assert monitoring.resume_log(tmp_path, 20, {"seed": "1"}) == rows
     monitoring.append_log_row(tmp_path, {"step": 30, "loss": 0.3})
     read = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert read == [*rows, {"step": 30, "loss": 0.3}]
+    assert read == [{"dacli": {"seed": "1"}}, *rows, {"step": 30, "loss": 0.3}]
 
 
 def test_a_folder_without_a_log_gets_one(tmp_path: Path) -> None:
-    assert monitoring.resume_log(tmp_path / "run", 0) == []
-    assert (tmp_path / "run" / "log.jsonl").read_text() == ""
+    assert monitoring.resume_log(tmp_path / "run", 0, {}) == []
+    assert (tmp_path / "run" / "log.jsonl").read_text() == '{"dacli": {}}\n'
 
 
 def test_a_log_on_a_full_disk_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -380,7 +380,8 @@ def train_teacher(
 
 def log_of(folder: Path) -> Rows:
     """Return the rows of a log without times and rates, which differ in every run."""
-    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    first, *rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert first["dacli"]["command"] == "teacher"
     return [{key: value for key, value in row.items() if key not in ("time", "rate")} for row in rows]
 
 
