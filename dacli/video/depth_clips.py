@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,10 @@ def find_finished_clip(job: Job, wanted: Fingerprint) -> Record | None:
 
     Raises DacliError for a file that dacli did not write, or that it wrote for a clip with another name.
     """
-    records = [read_own_record(path, job, read_metadata) for path in job.outputs.values() if path.exists()]
+    records = [read_own_record(path, job, read_metadata) for path in job.outputs.values() if os.path.lexists(path)]
+    for path in sidecar_paths(job):
+        if os.path.lexists(path):
+            read_own_record(path, job, sidecar_texts)
     complete = len(records) == len(job.outputs) and all(path.is_file() for path in sidecar_paths(job))
     same = all(Fingerprint.parse(record.settings).covers(wanted) for record in records)
     return records[0] if complete and same else None
@@ -66,7 +70,12 @@ def read_metadata(path: Path) -> Mapping[str, str]:
     """Return the tags of a clip, or the sidecar of a folder of frames."""
     if path.is_file():
         return decoding.read_tags(path)
-    return {key: json.dumps(value) for key, value in read_sidecar(path / FRAMES_FILE).items()}
+    return sidecar_texts(path / FRAMES_FILE)
+
+
+def sidecar_texts(path: Path) -> Mapping[str, str]:
+    """Return the content of a sidecar as texts by key, as the tags of a clip are."""
+    return {key: json.dumps(value) for key, value in read_sidecar(path).items()}
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

@@ -79,6 +79,8 @@ def process_clip(
     writer = ClipWriter(clip, job.outputs, str(fingerprint), crf=options.crf, codec=options.codec, resume=resume)
     try:
         with writer:
+            if writer.damage:
+                log(writer.damage)
             if writer.kept_frames:
                 log(f"{display_path(clip.path)}: goes on after frame {writer.kept_frames} of {len(clip.pts)}")
             temporal = choose_temporal_stage(clip, run, options, writer, log)

@@ -5,7 +5,6 @@ An output is a video file, or a folder with one numbered file for each frame.
 
 import contextlib
 import hashlib
-import json
 import shutil
 import time
 from bisect import bisect_right
@@ -23,14 +22,13 @@ from dacli.io.locks import lock_file
 from dacli.outputs.formats import FORMATS, is_video_file
 from dacli.paths import display_path
 from dacli.prefetch import postpone_interrupts
-from dacli.video import muxing
+from dacli.video import muxing, work_folder
 from dacli.video.clip import Clip
 from dacli.video.codecs import CODECS, EXACT16
 from dacli.video.encoding import DEFAULT_CRF, ClipEncoder, encode_error
 
 SEGMENT_SECONDS = 30.0  # of work, after which a segment ends
 FRAMES_FILE = "frames.json"  # the metadata of a folder of frames
-_LOCK_FILE = "lock"  # open and locked while a run writes segments
 _HIDDEN_SUFFIX = ".part"
 
 
@@ -61,6 +59,8 @@ class ClipWriter:
         self.video_outputs = {kind: path for kind, path in outputs.items() if is_video_file(path)}
         self.work_folder = _hidden_folder(outputs, _fingerprint(clip, settings, crf, outputs))
         self.segments: list[list[int]] = []  # the times of the frames in each finished segment
+        self.states: list[str] = []  # after each finished segment
+        self.damage = ""  # why segments of an earlier run are left out
         self.times: list[int] = []  # of the frames in the current segment
         self.last_state: Callable[[], str] = str  # after the last frame
         self.encoders: dict[str, ClipEncoder] = {}
@@ -87,8 +87,7 @@ class ClipWriter:
 
     def state(self, segment: int) -> str:
         """Return the state that was written with the last frame of a finished segment, counted from 0."""
-        text: str = json.loads(_read_text(self._segment_path(segment)))["state"]
-        return text
+        return self.states[segment]
 
     def write(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes], state: Callable[[], str] = str) -> None:
         """Write a frame in every format: an array for video, or the bytes of a file for a folder.
@@ -115,7 +114,8 @@ class ClipWriter:
         for kind in self.outputs:
             picture = pictures[kind]
             if isinstance(picture, bytes):
-                files.write_file(self.work_folder / kind / self._file_name(kind, pts), picture)
+                path = self.work_folder / kind / self._file_name(kind, pts)
+                files.write_file(path, picture, below=self.work_folder)
             else:
                 self.encoders[kind].write(pts, until, picture)
 
@@ -179,8 +179,7 @@ class ClipWriter:
 
     def _open_work_folder(self, *, resume: bool) -> None:
         """Create the folder of segments, or take that of an earlier run; raise DacliError if a run is using it."""
-        self.work_folder.mkdir(parents=True, exist_ok=True)
-        self.lock = (self.work_folder / _LOCK_FILE).open("ab")
+        self.lock = work_folder.open_work_folder(self.work_folder)
         if lock_file(self.lock) is False:
             self._unlock()
             fault = f"another run is making the same outputs of {display_path(self.clip.path)}"
@@ -207,24 +206,30 @@ class ClipWriter:
         with self._report_disk_errors():
             for encoder in self.encoders.values():
                 encoder.finish()
-            segment = {"pts": self.times, "state": self.last_state()}
-            files.write_file(self._segment_path(len(self.segments)), json.dumps(segment).encode())
-        self.segments.append(self.times)
+            notes = work_folder.SegmentNotes(self.times, self.last_state())
+            files.write_file(self._segment_path(len(self.segments)), work_folder.encode_segment_notes(notes))
+        self.segments.append(notes.pts)
+        self.states.append(notes.state)
         self.close()
         self.began = self.clock()
 
     def _load_segments(self) -> None:
-        while segment := _read_text(self._segment_path(len(self.segments))):
-            if not all(self._segment_path(len(self.segments), kind).is_file() for kind in self.video_outputs):
-                break
-            self.segments.append(json.loads(segment)["pts"])
+        """Take the segments up to the first that is damaged or lacks a kind."""
+        try:
+            while notes := work_folder.read_segment_notes(self._segment_path(len(self.segments))):
+                if not all(self._segment_path(len(self.segments), kind).is_file() for kind in self.video_outputs):
+                    break
+                self.segments.append(notes.pts)
+                self.states.append(notes.state)
+        except DacliError as error:
+            self.damage = str(error)
 
     def _delete_unfinished(self) -> None:
         """Delete all files of the folder that are not of a finished segment."""
         numbers = range(len(self.segments))
         kept = {self._segment_path(number, kind) for number in numbers for kind in ("", *self.video_outputs)}
         for path in self.work_folder.iterdir():
-            if path.is_file() and path not in kept and path.name != _LOCK_FILE:
+            if (path.is_file() or path.is_symlink()) and path not in kept and path.name != work_folder.LOCK_FILE:
                 path.unlink()
 
     def _part(self, kind: str) -> Path:
@@ -263,8 +268,3 @@ def _fingerprint(clip: Clip, settings: str, crf: int, outputs: Mapping[str, Path
     return hashlib.sha256(repr((settings, crf, *outputs, times)).encode()).hexdigest()[:16]
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        return ""

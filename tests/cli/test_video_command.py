@@ -621,3 +621,17 @@ def test_wrong_usage(dacli: Run, home: Path, arguments: tuple[str, ...], words: 
     assert run.code == 2
     assert any(words in line for line in run.errors)
     assert files_below(home) == ["a.mp4"]
+
+
+@pytest.mark.parametrize("content", [b"mine", b'{"mine": 1}', b""])
+def test_json_beside_a_depth_clip_that_dacli_did_not_make_stays(dacli: Run, content: bytes) -> None:
+    make_clip(Path("a.mp4"), *H264, frames=3)
+    mine = Path("a_depth16.json")
+    mine.write_bytes(content)
+    run = dacli("video", "a.mp4", *EXACT, "--save", "png16")
+    assert run.code == 1
+    assert "a_depth16.json exists and is not a complete output of dacli: move it away, or replace" in run.errors[0]
+    assert mine.read_bytes() == content
+    assert dacli("video", "a.mp4", *EXACT, "--save", "png16", "--overwrite").code == 0
+    assert sidecar(mine)[0]["source"] == "a.mp4"
+    assert "is done already" in dacli("video", "a.mp4", *EXACT, "--save", "png16").err[-1]

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from dacli import prefetch
 from dacli.errors import DacliError
 from dacli.outputs.formats import FORMATS
-from dacli.video import decoding, ffmpeg, probe, segments
+from dacli.video import decoding, ffmpeg, probe, work_folder
 from dacli.video.clip import Clip, trim_clip
 from dacli.video.encoding import ClipEncoder
 from dacli.video.segments import ClipWriter
@@ -298,7 +298,7 @@ def test_a_segment_that_lacks_a_kind_is_made_again(tmp_path: Path) -> None:
     with segment_writer(clip, files, resume=True) as writer:
         assert writer.after == clip.pts[6]
         left = sorted(path.name for path in work.iterdir())
-        assert left == ["000000-gray.mov", "000000-png16.mov", "000000.json", segments._LOCK_FILE]
+        assert left == ["000000-gray.mov", "000000-png16.mov", "000000.json", work_folder.LOCK_FILE]
 
 
 def test_a_failure_in_the_first_segment_leaves_nothing(tmp_path: Path) -> None:
@@ -416,3 +416,87 @@ def test_a_folder_that_takes_no_files(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(DacliError, match=r"a_gray\.mp4 \(the disk is full\)"):
         ClipWriter(clip, outputs(tmp_path, "gray"), "x")
+
+
+# --- what is in the hidden folder, and was not made by dacli or is damaged ---
+
+
+def broken_off(tmp_path: Path, *kinds: str) -> tuple[Clip, dict[str, Path], Path]:
+    """Return a clip, its outputs, and the hidden folder of a run that was killed after two segments."""
+    clip = probe.probe_clip(make_clip(tmp_path / "a.mkv", *H264, frames=24))
+    files = outputs(tmp_path / "out", *kinds)
+    killed(clip, files, 18)
+    (hidden,) = (tmp_path / "out").iterdir()
+    return clip, files, hidden
+
+
+DAMAGED_NOTES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda notes: notes[:-9],
+    "empty": lambda _: b"",
+    "a list": lambda _: b"[]",
+    "nothing": lambda _: b"null",
+    "without pts": lambda _: b'{"state": "s"}',
+    "pts are text": lambda _: b'{"pts": "0123", "state": "", "crc": 1}',
+    "other pts": lambda notes: notes.replace(b'"pts": [', b'"pts": [1, '),
+    "other state": lambda notes: notes.replace(b'"state": "', b'"state": "x'),
+    "no text": lambda _: b"\xff\xfe",
+    "nested": lambda _: b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("damage", DAMAGED_NOTES)
+def test_notes_that_are_damaged_are_named_and_their_frames_made_again(tmp_path: Path, damage: str, number: int) -> None:
+    clip, files, hidden = broken_off(tmp_path, "gray")
+    notes = hidden / f"{number:06d}.json"
+    notes.write_bytes(DAMAGED_NOTES[damage](notes.read_bytes()))
+    with segment_writer(clip, files, resume=True) as writer:
+        assert len(writer.segments) == number
+        assert writer.damage == f"{notes} is damaged: the frames from there on are made again"
+    written(clip, files, resume=True)
+    whole = outputs(tmp_path / "whole", "gray")
+    written(clip, whole)
+    assert content(files) == content(whole)
+
+
+@pytest.mark.parametrize("place", ["", "lock", "color"])
+def test_nothing_is_written_behind_links_in_the_hidden_folder(tmp_path: Path, place: str) -> None:
+    clip, files, hidden = broken_off(tmp_path, "gray")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    if place == "":
+        hidden.rename(outside / "taken")
+        hidden.symlink_to(outside / "taken")
+    else:
+        (hidden / place).unlink(missing_ok=True)
+        (hidden / place).symlink_to(outside / "new")
+    before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
+    if place == "color":
+        written(clip, files, resume=True)
+    else:
+        with pytest.raises(DacliError, match="exists and is not a complete output of dacli: move it away"):
+            written(clip, files, resume=True)
+    assert {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("names", [("mine.txt",), ("lock",), ("lock", "000000.json")])
+def test_a_folder_named_like_the_hidden_one_stays(tmp_path: Path, names: tuple[str, ...]) -> None:
+    clip, files, hidden = broken_off(tmp_path, "gray")
+    for path in hidden.iterdir():
+        path.unlink()
+    for name in names:
+        (hidden / name).write_text("mine")
+    with pytest.raises(DacliError, match="exists and is not a complete output of dacli: move it away"):
+        written(clip, files)
+    assert {path.name: path.read_text() for path in hidden.iterdir()} == dict.fromkeys(names, "mine")
+
+
+@pytest.mark.parametrize("lock", [False, True])
+def test_a_hidden_folder_in_which_a_killed_run_wrote_nothing_is_taken(tmp_path: Path, *, lock: bool) -> None:
+    clip, files, hidden = broken_off(tmp_path, "gray")
+    for path in hidden.iterdir():
+        path.unlink()
+    if lock:
+        (hidden / "lock").touch()
+    written(clip, files)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_gray.mp4"]
