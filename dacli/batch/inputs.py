@@ -185,10 +185,13 @@ def is_own_picture(path: str) -> bool:
 
 
 def read_start(path: str, size: int) -> bytes:
+    """Return the first bytes of a file; none of what is no file: a pipe would be waited for without end."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return b""
         with open(path, "rb") as file:
             return file.read(size)
-    except OSError:
+    except (OSError, ValueError):
         return b""
 
 

@@ -66,6 +66,7 @@ def annotations_below(folder: Path) -> list[Path]:
 
 def open_da2k(path: Path) -> EvaluationData:
     """Return the pictures of a folder or an archive with their points; raise DacliError for anything else."""
+    files.refuse_special_file(path)
     place = da2k_in_archive(path) if path.is_file() else da2k_in_folder(path)
     orders = read_annotations(place)
     names = list(orders)

@@ -44,8 +44,7 @@ def read_bytes(path: Path, count: int | None = None) -> bytes:
             raise DacliError(
                 f"{name} is a folder", f"name the pictures in it, or use dacli folder {name} OUT", "format"
             )
-        if not stat.S_ISREG(info.st_mode):
-            raise DacliError(f"{name} is a pipe, socket or device, not a file", "save it as a file first", "format")
+        refuse_special_file(path)
         if not 0 < info.st_size <= MAX_BYTES:
             reason = "is too large (over 2 GiB)" if info.st_size else "is empty"
             raise DacliError(f"{name} {reason}", "check what made it", "too large" if info.st_size else "damaged")
@@ -64,6 +63,15 @@ def read_bytes(path: Path, count: int | None = None) -> bytes:
         raise DacliError(f"no permission to read {name}", "check its permissions", "permission") from None
     except (OSError, ValueError) as error:
         raise DacliError(f"{name} cannot be read ({os_reason(error)})", "check the path and the disk") from error
+
+
+def refuse_special_file(path: Path) -> None:
+    """Raise DacliError for a pipe, a socket or a device, which would be waited for without end if it were opened."""
+    with contextlib.suppress(OSError, ValueError):  # what is missing is for the caller to report
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            fault = f"{display_path(path)} is a pipe, socket or device, not a file"
+            raise DacliError(fault, "save it as a file first", "format")
 
 
 def write_file(path: Path, data: bytes | Iterable[bytes], *, below: Path | None = None, prefix: str = "") -> None:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError, UsageError
+from dacli.io import files
 from dacli.models import checkpoint_files, tiny
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 from dacli.models.spec import DepthModel
@@ -151,6 +152,7 @@ def open_own_file(path: Path, choice: ModelChoice) -> OpenModel:
 
 def family_of_file(path: Path, encoder: str | None = None) -> ModelFamily:
     """Return the family of a file of weights; of one that none recognizes, the family of the encoder."""
+    files.refuse_special_file(path)
     recognized = next((family for family in FAMILIES if family.recognizes(path)), None)
     return recognized or family_named(encoder or next(iter(ENCODERS)))
 
@@ -188,7 +190,8 @@ def load_depth_anything(path: Path, choice: ModelChoice) -> DepthAnything:
 
 
 def is_tiny_file(path: Path) -> bool:
-    """Return whether a file holds weights of tiny."""
+    """Return whether a file holds weights of tiny; raise DacliError for a pipe, a socket or a device."""
+    files.refuse_special_file(path)
     try:
         with safe_open(path, "pt") as file:
             return "head.depth.weight" in file.keys()  # noqa: SIM118 - it is not a mapping
@@ -198,6 +201,7 @@ def is_tiny_file(path: Path) -> bool:
 
 def encoder_in_file(path: Path) -> str | None:
     """Return the name of the network whose encoder alone a file of weights holds, None if it holds something else."""
+    files.refuse_special_file(path)
     return next((name for family in FAMILIES if (name := family.encoder_in(path)) is not None), None)
 
 

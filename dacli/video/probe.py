@@ -215,6 +215,7 @@ def _missing_frames(found: ffmpeg.MediaListing, report: FileReport, rate: Fracti
 
 def _check_file(path: Path) -> None:
     name = display_path(path)
+    files.refuse_special_file(path)
     try:
         with path.open("rb") as file:
             empty = not file.read(1)

@@ -57,8 +57,8 @@ def _hub_token() -> str | None:
     if token := os.environ.get("HF_TOKEN", "").strip():
         return token
     path = expand_home(Path(os.environ.get("HF_TOKEN_PATH") or _hugging_face_home() / "token"))
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return path.read_text("utf-8").strip() or None
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text("utf-8").strip() or None if path.is_file() else None
     return None
 
 

@@ -105,7 +105,10 @@ def test_a_file_that_is_not_of_the_training_stays(dacli: Run, name: str) -> None
 def test_a_pipe_where_a_training_writes_is_named_at_once(dacli: Run, name: str) -> None:
     Path("run").mkdir()
     os.mkfifo(Path("run", name))
-    code, _, err = in_time(lambda: dacli("teacher", "run", *SHORT))
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(60)
+    code, _, err = dacli("teacher", "run", *SHORT)
+    signal.alarm(0)
     assert (code, len(err)) == (1, 1)
     assert f"run/{name}" in err[0]
 
