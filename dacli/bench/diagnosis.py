@@ -12,6 +12,7 @@ from dacli.bench.machine import installed_version
 from dacli.errors import DacliError
 from dacli.inference import device, planning
 from dacli.weights import checkpoints, manifest
+from dacli.weights.hub import hide_password
 
 SHOWN_PACKAGES = ("torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "typer", "rich")
 SHOWN_VARIABLES = (
@@ -48,7 +49,8 @@ def diagnose_machine() -> list[tuple[str, str]]:
         ("weights", ", ".join(checkpoints_here()) or "none, except tiny, which is inside the package"),
         (
             "settings",
-            ", ".join(f"{name}={os.environ[name]}" for name in SHOWN_VARIABLES if name in os.environ) or "none set",
+            ", ".join(f"{name}={hide_password(os.environ[name])}" for name in SHOWN_VARIABLES if name in os.environ)
+            or "none set",
         ),
     ]
 

@@ -71,7 +71,7 @@ def get_weights(names: CheckpointNames, quiet: Quiet = False) -> None:
     for row in rows:
         try:
             with console.download(row.file) as progress:
-                print(checkpoints.obtain_checkpoint(row, console.note, progress))
+                console.result(str(checkpoints.obtain_checkpoint(row, console.note, progress)))
         except DacliError as error:
             failed += 1
             console.error(error)
@@ -92,7 +92,7 @@ def verify_weights(names: OptionalNames = None) -> None:
         status = checkpoints.verify_checkpoint(row)
         bad += status.state == "damaged" or (bool(names) and status.state == "missing")
         if names or status.state != "missing":
-            print(f"{row.name}: {status.state} {status.path} {status.fault}".rstrip())
+            Console().result(f"{row.name}: {status.state} {status.path} {status.fault}".rstrip())
     if not names and all(checkpoints.checkpoint_status(row).state == "missing" for row in rows):
         Console().note("no checkpoint is downloaded yet: dacli weights get NAME")
     raise typer.Exit(1 if bad else 0)
@@ -104,7 +104,9 @@ def path_of_weights(name: CheckpointName) -> None:
     from dacli.weights import checkpoints, manifest
 
     status = checkpoints.checkpoint_status(manifest.checkpoint_named(name))
-    print(status.path)
+    Console().result(str(status.path))
+    if status.state == "damaged":
+        Console().warn(f"{status.path} is damaged: {status.fault}; use dacli weights get {name}")
     if status.state == "missing":
         Console().warn(f"not downloaded yet: use dacli weights get {name}, or put the file there")
     raise typer.Exit(1 if status.state in ("missing", "damaged") else 0)

@@ -16,9 +16,10 @@ from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError
 from dacli.io.locks import lock_file
 from dacli.weights.hashes import sha256_of
-from dacli.weights.hub import DroppedError, Origin, RefusedError, connection_reason, open_origin
+from dacli.weights.hub import DroppedError, Origin, RefusedError, connection_reason, open_origin, parse_count
 
 CHUNK = 1 << 20  # bytes that are read at once
+WEB_PAGES = frozenset({"text/html", "application/xhtml+xml"})
 LARGEST_DOWNLOAD = 8 << 30  # bytes, of a file of unknown size
 LONGEST_WAIT = 60.0  # seconds; a longer Retry-After of a server is cut to this
 
@@ -149,7 +150,13 @@ class _Download:
                 self.receive(response, have)
 
     def receive(self, response: HTTPResponse, have: int) -> None:
-        """Append the body of a response to the part, or start the part again if the response is the whole file."""
+        """Append the body of a response to the part, or start the part again if the response is the whole file.
+
+        Raises RefusedError for a web page, _WrongBytesError for a body that ends before the file is whole, as its
+        sender means it.
+        """
+        if response.headers.get_content_type() in WEB_PAGES:
+            raise RefusedError("offers a web page, not the file")
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             _check_range(response.headers, self.request, have)
             offset, total = have, _total_of_range(response.headers)
@@ -175,6 +182,8 @@ class _Download:
         if total is None and done == limit:
             raise _WrongBytesError(f"sent more than {limit} bytes")
         if total is not None and done < total:
+            if response.chunked:  # the sender has said that this is the end
+                raise _WrongBytesError(f"sent {done} bytes, {total} expected")
             raise DroppedError(f"connection closed after {done} of {total} bytes")
 
 
@@ -218,7 +227,7 @@ def _check_range(headers: HTTPMessage, request: DownloadRequest, have: int) -> N
 
 def _total_of_range(headers: HTTPMessage) -> int | None:
     total = headers.get("Content-Range", "").rpartition("/")[2]
-    return int(total) if total.isdigit() else None
+    return parse_count(total)
 
 
 def _kept_etag(request: DownloadRequest) -> str:
@@ -239,7 +248,7 @@ def _check_disk_space(path: Path, needed: int) -> None:
 
 
 def _download_error(request: DownloadRequest, reasons: list[str]) -> DacliError:
-    elsewhere = f"fetch {request.origins[0].address} elsewhere and save it as {request.path}"
+    elsewhere = f"fetch {request.origins[0].shown_address} elsewhere and save it as {request.path}"
     hint = f"without a network, {request.instead}; or {elsewhere}" if request.instead else elsewhere
     return DacliError(f"cannot download {request.path.name} ({'; '.join(reasons)})", hint)
 

@@ -1,4 +1,8 @@
-"""SHA-256 of files, computed once: dacli's cache folder keeps it until a file's size or time of change differs."""
+"""SHA-256 of files, computed once: dacli's cache folder keeps it until a file's size or a time of it differs.
+
+Of the times, that of the last change to the file's entry (ctime) cannot be set by a program: bytes that were replaced
+behind an unchanged size and time are hashed again. Windows has no such time.
+"""
 
 import contextlib
 import hashlib
@@ -28,7 +32,7 @@ def new_sha256(path: Path) -> str:
 
 
 def cached_sha256(path: Path) -> str | None:
-    """Return the kept SHA-256 of a file with this path, size and time of change; None if there is none."""
+    """Return the kept SHA-256 of a file with this path, size and times of change; None if there is none."""
     entry = _read_cache().get(str(path))
     return str(entry[-1]) if isinstance(entry, list) and entry[:-1] == _size_and_time(path) else None
 
@@ -58,4 +62,4 @@ def _cache_path() -> Path:
 
 def _size_and_time(path: Path) -> list[int]:
     info = path.stat()
-    return [info.st_size, info.st_mtime_ns]
+    return [info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from dacli.errors import DacliError
 from dacli.paths import cache_folder, expand_home
-from dacli.weights.hub import Origin
+from dacli.weights.hub import Origin, hide_password
 from dacli.weights.manifest import Checkpoint, read_hubs
 
 
@@ -49,7 +49,8 @@ def _file_address(hub: str, path: str) -> str:
     except ValueError:
         valid = False
     if not valid:
-        raise DacliError(f"{hub!r} is not the address of a hub", "HF_ENDPOINT and DACLI_MIRRORS take https://HOST")
+        fault = f"{hide_password(repr(hub))} is not the address of a hub"
+        raise DacliError(fault, "HF_ENDPOINT and DACLI_MIRRORS take https://HOST")
     return f"{hub.rstrip('/')}/{path}"
 
 

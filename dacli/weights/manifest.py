@@ -2,10 +2,12 @@
 
 import difflib
 import functools
+import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from dacli.errors import DacliError, UsageError
 
@@ -50,12 +52,48 @@ class Checkpoint:
 @functools.cache
 def read_manifest() -> tuple[Checkpoint, ...]:
     """Return every published checkpoint; raise DacliError if weights.toml cannot be read."""
-    return tuple(Checkpoint(name=name, **row) for name, row in _read_tables().items() if isinstance(row, dict))
+    return tuple(_make_checkpoint(name, row) for name, row in _read_tables().items() if isinstance(row, dict))
+
+
+def _make_checkpoint(name: str, row: Mapping[str, Any]) -> Checkpoint:
+    """Return the checkpoint of a table; raise DacliError if a value is missing or of another kind."""
+    kinds = get_type_hints(Checkpoint)
+    needed = {each.name for each in fields(Checkpoint) if each.default is MISSING} - {"name"}
+    if faults := sorted((needed - row.keys()) | (row.keys() - (kinds.keys() - {"name"}))):
+        raise manifest_error(f"[{name}] lacks {faults[0]}" if faults[0] in needed else f"[{name}] has {faults[0]}")
+    for key, value in row.items():
+        kind = kinds[key] | int if key == "max_depth" else kinds[key]
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+            raise manifest_error(f"{key} of [{name}] is {value!r}")
+    for part in (row["file"], *row.get("folder", "").split("/")):
+        if part in (".", "..") or "/" in part or "\\" in part:
+            raise manifest_error(f"[{name}] has a file outside of its folder")
+    return Checkpoint(name=name, **row)
 
 
 def read_hubs() -> list[str]:
-    """Return the addresses of the hubs in the order to try them; raise DacliError as read_manifest() does."""
-    return list(_read_tables()["hubs"])
+    """Return the addresses of the hubs in the order to try them, at least one.
+
+    Raises DacliError if one is not of http(s), and as read_manifest() does.
+    """
+    hubs = _read_tables().get("hubs")
+    if not isinstance(hubs, list) or not hubs:
+        raise manifest_error("it names no hubs")
+    for hub in hubs:
+        if not isinstance(hub, str) or not re.match("https?://[^/]", hub):
+            raise manifest_error(f"the hub {hub!r} is not an address of http or https")
+    return hubs
+
+
+def manifest_path() -> Path:
+    """Return the file of the list of checkpoints: inside the package, or of a clone."""
+    installed = Path(__file__).parents[1] / "weights.toml"
+    return installed if installed.exists() else Path(__file__).parents[2] / "weights.toml"
+
+
+def manifest_error(reason: str) -> DacliError:
+    """Return the error for a list of checkpoints that cannot be used."""
+    return DacliError(f"cannot read the list of checkpoints {manifest_path()} ({reason})", "install dacli again")
 
 
 def checkpoint_named(name: str) -> Checkpoint:
@@ -89,9 +127,7 @@ def matching_checkpoints(encoder: str, model: str, *, half: bool) -> tuple[Check
 
 @functools.cache
 def _read_tables() -> dict[str, Any]:
-    installed = Path(__file__).parents[1] / "weights.toml"
-    path = installed if installed.exists() else Path(__file__).parents[2] / "weights.toml"
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DacliError(f"cannot read the list of checkpoints {path}: {error}", "install dacli again") from error
+        return tomllib.loads(manifest_path().read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise manifest_error(str(error)) from error

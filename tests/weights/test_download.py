@@ -3,6 +3,7 @@ import errno
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -24,7 +25,7 @@ from dacli.weights import download
 from dacli.weights.checkpoints import checkpoint_status, obtain_checkpoint
 from dacli.weights.download import DownloadRequest, RetryPolicy, download_file
 from dacli.weights.hub import Origin, RedirectHandler
-from dacli.weights.locations import download_path
+from dacli.weights.locations import download_origins, download_path
 from dacli.weights.manifest import Checkpoint, checkpoint_named
 
 DATA = bytes(range(256)) * 40
@@ -703,3 +704,74 @@ def test_obtain_offline_names_address_and_path(tmp_path: Path, monkeypatch: pyte
 
 def checkpoint_of_data(name: str) -> Checkpoint:
     return replace(checkpoint_named(name), sha256=SHA256, bytes=len(DATA))
+
+
+# --- hubs that lie ---
+
+
+@pytest.mark.parametrize(
+    "location", ["ftp://{host}/file", "file:///etc/passwd", "data:,x", "http://[::1/x", "gopher://x/"]
+)
+def test_redirect_to_what_is_not_http_is_refused(hub: Hub, target: Path, location: str) -> None:
+    hub.faults = [status(302, Location=location.format(host=hub.url.removeprefix("http://")))]
+    message = Download(target, f"{hub.url}/file").fails()
+    assert "redirects to" in message
+    assert len(hub.requests) == 1
+    assert files_beside(target) == set()
+
+
+def chunked(body: bytes, kind: str) -> Fault:
+    def send(handler: Handler) -> None:
+        handler.head(200, Transfer_Encoding="chunked", Content_Type=kind)
+        handler.wfile.write(b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n")
+
+    return send
+
+
+@pytest.mark.parametrize("size", [len(DATA), None])
+@pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
+def test_a_chunked_page_is_not_kept(hub: Hub, target: Path, kind: str, size: int | None) -> None:
+    hub.faults = [chunked(b"<html>", kind)] * 9
+    Download(target, f"{hub.url}/file", size=size).fails()
+    assert len(hub.requests) == 1
+    assert files_beside(target) == set()
+
+
+@pytest.mark.parametrize("after", ["²", "9" * 5000, "-1", "soon", ""])
+def test_a_wait_that_is_no_number_is_none(hub: Hub, target: Path, after: str) -> None:
+    hub.faults = [status(503, Retry_After=after)]
+    run = Download(target, f"{hub.url}/file")
+    run()
+    assert run.waits == [1.0]
+
+
+@pytest.mark.parametrize("total", ["²", "9" * 5000, "*", ""])
+def test_a_total_that_is_no_number_is_unknown(hub: Hub, target: Path, total: str) -> None:
+    write_part(target, DATA[:100], ETAG)
+    hub.faults = [range_as(f"bytes 100-{len(DATA) - 1}/{total}", DATA[100:])]
+    Download(target, f"{hub.url}/file")()
+    assert target.read_bytes() == DATA
+
+
+def test_a_password_of_an_address_is_sent_to_its_host_alone_and_never_shown(
+    hub: Hub, second_hub: Hub, target: Path
+) -> None:
+    secret = hub.url.replace("//", "//me:pass%20word@")
+    hub.faults = [status(302, Location=f"{second_hub.url}/there")]
+    second_hub.faults = [status(404)]
+    run = Download(target, f"{secret}/file")
+    message = run.fails()
+    assert hub.sent_headers("Authorization") == ["Basic bWU6cGFzcyB3b3Jk"]
+    assert second_hub.sent_headers("Authorization") == [None]
+    assert not re.search("me:|pass%20word|pass word", message + "".join(run.lines))
+    assert f"//***@{hub.url.removeprefix('http://')}/file" in message
+
+
+@pytest.mark.parametrize("address", ["https://me:secret@hub.test:port", "ftp://me:secret@hub.test", "me:secret@hub"])
+def test_a_password_of_an_address_that_is_none_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, target: Path, address: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    with pytest.raises(DacliError) as caught:
+        Download(target, *download_origins(checkpoint_named("vits")))()
+    assert "secret" not in str(caught.value)

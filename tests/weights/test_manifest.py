@@ -122,3 +122,48 @@ def test_first_matching_checkpoint(encoder: str, model: str, half: bool, name: s
 def test_what_is_not_published_points_to_files_of_your_own(encoder: str, model: str) -> None:
     with pytest.raises(DacliError, match="--weights FILE"):
         matching_checkpoints(encoder, model, half=False)
+
+
+ROW = {
+    "encoder": "vits",
+    "model": "v2",
+    "precision": "fp32",
+    "repo": "a/b",
+    "file": "f.pth",
+    "revision": "main",
+    "sha256": "0",
+    "licence": "MIT",
+    "native_size": 518,
+}
+LIES: dict[str, dict[str, object]] = {
+    "no hubs": {},
+    "empty hubs": {"hubs": []},
+    "hubs are text": {"hubs": "https://a.test"},
+    "a hub is a number": {"hubs": [1]},
+    "a hub is a file": {"hubs": ["https://a.test", "file:///etc"]},
+    "a hub is of ftp": {"hubs": ["ftp://a.test"]},
+    "a hub is no address": {"hubs": ["a.test"]},
+    "a hub has no host": {"hubs": ["https://"]},
+    "a value is missing": {"x": {"encoder": "vits"}},
+    "a value is unknown": {"x": ROW | {"new": 1}},
+    "a value is a list": {"x": ROW | {"sha256": ["0"]}},
+    "bytes are text": {"x": ROW | {"bytes": "7"}},
+    "bytes are a truth": {"x": ROW | {"bytes": True}},
+    "a name": {"x": ROW | {"name": "y"}},
+    "a file elsewhere": {"x": ROW | {"file": "../f.pth"}},
+    "a folder elsewhere": {"x": ROW | {"folder": "a/../../b"}},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_list_that_lies_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
+    monkeypatch.setattr(manifest, "_read_tables", lambda: LIES[lie])
+    read = manifest.read_manifest.__wrapped__ if "x" in LIES[lie] else manifest.read_hubs
+    with pytest.raises(DacliError, match=r"cannot read the list of checkpoints .*weights\.toml \(.*\): install dacli"):
+        read()
+
+
+def test_a_list_that_is_true_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manifest, "_read_tables", lambda: {"hubs": ["https://a.test"], "x": ROW | {"max_depth": 20}})
+    assert [row.max_depth for row in manifest.read_manifest.__wrapped__()] == [20]
+    assert manifest.read_hubs() == ["https://a.test"]
