@@ -10,7 +10,14 @@ from pathlib import Path
 
 def display_path(path: Path) -> str:
     """Return a path as text that any terminal can show; unprintable characters become backslash escapes."""
-    text = str(path)
+    return printable_text(str(path))
+
+
+def printable_text(text: str) -> str:
+    """Return a text with backslash escapes for its unprintable characters.
+
+    A terminal would obey the control characters in a file name or in the answer of a server.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

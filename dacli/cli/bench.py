@@ -166,9 +166,9 @@ def run_table(networks: MeasuredNetworks, options: BenchOptions, console: Consol
     found = list(table.measure_setups(todo, options.turns, console, against=options.against))
     records = [record for group in found for record in group]
     if console.json:
-        print(table.bench_json(machine.examine_machine(), records))
+        console.result(table.bench_json(machine.examine_machine(), records))
     elif records:
-        print(machine.describe_machine(machine.examine_machine()))
+        console.result(machine.describe_machine(machine.examine_machine()))
         print_table(table.bench_title(records), records, table.known_scores(records), table.format_bench_score)
     return 0 if all(found) else 1
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacli.errors import DacliError, StopError
-from dacli.paths import display_path
+from dacli.paths import display_path, printable_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
@@ -88,9 +88,7 @@ class Console:
 
     def note(self, text: str) -> None:
         """Print a line on stderr, unless quiet."""
-        _LOGGER.info(text)
-        if not self.quiet:
-            say_on_stderr(text)
+        self._print_line(logging.INFO, text, shown=not self.quiet)
 
     def hint(self, text: str) -> None:
         """Print a line on stderr for somebody who watches: not if it is a pipe or a file, nor when quiet."""
@@ -99,24 +97,33 @@ class Console:
 
     def error(self, error: Exception) -> None:
         """Print an error on stderr, also when quiet."""
-        _LOGGER.error(str(error))
-        say_on_stderr(f"error: {error}")
+        _LOGGER.error(printable_text(str(error)))
+        say_on_stderr(printable_text(f"error: {error}"))
 
     def warn(self, text: str) -> None:
         """Print a line on stderr, also when quiet."""
-        _LOGGER.warning(text)
-        say_on_stderr(text)
+        self._print_line(logging.WARNING, text)
 
     def result(self, text: str) -> None:
-        """Print a line of the result on stdout; raise StopError for a full disk, BrokenPipeError without a reader."""
-        _LOGGER.info(text)
+        """Print a line of the result on stdout: on a terminal without control characters, in a pipe as it is.
+
+        Raises StopError for a full disk, BrokenPipeError without a reader.
+        """
+        _LOGGER.info(printable_text(text))
         try:
-            print(text, flush=True)
+            print(printable_text(text) if sys.stdout.isatty() else text, flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
             fault = f"cannot write the results to standard output ({os_reason_of(error)})"
             raise StopError(fault, "free some space, or send them elsewhere") from error
+
+    def _print_line(self, level: int, text: str, *, shown: bool = True) -> None:
+        """Print a line on stderr, and log it, with its control characters escaped."""
+        text = printable_text(text)
+        _LOGGER.log(level, text)
+        if shown:
+            say_on_stderr(text)
 
     def planned(self, source: str, outputs: dict[str, str]) -> None:
         """Print the files that a run would write for an input."""
@@ -165,7 +172,7 @@ class Console:
 
         with self._progress(*progress.share_columns()) as bar:
             task = bar.add_task("", total=1.0)
-            yield lambda share, text: bar.update(task, completed=share, description=text)
+            yield lambda share, text: bar.update(task, completed=share, description=printable_text(text))
 
     @contextmanager
     def download(self, file: str) -> "Iterator[Callable[[int, int | None], None]]":
@@ -173,7 +180,7 @@ class Console:
         from dacli.cli import progress
 
         with self._progress(*progress.download_columns()) as bar:
-            task = bar.add_task(file, visible=False)
+            task = bar.add_task(printable_text(file), visible=False)
             yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 
     @contextmanager

@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from dacli.evaluation.tables import ScoreRecord, score_title, score_value, varying_fields
+from dacli.paths import printable_text
 
 PIPE_WIDTH = 240  # characters: in a pipe a table is as wide as its content
 
@@ -17,10 +18,15 @@ def print_table(
     title: str, records: Sequence[ScoreRecord], scores: Sequence[str], show: Callable[[str, float], str]
 ) -> None:
     """Print records as a table on stdout."""
-    print(title)
+    print(terminal_text(title))
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     for table in fit_tables(records, scores, show, console):
         console.print(table)
+
+
+def terminal_text(value: object) -> str:
+    """Return a value as text, on a terminal with its control characters escaped."""
+    return printable_text(str(value)) if sys.stdout.isatty() else str(value)
 
 
 def fit_tables(
@@ -34,7 +40,10 @@ def fit_tables(
     fields = varying_fields(records, scores)
     headers = [*(key.replace("_", " ") for key in fields), *map(score_title, scores)]
     rows = [
-        [*(str(record[key]) for key in fields), *(show(name, score_value(record.get(name))) for name in scores)]
+        [
+            *(terminal_text(record[key]) for key in fields),
+            *(show(name, score_value(record.get(name))) for name in scores),
+        ]
         for record in records
     ]
     whole = build_table(headers, rows, numbers_from=len(fields))
@@ -52,7 +61,7 @@ def build_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numbers_f
     for number, header in enumerate(headers):
         table.add_column(header, justify="right" if number >= numbers_from else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(terminal_text, row))
     return table
 
 
@@ -66,5 +75,5 @@ def print_columns(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None
     """Print rows of text in columns on stdout; long ones go on in the next line."""
     table = Table(*headers, box=None)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(terminal_text, row))
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
