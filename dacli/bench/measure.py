@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import torch
 
+import dacli
 from dacli.errors import DacliError
 from dacli.memory import trim_heaps
 
@@ -26,6 +27,12 @@ import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
+"""
+RUN_DACLI = """
+import sys
+sys.path.append(sys.argv.pop(1))
+from dacli.cli.main import main
+main()
 """
 
 
@@ -82,7 +89,8 @@ def peak_memory(*arguments: str) -> float:
     """
     if importlib.util.find_spec("resource") is None:
         return math.nan
-    command = [sys.executable, "-c", MEMORY_WRAPPER, sys.executable, "-m", "dacli", *arguments]
+    python = [sys.executable, "-P", "-c"]  # without the current folder on the path
+    command = [*python, MEMORY_WRAPPER, *python, RUN_DACLI, str(Path(dacli.__file__).parents[1]), *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if ended.returncode:
         fault = ended.stderr.strip().rpartition("\n")[2]

@@ -10,6 +10,7 @@ import numpy as np
 from dacli.bench.contact_sheet import PhotoCrop, SheetCell, SheetPhoto
 from dacli.evaluation import tables
 from dacli.outputs import drawing
+from dacli.outputs.plain_matplotlib import new_figure
 from dacli.types import Image8, ImageArray
 
 PAGE_WIDTH = 1920  # pixels; a map is not enlarged to fill it
@@ -24,10 +25,8 @@ class PageCanvas:
     """An empty page of a size in pixels, on which pictures and text are placed by pixels from its left upper corner."""
 
     def __init__(self, width: int, height: int) -> None:
-        from matplotlib.figure import Figure
-
         self.width, self.height = width, height
-        self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        self.figure = new_figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
     def write(self, text: str, x: float, y: float, points: float = TEXT_POINTS) -> None:
         """Write text, its lines broken at the right edge."""

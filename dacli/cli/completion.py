@@ -16,9 +16,9 @@ def complete_names(names: Sequence[str]) -> Callable[[str], list[str]]:
 
 def complete_colormaps(incomplete: str) -> list[str]:
     """Return the Matplotlib colormaps whose names begin with this, in any case of letters."""
-    import matplotlib
+    from dacli.outputs.plain_matplotlib import load_matplotlib
 
-    return [name for name in matplotlib.colormaps if name.lower().startswith(incomplete.lower())]
+    return [name for name in load_matplotlib().colormaps if name.lower().startswith(incomplete.lower())]
 
 
 def complete_checkpoints(incomplete: str) -> list[str]:

@@ -124,6 +124,8 @@ def replace_unprintable(error: UnicodeError) -> tuple[str | bytes, int]:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 done, 1 something failed, 2 wrong usage, 130 interrupted, 141 no reader of stdout."""
+    if arguments is None:  # a process of its own: those that it starts do not run code of the current folder
+        os.environ.setdefault("PYTHONSAFEPATH", "1")
     codecs.register_error("dacli", replace_unprintable)
     if arguments is None:
         streams.prepare_streams()

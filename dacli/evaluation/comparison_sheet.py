@@ -25,6 +25,7 @@ from dacli.evaluation.comparison import (
 )
 from dacli.io import files, images
 from dacli.outputs.drawing import to_eight_bits
+from dacli.outputs.plain_matplotlib import new_figure
 from dacli.paths import display_path
 from dacli.types import Image8
 
@@ -122,12 +123,10 @@ def save_comparison(out: Path, found: Sequence[Difference], sheet: ComparisonShe
 
 def draw_comparison(found: Sequence[Difference], sheet: ComparisonSheet) -> bytes:
     """Return a PNG of the pictures that differ most: photo if there is one, A, B aligned to A, their difference."""
-    from matplotlib.figure import Figure
-
     rows = [sheet_row(each, sheet) for each in found[:SHOWN_DIFFERENCES]]
     panels = 4 if any(row.photo is not None for row in rows) else 3
     heights = [row_height(row) for row in rows]
-    figure = Figure(figsize=(PANEL_INCHES * panels + 1.2, 0.9 + sum(heights)), layout="constrained")
+    figure = new_figure(figsize=(PANEL_INCHES * panels + 1.2, 0.9 + sum(heights)), layout="constrained")
     figure.suptitle(tables.plain_text(f"{difference_title(sheet.how)}\nring: the largest difference"), fontsize=10)
     parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
     for row, part in zip(rows, parts, strict=True):

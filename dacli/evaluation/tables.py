@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dacli.outputs.plain_matplotlib import new_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -84,8 +86,6 @@ def is_missing_number(found: object) -> bool:
 
 def draw_score_bars(records: Sequence[ScoreRecord], scores: Sequence[str], labels: Sequence[str], title: str) -> bytes:
     """Return a PNG of bars: one panel for all shares, below it one for each other score, a color for each record."""
-    from matplotlib.figure import Figure
-
     shares, others = (
         [name for name in scores if name not in PLAIN_SCORES],
         [name for name in scores if name in PLAIN_SCORES],
@@ -93,7 +93,7 @@ def draw_score_bars(records: Sequence[ScoreRecord], scores: Sequence[str], label
     panels = {name: [name] for name in others} | ({"%": shares} if shares else {})
     rows: list[Any] = [row for row in (["%"] * max(1, len(others)) if shares else [], others) if row]
     width = max(7.0, 1.5 + max(len(shares), len(others)) * (0.5 + 0.3 * len(records)))
-    figure = Figure(figsize=(width, 1.2 + 2.6 * len(rows)), layout="constrained")
+    figure = new_figure(figsize=(width, 1.2 + 2.6 * len(rows)), layout="constrained")
     for name, axes in figure.subplot_mosaic(rows).items():
         draw_score_panel(axes, records, panels[name], percent=name == "%")
     figure.suptitle(plain_text(title), fontsize=9)

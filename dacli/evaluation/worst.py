@@ -11,6 +11,7 @@ from dacli import types
 from dacli.evaluation import tables
 from dacli.evaluation.scoring import EvaluationSample, PairOrder
 from dacli.outputs.drawing import to_eight_bits
+from dacli.outputs.plain_matplotlib import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -100,10 +101,8 @@ def small_pairs(
 
 def draw_worst_pictures(worst: Mapping[str, WorstPictures], title: str) -> bytes:
     """Return a PNG of the worst pictures of each network, by its label: photo, truth, prediction and error."""
-    from matplotlib.figure import Figure
-
     rows = [(label, each) for label, pictures in worst.items() for each in pictures.kept]
-    figure = Figure(figsize=(14, 1.2 + 2.9 * max(1, len(rows))), layout="constrained")
+    figure = new_figure(figsize=(14, 1.2 + 2.9 * max(1, len(rows))), layout="constrained")
     figure.suptitle(tables.plain_text(f"the lowest scores of {title}"), fontsize=10)
     if not rows:
         return tables.figure_png(figure)

@@ -31,8 +31,9 @@ def draw_color(depth: DepthArray, low: float, high: float, quantity: Quantity, c
 @lru_cache(maxsize=32)
 def colormap_table(colormap: str) -> npt.NDArray[np.uint8]:
     """Return the 256 colors of a Matplotlib colormap as [3, 256]; raise UsageError for a name it does not have."""
-    import matplotlib
+    from dacli.outputs.plain_matplotlib import load_matplotlib
 
+    matplotlib = load_matplotlib()
     if colormap not in matplotlib.colormaps:
         names = {name.lower(): name for name in matplotlib.colormaps}
         similar = difflib.get_close_matches(colormap.lower(), names, n=1, cutoff=0.5)

@@ -4,19 +4,22 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dacli.io import files
 from dacli.io.names import RECORD_KEYWORD
 from dacli.models.spec import DepthModel
+from dacli.outputs.plain_matplotlib import new_figure
 from dacli.training.losses import loss_by_region
 from dacli.training.recipes import Objective
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LOG_FILE, CURVE_FILE, SHEET_FILE = "log.jsonl", "loss.png", "samples.png"
 SHEET_ROWS = 8  # largest number of samples on the sheet
@@ -87,7 +90,7 @@ def validate_network(model: DepthModel, objective: Objective, samples: tuple[Ten
 
 def draw_loss_curve(rows: list[LogRow], text: Mapping[str, str] | None = None) -> bytes:
     """Return a PNG of the losses of a log by step: training (also smoothed) and validation; `text` is its record."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = new_figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     training = [(row["step"], row["loss"]) for row in rows if "loss" in row]
     if training:
@@ -122,7 +125,7 @@ def draw_sample_sheet(
     `text` is its record.
     """
     count = min(SHEET_ROWS, len(predictions))
-    figure = Figure(figsize=(6, 2 * count), layout="constrained")
+    figure = new_figure(figsize=(6, 2 * count), layout="constrained")
     axes = figure.subplots(count, 3, squeeze=False)
     for row, picture, truth, depth in zip(axes, *samples, predictions, strict=False):
         row[0].imshow(picture.clamp(0, 1).permute(1, 2, 0).numpy())
@@ -140,7 +143,7 @@ def objective_colormap(objective: Objective) -> str:
     return "Spectral_r" if objective.max_depth is None else "Spectral"
 
 
-def encode_figure(figure: Figure, text: Mapping[str, str] | None = None) -> bytes:
+def encode_figure(figure: "Figure", text: Mapping[str, str] | None = None) -> bytes:
     """Return the PNG of a figure, with its record as text by keyword."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100, metadata=dict(text or {}))

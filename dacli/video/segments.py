@@ -266,5 +266,3 @@ def _fingerprint(clip: Clip, settings: str, crf: int, outputs: Mapping[str, Path
     """Return a hash of all that segments depend on, their formats too: a run with others does not touch them."""
     times = (clip.time_base, clip.pts, clip.end, clip.origin)
     return hashlib.sha256(repr((settings, crf, *outputs, times)).encode()).hexdigest()[:16]
-
-
