@@ -47,7 +47,7 @@ def close_log() -> None:
 class LogFile(logging.FileHandler):
     """A log file without which a run goes on, if its disk is full or lost; one line says so."""
 
-    def release(self) -> None:
+    def drop(self) -> None:
         """Close the file without what could not be written."""
         if self.stream is not None:
             self.stream.close()
@@ -57,7 +57,7 @@ class LogFile(logging.FileHandler):
         if self in _LOGGER.handlers:
             _LOGGER.removeHandler(self)
             with suppress(OSError):
-                self.release()
+                self.drop()
             reason = os_reason_of(sys.exc_info()[1])
             say_on_stderr(
                 f"cannot write the log {display_path(Path(self.baseFilename))} ({reason}): the run goes on without it"
