@@ -130,6 +130,15 @@ def test_only_the_command_line_prints_and_knows_typer_and_rich(name: str) -> Non
     assert not {"typer", "click", "rich"} & {module.partition(".")[0] for module in found}
 
 
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_only_one_module_imports_matplotlib_because_it_reads_a_matplotlibrc_then(name: str) -> None:
+    found = nodes(ast.parse(modules()[name].read_text("utf-8")), typing_too=False)
+    imported = {alias.name for node in found if isinstance(node, ast.Import) for alias in node.names}
+    found = nodes(ast.parse(modules()[name].read_text("utf-8")), typing_too=False)
+    imported |= {str(node.module) for node in found if isinstance(node, ast.ImportFrom)}
+    assert name == "outputs.plain_matplotlib" or "matplotlib" not in {each.partition(".")[0] for each in imported}
+
+
 def test_every_module_says_in_its_first_line_what_lives_there() -> None:
     silent = [name for name, path in modules().items() if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
     assert not silent
