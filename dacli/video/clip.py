@@ -1,6 +1,7 @@
 """What is known of a clip before it is decoded, and the choice of a part of it."""
 
 from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -51,6 +52,14 @@ def seconds_text(time: Fraction) -> str:
 
 
 @dataclass(frozen=True)
+class RoundedTimes:
+    """The times of frames in the file, in ticks of `time_base` seconds, by their exact times in the clip's ticks."""
+
+    time_base: Fraction
+    ticks: Mapping[int, int]
+
+
+@dataclass(frozen=True)
 class Clip:
     """The content of a clip; times are in ticks of `time_base` seconds from the start of the file.
 
@@ -59,8 +68,8 @@ class Clip:
     if `variable`. Outputs start at `origin`. `missing_frames` is the number of frames that the file declares but does
     not contain; `end_trimmed` is true if frames at the end were left out; `transfer` is ffmpeg's name of an HDR curve.
     `labels` are the numbers in the names of `pictures`, as text; without them frames are counted from `first_frame`, in
-    `digits` digits. `reading` says how a file is read; `timecode` is that of the first frame; `notes` say what the user
-    should know of the source.
+    `digits` digits. `reading` says how a file is read, `rounded` which times it has where it rounds those of a constant
+    rate; `timecode` is that of the first frame; `notes` say what the user should know of the source.
     """
 
     path: Path
@@ -79,6 +88,7 @@ class Clip:
     interlaced: bool = False
     timecode: str = ""
     reading: ClipSource | None = None
+    rounded: "RoundedTimes | None" = None
     tracks: tuple[MediaTrack, ...] = ()
     origin: int = 0
     missing_frames: int = 0
@@ -94,6 +104,15 @@ class Clip:
     def source(self) -> ClipSource:
         """Return how the file is read."""
         return self.reading or ClipSource(self.path)
+
+    @property
+    def tick_base(self) -> Fraction:
+        """Return the length of a tick of the file, in seconds."""
+        return self.time_base if self.rounded is None else self.rounded.time_base
+
+    def file_ticks(self, times: Sequence[int]) -> dict[int, int]:
+        """Return some of the clip's times by the time that the frame has in the file."""
+        return {time if self.rounded is None else self.rounded.ticks[time]: time for time in times}
 
     def frame_label(self, pts: int) -> str:
         """Return the number of the frame shown at a time, as names of files have it."""

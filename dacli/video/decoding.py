@@ -78,7 +78,7 @@ def decode_frames(
         yield from _read_pictures(clip, times)
         return
     if clip.missing_frames and not allow_truncated:
-        raise _damage_error(clip, len(probe.decodable_frames(clip.source, clip.time_base)[0]), "the file is truncated")
+        raise _damage_error(clip, len(probe.decodable_frames(clip.source, clip.tick_base)[0]), "the file is truncated")
     if clip.transfer and not ffmpeg.has_filter("zscale"):
         log(f"{display_path(clip.path)} is HDR and will look dull: this ffmpeg has no zscale filter for tone mapping")
     frames = _select_frames(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
@@ -141,19 +141,20 @@ def _damage_error(clip: Clip, count: int, reason: str) -> DacliError:
 def _select_frames(
     clip: Clip, times: tuple[int, ...], options: Sequence[str]
 ) -> Generator[tuple[int, Any], None, None]:
-    wanted = set(times)
-    with contextlib.closing(_decode_from(clip, times[0], options)) as decoded:
-        for frame in decoded:
-            if frame[0] in wanted:
-                yield frame
-            if clip.end_trimmed and frame[0] >= times[-1]:
+    wanted = clip.file_ticks(times)
+    first, last = next(iter(wanted)), next(reversed(wanted))
+    with contextlib.closing(_decode_from(clip, first, options)) as decoded:
+        for tick, rgb in decoded:
+            if tick in wanted:
+                yield wanted[tick], rgb
+            if clip.end_trimmed and tick >= last:
                 break
 
 
 def _decode_from(clip: Clip, first: int, options: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
-    """Yield frames from `first` on; decode from the start of the file if seeking does not find that frame."""
-    if clip.seekable and first * clip.time_base > 1:
-        seek = ["-ss", seconds_text((first - Fraction(1, 2)) * clip.time_base)]
+    """Yield frames from tick `first` of the file on; decode from its start if seeking does not find that frame."""
+    if clip.seekable and first * clip.tick_base > 1:
+        seek = ["-ss", seconds_text((first - Fraction(1, 2)) * clip.tick_base)]
         if clip.source.start is not None:  # ffmpeg would count the start of the file twice, and drop frames that count
             seek.append("-noaccurate_seek")
         with contextlib.closing(_decode(clip, [*options, *seek], _RGB)) as decoded:
@@ -174,7 +175,7 @@ def _first_frame(decoded: Iterator[tuple[int, Any]], first: int) -> tuple[int, A
 
 
 def _decode(clip: Clip, options: Sequence[str], layout: _PixelLayout) -> Generator[tuple[int, Any], None, None]:
-    ticks = f"{clip.time_base.numerator}:{clip.time_base.denominator}"
+    ticks = f"{clip.tick_base.numerator}:{clip.tick_base.denominator}"
     with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
         times = Path(folder, "times")
         arguments = [

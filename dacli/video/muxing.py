@@ -116,7 +116,9 @@ def join_segments(
     trimmed = ["-copypriorss", "0"] if clip.origin else []
     if clip.end_trimmed and clip.source.start is not None:
         trimmed += ["-t", _seconds(clip.end - clip.origin, clip)]
-    maps = ["-map", "0:v:0", "-c:v", "copy", *track_mapping.arguments, *metadata, *trimmed]
+    # Matroska has times in milliseconds, and states the rate beside them.
+    rate = ["-r:v:0", str(clip.rate)] if container == "matroska" and not clip.variable else []
+    maps = ["-map", "0:v:0", "-c:v", "copy", *rate, *track_mapping.arguments, *metadata, *trimmed]
     message = ffmpeg.run_ffmpeg(
         [*inputs, *maps, *tags, *(exact if container != "matroska" else []), "-f", container, ffmpeg.file_url(part)],
         part.parent,

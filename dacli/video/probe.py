@@ -10,7 +10,7 @@ from dacli.errors import DacliError
 from dacli.io import files
 from dacli.paths import display_path
 from dacli.video import ffmpeg, timing
-from dacli.video.clip import Clip, ClipSource
+from dacli.video.clip import Clip, ClipSource, RoundedTimes
 from dacli.video.sequences import FOLDER_RATE, probe_sequence
 from dacli.video.streams import NO_STREAM, FileReport, FileStream, describe_streams, rank_stream
 
@@ -157,6 +157,8 @@ def _make_clip(
     stated = None if source.filters or video.rate is None else timing.exact_rate(video.rate)
     rate, variable = timing.frame_rate(times, found.end, found.time_base, stated)
     transfer = _TRANSFER.search(video.line)
+    base, exact = (found.time_base, times) if variable else timing.exact_times(times, found.time_base, rate)
+    end = max(found.end, times[-1] + 1) if exact == times else exact[-1] + int(1 / (rate * base))
     return Clip(
         path=source.path,
         codec=found.codec,
@@ -164,9 +166,10 @@ def _make_clip(
         width=first.width,
         height=first.height,
         sample_aspect=first.sample_aspect,
-        time_base=found.time_base,
-        pts=times,
-        end=max(found.end, times[-1] + 1),
+        time_base=base,
+        pts=exact,
+        end=end,
+        rounded=None if exact == times else RoundedTimes(found.time_base, dict(zip(exact, times, strict=True))),
         rate=rate,
         variable=variable,
         transfer=transfer[0] if transfer else "",

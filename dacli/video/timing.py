@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from math import ceil, floor
+from math import ceil, floor, lcm
 
 TIMECODE_RATES = {24, 25, 30, 48, 50, 60, 100, 120}  # frames per second of timecode that containers can hold
 
@@ -38,6 +38,18 @@ def frame_rate(
 def _is_rounded_rate(times: Sequence[int], step: Fraction) -> bool:
     numerator, denominator = step.numerator, step.denominator
     return all(abs((time - times[0]) * denominator - i * numerator) <= denominator for i, time in enumerate(times))
+
+
+def exact_times(times: Sequence[int], time_base: Fraction, rate: Fraction) -> tuple[Fraction, tuple[int, ...]]:
+    """Return a finer time base, and the times of a constant rate in it, of times that were rounded to ticks.
+
+    The first time stays what it is. Times that are multiples of whole ticks stay as they are.
+    """
+    if (1 / (rate * time_base)).denominator == 1:
+        return time_base, tuple(times)
+    ticks = lcm(rate.numerator, time_base.denominator)
+    first, step = times[0] * time_base * ticks, Fraction(ticks) / rate
+    return Fraction(1, ticks), tuple(int(first + number * step) for number in range(len(times)))
 
 
 def exact_rate(stated: Fraction) -> Fraction:

@@ -474,3 +474,17 @@ def test_a_folder_or_a_pattern_without_clips(dacli: Run, home: Path) -> None:
     ]
     run = dacli("video", "no*.mp4", *SMALL)
     assert (run.code, run.errors) == (1, ["error: no clip matches no*.mp4: check the pattern, and quote it"])
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.flv"])
+@pytest.mark.parametrize("rate", [Fraction(24), Fraction(24000, 1001), Fraction(60000, 1001)])
+def test_a_constant_rate_is_exact_where_the_source_rounds_its_times(
+    dacli: Run, home: Path, name: str, rate: Fraction
+) -> None:
+    codec = ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8") if name == "a.webm" else H264
+    make_clip(home / name, *codec, source=f"testsrc2=s=96x64:r={rate}", frames=20)
+    assert dacli("video", name, *SMALL, "--save", "color,png16", "--start", "0.1").code == 0
+    times = footage.packet_times(home / "a_color.mp4")
+    assert times == [number / rate for number in range(len(times))]
+    for output in ("a_color.mp4", "a_depth16.mkv"):
+        assert f"{float(rate):.4g} fps" in footage.ffmpeg_report(home / output)

@@ -36,10 +36,6 @@ def even(step: int, count: int = 30, first: int = 0) -> tuple[int, ...]:
     return tuple(first + step * i for i in range(count))
 
 
-def milliseconds(rate: Fraction, count: int = 30) -> tuple[int, ...]:
-    return tuple(int(1000 * i / rate + Fraction(1, 2)) for i in range(count))
-
-
 @dataclass(frozen=True)
 class Made:
     """How a clip is made, and the expected fields; other fields have their usual value."""
@@ -55,7 +51,12 @@ MADE = {
     "constant": Made("a.mp4", H264, {"pts": even(512), "rate": 24, "pixel_format": "yuv420p"}),
     "B-frames": Made("a.mp4", ("-c:v", "libx264", "-bf", "3"), {"pts": even(512)}),
     "NTSC": Made("a.mp4", H264, {"pts": even(1001), "rate": NTSC}, "testsrc2=s=96x64:r=24000/1001"),
-    "NTSC in Matroska": Made("a.mkv", H264, {"pts": milliseconds(NTSC), "rate": NTSC}, "testsrc2=s=96x64:r=24000/1001"),
+    "NTSC in Matroska": Made(
+        "a.mkv",
+        H264,
+        {"pts": even(1001), "time_base": Fraction(1, 24000), "rate": NTSC},
+        "testsrc2=s=96x64:r=24000/1001",
+    ),
     "variable": Made(
         "a.mp4",
         (
@@ -82,7 +83,7 @@ MADE = {
     "AVI with B-frames": Made("a.avi", ("-c:v", "mpeg4", "-bf", "2"), {"pts": even(1, first=1), "seekable": False}),
     "hidden frames": Made("a.webm", ("-c:v", "libvpx", "-deadline", "realtime"), {"rate": 24, "seekable": False}),
     "interlaced": Made("a.mp4", (*FIELDS, "-c:v", "libx264"), {"interlaced": True, "rate": 12, "seekable": False}),
-    "GIF": Made("a.gif", (), {"pts": tuple(round(100 * i / 24 + 1e-9) for i in range(30)), "rate": 24}),
+    "GIF": Made("a.gif", (), {"pts": even(25), "time_base": Fraction(1, 600), "rate": 24}),
     "anamorphic": Made("a.mp4", ("-vf", "setsar=4/3", *H264), {"sample_aspect": Fraction(4, 3)}),
     "odd": Made("a.mkv", ("-vf", "scale=97:63,setsar=1", "-c:v", "ffv1"), {"width": 97, "height": 63}),
     "10 bits": Made("a.mp4", ("-pix_fmt", "yuv420p10le", "-c:v", "libx264"), {"pixel_format": "yuv420p10le"}),
