@@ -85,8 +85,11 @@ def write_scene(folder: Path, request: SceneRequest, index: int, *, overwrite: b
     if all(complete):
         yield from (folder / f"{stem}.png" for stem in stems)
         return
-    files.make_folder(folder, None)
-    files.make_folder((folder / stems[0]).parent, folder)
+    try:
+        files.make_folder(folder, None)
+        files.make_folder((folder / stems[0]).parent, folder)
+    except OSError as error:
+        raise files.write_error(folder / f"{stems[0]}.png", error) from error
     for stem, fingerprint, frame in zip(stems, fingerprints, render_frames(request, index), strict=True):
         yield write_scene_frame(folder / stem, frame, request.kinds, fingerprint)
 
