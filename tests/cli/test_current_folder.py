@@ -28,8 +28,10 @@ def run_alone(*arguments: str, **environment: str) -> "subprocess.CompletedProce
     ("name", "arguments"),
     [
         ("typer", ("--version",)),
-        ("multiprocessing", TRAINING),
-        ("resource", ("bench", "--encoder", "tiny", "--size", "32", "--turns", "1")),
+        pytest.param("multiprocessing", TRAINING, marks=pytest.mark.slow),
+        pytest.param(
+            "resource", ("bench", "--encoder", "tiny", "--size", "32", "--turns", "1"), marks=pytest.mark.slow
+        ),
         ("cv2", ("image", "a.png", *SMALL)),
     ],
 )
@@ -44,7 +46,7 @@ def test_a_module_of_the_current_folder_is_not_imported(home: Path, name: str, a
 RC = "image.lut: 5\nsavefig.dpi: 7\ntext.usetex: True\nfigure.facecolor: red\n"
 
 
-@pytest.mark.parametrize("place", ["current folder", "the user's"])
+@pytest.mark.parametrize("place", ["current folder", pytest.param("the user's", marks=pytest.mark.slow)])
 def test_a_matplotlibrc_changes_no_color(home: Path, place: str) -> None:
     photo(home / "a.png")
     plain = run_alone("image", "a.png", *SMALL, "-o", "plain")
@@ -58,6 +60,7 @@ def test_a_matplotlibrc_changes_no_color(home: Path, place: str) -> None:
     assert (home / "plain/a_color.png").read_bytes() == (home / "changed/a_color.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_matplotlibrc_that_needs_latex_or_is_a_pipe_does_not_stop_eval(home: Path) -> None:
     (home / "matplotlibrc").write_text(RC)
     arguments = ("eval", "--encoder", "tiny", "--scenes", "1", "--out")

@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,15 @@ from tests.support.footage import H264, make_clip
 pytestmark = pytest.mark.usefixtures("home")
 
 
+def slow(*values: object) -> Any:
+    """Return values of a parametrized test that only the slow set takes: more of a kind."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 # --- names ---
 
 
-@pytest.mark.parametrize("name", ["v1.2.mp4", "Movie.2019.1080p.mkv", "a.mp4.mkv"])
+@pytest.mark.parametrize("name", ["v1.2.mp4", slow("Movie.2019.1080p.mkv"), slow("a.mp4.mkv")])
 def test_a_dot_in_the_name_of_a_clip_is_part_of_it(dacli: Run, home: Path, name: str) -> None:
     make_clip(home / name, *H264, frames=2)
     stem = name.rpartition(".")[0]
@@ -48,7 +54,7 @@ def test_a_dot_in_the_name_of_a_folder_is_part_of_it(dacli: Run, home: Path) -> 
     assert (home / "shot.v002_color.mp4").is_file()
 
 
-@pytest.mark.parametrize("folder", [".", "what?", "take #1", "50% 'off'"])
+@pytest.mark.parametrize("folder", ["what #1?", slow("."), slow("50% 'off'")])
 def test_names_may_have_any_character(dacli: Run, home: Path, folder: str) -> None:
     (home / folder).mkdir(exist_ok=True)
     path = make_clip(home / folder / "is this #1? a%20b 'c' é.mp4", "-f", "lavfi", "-i", "sine=d=1", *H264, frames=3)
@@ -93,9 +99,9 @@ def test_a_clip_is_numbered_from_0_or_from_what_is_asked(dacli: Run, home: Path)
     ("names", "note"),
     [
         (("0001.jpg", "0001.png"), "0001.jpg and 0001.png have the same number, so frames are counted from 0"),
-        (("a1.png", "b.png"), "some names have no number, so frames are counted from 0"),
-        (("a1.png", "b1.png"), "a1.png and b1.png have the same number, so frames are counted from 0"),
-        (("a1.png", "a2.png", "b1.png"), "some pictures have the same number, so frames are counted from 0"),
+        slow(("a1.png", "b.png"), "some names have no number, so frames are counted from 0"),
+        slow(("a1.png", "b1.png"), "a1.png and b1.png have the same number, so frames are counted from 0"),
+        slow(("a1.png", "a2.png", "b1.png"), "some pictures have the same number, so frames are counted from 0"),
     ],
 )
 def test_numbers_that_tell_nothing_are_reported(dacli: Run, home: Path, names: tuple[str, ...], note: str) -> None:
@@ -110,8 +116,7 @@ def test_numbers_that_tell_nothing_are_reported(dacli: Run, home: Path, names: t
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
-def test_a_rate_that_is_none_is_wrong_usage(dacli: Run, home: Path, value: str) -> None:
-    make_clip(home / "a.mp4", *H264, frames=2)
+def test_a_rate_that_is_none_is_wrong_usage(dacli: Run, value: str) -> None:
     run = dacli("video", "a.mp4", *SMALL, "--max-fps", value)
     assert (run.code, run.err) == (
         2,
@@ -166,8 +171,15 @@ def beep_after_flash(path: Path) -> float:
 MPEG = ("-c:v", "mpeg2video", "-c:a", "mp2")
 
 
-@pytest.mark.parametrize("name", ["a.ts", "a.m2ts", "a.mpg", "a.vob"])
-@pytest.mark.parametrize("late", [(0.0, 0.0), (0.6, 0.0), (0.0, 0.4)])
+@pytest.mark.parametrize(
+    ("name", "late"),
+    [
+        ("a.ts", (0.6, 0.0)),
+        ("a.mpg", (0.0, 0.4)),
+        *(slow("a.ts", late) for late in ((0.0, 0.0), (0.0, 0.4))),
+        *(slow(name, late) for name in ("a.m2ts", "a.vob") for late in ((0.0, 0.0), (0.6, 0.0), (0.0, 0.4))),
+    ],
+)
 def test_sound_stays_with_the_picture_in_containers_whose_times_may_jump(
     dacli: Run, home: Path, name: str, late: tuple[float, float]
 ) -> None:
@@ -264,7 +276,7 @@ def test_repeated_frames_of_theora_are_frames(dacli: Run, home: Path) -> None:
     assert len(shown) == run.objects[0]["frames"] in (2, 24)
 
 
-@pytest.mark.parametrize("name", ["a.mjpeg", "a.mjpg"])
+@pytest.mark.parametrize("name", ["a.mjpeg", slow("a.mjpg")])
 def test_raw_mjpeg_is_a_clip(dacli: Run, home: Path, name: str) -> None:
     make_clip(home / name, "-c:v", "mjpeg", "-f", "mjpeg", frames=12)
     run = dacli("video", name, *SMALL, "--json")
@@ -283,7 +295,7 @@ def combing(frames: NDArray[np.uint8]) -> float:
     return float(between / np.abs(gray[:, 2:] - gray[:, :-2]).mean())
 
 
-@pytest.mark.parametrize("name", ["a.dv", "a.avi"])
+@pytest.mark.parametrize("name", ["a.dv", slow("a.avi")])
 def test_interlaced_dv_is_made_of_whole_frames(dacli: Run, home: Path, name: str) -> None:
     source = "testsrc2=s=720x576:r=50"
     how = ("-c:v", "dvvideo", "-pix_fmt", "yuv420p", "-vf", COMBED, "-r", "25")
@@ -316,9 +328,10 @@ ALPHA = {
     "vp8.webm": ("-c:v", "libvpx", "-auto-alt-ref", "0", "-pix_fmt", "yuva420p", "-cpu-used", "8"),
     "ffv1.mkv": ("-c:v", "ffv1", "-pix_fmt", "yuva420p"),
 }
+FAST_ALPHA = ("prores.mov", "vp9.webm")
 
 
-@pytest.mark.parametrize("name", ALPHA)
+@pytest.mark.parametrize("name", [name if name in FAST_ALPHA else slow(name) for name in ALPHA])
 def test_what_is_transparent_is_white(dacli: Run, home: Path, name: str) -> None:
     make_clip(home / name, "-vf", HOLE, *ALPHA[name], frames=3)
     assert dacli("video", name, *SMALL, "--save", "side", "--frames").code == 0
@@ -352,7 +365,7 @@ def shown_cues(path: Path) -> list[tuple[float, float]]:
     return [(begin, end) for begin, end in times if end > begin]
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mov_text"), ("a.mkv", "srt"), ("a.mkv", "ass")])
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mov_text"), ("a.mkv", "ass"), slow("a.mkv", "srt")])
 def test_subtitles_of_a_part_are_moved_and_cut(dacli: Run, home: Path, name: str, codec: str) -> None:
     with_subtitles(home / name, codec)
     run = dacli("video", name, *SMALL, "--save", "png16,color", "--start", "1", "--end", "2.5")
@@ -373,11 +386,11 @@ def test_a_part_without_subtitles_has_none(dacli: Run, home: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "rate", "timecode", "start", "expected"),
     [
-        ("a.mov", "25", "10:00:00:20", None, "10:00:00:20"),
-        ("a.mov", "25", "10:00:00:20", "1", "10:00:01:20"),
+        slow("a.mov", "25", "10:00:00:20", None, "10:00:00:20"),
+        slow("a.mov", "25", "10:00:00:20", "1", "10:00:01:20"),
         ("a.mov", "24000/1001", "00:59:59:23", "0.5", "01:00:00:11"),
         ("a.mxf", "30000/1001", "00:00:59;28", "0.1", "00:01:00;03"),  # drop-frame: 00:01:00;02 follows 00:00:59;29
-        ("a.mxf", "25", "23:59:59:24", "0.04", "00:00:00:00"),
+        slow("a.mxf", "25", "23:59:59:24", "0.04", "00:00:00:00"),
     ],
 )
 def test_the_timecode_is_that_of_the_first_frame(
@@ -476,8 +489,15 @@ def test_a_folder_or_a_pattern_without_clips(dacli: Run, home: Path) -> None:
     assert (run.code, run.errors) == (1, ["error: no clip matches no*.mp4: check the pattern, and quote it"])
 
 
-@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.flv"])
-@pytest.mark.parametrize("rate", [Fraction(24), Fraction(24000, 1001), Fraction(60000, 1001)])
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        ("a.mkv", Fraction(24000, 1001)),
+        ("a.flv", Fraction(60000, 1001)),
+        *(slow("a.mkv", rate) for rate in (Fraction(24), Fraction(60000, 1001))),
+        *(slow(name, Fraction(rate, 1001)) for name in ("a.webm", "a.flv") for rate in (24024, 24000)),
+    ],
+)
 def test_a_constant_rate_is_exact_where_the_source_rounds_its_times(
     dacli: Run, home: Path, name: str, rate: Fraction
 ) -> None:

@@ -193,6 +193,7 @@ def test_without_photos_there_is_no_column_for_them(tmp_path: Path) -> None:
     assert drawn(one).shape[1] - drawn(sheet).shape[1] == pytest.approx(3.4 * 130, abs=2)
 
 
+@pytest.mark.slow
 def test_a_sheet_has_no_more_than_its_rows(tmp_path: Path) -> None:
     ten = make_sheet(tmp_path, {str(n): (RAMP, RAMP + n) for n in range(10)})
     eight = make_sheet(tmp_path, {str(n): (RAMP, RAMP + n) for n in range(2, 10)})
