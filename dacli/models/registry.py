@@ -163,7 +163,14 @@ def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
         raise DacliError(f"{path.name} holds tiny, not {choice.encoder}", "use --encoder tiny")
     if choice.model != "v2" and (network.max_depth is None or network.max_depth != MODELS[choice.model]):
         raise DacliError(f"{path.name} holds tiny, which has no {choice.model} model", "leave --model out")
-    return OpenModel(network, "tiny", "tiny", identify_file(path))
+    return OpenModel(network, "tiny", name_metric_model(network.max_depth) or "tiny", identify_file(path))
+
+
+def name_metric_model(max_depth: float | None) -> str:
+    """Return the model whose largest depth in metres this is, "metres" for another depth; "" for relative depth."""
+    if max_depth is None:
+        return ""
+    return next((name for name, depth in METRIC_RANGES.items() if depth == max_depth), "metres")
 
 
 def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:

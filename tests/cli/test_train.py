@@ -216,7 +216,7 @@ def test_metres_of_rendered_rooms_are_metres_to_every_command(
     with pytest.raises(SystemExit):
         main(["image", str(photos / "a.png"), "--weights", out[0], "--save", "npy", "--json", "-q"])
     said = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert said["quantity"] == "metres"
+    assert (said["encoder"], said["model"], said["quantity"]) == ("tiny", "indoor", "metres")
     assert 0 < said["range"][0] < said["range"][1] < 20
     code, _, err = dacli("label", "photos", "labels", "--weights", out[0])
     assert (code, err) == (
