@@ -182,6 +182,7 @@ def given(folder: Path) -> RivalInput:
     return RivalInput(network, rgb, seen, 42, [source], folder)
 
 
+@pytest.mark.slow
 def test_plain_openvino_computes_what_torch_does(home: Path) -> None:
     same = given(home)
     with torch.inference_mode():
@@ -194,6 +195,7 @@ def test_plain_openvino_computes_what_torch_does(home: Path) -> None:
         assert table.relative_error(found[0], expected) < (1e-3 if runner.precision == "fp32" else 3e-2)
 
 
+@pytest.mark.slow
 def test_the_pipeline_sees_what_dacli_does(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     same, seen = given(home), []
     real = torch.nn.Conv2d.forward

@@ -46,7 +46,8 @@ def test_a_module_of_the_current_folder_is_not_imported(home: Path, name: str, a
 RC = "image.lut: 5\nsavefig.dpi: 7\ntext.usetex: True\nfigure.facecolor: red\n"
 
 
-@pytest.mark.parametrize("place", ["current folder", pytest.param("the user's", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["current folder", "the user's"])
 def test_a_matplotlibrc_changes_no_color(home: Path, place: str) -> None:
     photo(home / "a.png")
     plain = run_alone("image", "a.png", *SMALL, "-o", "plain")

@@ -135,7 +135,10 @@ def test_scenes_that_were_written_score_as_those_that_were_not(dacli: Run, home:
     assert scaled["rmse"] == pytest.approx(drawn["rmse"] / 100, rel=1e-6)
 
 
-@pytest.mark.parametrize(("model", "alias", "reach"), [("indoor", "hypersim", 20), ("outdoor", "vkitti", 80)])
+@pytest.mark.parametrize(
+    ("model", "alias", "reach"),
+    [("indoor", "hypersim", 20), pytest.param("outdoor", "vkitti", 80, marks=pytest.mark.slow)],
+)
 def test_models_in_metres_are_judged_without_a_fit_on_what_metres_are_learned_with(
     dacli: Run, home: Path, model: str, alias: str, reach: int
 ) -> None:

@@ -89,7 +89,13 @@ def test_a_teacher_that_ends_by_the_clock(dacli: Run) -> None:
     assert rows[-2]["step"] == rows[-2]["of"] == 100_000
 
 
-@pytest.mark.parametrize("name", ["log.jsonl", "loss.png", "samples.png", "tiny.safetensors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny.safetensors",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("log.jsonl", "loss.png", "samples.png")),
+    ],
+)
 def test_a_file_that_is_not_of_the_training_stays(dacli: Run, name: str) -> None:
     dacli("teacher", "other", *SHORT, "--seed", "2")
     for content in (b"mine", Path("other", name).read_bytes()):

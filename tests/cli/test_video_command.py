@@ -356,7 +356,7 @@ def command(weights: Path) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_job_that_was_stopped_goes_on_without_encoding_again(
     dacli: Run, home: Path, weights: Path, how: signal.Signals
 ) -> None:
