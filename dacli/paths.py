@@ -26,8 +26,8 @@ def printable_text(text: str) -> str:
 def expand_home(path: Path) -> Path:
     """Return a path with the home folder in place of `~`.
 
-    For a user without HOME and without an entry in passwd, as in containers, that is a folder of his own among the
-    temporary ones.
+    For a user without HOME and without an entry in passwd, as in containers, that is a private temporary
+    folder.
     """
     try:
         return path.expanduser()

@@ -76,7 +76,7 @@ def read_journal_file(path: Path) -> JournalContents:
 
 
 def read_journal_line(line: bytes, entries: dict[str, Entry], failures: set[str]) -> None:
-    """Add what a line says to the entries or to the digests; raise TypeError or ValueError for a line that is none."""
+    """Add what a line says to the entries or to the digests; raise TypeError or ValueError for any other line."""
     row = json.loads(line)
     if "name" in row:
         entry = parse_entry(row)
@@ -101,5 +101,5 @@ def parse_entry(row: dict[str, Any]) -> Entry:
     if not all(isinstance(text, str) for text in texts) or {type(entry.size), type(entry.mtime_ns)} != {int}:
         raise TypeError("a value is of another kind")
     if not (math.isfinite(low) and math.isfinite(high) and 0 <= entry.at < _LATEST):
-        raise ValueError("a number is not finite, or a time is none")
+        raise ValueError("a number is not finite, or a time is not possible")
     return entry

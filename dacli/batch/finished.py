@@ -54,8 +54,8 @@ def claimed_kinds(entries: Mapping[str, Entry], job: Job) -> frozenset[str]:
 def read_output_records(job: Job, claimed: Collection[str] = ()) -> dict[Path, Record]:
     """Return the records of the outputs that exist.
 
-    A damaged file of a kind that a journal claims is left out, so that it is made anew. Raises DacliError for any other
-    file that dacli did not make, or that it made from a picture of another name.
+    A damaged file of a kind that a journal claims is left out, so that it is made again. Raises DacliError for any
+    other file that dacli did not make, or that it made from a picture of another name.
     """
     found: dict[Path, Record] = {}
     for kind, path in job.outputs.items():

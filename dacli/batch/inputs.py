@@ -109,7 +109,7 @@ def find_pictures(
 ) -> tuple[Path, ...]:
     """Return the pictures below a folder, by the extension in any case, sorted by path.
 
-    A file whose extension is none of a known kind counts if its first bytes are those of a picture. Left out are hidden
+    A file with an unknown extension counts if its first bytes are those of a picture. Left out are hidden
     names, files below `out`, pictures that dacli made, pipes, sockets and links in a circle. Linked folders are not
     entered. A folder that cannot be listed is itself returned, so that the run reports it. `left_out` counts the wanted
     files that are no pictures. Raises DacliError if `root` cannot be listed.
@@ -185,7 +185,7 @@ def is_own_picture(path: str) -> bool:
 
 
 def read_start(path: str, size: int) -> bytes:
-    """Return the first bytes of a file; none of what is no file: a pipe would be waited for without end."""
+    """Return the first bytes of a file; no bytes of anything else: reading a pipe could wait without end."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return b""

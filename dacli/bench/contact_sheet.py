@@ -24,7 +24,7 @@ from dacli.inference.predictor import Prediction, Predictor, PreparedImage
 from dacli.outputs import drawing, style
 from dacli.types import DepthArray, Image8, ImageArray
 
-WORK = {"tiny": 0.1, "vits": 1.0, "vitb": 4.0, "vitl": 12.0, "vitg": 40.0}  # of a pixel, about, for the time left
+WORK = {"tiny": 0.1, "vits": 1.0, "vitb": 4.0, "vitl": 12.0, "vitg": 40.0}  # rough shares, for the time left only
 
 
 @dataclass(frozen=True)

@@ -53,26 +53,34 @@ def describe_transfer(task: "Task") -> str:
 def batch_columns() -> list[ProgressColumn]:
     """Return the columns of a batch: a bar, the count, rate and failures, times, and the current file."""
     name = TaskText(lambda task: str(task.fields["file"]), may_be_cut=True)
-    return [SpinnerColumn(), BarColumn(20), MofNCompleteColumn(), TaskText(describe_batch), *time_columns(), name]
+    return [
+        SpinnerColumn(),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TaskText(describe_batch),
+        TaskText(describe_times),
+        name,
+    ]
 
 
 def count_columns() -> list[ProgressColumn]:
     """Return the columns of a task that counts its steps."""
-    return [SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *time_columns()]
+    return [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskText(describe_times),
+    ]
 
 
 def share_columns() -> list[ProgressColumn]:
     """Return the columns of a task that knows which share of it is done; its description says what it does now."""
     name = TaskText(lambda task: task.description, may_be_cut=True)
-    return [SpinnerColumn(), BarColumn(20), *time_columns(), name]
+    return [SpinnerColumn(), BarColumn(20), TaskText(describe_times), name]
 
 
 def download_columns() -> list[ProgressColumn]:
     """Return the columns of a download."""
     name = TextColumn("{task.description}")
-    return [SpinnerColumn(), name, BarColumn(), DownloadColumn(), TaskText(describe_transfer), *time_columns()]
-
-
-def time_columns() -> list[ProgressColumn]:
-    """Return the column of the time so far and the time left."""
-    return [TaskText(describe_times)]
+    return [SpinnerColumn(), name, BarColumn(), DownloadColumn(), TaskText(describe_transfer), TaskText(describe_times)]

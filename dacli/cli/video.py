@@ -4,6 +4,7 @@ import contextlib
 import math
 import re
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -174,7 +175,7 @@ def video(
     )
     clip_options = make_clip_options(clip_input, clip_output)
     from dacli.cli.runs import run_video_command
-    from dacli.video import codecs, depth_clips, spool
+    from dacli.video import codecs, depth_clips
     from dacli.video.inputs import expand_clips
 
     with contextlib.ExitStack() as stack:
@@ -183,9 +184,7 @@ def video(
         if left_out:
             console.note(left_out)
         if "-" in clips:
-            if sys.stdin is None:
-                raise UsageError("- is standard input, which is closed", "pipe a clip into it, or name a file")
-            sources.append(stack.enter_context(spool.spool_stream(sys.stdin.buffer)))
+            sources.append(stack.enter_context(spool_stdin()))
             out = out or Path()
         codec = codecs.find_codec(clip_output.codec)
         medium: Medium = "frames" if clip_output.frames else "clip"
@@ -198,6 +197,15 @@ def video(
         ]
         jobs.refuse_shared_outputs(each for each, _ in planned)
         raise typer.Exit(run_video_command(planned, clip_options, console))
+
+
+def spool_stdin() -> AbstractContextManager[Path]:
+    """Return a context with the clip on standard input as a file; raise UsageError if that is closed."""
+    from dacli.video.spool import spool_stream
+
+    if sys.stdin is None:
+        raise UsageError("- is standard input, which is closed", "pipe a clip into it, or name a file")
+    return spool_stream(sys.stdin.buffer)
 
 
 def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptions) -> "ClipOptions":

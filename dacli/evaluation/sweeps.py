@@ -21,6 +21,7 @@ from dacli.io import depth_files, files
 from dacli.io.depth_files import DepthUnit
 from dacli.models import registry
 from dacli.models.registry import ModelChoice
+from dacli.models.weight_files import METRIC_RANGES
 from dacli.paths import display_path
 from dacli.scenes import metric_places
 
@@ -72,7 +73,7 @@ def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationDa
     if model not in metric_places.METRIC_PLACES:
         return scoring.rendered_scenes(count, seed, align)
     return scoring.rendered_scenes(
-        count, seed, align, f"{model} scenes", metric_places.METRIC_PLACES[model], registry.METRIC_RANGES[model]
+        count, seed, align, f"{model} scenes", metric_places.METRIC_PLACES[model], METRIC_RANGES[model]
     )
 
 

@@ -59,7 +59,7 @@ class WorstPictures:
     kept: list[WorstPicture] = field(default_factory=list)
 
     def see(self, name: str, sample: EvaluationSample, prediction: types.FloatArray, scores: dict[str, float]) -> None:
-        """Keep a picture if it is one of the worst so far; one without a score is none."""
+        """Keep a picture if it is one of the worst so far; not one without a score."""
         rank = WorstPicture(name, scores, np.empty(0, np.uint8), prediction).rank
         if np.isnan(rank) or (len(self.kept) == SHOWN_WORST and rank >= self.kept[-1].rank):
             return

@@ -27,7 +27,7 @@ def encode_npy(array: npt.NDArray[np.float16 | np.float32], text: str = "") -> b
 def read_npy_text(data: bytes, name: str) -> dict[str, str]:
     """Return the text of an NPY file under the keyword of records; nothing if the file is an array without a text.
 
-    Raises DacliError, with the file's name, for a file that is damaged or is none.
+    Raises DacliError, with the file's name, for a file that is damaged or not an NPY file.
     """
     file = io.BytesIO(data)
     try:

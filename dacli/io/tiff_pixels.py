@@ -101,7 +101,7 @@ def _bands_last(page: Any, name: str) -> npt.NDArray[Any]:
 def _unpacked(page: Any, bits: int) -> npt.NDArray[Any]:
     """Return [H, W, bands] of integers of 2 to 31 bits in strips without compression; each row begins with a byte."""
     if page.is_tiled or page.fillorder != 1:
-        raise NotImplementedError
+        raise ValueError("values of this many bits are read from plain strips only")
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     together = page.samplesperpixel // planes
     row_bytes = (page.imagewidth * together * bits + 7) // 8

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,11 @@ from dacli.io import files
 from dacli.models import checkpoint_files, tiny
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 from dacli.models.spec import DepthModel
-from dacli.models.weight_files import find_weight_file, read_saved_config
+from dacli.models.weight_files import METRIC_RANGES, find_weight_file, name_metric_model, read_saved_config
 from dacli.weights import checkpoints, manifest
 
-MODELS = {"v2": None, "v1": None, "indoor": 20.0, "outdoor": 80.0}  # the largest depth in metres of the metric ones
+MODELS: Mapping[str, float | None] = {"v2": None, "v1": None, **METRIC_RANGES}  # the largest depth in metres, if any
 DINOV2_KEY = "patch_embed.proj.weight"  # a key of the files of DINOv2, which hold only an encoder
-METRIC_RANGES = {name: depth for name, depth in MODELS.items() if depth is not None}
 
 
 @dataclass(frozen=True)
@@ -163,14 +162,8 @@ def _open_tiny(path: Path, choice: ModelChoice) -> OpenModel:
         raise DacliError(f"{path.name} holds tiny, not {choice.encoder}", "use --encoder tiny")
     if choice.model != "v2" and (network.max_depth is None or network.max_depth != MODELS[choice.model]):
         raise DacliError(f"{path.name} holds tiny, which has no {choice.model} model", "leave --model out")
-    return OpenModel(network, "tiny", name_metric_model(network.max_depth) or "tiny", identify_file(path))
-
-
-def name_metric_model(max_depth: float | None) -> str:
-    """Return the model whose largest depth in metres this is, "metres" for another depth; "" for relative depth."""
-    if max_depth is None:
-        return ""
-    return next((name for name, depth in METRIC_RANGES.items() if depth == max_depth), "metres")
+    model = "tiny" if network.max_depth is None else name_metric_model(network.max_depth)
+    return OpenModel(network, "tiny", model, identify_file(path))
 
 
 def _open_depth_anything(path: Path, choice: ModelChoice) -> OpenModel:

@@ -10,6 +10,7 @@ from dacli.errors import DacliError
 from dacli.models.depth_anything import ENCODERS
 from dacli.paths import display_path
 
+METRIC_RANGES = {"indoor": 20.0, "outdoor": 80.0}  # the largest depth in metres of the metric models
 _FILES = ("model.safetensors", "pytorch_model.bin")  # as save_pretrained() names them
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.")
@@ -30,9 +31,13 @@ class SavedConfig:
     @property
     def model(self) -> str:
         """Return the name of what it predicts, as outputs carry it."""
-        if self.max_depth is None:
-            return self.version or "v2"
-        return {20.0: "indoor", 80.0: "outdoor"}.get(self.max_depth, f"metric up to {self.max_depth:g} m")
+        return self.version or "v2" if self.max_depth is None else name_metric_model(self.max_depth)
+
+
+def name_metric_model(max_depth: float) -> str:
+    """Return the name of the model whose largest depth in metres this is, as outputs carry it."""
+    names = {depth: name for name, depth in METRIC_RANGES.items()}
+    return names.get(max_depth, f"metric up to {max_depth:g} m")
 
 
 def find_weight_file(path: Path) -> Path:

@@ -10,13 +10,19 @@ import numpy.typing as npt
 from dacli.choices import Near, Quantity
 from dacli.errors import UsageError
 from dacli.io.scales import TOP16, quantize_depth, scale_ends
-from dacli.types import DepthArray, Gray8, Image8, ImageArray
+from dacli.types import DepthArray, Gray8, Gray16, Image8, ImageArray
 
 
 def draw_gray(depth: DepthArray, low: float, high: float, quantity: Quantity, near: Near = "white") -> Gray8:
     """Return 8-bit gray [H, W] of depth [H, W], linear between low and high; its near end is white or black."""
     black, white = scale_ends(low, high, quantity, near)
     return quantize_depth(depth, black, white, np.empty(depth.shape, np.uint8))
+
+
+def draw_deep_gray(depth: DepthArray, low: float, high: float, quantity: Quantity, near: Near = "white") -> Gray16:
+    """Return the same as draw_gray() with 16 bits."""
+    black, white = scale_ends(low, high, quantity, near)
+    return quantize_depth(depth, black, white, np.empty(depth.shape, np.uint16))
 
 
 def draw_color(depth: DepthArray, low: float, high: float, quantity: Quantity, colormap: str = "Spectral_r") -> Image8:

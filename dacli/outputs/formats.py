@@ -57,13 +57,10 @@ def _draw_gray(view: "DepthView") -> "NDArray[Any]":
 
 
 def _draw_deep_gray(view: "DepthView") -> "NDArray[Any]":
-    import numpy as np
-
-    from dacli.io.scales import quantize_depth, scale_ends
+    from dacli.outputs.drawing import draw_deep_gray
 
     values, low, high = view.shown
-    black, white = scale_ends(low, high, view.record.quantity, view.style.near)
-    return quantize_depth(values, black, white, np.empty(values.shape, np.uint16))
+    return draw_deep_gray(values, low, high, view.record.quantity, view.style.near)
 
 
 def _draw_color(view: "DepthView") -> "NDArray[Any]":

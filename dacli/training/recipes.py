@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dacli.models.registry import METRIC_RANGES
+from dacli.models.weight_files import METRIC_RANGES
 from dacli.training.data import SIZE_STEP, BatchSettings, TrainingSource, TrainingStage
 from dacli.training.losses import LossFunction, pseudo_label_loss, relative_depth_loss, scale_invariant_log_loss
 

@@ -234,7 +234,7 @@ def test_a_recording_that_begins_in_the_middle_has_the_frames_that_can_be_shown(
 ) -> None:
     data = make_clip(home / "whole.ts", "-c:v", *codec, frames=72).read_bytes()
     (home / "a.ts").write_bytes(data[len(data) // 4 // 188 * 188 :])
-    expected = len(footage.ffmpeg("-i", home / "a.ts", "-f", "rawvideo", "-pix_fmt", "gray", "-").strip()) // (96 * 64)
+    expected = len(footage.ffmpeg("-i", home / "a.ts", "-f", "rawvideo", "-pix_fmt", "gray", "-")) // (96 * 64)
     run = dacli("video", "a.ts", *SMALL, "--json")
     assert (run.code, run.errors) == (0, [])
     count = run.objects[0]["frames"]
@@ -255,11 +255,11 @@ def test_the_animation_of_an_avif_is_the_clip_and_not_its_still(dacli: Run, home
 
 def test_a_stream_can_be_chosen(dacli: Run, home: Path) -> None:
     inputs = ("-f", "lavfi", "-i", "color=red:s=64x48:r=24:d=1", "-map", "1", "-map", "0", "-map", "0")
-    make_clip(home / "a.mkv", *inputs, "-frames:v:1", "4", *H264, frames=8)
+    make_clip(home / "a.mkv", *inputs, *H264, frames=8)
     run = dacli("video", "a.mkv", *SMALL, "--json")
     assert (run.code, run.objects[0]["frames"]) == (0, 8)
     chosen = dacli("video", "a.mkv", *SMALL, "--stream", "1", "--overwrite", "--json")
-    assert chosen.objects[0]["frames"] in (4, 8)
+    assert chosen.objects[0]["frames"] == len(footage.packet_times(home / "a.mkv", "0:1"))
     assert footage.decoded_frames(home / "a_color.mp4").shape[1:3] == (64, 96)
     assert dacli("video", "a.mkv", *SMALL, "--stream", "0", "--overwrite").code == 0
     assert footage.decoded_frames(home / "a_color.mp4").shape[1:3] == (48, 64)
@@ -437,8 +437,8 @@ def test_a_clip_in_another_codec_has_the_same_depth_times_and_sound(dacli: Run, 
     how = ("gray16le", "-vf", "scale=out_range=pc") if deep else ("gray",)
     drawn = footage.decoded_frames(home / f"a_gray{suffix}", *how)
     found = drawn[:, : depth.shape[1], : depth.shape[2]] / (65535 if deep else 255)
-    bound = {"h264": 0.012, "ffv1": 0.0012}.get(codec, 0.0012)  # 10 bits have steps of 0.001, 8 bits of 0.004
-    assert np.abs(found - expected).mean() < bound
+    # 10 bits have steps of 0.001. Of 8-bit H.264 ffmpeg's gray reader loses up to two steps of 0.004 more.
+    assert np.abs(found - expected).mean() < (0.012 if codec == "h264" else 0.0012)
     assert dacli(*ask, "--save", "gray", "--steady", "off", "--range", "0,3", "--json").objects[0]["kept"] is True
     assert (
         f"a_gray{suffix} is left out: it is an output of dacli"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dacli.models import registry
+from dacli.models import weight_files
 from dacli.scenes import layouts
 from dacli.scenes.interiors import EYE_HEIGHT
 from dacli.scenes.metric_places import METRIC_PLACES
@@ -28,4 +28,4 @@ def test_all_places_are_seen_through_one_lens_at_one_height(name: str) -> None:
 def test_rooms_end_within_the_range_of_the_model() -> None:
     depth = layouts.render_layouts([METRIC_PLACES["indoor"](3, index) for index in range(6)], 48, 48).depth
     assert depth.isfinite().all()
-    assert depth.max() <= registry.METRIC_RANGES["indoor"]
+    assert depth.max() <= weight_files.METRIC_RANGES["indoor"]
