@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -147,7 +148,7 @@ def run_command(arguments: Sequence[str] | None) -> int:
         refuse_single_dash(typed)
         used = find_settings(typed)
         defaults = {"default_map": settings.default_map(used)} if used else {}
-        return int(app(arguments, prog_name="dacli", standalone_mode=False, **defaults) or 0)
+        return int(command_tree()(arguments, prog_name="dacli", standalone_mode=False, **defaults) or 0)
     except SystemExit as error:
         # Of `dacli … | head`, Click makes an exit with code 1: who reads the results has what he wants.
         return streams.give_up_stdout() if isinstance(error.__context__, BrokenPipeError) else int(error.code or 0)
@@ -163,11 +164,17 @@ def run_command(arguments: Sequence[str] | None) -> int:
         close_log()
 
 
+@cache
+def command_tree() -> Any:
+    """Return all commands as Click has them, built once: that takes 16 ms."""
+    return typer.main.get_command(app)
+
+
 def find_settings(arguments: Sequence[str]) -> list[settings.Setting]:
     """Return the settings that a command line uses, and say where they come from, unless it is quiet."""
     if not settings.has_settings(arguments, os.environ):
         return []
-    options = settings.list_options(typer.main.get_command(app))
+    options = settings.list_options(command_tree())
     used = settings.used_settings(settings.read_settings(options, arguments), arguments)
     if used and not {"-q", "--quiet", "-h", "--help"} & set(arguments):
         Console().note(f"settings: {settings.describe_settings(used)}")

@@ -129,6 +129,7 @@ def test_turns_are_shared_and_folders_get_fewer(monkeypatch: pytest.MonkeyPatch)
     }
 
 
+@pytest.mark.slow
 def test_memory_is_the_commands_own(home: Path) -> None:
     ballast = bytearray(b"x" * (1 << 20)) * 500
     code = "import os; x = bytearray(os.urandom(1 << 20)) * 200"

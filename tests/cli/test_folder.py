@@ -218,6 +218,7 @@ def test_after_some_kills_all_is_as_if_nothing_had_happened(dacli: Run) -> None:
     assert scraps(Path("out")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many")
 def test_two_runs_at_once_into_one_folder(dacli: Run) -> None:
     assert dacli("folder", "in", "whole", *SMALL).code == 0

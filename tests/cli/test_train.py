@@ -180,6 +180,7 @@ def test_a_shard_labels_its_part(dacli: Run, photos: Path) -> None:
     assert sorted(made[0] + made[1]) == ["labels/a_depth.npy", "labels/b_depth.npy", "labels/deep/c_depth.npy"]
 
 
+@pytest.mark.slow
 def test_a_student_of_another_encoder_than_its_teacher(dacli: Run, photos: Path) -> None:
     (photos / "late.png").write_bytes((photos / "a.png").read_bytes())
     dacli("label", "photos", "labels", "--encoder", "tiny", "--size", "64", "--exclude", "late.png")

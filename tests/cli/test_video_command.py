@@ -77,7 +77,12 @@ SOURCES: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
+MORE_SOURCES = ("constant", "NTSC", "ten bits")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in MORE_SOURCES else name for name in SOURCES]
+)
 def test_outputs_have_the_frames_and_times_of_their_source(dacli: Run, home: Path, name: str) -> None:
     file, arguments, source = SOURCES[name]
     clip = make_clip(home / file, *arguments, source=source, frames=10)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,9 +42,17 @@ def ffmpeg(*arguments: str | Path) -> bytes:
 
 
 def make_clip(path: Path, *arguments: str, source: str = "testsrc2=s=96x64:r=24", frames: int = 30) -> Path:
-    """Write a clip of ffmpeg's test picture."""
-    ffmpeg("-f", "lavfi", "-i", source, *arguments, "-frames:v", str(frames), path)
+    """Write a clip of ffmpeg's test picture; one that several tests want is encoded once."""
+    path.write_bytes(_encoded_clip(path.suffix, arguments, source, frames))
     return path
+
+
+@cache
+def _encoded_clip(suffix: str, arguments: tuple[str, ...], source: str, frames: int) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"a{suffix}"
+        ffmpeg("-f", "lavfi", "-i", source, *arguments, "-frames:v", str(frames), path)
+        return path.read_bytes()
 
 
 def packets(path: Path, stream: str = "0:V:0") -> tuple[Fraction, list[Packet]]:

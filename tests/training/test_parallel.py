@@ -38,6 +38,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_with_half_batches_equal_one_with_the_whole(two_processes: Path, tmp_path: Path) -> None:
     """In float64 and metres: in float32, noise of 1e-7 changes the first gradient of the relative loss by a quarter."""
     world_processes.train_two_steps(TrainingWorld(), tmp_path)

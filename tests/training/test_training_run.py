@@ -214,7 +214,7 @@ def test_the_average_follows_the_weights_and_the_statistics_of_the_model(done: i
     assert not any(weight.requires_grad for weight in state.average.parameters())
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("precision", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
 def test_the_loss_falls_on_one_batch(precision: torch.dtype) -> None:
     pictures, truth = (side[:4, :, ::2, ::2] for side in scenes_at_64())
     state, plan = new_state(), replace(small_plan(), dtype=precision)
@@ -430,7 +430,7 @@ def test_weights_carry_the_source_of_the_encoder_that_they_began_with(tmp_path: 
         assert "init source" not in file.metadata()
 
 
-@pytest.mark.parametrize("resumed", [0, 6])
+@pytest.mark.parametrize("resumed", [pytest.param(0, marks=pytest.mark.slow), 6])
 def test_a_training_by_the_clock_passes_through_its_schedule_in_that_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: int
 ) -> None:
@@ -458,6 +458,7 @@ def test_a_training_by_the_clock_passes_through_its_schedule_in_that_time(
     assert state.steps_done == 24
 
 
+@pytest.mark.slow
 def test_a_training_that_was_killed_resumes_with_the_same_losses_and_log(tmp_path: Path) -> None:
     rows: Rows = []
     rest: Rows = []

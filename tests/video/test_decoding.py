@@ -74,7 +74,7 @@ def test_every_frame_at_its_time(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEEKS)
-@pytest.mark.parametrize(("start", "end"), [(0.0, 0.5), (1.3, 1.7), (1.9, None)])
+@pytest.mark.parametrize(("start", "end"), [pytest.param(0.0, 0.5, marks=pytest.mark.slow), (1.3, 1.7), (1.9, None)])
 def test_part_of_a_clip_has_the_frames_of_the_whole(tmp_path: Path, name: str, start: float, end: float | None) -> None:
     path = make_clip(tmp_path / name, *SEEKS[name], frames=48)
     whole = probe.probe_clip(path)
@@ -254,7 +254,9 @@ def test_a_cut_file_is_refused_before_its_first_frame(tmp_path: Path, name: str)
     assert "--allow-truncated" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.gif"])
+@pytest.mark.parametrize(
+    "name", ["a.mp4", *(pytest.param(name, marks=pytest.mark.slow) for name in ("a.mkv", "a.webm")), "a.gif"]
+)
 def test_the_good_frames_of_a_cut_file(tmp_path: Path, name: str) -> None:
     whole = make_clip(
         tmp_path / f"whole{name[1:]}",

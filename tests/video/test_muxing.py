@@ -67,7 +67,9 @@ def shown(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-@pytest.mark.parametrize("length", [1, 7, 48])
+@pytest.mark.parametrize(
+    "length", [pytest.param(1, marks=pytest.mark.slow), 7, pytest.param(48, marks=pytest.mark.slow)]
+)
 def test_joints_cannot_be_seen(tmp_path: Path, name: str, length: int) -> None:
     video = ("-vf", VARY, "-fps_mode", "passthrough", "-enc_time_base", "1:24000", "-video_track_timescale", "24000")
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *video, *H264, frames=30))
@@ -87,9 +89,9 @@ def test_joints_cannot_be_seen(tmp_path: Path, name: str, length: int) -> None:
     [
         ("a.mp4", ("-c:a:0", "aac", "-c:a:1", "mp3", "-c:s", "mov_text")),
         ("a.mkv", ("-c:a:0", "aac", "-c:a:1", "libopus", "-c:s", "copy")),
-        ("a.mkv", ("-c:a:0", "ac3", "-c:a:1", "flac", "-c:s", "copy")),
-        ("a.mkv", ("-c:a:0", "alac", "-c:a:1", "pcm_s16le", "-c:s", "copy")),
-        ("a.mkv", ("-c:a:0", "libvorbis", "-c:a:1", "eac3", "-c:s", "copy")),
+        pytest.param("a.mkv", ("-c:a:0", "ac3", "-c:a:1", "flac", "-c:s", "copy"), marks=pytest.mark.slow),
+        pytest.param("a.mkv", ("-c:a:0", "alac", "-c:a:1", "pcm_s16le", "-c:s", "copy"), marks=pytest.mark.slow),
+        pytest.param("a.mkv", ("-c:a:0", "libvorbis", "-c:a:1", "eac3", "-c:s", "copy"), marks=pytest.mark.slow),
     ],
 )
 def test_sound_is_the_same_to_the_bit(tmp_path: Path, name: str, source: str, codecs: tuple[str, ...]) -> None:

@@ -103,7 +103,12 @@ SOURCES: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", SOURCES)
+QUICK_SOURCES = ("constant", "variable", "odd", "anamorphic", "GIF")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK_SOURCES else pytest.param(name, marks=pytest.mark.slow) for name in SOURCES]
+)
 def test_outputs_have_the_frames_and_times_of_their_source(tmp_path: Path, name: str) -> None:
     file, arguments, source = SOURCES[name]
     clip = probe.probe_clip(make_clip(tmp_path / file, *arguments, source=source, frames=12))
@@ -154,7 +159,7 @@ def test_parts_with_fewer_frames_a_second(tmp_path: Path) -> None:
     assert footage.packet_times(files["color"]) == [Fraction(n, 8) for n in range(8)]
 
 
-@pytest.mark.parametrize("stop", [7, 13, 23])
+@pytest.mark.parametrize("stop", [7, pytest.param(13, marks=pytest.mark.slow), 23])
 def test_going_on_after_a_failure_gives_what_one_run_gives(tmp_path: Path, stop: int) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *VARIED, "-c:v", "libx264", frames=24))
     whole, files = (outputs(tmp_path / folder, "color", "png16") for folder in ("whole", "out"))
@@ -361,7 +366,7 @@ def test_notes_of_the_sound_are_given_once_a_container(tmp_path: Path) -> None:
         ("cat > /dev/null; echo '[a @ 0x1] [error] No space left on device' >&2; exit 228", "the disk is full"),
     ],
 )
-@pytest.mark.parametrize("stop", [0, 7])
+@pytest.mark.parametrize("stop", [pytest.param(0, marks=pytest.mark.slow), 7])
 def test_an_encoder_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str, stop: int
 ) -> None:
@@ -444,7 +449,7 @@ DAMAGED_NOTES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 1])
 @pytest.mark.parametrize("damage", DAMAGED_NOTES)
 def test_notes_that_are_damaged_are_named_and_their_frames_made_again(tmp_path: Path, damage: str, number: int) -> None:
     clip, files, hidden = broken_off(tmp_path, "gray")
