@@ -21,7 +21,7 @@ ROWS = (
     "io",
     "weights",
     "models",
-    "outputs",
+    "filters outputs",
     "scenes",
     "inference",
     "batch",

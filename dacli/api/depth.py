@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from dacli.api.depth_map import DepthMap
+from dacli.batch.finishing import finish_prediction
 from dacli.batch.jobs import Job
 from dacli.batch.opening import Download, OpenRun, open_run
 from dacli.batch.options import RunOptions
@@ -94,7 +95,7 @@ class Depth:
         return Loaded((index, name), self._run.predictor.prepare(rgb), rgb)
 
     def _finish(self, predicted: Predicted[tuple[int, str]]) -> DepthMap:
-        prediction = self._run.predictor.finish(predicted.raw)
+        prediction = finish_prediction(predicted, self._run.predictor, self.settings)
         index, name = predicted.about
         return DepthMap(
             depth=prediction.depth,
@@ -156,6 +157,7 @@ def load(
     engine: str = "auto",
     size: int | None = None,
     tile: TileMode = "auto",
+    post: str = "",
     log: Log = ignore_log,
     download: Download = ignore_download,
 ) -> Depth:
@@ -165,12 +167,15 @@ def load(
     .safetensors), or "hf:ORG/NAME" for the repository of one of these models. `device` is "auto", "cpu", "cuda",
     "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto", "torch" or "openvino";
     `size` the short side of the network's input in pixels (default: the size it was trained at); `tile` "auto", "on"
-    or "off". `log` is called with a line that says what was decided. Raises ValueError for a name that does not exist,
-    DacliError for weights that cannot be downloaded or a device that this machine does not have.
+    or "off"; `post` filters of the depth, such as "sharpen,median:3". `log` is called with a line that says what was
+    decided. Raises ValueError for a name that does not exist, DacliError for weights that cannot be downloaded or a
+    device that this machine does not have.
     """
     return Depth(
         open_run(
-            options_for_model(model, device=device, precision=precision, engine=engine, size=size, tile=tile),
+            options_for_model(
+                model, device=device, precision=precision, engine=engine, size=size, tile=tile, post=post
+            ),
             STREAM_PICTURES,
             log,
             download,

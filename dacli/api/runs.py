@@ -16,6 +16,7 @@ from dacli.batch.summary import RunSummary
 from dacli.callbacks import Log, ignore_download, ignore_log, ignore_progress
 from dacli.choices import Quantity, SteadyMode
 from dacli.errors import DacliError
+from dacli.filters.table import parse_filters
 from dacli.outputs.formats import choose_formats
 from dacli.video.options import ClipOptions
 from dacli.video.process import open_clip, process_clip
@@ -94,6 +95,7 @@ def process_video(
     value of an option, DacliError for a clip that cannot be read or written.
     """
     chosen = options_for_model(model, **options)
+    parse_filters(chosen.post).check_clips()
     clip_options = ClipOptions(
         start=start,
         end=end,

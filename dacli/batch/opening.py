@@ -9,6 +9,7 @@ from dacli.batch.options import RunOptions
 from dacli.batch.settings import RunSettings
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import UsageError
+from dacli.filters.table import parse_filters
 from dacli.inference import planning
 from dacli.inference.loading import load_predictor
 from dacli.inference.predictor import Predictor
@@ -32,7 +33,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
     Raises DacliError for weights or a device that are not available, UsageError for options that contradict each other.
     """
     memory.limit_heaps()
-    style = make_style(options)
+    style, post = make_style(options), parse_filters(options.post)
     loaded = load_predictor(
         registry.choose_model(options.encoder, options.model, options.weights),
         size=options.size,
@@ -46,6 +47,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         download=download,
     )
     predictor = loaded.predictor
+    post.check_quantity(predictor.spec.quantity)
     settings = RunSettings(
         encoder=loaded.encoder,
         model=loaded.model,
@@ -57,6 +59,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         max_pixels=options.max_pixels,
         overwrite=options.overwrite,
         tiled=predictor.tiled,
+        post=post,
     )
     return OpenRun(predictor, settings)
 
@@ -64,6 +67,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
 def check_options(options: RunOptions) -> None:
     """Raise the error that open_run() would raise for wrong options, before any folder is created."""
     make_style(options)
+    parse_filters(options.post)
     registry.choose_model(options.encoder, options.model, options.weights)
     for device in options.devices:
         planning.resolve_plan(device, options.precision, options.engine)

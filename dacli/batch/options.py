@@ -15,7 +15,7 @@ class RunOptions:
 
     `encoder` and `model` name a checkpoint, or `weights` is a file of your own; `size` is the short side of the
     network's input in pixels. `batch` is how many pictures go through the network together (None: measured on a GPU).
-    Pictures of more than `max_pixels` are refused.
+    Pictures of more than `max_pixels` are refused. `post` are the filters of depth, such as "sharpen,median:3".
     """
 
     encoder: str | None = None
@@ -28,6 +28,7 @@ class RunOptions:
     colormap: str = "Spectral_r"
     near: str = "white"
     range: str = "auto"
+    post: str = ""
     max_pixels: int = 200_000_000
     overwrite: bool = False
     batch: int | None = None

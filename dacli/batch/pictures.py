@@ -16,6 +16,7 @@ from dacli.batch.finished import (
     find_on_disk,
     read_output_records,
 )
+from dacli.batch.finishing import finish_prediction
 from dacli.batch.jobs import Job
 from dacli.batch.journal import Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
@@ -127,7 +128,8 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         rgb = images.decode_image(data, job.source, run.settings.max_pixels)
         note = "; ".join(filter(None, (replaces, images.describe_left_out_pictures(data))))
         del data
-        image = rgb if any(row.needs_image for row in job.formats.values()) else None
+        shown = run.settings.post.steps or any(row.needs_image for row in job.formats.values())
+        image = rgb if shown else None
         return Loaded(PictureInfo(job, index, source, wanted, note), run.predictor.prepare(rgb), image)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(job, index, named_error(job, error), source, str(wanted))
@@ -143,7 +145,7 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
     """Write all outputs of a picture and return its outcome; if one cannot be written, those before it stay."""
     info = predicted.about
     try:
-        prediction = run.predictor.finish(predicted.raw)
+        prediction = finish_prediction(predicted, run.predictor, run.settings)
         checksum = depth_checksum(prediction.depth) if "npy" in info.job.suffixes else None
         view = view_prediction(
             prediction,
@@ -196,6 +198,7 @@ def view_prediction(
         version=__version__,
         source=source,
         settings=str(fingerprint),
+        post=str(settings.post),
     )
     return DepthView(
         depth=depth,

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from dacli import __version__
 from dacli.choices import Quantity
+from dacli.filters.table import NO_FILTERS, FilterChain
 from dacli.inference.device import ExecutionPlan
 from dacli.outputs.style import DepthStyle
 
@@ -16,7 +17,7 @@ class RunSettings:
 
     `weights` identifies the file of weights, by name and SHA-256, or by size and time; `size` is the network's
     short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. With `overwrite`,
-    existing outputs are replaced.
+    existing outputs are replaced. `post` are the filters between network and outputs.
     """
 
     encoder: str
@@ -29,6 +30,7 @@ class RunSettings:
     max_pixels: int = 200_000_000
     overwrite: bool = False
     tiled: bool = False
+    post: FilterChain = NO_FILTERS
 
     @cached_property
     def decisive(self) -> Mapping[str, object]:
@@ -42,5 +44,6 @@ class RunSettings:
             "precision": self.plan.precision,
             "engine": self.plan.engine,
             "style": asdict(self.style),
+            "post": str(self.post),
             "version": __version__,
         }

@@ -8,6 +8,7 @@ import typer
 
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
+from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
     EngineOptions,
     FolderSource,
@@ -45,6 +46,7 @@ def folder(
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
+    filters: FilterOptions,
     naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
@@ -70,6 +72,7 @@ def folder(
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
+        post=filters.post,
         **style_fields(show),
     )
     planned = plan_folder_runs(source, out, selection, kinds, variants, console)

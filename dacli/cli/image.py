@@ -6,6 +6,7 @@ import typer
 
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
+from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
     EngineOptions,
     LimitOptions,
@@ -37,6 +38,7 @@ def image(
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
+    filters: FilterOptions,
     naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
@@ -57,6 +59,7 @@ def image(
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
+        post=filters.post,
         **style_fields(show),
     )
     with open_pipes(photos, out, len(kinds) * len(variants)) as piped:

@@ -19,6 +19,7 @@ from dacli.batch.summary import RunSummary
 from dacli.callbacks import TileProgress
 from dacli.cli.console import Console, ReportedInterrupt
 from dacli.errors import DacliError, StopError
+from dacli.filters.table import parse_filters
 from dacli.io import files, images
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
@@ -244,6 +245,7 @@ def run_video_command(
     """
     check_all_options(runs)
     jobs, options = runs[0]
+    parse_filters(options.post).check_clips()
     opened = [open_clip_job(job, index, clip_options, options.max_pixels) for index, job in enumerate(jobs)]
     failed = [clip for clip in opened if isinstance(clip, Failed)]
     for clip in failed:

@@ -14,6 +14,7 @@ import typer
 
 from dacli.choices import CodecName, DeinterlaceMode, SteadyMode
 from dacli.cli.expand import expand_options
+from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
     EngineOptions,
     LimitOptions,
@@ -147,6 +148,7 @@ def video(
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
+    filters: FilterOptions,
     naming: NameOptions,
     clip_output: ClipOutputOptions,
     machine: MachineOptions,
@@ -171,6 +173,7 @@ def video(
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
+        post=filters.post,
         **style_fields(show),
     )
     clip_options = make_clip_options(clip_input, clip_output)

@@ -22,7 +22,7 @@ class Record:
 
     `black` and `white` are the depths at 0 and at the largest value, `low` and `high` the range, in the unit of
     `quantity`. `unit` is "millimetres" if the values are lengths, TONES if they are bent tones, and else "steps".
-    Sizes are (height, width).
+    Sizes are (height, width). `post` are the filters that the depth has passed.
     """
 
     black: float
@@ -39,6 +39,7 @@ class Record:
     version: str
     source: str
     settings: str
+    post: str = ""
 
     @property
     def scale(self) -> DepthScale:
@@ -90,7 +91,7 @@ def _checked_record(values: dict[str, Any]) -> Record:
     for key, known in (("near", ("white", "black")), ("quantity", get_args(Quantity))):
         if values[key] not in known:
             raise ValueError(f"{key} is {values[key]!r}")
-    for key in ("unit", "encoder", "model", "version", "source", "settings"):
+    for key in ("unit", "encoder", "model", "version", "source", "settings", "post"):
         if not isinstance(values[key], str):
             raise TypeError(f"{key} is {values[key]!r}")
     return Record(**values)

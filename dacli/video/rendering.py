@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dacli import __version__
 from dacli.batch.fingerprint import Fingerprint
+from dacli.batch.finishing import finish_prediction
 from dacli.batch.jobs import Job
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Predicted
@@ -87,7 +88,7 @@ class ClipRenderer:
 
     def draw(self, frame: Predicted[FrameInfo]) -> DrawnFrame:
         """Return the frame with a picture in every format."""
-        prediction = self.predictor.finish(frame.raw)
+        prediction = finish_prediction(frame, self.predictor, self.settings)
         height, width = prediction.depth.shape
         sizes = FrameSizes(prediction.network_size, (height, width), prediction.tiles)
         scale_shift = frame.about.scale_shift or IDENTITY_SCALE_SHIFT
@@ -145,6 +146,7 @@ class ClipRenderer:
             version=__version__,
             source=self.job.source_name,
             settings=str(self.fingerprint),
+            post=str(self.settings.post),
         )
 
     def clip_record(self, rows: Iterable[FrameRow], sizes: FrameSizes) -> Record:

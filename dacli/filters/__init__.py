@@ -1,0 +1,1 @@
+"""Filters of a depth map, between the network and the outputs."""

@@ -1,0 +1,14 @@
+"""The figures of filters: that edges get better is measured, and by more than chance."""
+
+from benchmarks.filters import score_chains, time_chains
+from dacli.filters.table import parse_filters
+
+
+def test_edges_of_rendered_scenes_are_found_with_filters() -> None:
+    chains = [parse_filters(text) for text in ("", "guided", "sharpen", "guided,sharpen")]
+    plain, *filtered = (scores[0] for scores in score_chains(chains, 2, (480, 640)).values())
+    assert all(f1 > 1.3 * plain > 0 for f1 in filtered)
+
+
+def test_all_filters_are_timed() -> None:
+    assert set(time_chains([parse_filters("median:3")], (96, 128))) == {"median:3"}
