@@ -4,6 +4,7 @@ from typing import Literal
 
 Quantity = Literal["inverse depth", "metres", "depth"]  # the last of no fixed scale, near = small
 Near = Literal["white", "black"]
+AlphaMode = Literal["over", "mask"]
 TileMode = Literal["auto", "on", "off"]
 CodecName = Literal["h264", "h265", "prores", "ffv1"]
 DeinterlaceMode = Literal["auto", "on", "off", "telecine"]

@@ -14,18 +14,21 @@ from pathlib import Path
 
 from dacli.batch.left_out import KNOWN_OTHERS, LeftOut
 from dacli.errors import DacliError, UsageError
+from dacli.io.camera_raw import RAW_SUFFIXES, reads_camera_raw
 from dacli.io.names import RECORD_KEYWORD
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 
 PICTURE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
-    | {".hif", ".ppm", ".pgm", ".pnm", ".pbm", ".mpo"}
+    | {".hif", ".ppm", ".pgm", ".pnm", ".pbm", ".mpo", ".exr", ".dpx", ".hdr", ".psd", ".tga", ".jxl", ".jp2", ".j2k"}
+    | {".j2c", ".jpx", ".jpf"}
 )
 _RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb"\0")
 _PICTURE_STARTS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM....\0\0\0\0|GIF8[79]a|P[1-6]\s[\d#]"
-    rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|m[is]f1)",
+    rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|m[is]f1)|\x76\x2f\x31\x01|SDPX\0|XPDS|8BPS\0\x01|#\?RADIANCE|\xff\x0a\xfa"
+    rb"|\0\0\0\x0c(?:JXL |jP  )\r\n",
     re.DOTALL,
 )
 _OWN_SUFFIXES = tuple(row.suffix for row in FORMATS.values())
@@ -169,7 +172,7 @@ def is_wanted_picture(path: str, counts: LeftOut) -> bool:
     `counts` gets what is no picture, and what is one by its bytes though its extension is of no known kind.
     """
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in PICTURE_SUFFIXES or (suffix in RAW_SUFFIXES and reads_camera_raw()):
         return not is_own_picture(path)
     is_known = suffix in KNOWN_OTHERS or path.endswith("~")
     if not is_known and _PICTURE_STARTS.match(read_start(path, 32)):

@@ -4,11 +4,11 @@ import hashlib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dacli.batch.naming import PLAIN_NAME, OutputName
+from dacli.batch.naming import FRAME_NUMBER, PLAIN_NAME, OutputName, stem_of_pattern
 from dacli.errors import DacliError, UsageError
 from dacli.outputs.formats import DEFAULT_VIDEO, FORMATS, Medium, OutputFormat
 from dacli.paths import display_path
@@ -83,8 +83,8 @@ def plan_jobs(
     real_root = os.path.realpath(root) if root is not None else None
     places = {parent: _Place(parent, source, out, root, real_root) for (parent, _), source in files.items()}
     folders = {parent: place.real_folder for parent, place in places.items()}
-    whole = {key for key, source in files.items() if medium != "picture" and source.is_dir()}  # they have no extension
-    stems = _stems(list(files), folders, tuple(suffixes.values()), name, whole)
+    parts = [_name_parts(source, file, medium) for (_, file), source in files.items()]
+    stems = _stems(list(files), parts, folders, tuple(suffixes.values()), name)
     return tuple(
         Job(source, places[parent].below + file, places[parent].folder, stem, suffixes, name.variant)
         for ((parent, file), source), stem in zip(files.items(), stems, strict=True)
@@ -138,23 +138,31 @@ def _distinct(sources: Sequence[Path]) -> dict[tuple[str, str], Path]:
     return files
 
 
+def _name_parts(source: Path, name: str, medium: Medium) -> tuple[str, str]:
+    """Return the stem and the extension of a source's name; folders of pictures have no extension."""
+    if medium != "picture" and source.is_dir():
+        return name, ""
+    stem, suffix = os.path.splitext(name)
+    is_pattern = medium != "picture" and FRAME_NUMBER.search(name) is not None and not source.exists()
+    return (stem_of_pattern(source) if is_pattern else stem), suffix
+
+
 def _stems(
     keys: Sequence[tuple[str, str]],
+    parts: Sequence[tuple[str, str]],
     folders: Mapping[str, str],
     suffixes: Sequence[str],
     output: OutputName,
-    whole: Collection[tuple[str, str]] = (),
 ) -> list[str]:
     """Return a stem for each source (folder, name), such that no output has the path of another or of a source.
 
-    `folders` are the output folders by source folder. No suffix of a kind is the end of another, so outputs of
-    different kinds never have the same path, and it is enough that the stems differ. Names in `whole` keep their dots.
+    `parts` are their stems and extensions, `folders` are the output folders by source folder. No suffix of a kind is
+    the end of another, so outputs of different kinds never have the same path, and it is enough that the stems differ.
     """
     taken = {_folded(f"{parent}{os.sep}{name}") for parent, name in keys}
     ends = tuple(suffix for suffix in suffixes if any(path.endswith(suffix) for path in taken))
     starts = {parent: _folded(folder + os.sep) for parent, folder in folders.items()}
     levels = [0] * len(keys)
-    parts = [(name, "") if (parent, name) in whole else os.path.splitext(name) for parent, name in keys]
     stems = [_stem(parent, *part, 0, output) for (parent, _), part in zip(keys, parts, strict=True)]
     paths = [starts[parent] + _folded(stem) for (parent, _), stem in zip(keys, stems, strict=True)]
     while clashing := _clashing(paths, taken, ends):

@@ -5,22 +5,19 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from dacli.io.camera_raw import RAW_SUFFIXES
+
 KINDS_NAMED = 8  # in the line that says what is left out
 _CLIPS = ".mp4 .mov .m4v .mkv .avi .webm .mts .m2ts .mpg .mpeg .wmv .ts .m2v .vob .mxf .ogv .flv .3gp .dv .asf .y4m"
 SUFFIXES_OF_CLIPS = frozenset([*_CLIPS.split(), ".mjpeg", ".nut"])
-_RAW = (
-    ".cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .dng .raf .orf .rw2 .rwl .pef .srw .3fr .fff .iiq .erf .kdc .dcr .mrw .mos"
-)
-_PICTURES = (
-    ".exr .hdr .pfm .psd .psb .xcf .kra .svg .pdf .ai .eps .jxl .jp2 .j2k .j2c .jpx .jpf .jxr .ico .icns .tga .dds"
-)
+_PICTURES = ".pfm .psb .xcf .kra .svg .pdf .ai .eps .jxr .ico .icns .dds .gpr .x3f .raw"
 _UNFINISHED = ".part .partial .tmp .temp .crdownload .download .bak .old .orig .swp .lock"
 _OTHERS = (
     ".txt .md .json .jsonl .xmp .xml .csv .tsv .log .ini .toml .yaml .yml .html .htm .css .js .py .sh .bat .npy .npz"
     " .h5 .hdf5 .pt .pth .safetensors .onnx .zip .gz .tar .7z .rar .db .aae .thm .wav .mp3 .aac .srt .obj .ply .glb"
 )
 # Names of known kinds that are no pictures, or none that dacli reads: what is in them is not looked at.
-KNOWN_OTHERS = SUFFIXES_OF_CLIPS | frozenset(f"{_RAW} .gpr .x3f .raw {_PICTURES} {_UNFINISHED} {_OTHERS}".split())
+KNOWN_OTHERS = SUFFIXES_OF_CLIPS | RAW_SUFFIXES | frozenset(f"{_PICTURES} {_UNFINISHED} {_OTHERS}".split())
 _WORD = re.compile(r"\.[a-z0-9_~-]{1,16}")
 
 
@@ -54,4 +51,5 @@ class LeftOut:
 
 def _describe_count(suffix: str, count: int) -> str:
     hint = " (use dacli video)" if suffix in SUFFIXES_OF_CLIPS else ""
+    hint = " (pip install rawpy to read them)" if suffix in RAW_SUFFIXES else hint
     return f"{count} {suffix or 'without extension'}{hint}"

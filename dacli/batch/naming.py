@@ -11,6 +11,7 @@ from dacli.batch.options import RunOptions
 from dacli.errors import UsageError
 
 NAME_FIELDS = ("stem", "encoder", "model", "weights", "size", "precision")
+FRAME_NUMBER = re.compile(r"%0?\d*d|#+")  # in a pattern of numbered pictures, such as shot.%04d.exr
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')  # in a name on any system
 
 
@@ -35,6 +36,12 @@ class OutputName:
 
 
 PLAIN_NAME = OutputName()
+
+
+def stem_of_pattern(path: Path) -> str:
+    """Return the name of what a pattern of numbered pictures shows: shot for shot.%04d.exr, else that of its folder."""
+    stem = re.sub(rf"[._ -]*(?:{FRAME_NUMBER.pattern})", "", path.stem)
+    return stem or path.absolute().parent.name or "frames"
 
 
 @dataclass(frozen=True)

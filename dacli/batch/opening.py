@@ -58,6 +58,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         style=style,
         max_pixels=options.max_pixels,
         overwrite=options.overwrite,
+        alpha=options.alpha,
         tiled=predictor.tiled,
         post=post,
     )

@@ -1,9 +1,11 @@
 """The options of a run, before model, device, engine and precision are resolved."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dacli.io.background import AlphaOptions
 
 if TYPE_CHECKING:
     from dacli.choices import TileMode
@@ -15,7 +17,8 @@ class RunOptions:
 
     `encoder` and `model` name a checkpoint, or `weights` is a file of your own; `size` is the short side of the
     network's input in pixels. `batch` is how many pictures go through the network together (None: measured on a GPU).
-    Pictures of more than `max_pixels` are refused. `post` are the filters of depth, such as "sharpen,median:3".
+    Pictures of more than `max_pixels` are refused; `alpha` says what is done with transparent pixels. `post` are the
+    filters of depth, such as "sharpen,median:3".
     """
 
     encoder: str | None = None
@@ -33,3 +36,4 @@ class RunOptions:
     overwrite: bool = False
     batch: int | None = None
     tile: "TileMode" = "auto"
+    alpha: AlphaOptions = field(default_factory=AlphaOptions)

@@ -1,6 +1,7 @@
 """Pictures through the network and into files; each is done, skipped or failed by itself."""
 
 import contextlib
+import math
 from collections.abc import Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -27,9 +28,9 @@ from dacli.inference.predictor import Prediction, Predictor
 from dacli.io import files, images
 from dacli.io.records import Record
 from dacli.io.scales import choose_scale
-from dacli.outputs.style import FULL_RANGE, depth_limits
+from dacli.outputs.style import FULL_RANGE, depth_limits, put_far
 from dacli.outputs.view import DepthView
-from dacli.types import ImageArray
+from dacli.types import ImageArray, PixelMask
 
 
 @dataclass(frozen=True)
@@ -125,12 +126,13 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         # A run over a folder brings all to its settings: a note for each picture would hide the other notes.
         replaces = describe_replaced(existing) if run.journal is None else ""
         data = files.read_bytes(job.source)
-        rgb = images.decode_image(data, job.source, run.settings.max_pixels)
+        rgb, transparent = images.decode_picture(data, job.source, run.settings.max_pixels, run.settings.alpha)
         note = "; ".join(filter(None, (replaces, images.describe_left_out_pictures(data))))
         del data
         shown = run.settings.post.steps or any(row.needs_image for row in job.formats.values())
         image = rgb if shown else None
-        return Loaded(PictureInfo(job, index, source, wanted, note), run.predictor.prepare(rgb), image)
+        info = PictureInfo(job, index, source, wanted, note)
+        return Loaded(info, run.predictor.prepare(rgb), image, transparent)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(job, index, named_error(job, error), source, str(wanted))
 
@@ -146,13 +148,15 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
     info = predicted.about
     try:
         prediction = finish_prediction(predicted, run.predictor, run.settings)
-        checksum = depth_checksum(prediction.depth) if "npy" in info.job.suffixes else None
+        known_depth = put_far(prediction.depth, math.nan, predicted.transparent)
+        checksum = depth_checksum(known_depth) if "npy" in info.job.suffixes else None
         view = view_prediction(
             prediction,
             run.settings,
             source=info.job.source_name,
             fingerprint=replace(info.fingerprint, depth_crc=checksum),
             image=predicted.image,
+            transparent=predicted.transparent,
         )
         for kind, path in info.job.outputs.items():
             files.write_file(path, info.job.formats[kind].encode(view), below=run.out, prefix=run.prefix)
@@ -179,10 +183,15 @@ def view_prediction(
     source: str,
     fingerprint: Fingerprint,
     image: ImageArray | None = None,
+    transparent: PixelMask | None = None,
 ) -> DepthView:
-    """Return the view that outputs are drawn from: a prediction, and a record with its `source` and `fingerprint`."""
+    """Return the view that outputs are drawn from: a prediction, and a record with its `source` and `fingerprint`.
+
+    Where the picture is `transparent`, depth is the far end of the range that is shown.
+    """
     depth, style, quantity = prediction.depth, settings.style, settings.quantity
-    low, high = depth_limits(depth, style.range)
+    low, high = depth_limits(depth, style.range, transparent)
+    depth = put_far(depth, low if quantity == "inverse depth" else high, transparent)
     record = Record(
         black=low,
         white=high,
@@ -207,6 +216,7 @@ def view_prediction(
         scale8=choose_scale(low, high, quantity, style.near),
         scale16=choose_scale(low, high, quantity, style.near, auto=style.range == FULL_RANGE),
         image=image,
+        transparent=transparent,
     )
 
 

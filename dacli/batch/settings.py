@@ -8,6 +8,7 @@ from dacli import __version__
 from dacli.choices import Quantity
 from dacli.filters.table import NO_FILTERS, FilterChain
 from dacli.inference.device import ExecutionPlan
+from dacli.io.background import AlphaOptions
 from dacli.outputs.style import DepthStyle
 
 
@@ -17,7 +18,8 @@ class RunSettings:
 
     `weights` identifies the file of weights, by name and SHA-256, or by size and time; `size` is the network's
     short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. With `overwrite`,
-    existing outputs are replaced. `post` are the filters between network and outputs.
+    existing outputs are replaced. `alpha` says what is done with transparent pixels; `post` are the filters between
+    network and outputs.
     """
 
     encoder: str
@@ -31,6 +33,7 @@ class RunSettings:
     overwrite: bool = False
     tiled: bool = False
     post: FilterChain = NO_FILTERS
+    alpha: AlphaOptions = field(default_factory=AlphaOptions)
 
     @cached_property
     def decisive(self) -> Mapping[str, object]:
@@ -45,5 +48,6 @@ class RunSettings:
             "engine": self.plan.engine,
             "style": asdict(self.style),
             "post": str(self.post),
+            "alpha": asdict(self.alpha),
             "version": __version__,
         }

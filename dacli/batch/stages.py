@@ -10,7 +10,7 @@ from dacli.callbacks import TileProgress, ignore_progress
 from dacli.inference.device import usable_cores
 from dacli.inference.predictor import Predictor, PreparedImage, RawDepth
 from dacli.prefetch import BYTES_AHEAD, Prefetch, take_and_close
-from dacli.types import ImageArray
+from dacli.types import ImageArray, PixelMask
 
 GATHERED_BATCHES = 4  # batches that may wait to be full: with more of them, batches are fuller and take more memory
 
@@ -30,17 +30,21 @@ StageResult = TypeVar("StageResult", bound=Sized)
 
 @dataclass(frozen=True)
 class Loaded(Generic[About]):
-    """An input as the network takes it; `about` says which one it is, `image` is the picture where it is shown."""
+    """An input as the network takes it; `about` says which one it is, `image` is the picture where it is shown.
+
+    `transparent` [H, W] marks the pixels that get no depth, if there are any.
+    """
 
     about: About
     prepared: PreparedImage
     image: ImageArray | None = None
+    transparent: PixelMask | None = None
     seconds: StageSeconds = NO_SECONDS
 
     @property
     def nbytes(self) -> int:
         """Return the bytes that it holds."""
-        return self.prepared.nbytes + (0 if self.image is None else self.image.nbytes)
+        return self.prepared.nbytes + _bytes_of(self.image) + _bytes_of(self.transparent)
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,17 @@ class Predicted(Generic[About]):
     about: About
     raw: RawDepth
     image: ImageArray | None = None
+    transparent: PixelMask | None = None
     seconds: StageSeconds = NO_SECONDS
 
     @property
     def nbytes(self) -> int:
         """Return the bytes that it holds."""
-        return self.raw.nbytes + (0 if self.image is None else self.image.nbytes)
+        return self.raw.nbytes + _bytes_of(self.image) + _bytes_of(self.transparent)
+
+
+def _bytes_of(pixels: ImageArray | PixelMask | None) -> int:
+    return 0 if pixels is None else pixels.nbytes
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ def infer_group(
         return [result for loaded in group for result in infer_group([loaded], predictor, fail, progress)]
     share = (time.perf_counter() - started) / len(group)
     return [
-        Predicted(loaded.about, raw, loaded.image, loaded.seconds._replace(network=share))
+        Predicted(loaded.about, raw, loaded.image, loaded.transparent, loaded.seconds._replace(network=share))
         for loaded, raw in zip(group, raws, strict=True)
     ]
 

@@ -10,6 +10,7 @@ from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
+    AlphaChoices,
     EngineOptions,
     FolderSource,
     FolderTarget,
@@ -24,7 +25,7 @@ from dacli.cli.options import (
     ShowOptions,
     TileOptions,
 )
-from dacli.cli.requests import open_console, run_variants, style_fields
+from dacli.cli.requests import alpha_options, open_console, run_variants, style_fields
 from dacli.cli.values import parse_shard, pixel_limit
 from dacli.errors import DacliError
 
@@ -43,6 +44,7 @@ def folder(
     out: FolderTarget,
     selection: SelectionOptions,
     limits: LimitOptions,
+    alpha: AlphaChoices,
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
@@ -73,6 +75,7 @@ def folder(
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
         post=filters.post,
+        alpha=alpha_options(alpha),
         **style_fields(show),
     )
     planned = plan_folder_runs(source, out, selection, kinds, variants, console)

@@ -8,6 +8,7 @@ from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
+    AlphaChoices,
     EngineOptions,
     LimitOptions,
     MachineOptions,
@@ -21,7 +22,7 @@ from dacli.cli.options import (
     TileOptions,
 )
 from dacli.cli.pipes import PipedPictures, open_pipes, without_results
-from dacli.cli.requests import open_console, run_variants, style_fields
+from dacli.cli.requests import alpha_options, open_console, run_variants, style_fields
 from dacli.cli.values import pixel_limit
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 def image(
     photos: Photos,
     limits: LimitOptions,
+    alpha: AlphaChoices,
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
@@ -60,6 +62,7 @@ def image(
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
         post=filters.post,
+        alpha=alpha_options(alpha),
         **style_fields(show),
     )
     with open_pipes(photos, out, len(kinds) * len(variants)) as piped:

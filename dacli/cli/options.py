@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from dacli.choices import EncoderName, ModelName, Near, PrecisionName, TileMode
+from dacli.choices import AlphaMode, EncoderName, ModelName, Near, PrecisionName, TileMode
 from dacli.cli.completion import complete_colormaps, complete_names, complete_presets
 from dacli.cli.values import parse_output_folder, parse_shard
 from dacli.inference.engines.table import ENGINES
@@ -186,6 +186,27 @@ class ShowOptions:
             rich_help_panel="Output",
         ),
     ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlphaChoices:
+    """What is done with transparent pixels."""
+
+    background: Annotated[
+        str,
+        typer.Option(
+            metavar="COLOR",
+            help="What is put below transparent pixels: a name or #rrggbb.",
+            rich_help_panel="Input",
+        ),
+    ] = "white"
+    alpha: Annotated[
+        AlphaMode,
+        typer.Option(
+            help="Transparent pixels: over: have the depth of the background; mask: are far, and NaN in npy.",
+            rich_help_panel="Input",
+        ),
+    ] = "over"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,10 @@ from dacli.batch.naming import RunVariant, VariantValues, make_variants
 from dacli.batch.options import RunOptions
 from dacli.choices import EncoderName
 from dacli.cli.console import Console, open_log
-from dacli.cli.options import MachineOptions, NetworkOptions, ReportOptions, SharingOptions, ShowOptions
+from dacli.cli.options import AlphaChoices, MachineOptions, NetworkOptions, ReportOptions, SharingOptions, ShowOptions
 from dacli.cli.values import choose_precisions, parse_batch, parse_devices, parse_names, parse_sizes
 from dacli.errors import UsageError
+from dacli.io.background import AlphaOptions, parse_background
 
 
 def open_console(report: ReportOptions) -> Console:
@@ -77,3 +78,8 @@ def run_options(
 def style_fields(show: ShowOptions) -> dict[str, Any]:
     """Return the fields of RunOptions that say how depth is shown."""
     return {"colormap": show.colormap, "near": show.near, "range": show.range_}
+
+
+def alpha_options(alpha: AlphaChoices) -> AlphaOptions:
+    """Return what is done with transparent pixels; raise UsageError for a color that does not exist."""
+    return AlphaOptions(parse_background(alpha.background), mask=alpha.alpha == "mask")

@@ -16,6 +16,7 @@ from dacli.choices import CodecName, DeinterlaceMode, SteadyMode
 from dacli.cli.expand import expand_options
 from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
+    AlphaChoices,
     EngineOptions,
     LimitOptions,
     MachineOptions,
@@ -28,7 +29,7 @@ from dacli.cli.options import (
     ShowOptions,
     TileOptions,
 )
-from dacli.cli.requests import open_console, run_variants, style_fields
+from dacli.cli.requests import alpha_options, open_console, run_variants, style_fields
 from dacli.cli.values import pixel_limit
 from dacli.errors import UsageError
 
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 ClipArguments = Annotated[
     list[str],
     typer.Argument(
-        metavar="CLIP...", help="Video files, folders of numbered pictures or of video files, patterns, or - (a pipe)."
+        metavar="CLIP...",
+        help="Video files, numbered pictures (a folder, shot.%04d.exr), folders of video files, patterns, - (a pipe).",
     ),
 ]
 
@@ -65,8 +67,10 @@ class ClipInputOptions:
     rate: Annotated[
         str,
         typer.Option(
+            "--rate",
+            "--fps",
             metavar="FPS",
-            help="Frames per second of a folder of pictures, for example 24 or 24000/1001.",
+            help="Frames per second of numbered pictures, for example 24 or 24000/1001.",
             rich_help_panel="Input",
         ),
     ] = "24"
@@ -145,6 +149,7 @@ def video(
     clips: ClipArguments,
     clip_input: ClipInputOptions,
     limits: LimitOptions,
+    alpha: AlphaChoices,
     network: NetworkOptions,
     tiles: TileOptions,
     show: ShowOptions,
@@ -174,6 +179,7 @@ def video(
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
         post=filters.post,
+        alpha=alpha_options(alpha),
         **style_fields(show),
     )
     clip_options = make_clip_options(clip_input, clip_output)

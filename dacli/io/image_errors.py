@@ -4,27 +4,14 @@ from dacli.errors import DacliError
 from dacli.io.files import os_reason
 from dacli.io.png import PNG_SIGNATURE
 
-READABLE_FORMATS = "dacli reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF and, with pillow-heif, HEIC"
-_RAW = ("is a camera RAW file", "develop it to JPEG, PNG or TIFF first")
+READABLE_FORMATS = "dacli reads JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, EXR, DPX, PSD and others: see docs/images.md"
 _VIDEO = ("is a video", "use dacli video {name}")
 # Offset and bytes that identify a file of another kind, what it is, and what to do.
 _SIGNATURES: tuple[tuple[int, bytes, tuple[str, str]], ...] = (
     (0, b"version https://git-lfs", ("is a Git LFS pointer, not the picture", "fetch it with git lfs pull")),
     (0, b"%PDF", ("is a PDF", "export its page as PNG")),
-    (0, b"8BPS", ("is a Photoshop file", "save it as PNG or TIFF")),
-    (0, b"\x76\x2f\x31\x01", ("is an OpenEXR file", "convert it to PNG or TIFF")),
-    (0, b"\xff\x0a", ("is a JPEG XL file", "convert it to JPEG or PNG")),
-    (4, b"JXL ", ("is a JPEG XL file", "convert it to JPEG or PNG")),
-    (4, b"jP  ", ("is a JPEG 2000 file", "convert it to JPEG or PNG")),
     (0, b"PK\x03\x04", ("is a ZIP archive", "unpack it first")),
     (0, b"\x1f\x8b", ("is a gzip archive", "unpack it first")),
-    (0, b"FUJIFILMCCD-RAW", _RAW),
-    (0, b"IIU\0", _RAW),
-    (0, b"IIRO", _RAW),
-    (0, b"IIRS", _RAW),
-    (0, b"MMOR", _RAW),
-    (8, b"CR\x02", _RAW),
-    (4, b"ftypcrx ", _RAW),
     (0, b"\x1a\x45\xdf\xa3", _VIDEO),
     (8, b"AVI ", _VIDEO),
     (4, b"ftypqt  ", _VIDEO),
@@ -45,10 +32,10 @@ def refuse_other_formats(data: bytes, name: str) -> None:
             raise DacliError(f"{name} {reason}", hint.replace("{name}", name), "format")
 
 
-def raw_file_error(name: str) -> DacliError:
-    """Return the error for a camera's RAW file; Pillow would read its thumbnail."""
-    reason, hint = _RAW
-    return DacliError(f"{name} {reason}", hint, "format")
+def missing_package_error(name: str, kind: str, package: str, otherwise: str = "") -> DacliError:
+    """Return the error for a picture of a kind that an optional package reads, which is not installed."""
+    hint = f"install what reads it: pip install {package}"
+    return DacliError(f"{name} is {kind}", f"{hint}, or {otherwise}" if otherwise else hint, "format")
 
 
 def unknown_format_error(data: bytes, name: str) -> DacliError:

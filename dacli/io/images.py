@@ -3,7 +3,6 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,15 +12,16 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from dacli.errors import DacliError
-from dacli.io import damage, image_errors, png, tiff, tiff_pixels
-from dacli.io.alpha import lay_over_white, row_ranges
+from dacli.io import camera_raw, damage, dpx, exr, image_errors, pillow_formats, png, radiance, tiff, tiff_pixels
+from dacli.io.alpha import row_ranges, split_alpha
+from dacli.io.background import OVER_WHITE, AlphaOptions
+from dacli.io.color_spaces import convert_to_srgb
 from dacli.io.files import read_bytes
+from dacli.io.picture import OpenedPicture, Picture
 from dacli.paths import display_path
-from dacli.types import Gray16, Image8, ImageArray
+from dacli.types import Image8, ImageArray
 
 MAX_PIXELS = 200_000_000
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM")
-_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"tiff:Orientation")
 
 PngImagePlugin.MAX_TEXT_CHUNK = 64 << 20  # bytes: color profiles and XMP of whole pictures exceed Pillow's 1 MiB
@@ -41,47 +41,67 @@ def picture_fault(path: Path) -> DacliError | None:
 
 
 def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
-    """Return a picture file as RGB [H, W, 3], upright, in 16 bits if the file has 16 bits and else in 8.
+    """Return a picture file as RGB [H, W, 3], upright sRGB, in 16 bits if the file has more than 8 and else in 8.
 
-    Transparent pixels are laid over white. An animation gives its first frame. Floats must be within 0 to 1 and become
-    16-bit. Raises DacliError for a file that is not a complete picture of at most `max_pixels`.
+    Transparent pixels are laid over white. An animation gives its first frame. Floats of a TIFF must be within 0 to 1;
+    those of other files are scene-linear light (dacli.io.light). Raises DacliError for a file that is not a complete
+    picture of at most `max_pixels`.
     """
     return decode_image(read_bytes(path), path, max_pixels)
 
 
 def decode_image(data: bytes, path: Path, max_pixels: int = MAX_PIXELS) -> ImageArray:
     """Return the picture of a file's bytes as read_image() does; errors name the path, which is not read."""
+    return decode_picture(data, path, max_pixels).rgb
+
+
+def decode_picture(data: bytes, path: Path, max_pixels: int = MAX_PIXELS, alpha: AlphaOptions = OVER_WHITE) -> Picture:
+    """Return the picture of a file's bytes as decode_image() does, with transparent pixels as the options say."""
     name = display_path(path)
     image_errors.refuse_other_formats(data, name)
+    opened = _open_picture(data, path, name)
+    return split_alpha(_decode_checked(opened, data, name, max_pixels), alpha)
+
+
+def _open_picture(data: bytes, path: Path, name: str) -> OpenedPicture:
+    """Return a picture with its header read, by what reads its kind."""
+    if data.startswith(exr.EXR_SIGNATURE):
+        return exr.open_exr(data, name)
+    if data.startswith(dpx.DPX_SIGNATURES):
+        return dpx.open_dpx(data, name)
+    if data.startswith(radiance.RADIANCE_SIGNATURES):
+        return radiance.open_radiance(data, name)
+    if camera_raw.is_camera_raw(data, path):
+        return camera_raw.open_camera_raw(data, name)
     if tiff.is_tiff(data):
-        page = tiff.read_tiff_page(data, path, name)
-        return _decode_checked(lambda: _decode_tiff(page, data, name), _page_size(page), data, name, max_pixels)
-    image = _open_image(data, name)
-    return _decode_checked(lambda: _decode_image(image, data, name), image.size, data, name, max_pixels)
+        page = tiff.read_tiff_page(data, name)
+        return OpenedPicture(_page_size(page), lambda: _decode_tiff(page, data, name))
+    image = pillow_formats.open_image(data, name)
+    return OpenedPicture(image.size, lambda: _decode_image(image, data, name))
 
 
 def describe_left_out_pictures(data: bytes) -> str:
-    """Return the note on the further pages or frames of a picture that can be decoded; "" if it has none."""
+    """Return the note on further pages, frames or layers of a picture that can be decoded; "" if it has none."""
     with contextlib.suppress(Exception):
+        if data.startswith(exr.EXR_SIGNATURE):
+            return exr.open_exr(data, "").note
         if tiff.is_tiff(data):
             count = tiff.count_tiff_pages(data)
             return f"only the first of its {count} pages is used" if count > 1 else ""
         if data.startswith((b"GIF8", png.PNG_SIGNATURE, b"RIFF")) or data[4:12] == b"ftypavis":
-            animated = getattr(Image.open(io.BytesIO(data), formats=_FORMATS), "is_animated", False)
+            animated = getattr(pillow_formats.open_image(data, ""), "is_animated", False)
             return "only the first frame of its animation is used" if animated else ""
     return ""
 
 
-def _decode_checked(
-    decode: Callable[[], ImageArray], size: tuple[int, int], data: bytes, name: str, max_pixels: int
-) -> ImageArray:
-    """Return what `decode` returns for a picture of a size (w, h), if that is within the limit."""
-    width, height = size
+def _decode_checked(opened: OpenedPicture, data: bytes, name: str, max_pixels: int) -> ImageArray:
+    """Return the pixels of a picture, if its size is within the limit."""
+    width, height = opened.size
     if width * height > max_pixels:
         fault = f"{width} × {height} pixels, more than the limit of {max_pixels / 1e6:g} megapixels"
         raise DacliError(f"{name} has {fault}", "make it smaller or raise --max-pixels", "too large")
     try:
-        return np.ascontiguousarray(decode())
+        return np.ascontiguousarray(opened.decode())
     except MemoryError:
         fault = f"not enough memory for {name} ({width} × {height} pixels)"
         raise DacliError(fault, "make it smaller", "memory") from None
@@ -99,30 +119,16 @@ def decode_with_opencv(data: bytes, flags: int) -> npt.NDArray[Any] | None:
         return None
 
 
-def _open_image(data: bytes, name: str) -> Image.Image:
-    heic = data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[:64]
-    if heic:
-        _enable_heic(name)
-    try:
-        return Image.open(io.BytesIO(data), formats=(*_FORMATS, "HEIF") if heic else _FORMATS)
-    except Exception as error:
-        raise image_errors.unknown_format_error(data, name) from error
-
-
-def _enable_heic(name: str) -> None:
-    try:
-        import pillow_heif
-    except ImportError:
-        hint = "install what reads it: pip install pillow-heif"
-        raise DacliError(f"{name} is a HEIC picture", hint, "format") from None
-    pillow_heif.register_heif_opener()
-
-
 def _page_size(page: Any) -> tuple[int, int]:
     return page.imagewidth, page.imagelength
 
 
 def _decode_tiff(page: Any, data: bytes, name: str) -> ImageArray:
+    """Return a page, upright, in sRGB."""
+    return convert_to_srgb(_decode_page(page, data, name), data, tiff.profile_of_page(page))
+
+
+def _decode_page(page: Any, data: bytes, name: str) -> ImageArray:
     """Return a page, upright, by the first of OpenCV, Pillow and tifffile that reads its kind right."""
     tiff.check_tiff_is_whole(page, data)
     if tiff.reads_by_opencv(page):
@@ -130,7 +136,7 @@ def _decode_tiff(page: Any, data: bytes, name: str) -> ImageArray:
         if pixels is None:
             raise ValueError("its compressed data are damaged")
         pixels = tiff_pixels.scale_samples(pixels, page, name)
-        return tiff_pixels.apply_alpha(pixels[..., 2::-1], pixels[..., 3:], page)
+        return tiff_pixels.join_alpha(pixels[..., 2::-1], pixels[..., 3:], page)
     if tiff.reads_by_pillow(page) and (pixels := _decode_page_by_pillow(page, data, name)) is not None:
         return pixels
     return _turn_upright(tiff_pixels.decode_tiff_page(page, name), tiff.orientation_of_page(page))
@@ -160,7 +166,9 @@ def _decode_image(image: Image.Image, data: bytes, name: str) -> ImageArray:
     if image.format == "WEBP" and (fault := damage.webp_damage(data, pixels)):
         raise image_errors.damage_error(name, fault)
     has_mark = image.format != "PNG" or any(mark in data for mark in _PNG_ORIENTATION_MARKS)
-    return _turn_upright(pixels, _orientation(image) if has_mark else 1)
+    upright = _turn_upright(pixels, _orientation(image) if has_mark else 1)
+    profile = image.info.get("icc_profile") if image.mode in ("RGB", "RGBA", "P", "PA") else None
+    return convert_to_srgb(upright, data, profile)
 
 
 def _decode_jpeg(image: Image.Image, data: bytes, name: str) -> ImageArray | None:
@@ -182,7 +190,7 @@ def _decode_jpeg(image: Image.Image, data: bytes, name: str) -> ImageArray | Non
 
 
 def _decode_by_opencv(image: Image.Image, data: bytes) -> ImageArray | None:
-    """Return RGB [H, W, 3] of a deep PNG or a plain WebP; None for a picture that has to be decoded by Pillow."""
+    """Return RGB or RGBA [H, W] of a deep PNG or a plain WebP; None for a picture that has to be decoded by Pillow."""
     if image.format == "PNG" and image.mode in ("RGB", "RGBA") and data[24:25] == b"\x10":
         pixels = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
     elif image.format == "WEBP" and image.mode == "RGB" and not getattr(image, "is_animated", False):
@@ -191,33 +199,33 @@ def _decode_by_opencv(image: Image.Image, data: bytes) -> ImageArray | None:
         return None
     if pixels is None or pixels.ndim != 3:
         return None
-    if pixels.shape[2] == 4:
-        return lay_over_white(cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)))
-    return cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    return cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB))
 
 
 def _decode_by_pillow(image: Image.Image, name: str) -> ImageArray:
+    """Return RGB or RGBA [H, W] of a picture as Pillow reads it."""
     image.load()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _gray16(image, name)[..., None].repeat(3, axis=2)
+        return _gray16(image, name)
     mode = "RGBA" if image.has_transparency_data else "RGB"
     width, height = image.size
-    pixels: Image8 = np.empty((height, width, 3), np.uint8)
+    pixels: Image8 = np.empty((height, width, len(mode)), np.uint8)
     for top, bottom in row_ranges(height, width):
-        pixels[top:bottom] = lay_over_white(np.asarray(image.crop((0, top, width, bottom)).convert(mode)))
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)).convert(mode))
     return pixels
 
 
-def _gray16(image: Image.Image, name: str) -> Gray16:
+def _gray16(image: Image.Image, name: str) -> ImageArray:
     values = np.asarray(image)
     top = 1 if image.mode == "F" else 65535
     if not (values.min() >= 0 and values.max() <= top):
         raise DacliError(f"{name} holds numbers outside 0 to {top}", "convert it to 8 or 16 bits", "format")
     if image.mode == "F":
         values = np.rint(values * 65535)
-    deep = values.astype(np.uint16)
+    deep = values.astype(np.uint16)[..., None].repeat(3, axis=2)
     if image.format == "PNG" and isinstance(key := image.info.get("transparency"), int):
-        deep[deep == key] = 65535  # transparent pixels are laid over white
+        alpha = np.where(deep[..., :1] == key, 0, 65535).astype(np.uint16)
+        return np.concatenate([deep, alpha], axis=2)
     return deep
 
 

@@ -3,7 +3,6 @@
 import io
 import logging
 import struct
-from pathlib import Path
 from typing import Any
 
 from dacli.errors import DacliError
@@ -11,7 +10,6 @@ from dacli.io import image_errors
 
 DNG_VERSION = 50706  # tag
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
-_RAW_SUFFIXES = {".dng", ".nef", ".nrw", ".arw", ".sr2", ".cr2", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".dcr"}
 _RAW_PHOTOMETRICS = (32803, 34892)  # a color filter array, and linear raw
 _UINT, _INT, _FLOAT = 1, 2, 3  # SampleFormat
 # (photometric, samples) of what Pillow reads in up to 8 bits, and of what OpenCV reads in 16 bits.
@@ -19,6 +17,8 @@ _PILLOW_LAYOUTS = {(0, 1), (1, 1), (1, 2), (2, 3), (2, 4), (3, 1), (5, 4), (6, 3
 _OPENCV_LAYOUTS = {(2, 3), (2, 4)}
 _TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8)  # bytes, by the number of a field's type (TIFF 6.0, section 2)
 _TIFFFILE_COMPRESSIONS = (1, 8, 32773, 32946, 34925)  # that it undoes by itself: none, deflate, PackBits, LZMA
+_ICC_PROFILE = 34675  # tag
+_RGB_PHOTOMETRICS = (2, 3, 6)  # RGB, palette, YCbCr
 _GRAY = (0, 1)  # photometric: white is zero, black is zero
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -30,22 +30,29 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in _STARTS
 
 
-def read_tiff_page(data: bytes, path: Path, name: str) -> Any:
+def holds_raw(data: bytes) -> bool:
+    """Return whether a TIFF file is a RAW file of a camera: with pixels of a color filter array, or a DNG."""
+    try:
+        pages = _open_pages(data)
+        is_raw = DNG_VERSION in pages[0].tags or pages[0].photometric in _RAW_PHOTOMETRICS
+        return is_raw or next(_full_pages(pages)).photometric in _RAW_PHOTOMETRICS
+    except Exception:  # noqa: BLE001 - read_tiff_page() reports what is wrong with the file
+        return False
+
+
+def read_tiff_page(data: bytes, name: str) -> Any:
     """Return the first page of a TIFF file that is no thumbnail, as tifffile's TiffPage, without its pixels.
 
-    Raises DacliError for a RAW file of a camera and for a file without a whole page.
+    Raises DacliError for a file without a whole page.
     """
     try:
         _check_directory_is_whole(data)
         pages = _open_pages(data)
         page = next((page for page in _full_pages(pages) if not page.is_reduced), pages[0])
-        is_raw = page.photometric in _RAW_PHOTOMETRICS or DNG_VERSION in pages[0].tags
     except EOFError as error:
         raise image_errors.decoding_error(data, name, error) from error
     except Exception as error:
         raise image_errors.unknown_format_error(data, name) from error
-    if is_raw or path.suffix.lower() in _RAW_SUFFIXES:
-        raise image_errors.raw_file_error(name)
     if not page.imagewidth or not page.imagelength or page.imagedepth != 1:
         raise image_errors.unknown_format_error(data, name)
     return page
@@ -143,6 +150,12 @@ def orientation_of_page(page: Any) -> int:
     """Return the orientation of a page, 1 to 8; 1 (upright) if it has none."""
     tag = page.tags.get(274)
     return tag.value if tag is not None and tag.value in range(1, 9) else 1
+
+
+def profile_of_page(page: Any) -> bytes | None:
+    """Return the ICC profile of a page in RGB, or of a palette; None if it has none."""
+    tag = page.tags.get(_ICC_PROFILE)
+    return bytes(tag.value) if tag is not None and page.photometric in _RGB_PHOTOMETRICS else None
 
 
 def kind_of_page(page: Any) -> str:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from dacli.errors import DacliError
 from dacli.io import tiff
-from dacli.io.alpha import lay_over_white
+from dacli.io.alpha import divide_by_alpha
 from dacli.types import ImageArray
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5  # PhotometricInterpretation
@@ -18,7 +18,7 @@ _COLORS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 
 
 def decode_tiff_page(page: Any, name: str) -> ImageArray:
-    """Return a page as RGB [H, W, 3] in 8 or 16 bits, laid over white, not turned upright.
+    """Return a page as RGB [H, W, 3] or RGBA [H, W, 4] in 8 or 16 bits, not turned upright.
 
     Bands after the colors are left out, but alpha. Raises DacliError for a kind that cannot be decoded, with its name.
     """
@@ -29,11 +29,11 @@ def decode_tiff_page(page: Any, name: str) -> ImageArray:
     bands = 3 if _is_color_by_count(page) else _COLORS.get(int(page.photometric), 0)
     if not bands or samples.shape[2] < bands:
         raise tiff.unreadable_tiff_error(page, name)
-    return apply_alpha(_as_rgb(samples[..., :bands], page.photometric), samples[..., bands:], page)
+    return join_alpha(_as_rgb(samples[..., :bands], page.photometric), samples[..., bands:], page)
 
 
-def apply_alpha(rgb: ImageArray, extra_bands: ImageArray, page: Any) -> ImageArray:
-    """Return RGB [H, W, 3] laid over white, if one of the bands after the colors is alpha.
+def join_alpha(rgb: ImageArray, extra_bands: ImageArray, page: Any) -> ImageArray:
+    """Return RGB [H, W, 3], or RGBA [H, W, 4] if one of the bands after the colors is alpha.
 
     The fourth band of a page that does not say what it is counts as alpha, as in Pillow.
     """
@@ -43,7 +43,7 @@ def apply_alpha(rgb: ImageArray, extra_bands: ImageArray, page: Any) -> ImageArr
     for band, kind in zip(range(extra_bands.shape[2]), kinds, strict=False):
         if kind in (_PREMULTIPLIED, _STRAIGHT):
             pixels = np.concatenate([rgb, extra_bands[..., band : band + 1]], axis=2)
-            return lay_over_white(pixels, premultiplied=kind == _PREMULTIPLIED)
+            return divide_by_alpha(pixels) if kind == _PREMULTIPLIED else pixels
     return np.ascontiguousarray(rgb)
 
 

@@ -96,7 +96,7 @@ def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) ->
 def _encode_npy(view: "DepthView") -> bytes:
     from dacli.io import npy
 
-    return npy.encode_npy(view.depth, view.record.text()[RECORD_KEYWORD])
+    return npy.encode_npy(view.known_depth, view.record.text()[RECORD_KEYWORD])
 
 
 def _encode_half(view: "DepthView") -> bytes:

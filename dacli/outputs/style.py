@@ -6,7 +6,7 @@ import numpy as np
 
 from dacli.choices import Near
 from dacli.errors import UsageError
-from dacli.types import DepthArray
+from dacli.types import DepthArray, PixelMask
 
 _LARGEST = float(np.finfo(np.float32).max)
 _RANGE_HINT = "--range takes auto, LO,HI or percentiles such as p2,p98"
@@ -59,11 +59,22 @@ def _parse_bound(part: str, text: str) -> float:
     return value
 
 
-def depth_limits(depth: DepthArray, shown: DepthRange = FULL_RANGE) -> tuple[float, float]:
-    """Return the lowest and highest depth to show, in the unit of the depth [H, W]; equal for a flat picture."""
-    if shown.low is None or shown.high is None:
-        return float(depth.min()), float(depth.max())
-    if not shown.percent:
+def depth_limits(
+    depth: DepthArray, shown: DepthRange = FULL_RANGE, transparent: PixelMask | None = None
+) -> tuple[float, float]:
+    """Return the lowest and highest depth to show, in the unit of the depth [H, W]; equal for a flat picture.
+
+    Depth where the picture is `transparent` does not count, unless all of it is.
+    """
+    if shown.low is not None and shown.high is not None and not shown.percent:
         return shown.low, shown.high
-    low, high = np.percentile(depth, [shown.low, shown.high])
+    counted = depth if transparent is None or bool(transparent.all()) else depth[~transparent]
+    if shown.low is None or shown.high is None:
+        return float(counted.min()), float(counted.max())
+    low, high = np.percentile(counted, [shown.low, shown.high])
     return float(low), float(high)
+
+
+def put_far(values: DepthArray, far: float, transparent: PixelMask | None) -> DepthArray:
+    """Return values [H, W], with `far` where the picture is transparent."""
+    return values if transparent is None else np.where(transparent, np.float32(far), values)

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from dacli.io.records import Record
 from dacli.io.scales import TONES, DepthScale
 from dacli.outputs.style import DepthStyle
-from dacli.types import DepthArray, ImageArray
+from dacli.types import DepthArray, ImageArray, PixelMask
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class DepthView:
 
     `scale8` and `scale16` say what the values of 8-bit and 16-bit pictures stand for. `image` is the input
     picture, RGB [H, W, 3], set only if a format needs it. `tones` [H, W] in 0 … 1 are shown instead of the depth in a
-    steady clip.
+    steady clip. `transparent` [H, W] marks pixels without depth of their own: `depth` and `tones` are far there.
     """
 
     depth: DepthArray
@@ -24,6 +26,12 @@ class DepthView:
     scale16: DepthScale
     image: ImageArray | None = None
     tones: DepthArray | None = None
+    transparent: PixelMask | None = None
+
+    @property
+    def known_depth(self) -> DepthArray:
+        """Return the depth [H, W], with NaN where the picture is transparent."""
+        return self.depth if self.transparent is None else np.where(self.transparent, np.float32(np.nan), self.depth)
 
     @property
     def shown(self) -> tuple[DepthArray, float, float]:

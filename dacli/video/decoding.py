@@ -12,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dacli.errors import DacliError
-from dacli.io import images
+from dacli.io import files, images
+from dacli.io.alpha import split_alpha
+from dacli.io.background import OVER_WHITE, AlphaOptions
 from dacli.io.names import RECORD_KEYWORD
+from dacli.io.picture import Picture
+from dacli.outputs.drawing import to_eight_bits
 from dacli.paths import display_path
+from dacli.types import PixelMask
 from dacli.video import ffmpeg, probe, timing
 from dacli.video.clip import Clip, seconds_text
 from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG
@@ -30,16 +35,19 @@ _TONE_MAP = (  # via 4:4:4, because zscale does not support odd sizes in 4:2:0
     "format=yuv444p16le,zscale=tin={}:pin=bt2020:min=bt2020nc:t=linear:npl=100,format=gbrpf32le,"
     "zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=gbr:r=full"
 )
-_OVER_WHITE = "format=rgba,split[a][b];[a]lutrgb=r=255:g=255:b=255:a=255[w];[w][b]overlay=format=rgb"
 _TAG_SECTION = re.compile(r"(?<!\\)\n\[(?:STREAM|CHAPTER)\]\n")
 _TAG = re.compile(r"^((?:\\.|[^=\\\n])+)=((?:\\.|[^\\\n])*)$", re.MULTILINE | re.DOTALL)
 
 
 class DecodedFrame(NamedTuple):
-    """An upright RGB frame [H, W, 3] and its presentation time in ticks of the clip's time base."""
+    """An upright RGB frame [H, W, 3] and its presentation time in ticks of the clip's time base.
+
+    `transparent` [H, W] marks the pixels that get no depth, if there are any.
+    """
 
     pts: int
     rgb: NDArray[np.uint8]
+    transparent: PixelMask | None = None
 
 
 class _PixelLayout(NamedTuple):
@@ -49,6 +57,7 @@ class _PixelLayout(NamedTuple):
 
 
 _RGB = _PixelLayout("rgb24", (3,), np.uint8)
+_RGBA = _PixelLayout("rgba", (4,), np.uint8)
 _DEPTH16 = _PixelLayout("gray16le", (), np.uint16)
 
 
@@ -65,25 +74,35 @@ def ignore_note(note: str) -> None:
 
 
 def decode_frames(
-    clip: Clip, *, after: int | None = None, allow_truncated: bool = False, log: Callable[[str], None] = ignore_note
+    clip: Clip,
+    *,
+    after: int | None = None,
+    allow_truncated: bool = False,
+    alpha: AlphaOptions = OVER_WHITE,
+    log: Callable[[str], None] = ignore_note,
 ) -> Generator[DecodedFrame, None, None]:
     """Yield the frames of a clip in order, or only those that are shown later than `after` (ticks).
 
-    HDR is tone-mapped, interlaced fields are combined into whole frames, and colors are reduced to 8 bits. Raises
-    DacliError where damage stops decoding, and before the first frame if the file is truncated. With
-    `allow_truncated`, all frames that can be decoded are used, and the damage is reported to `log`.
+    Transparent pixels are treated as `alpha` says, HDR is tone-mapped, interlaced fields are combined into whole
+    frames, and colors are reduced to 8 bits. Raises DacliError where damage stops decoding, and before the first frame
+    if the file is truncated. With `allow_truncated`, all frames that can be decoded are used, and the damage is
+    reported to `log`.
     """
     times = clip.pts if after is None else tuple(time for time in clip.pts if time > after)
     if clip.pictures or not times:
-        yield from _read_pictures(clip, times)
+        yield from _read_pictures(clip, times, alpha)
         return
     if clip.missing_frames and not allow_truncated:
         raise _damage_error(clip, len(probe.decodable_frames(clip.source, clip.tick_base)[0]), "the file is truncated")
     if clip.transfer and not ffmpeg.has_filter("zscale"):
         log(f"{display_path(clip.path)} is HDR and will look dull: this ffmpeg has no zscale filter for tone mapping")
     frames = _select_frames(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
-    for pts, rgb in _check_complete(clip, frames, len(clip.pts) - len(times), log if allow_truncated else None):
-        yield DecodedFrame(pts, rgb)
+    for pts, pixels in _check_complete(clip, frames, len(clip.pts) - len(times), log if allow_truncated else None):
+        yield _decoded_frame(pts, split_alpha(pixels, alpha))
+
+
+def _decoded_frame(pts: int, picture: Picture) -> DecodedFrame:
+    return DecodedFrame(pts, to_eight_bits(picture.rgb), picture.transparent)
 
 
 def read_depth16_clip(path: Path) -> tuple[Generator[NDArray[np.uint16], None, None], dict[str, str], int]:
@@ -153,17 +172,18 @@ def _select_frames(
 
 def _decode_from(clip: Clip, first: int, options: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
     """Yield frames from tick `first` of the file on; decode from its start if seeking does not find that frame."""
+    layout = _RGBA if clip.transparent else _RGB
     if clip.seekable and first * clip.tick_base > 1:
         seek = ["-ss", seconds_text((first - Fraction(1, 2)) * clip.tick_base)]
         if clip.source.start is not None:  # ffmpeg would count the start of the file twice, and drop frames that count
             seek.append("-noaccurate_seek")
-        with contextlib.closing(_decode(clip, [*options, *seek], _RGB)) as decoded:
+        with contextlib.closing(_decode(clip, [*options, *seek], layout)) as decoded:
             first_frame = _first_frame(decoded, first)
             if first_frame is not None and first_frame[0] == first:
                 yield first_frame
                 yield from decoded
                 return
-    yield from _decode(clip, options, _RGB)
+    yield from _decode(clip, options, layout)
 
 
 def _first_frame(decoded: Iterator[tuple[int, Any]], first: int) -> tuple[int, Any] | None:
@@ -210,17 +230,15 @@ def _filters(clip: Clip) -> list[str]:
     chain = [*clip.source.filters, *(["bwdif=mode=send_frame"] if clip.interlaced else [])]
     if clip.transfer and ffmpeg.has_filter("zscale"):
         chain.append(_TONE_MAP.format(clip.transfer))
-    if clip.transparent:
-        chain.append(_OVER_WHITE)
     return ["-vf", ",".join(chain)] if chain else []
 
 
-def _read_pictures(clip: Clip, times: tuple[int, ...]) -> Generator[DecodedFrame, None, None]:
+def _read_pictures(clip: Clip, times: tuple[int, ...], alpha: AlphaOptions) -> Generator[DecodedFrame, None, None]:
     for time in times:
         path = clip.pictures[time]
-        rgb = images.read_image(path)
-        if rgb.shape != (clip.height, clip.width, 3):
-            size = f"{rgb.shape[1]} × {rgb.shape[0]} pixels and the first frame {clip.width} × {clip.height}"
+        picture = images.decode_picture(files.read_bytes(path), path, alpha=alpha)
+        height, width = picture.rgb.shape[:2]
+        if (height, width) != (clip.height, clip.width):
+            size = f"{width} × {height} pixels and the first frame {clip.width} × {clip.height}"
             raise DacliError(f"{display_path(path)} has {size}", "make all frames of a folder the same size")
-        deep = rgb.dtype == np.uint16
-        yield DecodedFrame(time, ((rgb.astype(np.uint32) + 128) // 257 if deep else rgb).astype(np.uint8, copy=False))
+        yield _decoded_frame(time, picture)

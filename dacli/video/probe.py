@@ -11,7 +11,7 @@ from dacli.io import files
 from dacli.paths import display_path
 from dacli.video import ffmpeg, timing
 from dacli.video.clip import Clip, ClipSource, RoundedTimes
-from dacli.video.sequences import FOLDER_RATE, probe_sequence
+from dacli.video.sequences import FOLDER_RATE, is_frame_pattern, probe_sequence
 from dacli.video.streams import NO_STREAM, FileReport, FileStream, describe_streams, rank_stream
 
 LENIENT_OPTIONS = ("-max_error_rate", "1", "-fflags", "+discardcorrupt")
@@ -46,12 +46,12 @@ AUTOMATIC = ProbeOptions()
 
 
 def probe_clip(path: Path, rate: Fraction = FOLDER_RATE, options: ProbeOptions = AUTOMATIC) -> Clip:
-    """Return the content of a video file, or of a folder of numbered pictures to show at `rate`.
+    """Return the content of a video file, or of a folder or pattern of numbered pictures to show at `rate`.
 
     Decodes only the first frames, or all if the packets do not contain the presentation times (interlaced, hidden or
     untimed frames). Raises DacliError, with the reason, for a file that is not a clip.
     """
-    if path.is_dir():
+    if path.is_dir() or is_frame_pattern(path):
         return probe_sequence(path, rate)
     _check_file(path)
     plain = ClipSource(path, options=("-f", "mjpeg") if path.suffix.lower() in _RAW_JPEG else ())

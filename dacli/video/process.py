@@ -84,7 +84,13 @@ def process_clip(
             if writer.kept_frames:
                 log(f"{display_path(clip.path)}: goes on after frame {writer.kept_frames} of {len(clip.pts)}")
             temporal = choose_temporal_stage(clip, run, options, writer, log)
-            source = decoding.decode_frames(clip, after=writer.after, allow_truncated=options.allow_truncated, log=log)
+            source = decoding.decode_frames(
+                clip,
+                after=writer.after,
+                allow_truncated=options.allow_truncated,
+                alpha=run.settings.alpha,
+                log=log,
+            )
             drawn = run_frames(source, run.predictor, temporal, renderer.draw)
             written = FrameWriter(writer)
             written.write_all(drawn, progress)
@@ -110,8 +116,8 @@ def run_frames(
     """Yield every frame in order, drawn; an error in any stage is raised here and ends all stages."""
 
     def read(numbered: tuple[int, decoding.DecodedFrame]) -> Loaded[FrameInfo]:
-        number, (pts, rgb) = numbered
-        return Loaded(FrameInfo(pts, number), predictor.prepare(rgb), rgb)
+        number, (pts, rgb, transparent) = numbered
+        return Loaded(FrameInfo(pts, number), predictor.prepare(rgb), rgb, transparent)
 
     def numbered_frames() -> Iterator[tuple[int, decoding.DecodedFrame]]:
         with contextlib.closing(decoded):  # enumerate() alone cannot be closed, and would leave ffmpeg running
@@ -132,18 +138,18 @@ def choose_temporal_stage(
         if writer.segments:
             stabilizer.restore(json.loads(writer.state(len(writer.segments) - 1))["stabilizer"])
         return partial(frames.stabilize_in_one_pass, stabilizer=stabilizer, time_base=clip.time_base)
-    two_pass = run_first_pass(clip, run.predictor, options, TwoPassStabilizer(metric=metric), log)
+    two_pass = run_first_pass(clip, run, options, TwoPassStabilizer(metric=metric), log)
     return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), writer.kept_frames, None))
 
 
 def run_first_pass(
-    clip: Clip, predictor: Predictor, options: ClipOptions, stabilizer: TwoPassStabilizer, log: Log
+    clip: Clip, run: OpenRun, options: ClipOptions, stabilizer: TwoPassStabilizer, log: Log
 ) -> TwoPassStabilizer:
     """Return the stabilizer after the first of two passes, which adds all frames of a clip."""
     log(f"{display_path(clip.path)}: the first of two passes, which takes as long as the second")
-    source = decoding.decode_frames(clip, allow_truncated=options.allow_truncated)
+    source = decoding.decode_frames(clip, allow_truncated=options.allow_truncated, alpha=run.settings.alpha)
     collect = partial(frames.collect_first_pass, stabilizer=stabilizer, time_base=clip.time_base)
-    results: Generator[FirstPassFrame, None, None] = run_frames(source, predictor, collect, lambda frame: frame)
+    results: Generator[FirstPassFrame, None, None] = run_frames(source, run.predictor, collect, lambda frame: frame)
     for _ in results:
         pass
     return stabilizer

@@ -20,7 +20,7 @@ from dacli.io.names import RECORD_KEYWORD
 from dacli.io.records import Record
 from dacli.io.scales import TONES, DepthScale, choose_scale, to_tones
 from dacli.outputs.formats import OutputFormat, is_video_file
-from dacli.outputs.style import FULL_RANGE, depth_limits
+from dacli.outputs.style import FULL_RANGE, depth_limits, put_far
 from dacli.outputs.view import DepthView
 from dacli.video.clip import Clip
 from dacli.video.codecs import CODECS
@@ -98,16 +98,19 @@ class ClipRenderer:
             if steady
             else prediction.depth
         )
-        span = depth_limits(depth, self.settings.style.range)
+        span = depth_limits(depth, self.settings.style.range, frame.transparent)
         scale = self.scale(span)
+        far = 0 if self.settings.quantity == "inverse depth" else 1
+        tones = to_tones(prediction.depth, scale_shift.scale, scale_shift.shift) if self.uses_tones else None
         view = DepthView(
-            depth=depth,
+            depth=put_far(depth, span[far], frame.transparent),
             record=self.frame_record(span, sizes),
             style=self.settings.style,
             scale8=scale,
             scale16=scale,
             image=frame.image,
-            tones=to_tones(prediction.depth, scale_shift.scale, scale_shift.shift) if self.uses_tones else None,
+            tones=None if tones is None else put_far(tones, far, frame.transparent),
+            transparent=frame.transparent,
         )
         pictures = {kind: self.picture(row, view) for kind, row in self.job.formats.items()}
         return DrawnFrame(frame.about, pictures, span, *sizes)

@@ -1,12 +1,13 @@
 """Folders of numbered pictures, read as clips."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dacli.batch.inputs import PICTURE_SUFFIXES
+from dacli.batch.naming import FRAME_NUMBER
 from dacli.errors import DacliError
 from dacli.io import files, images
 from dacli.outputs.formats import FORMATS
@@ -17,8 +18,13 @@ FOLDER_RATE = Fraction(24)
 
 
 def probe_sequence(path: Path, rate: Fraction) -> Clip:
-    """Return the content of a folder of numbered pictures to show at `rate`; raise DacliError if it has none."""
+    """Return the content of a folder or pattern of numbered pictures to show at `rate`.
+
+    Raises DacliError if it has no pictures.
+    """
     frames = frame_paths(path)
+    if not frames and is_frame_pattern(path):
+        raise DacliError(f"no picture matches {display_path(path)}", "check the pattern, such as 'shot.%04d.exr'")
     if not frames:
         fault = f"{display_path(path)} holds no pictures and no clips"
         raise DacliError(fault, "use a video file, a folder of numbered pictures, or a folder of video files")
@@ -42,15 +48,21 @@ def probe_sequence(path: Path, rate: Fraction) -> Clip:
     )
 
 
-def frame_paths(folder: Path) -> tuple[Path, ...]:
-    """Return the pictures of a folder in the order of their numbers, without those that dacli made.
+def is_frame_pattern(path: Path) -> bool:
+    """Return whether a path is a pattern of numbered pictures, such as shot.%04d.exr or shot.####.exr, and no file."""
+    return FRAME_NUMBER.search(path.name) is not None and path.suffix != "" and not path.exists()
+
+
+def frame_paths(path: Path) -> tuple[Path, ...]:
+    """Return the pictures of a folder or pattern in the order of their numbers, without those that dacli made.
 
     Raises DacliError for a folder that cannot be listed.
     """
+    pattern = is_frame_pattern(path)
+    folder = path.parent if pattern else path
+    wanted = _pattern_filter(path.name) if pattern else _is_frame
     try:
-        found = [
-            entry for entry in folder.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES and _is_frame(entry.name)
-        ]
+        found = [entry for entry in folder.iterdir() if wanted(entry.name)]
     except OSError as error:
         fault = f"{display_path(folder)} cannot be listed ({files.os_reason(error)})"
         raise DacliError(fault, "check its permissions") from error
@@ -88,7 +100,22 @@ def describe_gaps(numbers: Sequence[int]) -> str:
 
 
 def _is_frame(name: str) -> bool:
-    return not name.startswith(".") and not name.endswith(tuple(row.suffix for row in FORMATS.values()))
+    is_output = name.endswith(tuple(row.suffix for row in FORMATS.values()))
+    return PurePath(name).suffix.lower() in PICTURE_SUFFIXES and not name.startswith(".") and not is_output
+
+
+def _pattern_filter(name: str) -> Callable[[str], bool]:
+    """Return whether a name is one of a pattern, whose numbers have as many digits as it says, or more."""
+    begin, found, end = _split_pattern(name)
+    digits = len(found) if found.startswith("#") else int(found[1:-1] or 1)
+    matches = re.compile(rf"{re.escape(begin)}\d{{{max(1, digits)},}}{re.escape(end)}").fullmatch
+    return lambda each: matches(each) is not None
+
+
+def _split_pattern(name: str) -> tuple[str, str, str]:
+    """Return what is before the last mark of a number in a pattern, the mark, and what is after it."""
+    mark = list(FRAME_NUMBER.finditer(name))[-1]
+    return name[: mark.start()], mark[0], name[mark.end() :]
 
 
 def natural_key(path: Path) -> tuple[tuple[tuple[int, str], ...], str]:

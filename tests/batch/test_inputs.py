@@ -198,6 +198,25 @@ def test_what_is_no_source_of_pictures(tmp_path: Path, monkeypatch: pytest.Monke
     assert said in str(caught.value)
 
 
+@pytest.fixture
+def without_rawpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "reads_camera_raw", lambda: False)
+
+
+def test_raw_files_are_pictures_where_their_reader_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched(tmp_path, "a.NEF", "b.dng", "c.jpg")
+    for installed, names in ((True, ["a.NEF", "b.dng", "c.jpg"]), (False, ["c.jpg"])):
+        monkeypatch.setattr(inputs, "reads_camera_raw", lambda installed=installed: installed)
+        found = inputs.gather_inputs(str(tmp_path), tmp_path / "out")
+        assert [path.name for path in found.files] == names
+    assert found.left_out.describe() == (
+        "1 .dng (pip install rawpy to read them), 1 .nef (pip install rawpy to read them)"
+    )
+
+
+@pytest.mark.usefixtures("without_rawpy")
 def test_files_that_are_not_taken_are_counted_by_extension(tmp_path: Path) -> None:
     names = ("a.jpg", "b.MOV", "sub/c.mp4", "d.dng", "e.dng", "f.pdf", ".g.mp4", "out/h.mp4", "skip/i.mp4", "README")
     for name in (*names, "a_color.png.part", "d.jpg~", "v1. final"):
@@ -206,8 +225,8 @@ def test_files_that_are_not_taken_are_counted_by_extension(tmp_path: Path) -> No
     found = inputs.gather_inputs(str(tmp_path), tmp_path / "out", exclude=["skip/*"])
     assert [path.name for path in found.files] == ["a.jpg"]
     expected = (
-        "2 .dng, 1 without extension, 1 .jpg~, 1 .mov (use dacli video), 1 .mp4 (use dacli video), 1 .part, 1 .pdf, "
-        "1 of other names"
+        "2 .dng (pip install rawpy to read them), 1 without extension, 1 .jpg~, 1 .mov (use dacli video), "
+        "1 .mp4 (use dacli video), 1 .part, 1 .pdf, 1 of other names"
     )
     assert found.left_out.describe() == expected
     assert found.left_out.describe_line() == f"left out: {expected}"
@@ -217,10 +236,10 @@ def test_files_that_are_not_taken_are_counted_by_extension(tmp_path: Path) -> No
 
 
 def test_a_pattern_counts_what_it_leaves_out_too(tmp_path: Path) -> None:
-    touched(tmp_path, "a.jpg", "b.exr", "out/c.exr")
+    touched(tmp_path, "a.jpg", "b.svg", "out/c.svg")
     found = inputs.gather_inputs(f"{tmp_path}/**/*.*", tmp_path / "out")
     assert [path.name for path in found.files] == ["a.jpg"]
-    assert found.left_out.describe() == "1 .exr"
+    assert found.left_out.describe() == "1 .svg"
 
 
 def test_many_kinds_are_summed_up(tmp_path: Path) -> None:
@@ -230,6 +249,7 @@ def test_many_kinds_are_summed_up(tmp_path: Path) -> None:
     assert text.endswith("1 .k5, 4 others")
 
 
+@pytest.mark.usefixtures("without_rawpy")
 def test_pictures_of_unknown_extensions_are_found_by_content(tmp_path: Path) -> None:
     names = ["a.jpg_large", "IMG.0001", "v1.2 final", "b.jpeg!d", "c.image"]
     for name in (*names, "d.dng", "e.part", "f.jpg~", "g.txt"):
@@ -237,7 +257,8 @@ def test_pictures_of_unknown_extensions_are_found_by_content(tmp_path: Path) -> 
     touched(tmp_path, "h.unknown")
     found = inputs.gather_inputs(str(tmp_path), tmp_path / "out")
     assert sorted(path.name for path in found.files) == sorted(names)
-    line = "left out: 1 .dng, 1 .jpg~, 1 .part, 1 .txt, 1 .unknown; 5 of other names are pictures by content"
+    raw = "1 .dng (pip install rawpy to read them)"
+    line = f"left out: {raw}, 1 .jpg~, 1 .part, 1 .txt, 1 .unknown; 5 of other names are pictures by content"
     assert found.left_out.describe_line() == line
 
 

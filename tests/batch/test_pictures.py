@@ -728,7 +728,7 @@ def test_what_the_journal_knows_is_not_read_again(tmp_path: Path, monkeypatch: p
     first, _ = journaled(tmp_path, ALL)
     assert not any(errors(first))
     before = stamps(first)
-    monkeypatch.setattr(images, "decode_image", no_reading)
+    monkeypatch.setattr(images, "decode_picture", no_reading)
     monkeypatch.setattr(files, "read_bytes", no_reading)
     again, model = journaled(tmp_path, ALL)
     assert [is_skipped(outcome) for outcome in again] == [True] * 3

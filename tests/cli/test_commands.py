@@ -841,7 +841,7 @@ def test_an_interrupt_ends_with_130_and_no_scraps(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(*((images, "decode_image") if stage == "read" else (whole_files, "write_file")), interrupted)
+    monkeypatch.setattr(*((images, "decode_picture") if stage == "read" else (whole_files, "write_file")), interrupted)
     run = dacli("image", "a.jpg", "b.jpg", *SMALL)
     assert (run.code, run.out) == (130, "")
     assert run.err[-1] == "interrupted after 0 of 2; the same command goes on from there"

@@ -103,7 +103,6 @@ FOREIGN = [
     (b"\0\0\0\x20ftypisom\0\0\2\0", "is a video"),
     (b"\x1a\x45\xdf\xa3" + bytes(30), "is a video"),
     (b"PK\3\4" + bytes(30), "ZIP"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"\x89PNG\r\n\x1a\n", "truncated"),
     (b"\xff\xd8\xff", "truncated"),
 ]

@@ -61,7 +61,7 @@ def written(
     """Write a clip in segments of 7 frames, or stop with KeyError after some; how many were new, and the notes."""
     count = 0
     with segment_writer(clip, files, settings, resume=resume) as writer:
-        for pts, rgb in decoding.decode_frames(clip, after=writer.after):
+        for pts, rgb, _ in decoding.decode_frames(clip, after=writer.after):
             if count == stop:
                 raise KeyError
             writer.write(pts, drawn(rgb), partial(str, f"after {pts}"))
@@ -208,7 +208,7 @@ from dacli.video import decoding, probe, segments
 clip = probe.probe_clip(Path(sys.argv[1]))
 outputs, clock = {"gray": Path(sys.argv[2])}, count().__next__
 with segments.ClipWriter(clip, outputs, "x", segment_seconds=7, clock=clock) as writer:
-    for number, (pts, rgb) in enumerate(decoding.decode_frames(clip)):
+    for number, (pts, rgb, _) in enumerate(decoding.decode_frames(clip)):
         if number == 17:
             os.kill(os.getpid(), signal.SIGKILL)
         writer.write(pts, {"gray": rgb[..., 1]}, lambda: f"after {pts}")
@@ -263,7 +263,7 @@ def test_two_runs_do_not_write_the_same_segments(tmp_path: Path) -> None:
     with segment_writer(clip, files, resume=True) as writer:
         with pytest.raises(DacliError, match=r"another run is making the same outputs of .*a\.mp4: let it end"):
             segment_writer(clip, files, resume=True)
-        for pts, rgb in decoding.decode_frames(clip):
+        for pts, rgb, _ in decoding.decode_frames(clip):
             writer.write(pts, drawn(rgb))
         assert writer.finish({"gray": ""}) == ()
     assert footage.packet_times(files["gray"]) == [Fraction(n, 24) for n in range(24)]
@@ -318,7 +318,7 @@ def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray")
     with segment_writer(clip, files) as writer:
-        for pts, rgb in decoding.decode_frames(clip):
+        for pts, rgb, _ in decoding.decode_frames(clip):
             writer.write(pts, drawn(rgb))
         writer.discard()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "temporary"]
@@ -328,7 +328,7 @@ def test_frames_that_were_not_written_are_missed(tmp_path: Path) -> None:
     clip = probe.probe_clip(make_clip(tmp_path / "a.mp4", *H264, frames=24))
     files = outputs(tmp_path, "gray")
     with segment_writer(clip, files) as writer:
-        for pts, rgb in list(decoding.decode_frames(clip))[:22]:
+        for pts, rgb, _ in list(decoding.decode_frames(clip))[:22]:
             writer.write(pts, drawn(rgb))
         with pytest.raises(DacliError, match=r"22 of 24 frames of .*a\.mp4 were written"):
             writer.finish({"gray": ""})
@@ -377,7 +377,7 @@ def test_an_encoder_that_fails(
 
     def act() -> None:
         with segment_writer(clip, files) as writer:
-            for number, (pts, rgb) in enumerate(frames):
+            for number, (pts, rgb, _) in enumerate(frames):
                 if number == stop:
                     footage.replace_ffmpeg(tmp_path, monkeypatch, script)
                 writer.write(pts, drawn(rgb))
@@ -398,7 +398,7 @@ def test_an_encoder_killed_half_way(tmp_path: Path) -> None:
 
     def act() -> None:
         with ClipWriter(clip, files, "x") as writer:
-            for number, (pts, rgb) in enumerate(decoding.decode_frames(clip)):
+            for number, (pts, rgb, _) in enumerate(decoding.decode_frames(clip)):
                 writer.write(pts, drawn(rgb))
                 if number == 3:
                     os.kill(writer.encoders["side"].process.popen.pid, signal.SIGKILL)
