@@ -37,7 +37,7 @@ def open_dpx(data: bytes, name: str) -> OpenedPicture:
         raise decoding_error(data, name, EOFError()) from error
     if header.needed > len(data):
         raise decoding_error(data, name, EOFError())
-    return OpenedPicture(header.size, lambda: _decode(data, header))
+    return OpenedPicture(header.size, lambda: _decode(data, header, name))
 
 
 def _read_header(data: bytes) -> _Header:
@@ -49,15 +49,17 @@ def _read_header(data: bytes) -> _Header:
     return _Header((width, height), descriptor in _WITH_ALPHA, transfer, bits, needed)
 
 
-def _decode(data: bytes, header: _Header) -> ImageArray:
+def _decode(data: bytes, header: _Header, name: str) -> ImageArray:
     """Return RGB or RGBA [H, W]: 8 bits if the file has 8, else 16."""
     width, height = header.size
     bands = 4 if header.has_alpha else 3
     if header.bits > 16:
-        floats = np.frombuffer(_run_ffmpeg(data, "gbrpf32le", width * height * 12), "<f4").reshape(3, height, width)
+        floats = np.frombuffer(_run_ffmpeg(data, "gbrpf32le", width * height * 12, name), "<f4").reshape(
+            3, height, width
+        )
         return light.develop(np.ascontiguousarray(floats[[2, 0, 1]].transpose(1, 2, 0)))
     form, dtype = _pixel_format(header)
-    pixels = np.frombuffer(_run_ffmpeg(data, form, width * height * bands * dtype.itemsize), dtype)
+    pixels = np.frombuffer(_run_ffmpeg(data, form, width * height * bands * dtype.itemsize, name), dtype)
     pixels = pixels.reshape(height, width, bands)
     return _develop_film(pixels) if header.transfer in _FILM_TRANSFERS else pixels
 
@@ -75,14 +77,15 @@ def _develop_film(pixels: ImageArray) -> ImageArray:
     return np.concatenate([developed, alpha], axis=2)
 
 
-def _run_ffmpeg(data: bytes, pixel_format: str, count: int) -> bytes:
+def _run_ffmpeg(data: bytes, pixel_format: str, count: int, name: str) -> bytes:
     """Return the `count` bytes of the picture's pixels; raise ValueError, with ffmpeg's reason, for other ones."""
     import imageio_ffmpeg
 
     try:
         executable = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError:
-        raise DacliError("ffmpeg, which reads DPX, was not found", "reinstall imageio-ffmpeg") from None
+        fault = f"{name} is DPX, and ffmpeg, which reads it, was not found"
+        raise DacliError(fault, "reinstall imageio-ffmpeg") from None
     strict = ["-v", "error", "-xerror", "-err_detect", "explode"]
     command = [executable, *strict, "-f", "dpx_pipe", "-i", "pipe:0", "-frames:v", "1"]
     command += ["-pix_fmt", pixel_format, "-f", "rawvideo", "pipe:1"]
