@@ -11,7 +11,7 @@ from dacli.batch.options import RunOptions
 from dacli.errors import UsageError
 
 NAME_FIELDS = ("stem", "encoder", "model", "weights", "size", "precision")
-FRAME_NUMBER = re.compile(r"%0?\d*d|#+")  # in a pattern of numbered pictures, such as shot.%04d.exr
+FRAME_NUMBER = re.compile(r"%0?\d*d|##+")  # in a pattern of numbered pictures, such as shot.%04d.exr
 _UNSAFE = re.compile(r'[\x00-\x1f/\\:*?"<>|]')  # in a name on any system
 
 

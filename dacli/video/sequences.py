@@ -50,7 +50,7 @@ def probe_sequence(path: Path, rate: Fraction) -> Clip:
 
 def is_frame_pattern(path: Path) -> bool:
     """Return whether a path is a pattern of numbered pictures, such as shot.%04d.exr or shot.####.exr, and no file."""
-    return FRAME_NUMBER.search(path.name) is not None and path.suffix != "" and not path.exists()
+    return FRAME_NUMBER.search(path.name) is not None and path.suffix.lower() in PICTURE_SUFFIXES and not path.exists()
 
 
 def frame_paths(path: Path) -> tuple[Path, ...]:

@@ -87,7 +87,7 @@ def test_missing_ffmpeg_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError
 
     monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", missing)
-    assert "ffmpeg, which reads DPX, was not found" in read_error(path)
+    assert "is DPX, and ffmpeg, which reads it, was not found" in read_error(path)
 
 
 def test_radiance_within_0_to_1_is_srgb(tmp_path: Path) -> None:
