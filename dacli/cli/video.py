@@ -64,6 +64,14 @@ class ClipInputOptions:
             "--max-fps", metavar="FPS", help="Drop frames to at most this many per second.", rich_help_panel="Input"
         ),
     ] = None
+    cfr: Annotated[
+        bool,
+        typer.Option(
+            "--cfr",
+            help="Constant rate: repeat and drop frames of a clip with a variable one.",
+            rich_help_panel="Input",
+        ),
+    ] = False
     rate: Annotated[
         str,
         typer.Option(
@@ -233,6 +241,7 @@ def make_clip_options(clip_input: ClipInputOptions, clip_output: ClipOutputOptio
         start=start,
         end=end,
         max_fps=clip_input.max_fps,
+        constant_rate=clip_input.cfr,
         rate=rate,
         steady=clip_output.steady,
         codec=clip_output.codec,

@@ -2,8 +2,9 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import lcm
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,11 +66,13 @@ class Clip:
 
     `width` and `height` are those of the upright frames in stored pixels, each `sample_aspect` times as wide as high.
     Frame i is shown at `pts[i]`, the last one until `end`; `pts` is strictly increasing. `rate` is exact, or the mean
-    if `variable`. Outputs start at `origin`. `missing_frames` is the number of frames that the file declares but does
-    not contain; `end_trimmed` is true if frames at the end were left out; `transfer` is ffmpeg's name of an HDR curve.
-    `labels` are the numbers in the names of `pictures`, as text; without them frames are counted from `first_frame`, in
-    `digits` digits. `reading` says how a file is read, `rounded` which times it has where it rounds those of a constant
-    rate; `timecode` is that of the first frame; `notes` say what the user should know of the source.
+    if `variable`; `usual_rate` is a constant one near it. Frames whose time is a key of `repeats` are shown again at
+    the times there, which `pts` holds too. Outputs start at `origin`. `missing_frames` is the number of frames that the
+    file declares but does not contain; `end_trimmed` is true if frames at the end were left out; `transfer` is ffmpeg's
+    name of an HDR curve. `labels` are the numbers in the names of `pictures`, as text; without them frames are counted
+    from `first_frame`, in `digits` digits. `reading` says how a file is read, `rounded` which times it has where it
+    rounds those of a constant rate; `timecode` is that of the first frame; `notes` say what the user should know of the
+    source.
     """
 
     path: Path
@@ -91,6 +94,8 @@ class Clip:
     rounded: "RoundedTimes | None" = None
     tracks: tuple[MediaTrack, ...] = ()
     origin: int = 0
+    usual_rate: Fraction | None = None
+    repeats: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     missing_frames: int = 0
     end_trimmed: bool = False
     seekable: bool = True
@@ -104,6 +109,14 @@ class Clip:
     def source(self) -> ClipSource:
         """Return how the file is read."""
         return self.reading or ClipSource(self.path)
+
+    @property
+    def decoded_times(self) -> tuple[int, ...]:
+        """Return the times at which another frame is shown, without those of frames that are shown again."""
+        if not self.repeats:
+            return self.pts
+        repeated = {time for times in self.repeats.values() for time in times}
+        return tuple(time for time in self.pts if time not in repeated)
 
     @property
     def tick_base(self) -> Fraction:
@@ -130,10 +143,18 @@ class Clip:
         return (self.end - self.pts[0]) * self.time_base
 
 
-def trim_clip(clip: Clip, start: float | None = None, end: float | None = None, max_fps: float | None = None) -> Clip:
+def trim_clip(
+    clip: Clip,
+    start: float | None = None,
+    end: float | None = None,
+    max_fps: float | None = None,
+    *,
+    constant_rate: bool = False,
+) -> Clip:
     """Return the clip with only the frames from `start` to before `end` (seconds), at most `max_fps` per second.
 
-    With a `start`, the first frame of the output is at time 0. Raises DacliError if no frame is left.
+    With `constant_rate`, frames are repeated and dropped so that the rate is constant. With a `start`, the first frame
+    of the output is at time 0. Raises DacliError if no frame is left.
     """
     first = Fraction(str(start or 0)) / clip.time_base  # 0.04 is the time of frame 1 of 25, which float(0.04) is not
     stop = clip.end + 1 if end is None else Fraction(str(end)) / clip.time_base
@@ -148,7 +169,38 @@ def trim_clip(clip: Clip, start: float | None = None, end: float | None = None, 
         after = clip.pts[clip.pts.index(times[-1]) + 1]
         clip = replace(clip, end=after, missing_frames=0, end_trimmed=True)
     kept = replace(clip, pts=times, origin=origin, timecode=timecode)
-    return kept if max_fps is None else _limit_rate(kept, Fraction(max_fps))
+    limit = None if max_fps is None else Fraction(max_fps)
+    if constant_rate and not clip.pictures:
+        rate = kept.usual_rate or kept.rate
+        return _make_constant(kept, rate if limit is None else min(rate, limit))
+    return kept if limit is None else _limit_rate(kept, limit)
+
+
+def _make_constant(clip: Clip, rate: Fraction) -> Clip:
+    """Return the clip at a constant rate, counted from its origin."""
+    if not clip.variable and clip.rate == rate:
+        return clip
+    base = Fraction(1, lcm(rate.numerator, clip.time_base.denominator))
+    begin, step = int(clip.origin * clip.time_base / base), int(1 / (rate * base))
+    seconds = [(time - clip.origin) * clip.time_base for time in clip.pts]
+    shown = timing.hold_rate(seconds, (clip.end - clip.origin) * clip.time_base, rate)
+    times: dict[int, list[int]] = {}
+    for number, index in shown:
+        times.setdefault(index, []).append(begin + number * step)
+    ticks = clip.file_ticks(clip.pts)
+    by_index = list(ticks)
+    return replace(
+        clip,
+        time_base=base,
+        pts=tuple(begin + number * step for number, _ in shown),
+        end=begin + (shown[-1][0] + 1) * step,
+        origin=begin,
+        rate=rate,
+        variable=False,
+        rounded=RoundedTimes(clip.tick_base, {first: by_index[index] for index, (first, *_) in times.items()}),
+        repeats={first: tuple(rest) for first, *rest in times.values() if rest},
+        timecode=timing.change_timecode_rate(clip.timecode, clip.rate, rate),
+    )
 
 
 def _limit_rate(clip: Clip, fps: Fraction) -> Clip:

@@ -88,7 +88,8 @@ def decode_frames(
     if the file is truncated. With `allow_truncated`, all frames that can be decoded are used, and the damage is
     reported to `log`.
     """
-    times = clip.pts if after is None else tuple(time for time in clip.pts if time > after)
+    all_times = clip.decoded_times
+    times = all_times if after is None else tuple(time for time in all_times if time > after)
     if clip.pictures or not times:
         yield from _read_pictures(clip, times, alpha)
         return
@@ -97,7 +98,7 @@ def decode_frames(
     if clip.transfer and not ffmpeg.has_filter("zscale"):
         log(f"{display_path(clip.path)} is HDR and will look dull: this ffmpeg has no zscale filter for tone mapping")
     frames = _select_frames(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
-    for pts, pixels in _check_complete(clip, frames, len(clip.pts) - len(times), log if allow_truncated else None):
+    for pts, pixels in _check_complete(clip, frames, len(all_times) - len(times), log if allow_truncated else None):
         yield _decoded_frame(pts, split_alpha(pixels, alpha))
 
 
@@ -144,7 +145,7 @@ def _check_complete(
                 yield frame
     except _DamageError as error:
         damage = error
-    if damage is None and count == len(clip.pts) and not clip.missing_frames:
+    if damage is None and count == len(clip.decoded_times) and not clip.missing_frames:
         return
     failure = _damage_error(clip, count, str(damage or "the rest is missing"))
     if log is None or not count or (damage and damage.failed):
@@ -153,7 +154,8 @@ def _check_complete(
 
 
 def _damage_error(clip: Clip, count: int, reason: str) -> DacliError:
-    message = f"decoded {count} of {len(clip.pts) + clip.missing_frames} frames of {display_path(clip.path)} ({reason})"
+    total = len(clip.decoded_times) + clip.missing_frames
+    message = f"decoded {count} of {total} frames of {display_path(clip.path)} ({reason})"
     return DacliError(message, "copy it again, or use its good frames with --allow-truncated")
 
 

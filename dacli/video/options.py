@@ -12,6 +12,8 @@ from dacli.video.sequences import FOLDER_RATE
 class ClipOptions:
     """The part of a clip to process, from `start` to `end` in seconds, at most `max_fps` frames per second; the output.
 
+    With `constant_rate`, frames at varying times are repeated and dropped so that their rate is constant.
+
     `rate` is the frame rate of a folder of pictures, in frames per second. `steady` is how depth is stabilized over
     time. `codec` is a row of CODECS, `crf` the quality of H.264 and H.265, 0 to 51. `as_frames` writes folders of
     numbered files instead of video, the first of which has the number `first_frame`; None takes that of the source.
@@ -22,6 +24,7 @@ class ClipOptions:
     start: float | None = None
     end: float | None = None
     max_fps: float | None = None
+    constant_rate: bool = False
     rate: Fraction = FOLDER_RATE
     steady: SteadyMode = "on"
     codec: str = "h264"
@@ -47,6 +50,7 @@ class ClipOptions:
             self.start,
             self.end,
             self.max_fps,
+            *(["constant rate"] if self.constant_rate else []),
             str(self.rate),
             self.steady,
             self.crf,

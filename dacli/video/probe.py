@@ -172,6 +172,7 @@ def _make_clip(
         rounded=None if exact == times else RoundedTimes(found.time_base, dict(zip(exact, times, strict=True))),
         rate=rate,
         variable=variable,
+        usual_rate=timing.usual_rate(video.base_rate, times, found.time_base) if variable else rate,
         transfer=transfer[0] if transfer else "",
         transparent=video.has_alpha_layer or _ALPHA.match(video.pixel_format) is not None,
         interlaced=_is_interlaced(video, first, options),

@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from dacli.batch.jobs import Job
@@ -52,7 +52,7 @@ def open_clip(path: Path, options: ClipOptions, max_pixels: int) -> Clip:
     if clip.width * clip.height > max_pixels:
         fault = f"{display_path(path)} has {clip.width} × {clip.height} pixels, more than {max_pixels / 1e6:g} million"
         raise DacliError(fault, "allow more with --max-pixels")
-    part = trim_clip(clip, options.start, options.end, options.max_fps)
+    part = trim_clip(clip, options.start, options.end, options.max_fps, constant_rate=options.constant_rate)
     return part if options.first_frame is None else part.numbered_from(options.first_frame)
 
 
@@ -139,7 +139,8 @@ def choose_temporal_stage(
             stabilizer.restore(json.loads(writer.state(len(writer.segments) - 1))["stabilizer"])
         return partial(frames.stabilize_in_one_pass, stabilizer=stabilizer, time_base=clip.time_base)
     two_pass = run_first_pass(clip, run, options, TwoPassStabilizer(metric=metric), log)
-    return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), writer.kept_frames, None))
+    kept = 0 if writer.after is None else sum(time <= writer.after for time in clip.decoded_times)
+    return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), kept, None))
 
 
 def run_first_pass(
@@ -171,17 +172,19 @@ class FrameWriter:
 
     def write_all(self, drawn: Generator[DrawnFrame, None, None], progress: FrameProgress) -> None:
         """Write all remaining frames."""
-        started, before = time.perf_counter(), len(self.rows)
+        started, before = perf_counter(), len(self.rows)
         with contextlib.closing(drawn):
             for frame in drawn:
                 scale_shift = frame.info.scale_shift or IDENTITY_SCALE_SHIFT
-                self.rows.append(
-                    FrameRow(frame.info.pts, scale_shift.scale, scale_shift.shift, scale_shift.scene, *frame.span)
-                )
+                times = (frame.info.pts, *self.writer.clip.repeats.get(frame.info.pts, ()))
+                self.rows += [
+                    FrameRow(time, scale_shift.scale, scale_shift.shift, scale_shift.scene, *frame.span)
+                    for time in times
+                ]
                 self.sizes = FrameSizes(frame.network_size, frame.source_size, frame.tiles)
-                self.writer.write(frame.info.pts, frame.pictures, partial(self.state, frame.info))
+                self.writer.write(times, frame.pictures, partial(self.state, frame.info))
                 self.network += frame.seconds.network
-                progress(len(self.rows), (len(self.rows) - before) / (time.perf_counter() - started))
+                progress(len(self.rows), (len(self.rows) - before) / (perf_counter() - started))
 
     def state(self, info: FrameInfo) -> str:
         """Return the state from which a run resumes after a segment that ends with this frame, as JSON."""

@@ -8,7 +8,7 @@ import hashlib
 import shutil
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -89,19 +89,22 @@ class ClipWriter:
         """Return the state that was written with the last frame of a finished segment, counted from 0."""
         return self.states[segment]
 
-    def write(self, pts: int, pictures: Mapping[str, NDArray[Any] | bytes], state: Callable[[], str] = str) -> None:
-        """Write a frame in every format: an array for video, or the bytes of a file for a folder.
+    def write(
+        self, times: Sequence[int], pictures: Mapping[str, NDArray[Any] | bytes], state: Callable[[], str] = str
+    ) -> None:
+        """Write a frame in every format, at each of its times: an array for video, the bytes of a file for a folder.
 
         `state` returns what is needed to resume after this frame; it is called if a segment ends with the frame.
         Raises DacliError if writing fails; an interrupt waits until all formats are written.
         """
         with postpone_interrupts():
             try:
-                self._write_all_formats(pts, pictures)
+                for pts in times:
+                    self._write_all_formats(pts, pictures)
+                    self.times.append(pts)
             except BaseException:
                 self.close()  # some formats lack this frame
                 raise
-            self.times.append(pts)
             self.last_state = state
             if self.clock() - self.began >= self.segment_seconds:
                 self._end_segment()

@@ -14,6 +14,7 @@ _FORMAT = re.compile(r"^\[info\] Input #0, (\S+), from", re.MULTILINE)
 _DURATION = re.compile(r"^\[info\]   Duration: (\d+):(\d+):([\d.]+),", re.MULTILINE)
 _START = re.compile(r"^\[info\]   Duration: .*?, start: (-?[\d.]+)", re.MULTILINE)
 _RATE = re.compile(r", ([\d.]+) fps")
+_BASE_RATE = re.compile(r", ([\d.]+)(k?) tbr")
 _PIXEL_FORMAT = re.compile(r", ([a-z]\w+)[(,]")
 _TIMECODE = re.compile(r"timecode +: (\d\d:\d\d:\d\d[:;.]\d\d)")
 _JUMP = re.compile(r"Non-monotonic DTS; previous: (-?\d+), current: (-?\d+)")
@@ -55,6 +56,12 @@ class FileStream:
         """Return the frames per second that its line states, with two decimals."""
         found = _RATE.search(self.line)
         return Fraction(found[1]) if found else None
+
+    @property
+    def base_rate(self) -> Fraction | None:
+        """Return the frames per second of which all its times are multiples, as its line states them."""
+        found = _BASE_RATE.search(self.line)
+        return Fraction(found[1]) * (1000 if found[2] else 1) if found else None
 
 
 NO_STREAM = FileStream(-1, "video", "")

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor, lcm
 
+_HIGHEST_USUAL_RATE = 240  # frames per second; ffmpeg states thousands where it finds no rate
 TIMECODE_RATES = {24, 25, 30, 48, 50, 60, 100, 120}  # frames per second of timecode that containers can hold
 
 
@@ -56,6 +57,33 @@ def exact_rate(stated: Fraction) -> Fraction:
     """Return the exact rate for a rate printed with two decimals: 24000/1001 for 23.98, for example."""
     ntsc = Fraction(1000, 1001) * ceil(stated)
     return ntsc if abs(ntsc - stated) < Fraction(6, 1000) else stated
+
+
+def hold_rate(times: Sequence[float | Fraction], end: float | Fraction, rate: Fraction) -> list[tuple[int, int]]:
+    """Return for each frame of a constant rate its number and the index of the time (seconds) that it shows.
+
+    A time becomes the nearest number, of two times with one number the later is shown, and a frame is shown until the
+    next one, or until `end`: as ffmpeg's filter fps does. There is at least one frame.
+    """
+    numbers = [_nearest(time * rate) for time in times]
+    last = max(_nearest(end * rate), numbers[0] + 1)
+    shown: list[tuple[int, int]] = []
+    for index, (number, after) in enumerate(zip(numbers, [*numbers[1:], last], strict=True)):
+        shown += [(each, index) for each in range(number, after)]
+    return shown
+
+
+def _nearest(value: float | Fraction) -> int:
+    """Return the nearest whole number; of two that are as near, the one farther from 0."""
+    return floor(value + Fraction(1, 2)) if value >= 0 else -floor(-value + Fraction(1, 2))
+
+
+def usual_rate(stated: Fraction | None, times: Sequence[int], time_base: Fraction) -> Fraction:
+    """Return the constant rate of frames at varying times: the `stated` one if it is usual, or that of most steps."""
+    if stated is not None and stated <= _HIGHEST_USUAL_RATE:
+        return exact_rate(stated)
+    steps = sorted(later - earlier for earlier, later in pairwise(times)) or [1]
+    return Fraction(max(1, round(1 / (steps[len(steps) // 2] * time_base))))
 
 
 def thin_out(times: Sequence[int], time_base: Fraction, fps: Fraction) -> tuple[int, ...]:

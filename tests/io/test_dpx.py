@@ -61,8 +61,8 @@ def test_film_densities_become_srgb(tmp_path: Path) -> None:
         assert 0.2 < found[2] < 0.5  # 18 % gray
         assert found[2] < found[3] < found[4] < found[5] == 1
     data[TRANSFER] = 4
-    found = images.read_image(write_bytes(tmp_path, "a.dpx", bytes(data)))
-    np.testing.assert_array_equal(found, pixels)
+    as_it_is = images.read_image(write_bytes(tmp_path, "a.dpx", bytes(data)))
+    np.testing.assert_array_equal(as_it_is, pixels)
 
 
 def test_a_cut_file_is_refused(tmp_path: Path) -> None:

@@ -64,9 +64,8 @@ def test_a_file_of_ffmpeg_is_read_too(tmp_path: Path) -> None:
 
 
 def test_light_over_1_is_compressed_and_keeps_its_order_and_hue() -> None:
-    light = np.tile(np.geomspace(0.01, 40, 400, dtype=np.float32)[:, None], (40, 1))[..., None] * np.float32(
-        [1, 0.5, 0.25]
-    )
+    ramp = np.tile(np.geomspace(0.01, 40, 400)[:, None], (40, 1))
+    light = (ramp[..., None] * (1, 0.5, 0.25)).astype(np.float32)
     found = read(encode_exr(rgb_channels(light.reshape(200, 80, 3)))).reshape(-1, 3) / 65535
     rising = np.unique(found[:, 0])
     assert len(rising) > 390  # nothing but the last thousandth is cut

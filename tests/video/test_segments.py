@@ -64,7 +64,7 @@ def written(
         for pts, rgb, _ in decoding.decode_frames(clip, after=writer.after):
             if count == stop:
                 raise KeyError
-            writer.write(pts, drawn(rgb), partial(str, f"after {pts}"))
+            writer.write([pts], drawn(rgb), partial(str, f"after {pts}"))
             count += 1
         return count, writer.finish({kind: f'{{"kind": "{kind}"}}' for kind in files})
 
@@ -211,7 +211,7 @@ with segments.ClipWriter(clip, outputs, "x", segment_seconds=7, clock=clock) as 
     for number, (pts, rgb, _) in enumerate(decoding.decode_frames(clip)):
         if number == 17:
             os.kill(os.getpid(), signal.SIGKILL)
-        writer.write(pts, {"gray": rgb[..., 1]}, lambda: f"after {pts}")
+        writer.write([pts], {"gray": rgb[..., 1]}, lambda: f"after {pts}")
 """
 
 
@@ -264,7 +264,7 @@ def test_two_runs_do_not_write_the_same_segments(tmp_path: Path) -> None:
         with pytest.raises(DacliError, match=r"another run is making the same outputs of .*a\.mp4: let it end"):
             segment_writer(clip, files, resume=True)
         for pts, rgb, _ in decoding.decode_frames(clip):
-            writer.write(pts, drawn(rgb))
+            writer.write([pts], drawn(rgb))
         assert writer.finish({"gray": ""}) == ()
     assert footage.packet_times(files["gray"]) == [Fraction(n, 24) for n in range(24)]
 
@@ -285,7 +285,7 @@ def test_an_interrupt_waits_until_all_formats_have_the_frame(tmp_path: Path, mon
     writer = segment_writer(clip, files, resume=True)
     try:
         with pytest.raises(KeyboardInterrupt), writer:
-            writer.write(clip.pts[0], drawn(np.zeros((64, 96, 3), np.uint8)))
+            writer.write([clip.pts[0]], drawn(np.zeros((64, 96, 3), np.uint8)))
     finally:
         signal.signal(signal.SIGINT, before)
         prefetch.interrupt_event.clear()
@@ -319,7 +319,7 @@ def test_what_is_discarded_is_gone(tmp_path: Path) -> None:
     files = outputs(tmp_path, "gray")
     with segment_writer(clip, files) as writer:
         for pts, rgb, _ in decoding.decode_frames(clip):
-            writer.write(pts, drawn(rgb))
+            writer.write([pts], drawn(rgb))
         writer.discard()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "temporary"]
 
@@ -329,7 +329,7 @@ def test_frames_that_were_not_written_are_missed(tmp_path: Path) -> None:
     files = outputs(tmp_path, "gray")
     with segment_writer(clip, files) as writer:
         for pts, rgb, _ in list(decoding.decode_frames(clip))[:22]:
-            writer.write(pts, drawn(rgb))
+            writer.write([pts], drawn(rgb))
         with pytest.raises(DacliError, match=r"22 of 24 frames of .*a\.mp4 were written"):
             writer.finish({"gray": ""})
         assert not files["gray"].exists()
@@ -380,7 +380,7 @@ def test_an_encoder_that_fails(
             for number, (pts, rgb, _) in enumerate(frames):
                 if number == stop:
                     footage.replace_ffmpeg(tmp_path, monkeypatch, script)
-                writer.write(pts, drawn(rgb))
+                writer.write([pts], drawn(rgb))
             writer.finish(dict.fromkeys(files, ""))
 
     with pytest.raises(DacliError, match=r"cannot write .*a_(gray\.mp4|depth16\.mkv) ") as caught:
@@ -399,7 +399,7 @@ def test_an_encoder_killed_half_way(tmp_path: Path) -> None:
     def act() -> None:
         with ClipWriter(clip, files, "x") as writer:
             for number, (pts, rgb, _) in enumerate(decoding.decode_frames(clip)):
-                writer.write(pts, drawn(rgb))
+                writer.write([pts], drawn(rgb))
                 if number == 3:
                     os.kill(writer.encoders["side"].process.popen.pid, signal.SIGKILL)
             writer.finish(dict.fromkeys(files, ""))

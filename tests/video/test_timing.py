@@ -149,3 +149,34 @@ def test_timecode_at_another_rate_has_the_same_time() -> None:
     assert timing.change_timecode_rate("01:00:00:20", Fraction(24), Fraction(7)) == ""
     assert timing.change_timecode_rate("", Fraction(24), Fraction(12)) == ""
     assert timing.move_timecode("01:00:00:00", 5, Fraction(15)) == ""
+
+
+def test_a_held_rate_repeats_and_drops_frames() -> None:
+    times = [Fraction(0), Fraction(1, 10), Fraction(12, 100), Fraction(1, 2)]
+    shown = timing.hold_rate(times, Fraction(6, 10), Fraction(10))
+    assert shown == [(0, 0), (1, 2), (2, 2), (3, 2), (4, 2), (5, 3)]
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=40), RATES, st.integers(-40, 40))
+def test_a_held_rate_has_every_number_and_is_never_half_a_frame_off(
+    steps: list[int], rate: Fraction, first: int
+) -> None:
+    times = [first * MILLISECONDS]
+    for step in steps:
+        times.append(times[-1] + step * MILLISECONDS)
+    *times, end = times
+    shown = timing.hold_rate(times, end, rate)
+    numbers = [number for number, _ in shown]
+    assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    for number, index in shown:
+        assert times[index] * rate <= number + Fraction(1, 2)
+        if index + 1 < len(times):
+            assert times[index + 1] * rate >= number + Fraction(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("stated", "rate"),
+    [(Fraction("29.97"), Fraction(30000, 1001)), (Fraction(25), 25), (Fraction(90000), 50), (None, 50)],
+)
+def test_the_usual_rate_is_the_stated_one_or_that_of_most_steps(stated: Fraction | None, rate: Fraction) -> None:
+    assert timing.usual_rate(stated, [0, 20, 40, 60, 140, 160, 220], MILLISECONDS) == rate
