@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dacli.video import process
+from dacli.video.rendering import ClipRenderer
 from tests.support import footage
 from tests.support.commands import SMALL, Run, files_below
 from tests.support.footage import H264, VARY, ffmpeg, make_clip
@@ -23,23 +23,11 @@ def variable_clip(path: Path) -> Path:
     return make_clip(path, *FORMS[path.name], "-fps_mode", "passthrough", *H264)
 
 
-def frames_of_ffmpeg(path: Path, rate: str, *options: str) -> NDArray[Any]:
+def frames_of_ffmpeg(path: Path, rate: str) -> NDArray[Any]:
     """Return the frames [N, 64, 96, 3] that ffmpeg's filter gives."""
-    raw = ffmpeg(
-        *options,
-        "-i",
-        path,
-        "-vf",
-        f"fps={rate}",
-        "-fps_mode",
-        "passthrough",
-        "-pix_fmt",
-        "rgb24",
-        "-f",
-        "rawvideo",
-        "-",
-    )
-    return np.frombuffer(raw, np.uint8).reshape(-1, 64, 96, 3)
+    raw = ("-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-f", "rawvideo", "-")
+    frames = ffmpeg("-i", path, "-vf", f"fps={rate}", *raw)
+    return np.frombuffer(frames, np.uint8).reshape(-1, 64, 96, 3)
 
 
 def sources_shown(folder: Path) -> NDArray[Any]:
@@ -75,28 +63,32 @@ def test_times_are_even_and_each_frame_is_computed_once(
 ) -> None:
     path = variable_clip(home / "gaps.mp4")
     computed: list[int] = []
-    draw = process.ClipRenderer.draw
-    monkeypatch.setattr(
-        process.ClipRenderer, "draw", lambda self, frame: computed.append(frame.about.pts) or draw(self, frame)
-    )
+    draw = ClipRenderer.draw
+
+    def count(self: Any, frame: Any) -> Any:
+        computed.append(frame.about.pts)
+        return draw(self, frame)
+
+    monkeypatch.setattr(ClipRenderer, "draw", count)
     assert dacli("video", path.name, *SMALL, "--cfr", "--save", "gray,png16").code == 0
-    assert len(computed) == len(footage.packet_times(path)) == 19
+    assert len(computed) == len(footage.packet_times(path)) == 30
     for name in ("gaps_gray.mp4", "gaps_depth16.mkv"):
         times = footage.packet_times(home / name)
-        assert len(times) == 30
+        assert len(times) == 41
         assert all(abs(time - Fraction(n, 24)) < Fraction(1, 1000) for n, time in enumerate(times))
 
 
 def test_flash_and_beep_stay_together(dacli: Run, home: Path) -> None:
-    picture = "color=black:s=96x64:r=30:d=2,drawbox=t=fill:c=white:enable='between(t,0.99,1.05)',select='not(between(n,4,27))'"
+    flash = "drawbox=t=fill:c=white:enable='between(t,0.99,1.05)',select='not(between(n,4,27))'"
+    picture = f"color=black:s=96x64:r=30:d=2,{flash}"
     beep = "aevalsrc='if(between(t,1,1.1),0.8*sin(2*PI*1000*t),0)':d=2:s=48000"
     sources = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", beep, "-fps_mode", "passthrough")
     ffmpeg(*sources, *H264, "-c:a", "pcm_s16le", home / "fb.mov")
     assert dacli("video", "fb.mov", *SMALL, "--cfr", "--save", "side", "--codec", "prores", "--start", "0.1").code == 0
     bright = footage.decoded_frames(home / "fb_side.mov")[:, :, :80].mean(axis=(1, 2, 3))
-    flash = footage.packet_times(home / "fb_side.mov")[int(np.argmax(bright > 128))]
+    seen = footage.packet_times(home / "fb_side.mov")[int(np.argmax(bright > 128))]
     sound = np.frombuffer(ffmpeg("-i", home / "fb_side.mov", "-f", "s16le", "-"), np.int16)
-    assert abs(float(flash) - np.argmax(np.abs(sound) > 3000) / 48000) < 0.5 / 30 + 0.001
+    assert abs(float(seen) - np.argmax(np.abs(sound) > 3000) / 48000) < 0.5 / 30 + 0.001
 
 
 def test_a_constant_clip_stays_as_it_is(dacli: Run, home: Path) -> None:
@@ -108,8 +100,8 @@ def test_a_constant_clip_stays_as_it_is(dacli: Run, home: Path) -> None:
 def test_with_cfr_outputs_are_made_again_and_then_kept(dacli: Run, home: Path) -> None:
     path = variable_clip(home / "gaps.mp4")
     ask = ("video", path.name, *SMALL, "--save", "npy", "--json")
-    assert (dacli(*ask).objects[0]["frames"], len(files_below(home / "gaps_depth"))) == (19, 20)
-    assert (dacli(*ask, "--cfr").objects[0]["kept"], len(files_below(home / "gaps_depth"))) == (False, 31)
+    assert (dacli(*ask).objects[0]["frames"], len(files_below(home / "gaps_depth"))) == (30, 31)
+    assert (dacli(*ask, "--cfr").objects[0]["kept"], len(files_below(home / "gaps_depth"))) == (False, 42)
     assert dacli(*ask, "--cfr").objects[0]["kept"] is True
 
 
@@ -121,7 +113,7 @@ def test_a_run_that_fails_half_way_goes_on_with_the_same_result(
     ask = ("video", path.name, *SMALL, "--cfr", "--steady", steady, "--save", "npy,gray", "--json")
     assert dacli(*ask, "-o", "whole").code == 0
     monkeypatch.setattr("dacli.video.segments.SEGMENT_SECONDS", 0)
-    real, drawn = process.ClipRenderer.draw, []
+    real, drawn = ClipRenderer.draw, []
 
     def fail_late(self: Any, frame: Any) -> Any:
         drawn.append(frame)
@@ -129,11 +121,11 @@ def test_a_run_that_fails_half_way_goes_on_with_the_same_result(
             raise KeyboardInterrupt
         return real(self, frame)
 
-    monkeypatch.setattr(process.ClipRenderer, "draw", fail_late)
+    monkeypatch.setattr(ClipRenderer, "draw", fail_late)
     assert dacli(*ask, "-o", "part").code == 130
-    monkeypatch.setattr(process.ClipRenderer, "draw", real)
+    monkeypatch.setattr(ClipRenderer, "draw", real)
     assert dacli(*ask, "-o", "part").code == 0
-    for number in range(30):
+    for number in range(41):
         name = f"gaps_depth/gaps_depth_{number:06d}.npy"
         np.testing.assert_array_equal(np.load(home / "part" / name), np.load(home / "whole" / name))
 
