@@ -44,7 +44,7 @@ def read_color_codes(data: bytes) -> tuple[int, int]:
 
 
 def _map_hdr(pixels: ImageArray, primaries: int, transfer: int) -> ImageArray:
-    """Return an HDR picture as sRGB, 16 bits."""
+    """Return an HDR picture for usual screens, 16 bits."""
     white = int(np.iinfo(pixels.dtype).max)
     mapped = np.empty(pixels.shape, np.uint16)
     mapped[..., 3:] = pixels[..., 3:].astype(np.uint32) * (65535 // white)
@@ -53,7 +53,7 @@ def _map_hdr(pixels: ImageArray, primaries: int, transfer: int) -> ImageArray:
         shine = decode(pixels[top:bottom, :, :3].astype(np.float32) / np.float32(white))
         if primaries == _BT2020:
             shine = np.maximum(light.change_primaries(shine, light.BT2020), 0)
-        mapped[top:bottom, :, :3] = light.encode_srgb(light.compress_hdr(shine))
+        mapped[top:bottom, :, :3] = light.encode_bt1886(light.compress_hdr(shine))
     return mapped
 
 

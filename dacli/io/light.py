@@ -62,6 +62,11 @@ def encode_srgb(light: Light) -> ImageArray:
     return np.asarray(np.rint(curve * 65535), np.uint16)
 
 
+def encode_bt1886(light: Light) -> ImageArray:
+    """Return light from 0 to 1 for a screen of BT.1886, 16 bits, as clips are encoded; other light is clipped."""
+    return np.asarray(np.rint(np.clip(light, 0, 1) ** np.float32(1 / 2.4) * 65535), np.uint16)
+
+
 def decode_film(codes: npt.NDArray[np.float32]) -> Light:
     """Return scene-linear light of printing densities, code values from 0 to 1 (Kodak, Cineon, 1995): white is 1."""
     exponent = _DENSITY_PER_CODE / _FILM_GAMMA
@@ -78,11 +83,13 @@ def decode_pq(signal: npt.NDArray[np.float32]) -> Light:
 
 
 def decode_hlg(signal: npt.NDArray[np.float32]) -> Light:
-    """Return light in units of 100 cd/m² of an HLG signal from 0 to 1 on a screen of 1000 cd/m² (BT.2100)."""
+    """Return light in units of 100 cd/m² of an HLG signal from 0 to 1 on a screen of 1000 cd/m² (BT.2100).
+
+    The gamma of the screen is applied to each channel, as ffmpeg's zscale does.
+    """
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12).astype(np.float32)
-    luminance = scene @ np.array([0.2627, 0.6780, 0.0593], np.float32)
-    return np.asarray(scene * 10 * luminance[..., None] ** np.float32(0.2), np.float32)
+    return np.asarray(10 * scene ** np.float32(1.2), np.float32)
 
 
 def compress_hdr(light: Light) -> Light:
