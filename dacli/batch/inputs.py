@@ -27,7 +27,7 @@ PICTURE_SUFFIXES = frozenset(
 _RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb"\0")
 _PICTURE_STARTS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM....\0\0\0\0|GIF8[79]a|P[1-6]\s[\d#]"
-    rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|m[is]f1)|\x76\x2f\x31\x01|SDPX\0|XPDS|8BPS\0\x01|#\?RADIANCE|\xff\x0a\xfa"
+    rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|m[is]f1)|\x76\x2f\x31\x01|SDPX\0|XPDS|8BPS\0\x01|#\?RADIANCE|\xff\x4f\xff\x51"
     rb"|\0\0\0\x0c(?:JXL |jP  )\r\n",
     re.DOTALL,
 )

@@ -20,7 +20,18 @@ _SIGNATURES: tuple[tuple[int, bytes, tuple[str, str]], ...] = (
     (4, b"ftypM4V", _VIDEO),
 )
 # How files of the readable formats start.
-_READABLE_STARTS = (b"\xff\xd8\xff", PNG_SIGNATURE, b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"\0\0\0")
+_READABLE_STARTS = (
+    b"\xff\xd8\xff",
+    PNG_SIGNATURE,
+    b"RIFF",
+    b"BM",
+    b"GIF8",
+    b"II*\0",
+    b"MM\0*",
+    b"\0\0\0",
+    b"\xff\x0a",
+    b"8BPS",
+)
 # Words in errors of Pillow and its libraries that mean a file ends too early.
 _TRUNCATION_WORDS = ("truncat", "eof", "end of file", "not enough image data", "expecting to read")
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from dacli.errors import DacliError
-from dacli.io import camera_raw, damage, dpx, exr, image_errors, pillow_formats, png, radiance, tiff, tiff_pixels
+from dacli.io import camera_raw, damage, dpx, exr, image_errors, jxl, pillow_formats, png, radiance, tiff, tiff_pixels
 from dacli.io.alpha import row_ranges, split_alpha
 from dacli.io.background import OVER_WHITE, AlphaOptions
 from dacli.io.color_spaces import convert_to_srgb
@@ -76,8 +76,21 @@ def _open_picture(data: bytes, path: Path, name: str) -> OpenedPicture:
     if tiff.is_tiff(data):
         page = tiff.read_tiff_page(data, name)
         return OpenedPicture(_page_size(page), lambda: _decode_tiff(page, data, name))
+    if data.startswith(jxl.JXL_STARTS):
+        return OpenedPicture(_jxl_size(data, name), lambda: _decode_by_pillow_alone(data, name))
     image = pillow_formats.open_image(data, name)
     return OpenedPicture(image.size, lambda: _decode_image(image, data, name))
+
+
+def _jxl_size(data: bytes, name: str) -> tuple[int, int]:
+    try:
+        return jxl.read_jxl_size(data)
+    except EOFError as error:
+        raise image_errors.decoding_error(data, name, error) from error
+
+
+def _decode_by_pillow_alone(data: bytes, name: str) -> ImageArray:
+    return _decode_image(pillow_formats.open_image(data, name), data, name)
 
 
 def describe_left_out_pictures(data: bytes) -> str:
@@ -150,7 +163,7 @@ def _decode_page_by_pillow(page: Any, data: bytes, name: str) -> ImageArray | No
         image.load()
     except (UnidentifiedImageError, ValueError, KeyError):
         return None
-    pixels = _decode_by_pillow(image, name)
+    pixels = _decode_by_pillow(image, name, has_alpha=image.has_transparency_data)
     white_is_zero = page.photometric == 0 and pixels.dtype == np.uint16  # which Pillow turns in 8 bits only
     return _turn_upright(65535 - pixels if white_is_zero else pixels, _orientation(image))
 
@@ -162,7 +175,7 @@ def _decode_image(image: Image.Image, data: bytes, name: str) -> ImageArray:
             pass
     pixels = _decode_jpeg(image, data, name) if image.format in ("JPEG", "MPO") else _decode_by_opencv(image, data)
     if pixels is None:
-        pixels = _decode_by_pillow(image, name)
+        pixels = _decode_by_pillow(image, name, has_alpha=pillow_formats.has_alpha(image, data))
     if image.format == "WEBP" and (fault := damage.webp_damage(data, pixels)):
         raise image_errors.damage_error(name, fault)
     has_mark = image.format != "PNG" or any(mark in data for mark in _PNG_ORIENTATION_MARKS)
@@ -202,12 +215,12 @@ def _decode_by_opencv(image: Image.Image, data: bytes) -> ImageArray | None:
     return cast(ImageArray, cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB))
 
 
-def _decode_by_pillow(image: Image.Image, name: str) -> ImageArray:
+def _decode_by_pillow(image: Image.Image, name: str, *, has_alpha: bool) -> ImageArray:
     """Return RGB or RGBA [H, W] of a picture as Pillow reads it."""
     image.load()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _gray16(image, name)
-    mode = "RGBA" if image.has_transparency_data else "RGB"
+    mode = "RGBA" if has_alpha else "RGB"
     width, height = image.size
     pixels: Image8 = np.empty((height, width, len(mode)), np.uint8)
     for top, bottom in row_ranges(height, width):

@@ -8,12 +8,13 @@ from PIL import Image
 
 from dacli.errors import DacliError
 from dacli.io import image_errors
+from dacli.io.jxl import JXL_STARTS
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "PPM", "JPEG2000", "PSD")
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_JXL_STARTS = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
 _TGA_FOOTER = b"TRUEVISION-XFILE.\0"
 _PSD_DEPTH = 22  # offset of the bits per channel, a 16-bit number
+_PSD_SECTIONS = 26  # offset of the first section
 _HAS_FLAT_PICTURE = 1057  # Photoshop's resource that says so
 _PSD_HINT = "save it with Maximize Compatibility, or as PNG or TIFF"
 
@@ -24,10 +25,10 @@ def open_image(data: bytes, name: str) -> Image.Image:
     if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS and b"avif" not in data[:64]:
         _enable("pillow_heif", "pillow-heif", f"{name}", "a HEIC picture")
         formats = ("HEIF",)
-    elif data.startswith(_JXL_STARTS):
+    elif data.startswith(JXL_STARTS):
         _enable("pillow_jxl", "pillow-jxl-plugin", name, "a JPEG XL picture")
         formats = ("JXL",)
-    elif data.endswith(_TGA_FOOTER):
+    elif data.endswith(_TGA_FOOTER) or name.lower().endswith(".tga"):
         formats = ("TGA",)
     elif data.startswith(b"8BPS"):
         _check_bits(data, name)
@@ -38,6 +39,20 @@ def open_image(data: bytes, name: str) -> Image.Image:
     if image.format == "PSD":
         _check_flat_picture(image, name)
     return image
+
+
+def has_alpha(image: Image.Image, data: bytes) -> bool:
+    """Return whether a picture has transparency; the fourth channel of a Photoshop file may be a saved selection."""
+    return image.has_transparency_data and not (image.format == "PSD" and _holds_selection(data))
+
+
+def _holds_selection(data: bytes) -> bool:
+    """Return whether the number of layers of a Photoshop file says that its fourth channel is no transparency."""
+    at = _PSD_SECTIONS
+    for _ in range(2):  # the color table and the resources
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+    length, count = int.from_bytes(data[at : at + 4], "big"), int.from_bytes(data[at + 8 : at + 10], "big", signed=True)
+    return length > 0 and count > 0
 
 
 def _enable(module: str, package: str, name: str, kind: str) -> None:
