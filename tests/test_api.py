@@ -132,6 +132,7 @@ def ramp(depth: Depth) -> DepthMap:
         precision="fp32",
         note="",
         settings=found.settings,
+        camera=found.camera,
     )
 
 

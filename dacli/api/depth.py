@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,9 +17,11 @@ from dacli.batch.outcomes import Outcome
 from dacli.batch.pictures import PictureRun, run_pictures
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, run_stages
+from dacli.batch.views import calibrate_prediction
 from dacli.callbacks import Log, TileProgress, ignore_download, ignore_log, ignore_progress
 from dacli.choices import Quantity, TileMode
 from dacli.io import images
+from dacli.io.camera import find_camera, read_exif_focal
 from dacli.types import ImageArray
 from dacli.weights import manifest
 
@@ -29,6 +32,15 @@ if TYPE_CHECKING:
     Picture = str | Path | Image | ImageArray | Tensor
 
 STREAM_PICTURES = 64  # number of pictures that a model is prepared for: enough to keep all streams of an engine busy
+
+
+@dataclass(frozen=True)
+class StreamedPicture:
+    """A picture of a stream: its index, its file name, and its focal length by EXIF, in diagonals."""
+
+    index: int
+    name: str
+    exif_focal: float | None
 
 
 class Depth:
@@ -49,7 +61,7 @@ class Depth:
     @property
     def quantity(self) -> Quantity:
         """Return what the numbers mean: "inverse depth" or "metres"."""
-        return self._run.settings.quantity
+        return self._run.settings.output_quantity
 
     def __repr__(self) -> str:
         settings = self.settings
@@ -78,7 +90,7 @@ class Depth:
         Raises what __call__ raises at the first picture that fails, after the depths before it. Closing the generator
         ends its threads.
         """
-        stages: Stages[tuple[int, Any], tuple[int, str], DepthMap] = Stages(read=self._read, write=self._finish)
+        stages: Stages[tuple[int, Any], StreamedPicture, DepthMap] = Stages(read=self._read, write=self._finish)
         with closing(run_stages(enumerate(pictures), stages, self._run.predictor)) as depth_maps:
             yield from _in_order(depth_maps)
 
@@ -88,15 +100,16 @@ class Depth:
         """Yield the outcome of every job of dacli.batch.jobs.plan_jobs: files written, skipped, or failed."""
         yield from run_pictures(jobs, PictureRun(*self._run), progress)
 
-    def _read(self, indexed: tuple[int, Any]) -> Loaded[tuple[int, str]]:
+    def _read(self, indexed: tuple[int, Any]) -> Loaded[StreamedPicture]:
         index, picture = indexed
         rgb = read_picture_argument(picture, self._run.settings.max_pixels)
         name = Path(picture).name if isinstance(picture, str | Path) else ""
-        return Loaded((index, name), self._run.predictor.prepare(rgb), rgb)
+        return Loaded(StreamedPicture(index, name, exif_focal_of(picture)), self._run.predictor.prepare(rgb), rgb)
 
-    def _finish(self, predicted: Predicted[tuple[int, str]]) -> DepthMap:
-        prediction = finish_prediction(predicted, self._run.predictor, self.settings)
-        index, name = predicted.about
+    def _finish(self, predicted: Predicted[StreamedPicture]) -> DepthMap:
+        settings, about = self._run.settings, predicted.about
+        prediction, fit = calibrate_prediction(finish_prediction(predicted, self._run.predictor, settings), settings)
+        height, width = prediction.depth.shape
         return DepthMap(
             depth=prediction.depth,
             quantity=self.quantity,
@@ -104,10 +117,12 @@ class Depth:
             tiles=prediction.tiles,
             precision=prediction.precision,
             note=prediction.note,
-            settings=self._run.settings,
-            source=name,
+            settings=settings,
+            camera=find_camera(settings.camera, width, height, about.exif_focal),
+            calibration=fit,
+            source=about.name,
             image=predicted.image,
-            index=index,
+            index=about.index,
         )
 
 
@@ -119,6 +134,13 @@ def _in_order(depth_maps: Iterable[DepthMap]) -> Iterator[DepthMap]:
         while expected in waiting:
             yield waiting.pop(expected)
             expected += 1
+
+
+def exif_focal_of(picture: Any) -> float | None:
+    """Return the focal length by EXIF of a path or a PIL picture, in diagonals; None for anything else."""
+    if isinstance(picture, str | Path):
+        return read_exif_focal(Path(picture))
+    return read_exif_focal(picture) if hasattr(picture, "getexif") else None
 
 
 def read_picture_argument(picture: Any, max_pixels: int) -> ImageArray:

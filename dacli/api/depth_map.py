@@ -5,11 +5,13 @@ from pathlib import Path
 
 from dacli.batch.fingerprint import Fingerprint
 from dacli.batch.outcomes import NO_SECONDS, StageSeconds
-from dacli.batch.pictures import view_prediction
 from dacli.batch.settings import RunSettings
+from dacli.batch.views import view_prediction
 from dacli.choices import Near, Quantity
 from dacli.inference.predictor import Prediction
 from dacli.io import files
+from dacli.io.camera import PinholeCamera
+from dacli.io.metric_fit import MetricFit
 from dacli.outputs.drawing import draw_color, draw_gray
 from dacli.outputs.formats import FORMATS, offered_formats
 from dacli.outputs.style import depth_limits
@@ -22,7 +24,8 @@ class DepthMap:
 
     `depth` is float32 [H, W] at the picture's size: inverse depth, near = large and without a unit, or metres along the
     optical axis, by `quantity`. `network_size` is the network's input (h, w) in pixels, `tiles` the number of tiles (0:
-    one pass). `note` says what differs from the plan, such as a pass in float32 because half precision overflowed.
+    one pass). `camera` has focal length and centre in pixels, `calibration` is how metres were made of relative depth.
+    `note` says what differs from the plan, such as a pass in float32 because half precision overflowed.
     """
 
     depth: DepthArray
@@ -32,6 +35,8 @@ class DepthMap:
     precision: str
     note: str
     settings: RunSettings
+    camera: PinholeCamera
+    calibration: MetricFit | None = None
     source: str = ""
     image: ImageArray | None = None
     index: int = 0
@@ -73,6 +78,8 @@ class DepthMap:
             self.settings,
             source=self.source,
             fingerprint=Fingerprint(""),
+            camera=self.camera,
+            calibration=self.calibration,
             image=self.image,
         )
         files.write_file(target, FORMATS[chosen].encode(view))

@@ -18,7 +18,7 @@ from dacli.choices import Quantity, SteadyMode
 from dacli.errors import DacliError
 from dacli.filters.table import parse_filters
 from dacli.outputs.formats import choose_formats
-from dacli.video.options import ClipOptions
+from dacli.video.options import ClipOptions, refuse_known_points
 from dacli.video.process import open_clip, process_clip
 
 
@@ -96,6 +96,7 @@ def process_video(
     """
     chosen = options_for_model(model, **options)
     parse_filters(chosen.post).check_clips()
+    refuse_known_points(chosen.calibration)
     clip_options = ClipOptions(
         start=start,
         end=end,
@@ -111,4 +112,4 @@ def process_video(
     opened = open_clip(job.source, clip_options, chosen.max_pixels)
     run = open_run(chosen, len(opened.pts), log, ignore_download)
     result = process_clip(job, opened, run, clip_options, log=log, progress=progress or ignore_progress)
-    return ClipOutputs(job.outputs, result.count, float(opened.rate), run.settings.quantity, result.skipped)
+    return ClipOutputs(job.outputs, result.count, float(opened.rate), run.settings.output_quantity, result.skipped)

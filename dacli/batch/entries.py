@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dacli.batch.jobs import journal_key
 from dacli.errors import DacliError
 from dacli.io import files
+from dacli.io.camera import PinholeCamera, parse_camera
 from dacli.paths import display_path
 
 FAILURES_KEY = "failures"  # of a line that says which list of failures a run has written
@@ -22,7 +23,7 @@ class Entry:
 
     `variant` tells its outputs from those of other networks or sizes. `settings` is the fingerprint of the input and of
     all that decides the outputs; `outputs` has size in bytes and time of change in nanoseconds by kind; `network_size`,
-    `source_size` and `range` are as in the outcome; `at` is in seconds since 1970.
+    `source_size`, `range` and `camera` are as in the outcome; `at` is in seconds since 1970.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Entry:
     at: float = 0.0
     variant: str = ""
     error_kind: str = ""
+    camera: PinholeCamera | None = None
 
     @property
     def key(self) -> str:
@@ -96,7 +98,8 @@ def parse_entry(row: dict[str, Any]) -> Entry:
             row[name] = (int(height), int(width))
     low, high = map(float, row.pop("range", (0.0, 0.0)))
     outputs = {kind: (int(size), int(time)) for kind, (size, time) in row.pop("outputs", {}).items()}
-    entry = Entry(outputs=outputs, range=(low, high), at=float(row.pop("at", 0.0)), **row)
+    camera = parse_camera(row.pop("camera", None))
+    entry = Entry(outputs=outputs, range=(low, high), at=float(row.pop("at", 0.0)), camera=camera, **row)
     texts = (entry.name, entry.settings, entry.error, entry.variant, entry.error_kind)
     if not all(isinstance(text, str) for text in texts) or {type(entry.size), type(entry.mtime_ns)} != {int}:
         raise TypeError("a value is of another kind")

@@ -42,7 +42,7 @@ def find_in_journal(entries: Mapping[str, Entry], job: Job, index: int, settings
         whole = info.st_size > 0 and stat.S_ISREG(info.st_mode)
         if not whole or entry.outputs.get(kind) != (info.st_size, info.st_mtime_ns):
             return None
-    return Skipped(job, index, entry.network_size, entry.range, entry.source_size)
+    return Skipped(job, index, entry.network_size, entry.range, entry.source_size, entry.camera)
 
 
 def claimed_kinds(entries: Mapping[str, Entry], job: Job) -> frozenset[str]:
@@ -74,7 +74,7 @@ def find_on_disk(job: Job, index: int, wanted: Fingerprint, existing: Mapping[Pa
     if not all(Fingerprint.parse(record.settings).covers(wanted) for record in existing.values()):
         return None
     first = next(iter(existing.values()))
-    return Skipped(job, index, first.network_size, (first.low, first.high), first.source_size)
+    return Skipped(job, index, first.network_size, (first.low, first.high), first.source_size, first.camera)
 
 
 def describe_replaced(existing: Mapping[Path, Record]) -> str:

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Self
 
@@ -82,10 +82,9 @@ class Journal:
         before = self.entries.get(entry.key)
         later = 0.0 if before is None else math.nextafter(before.at, math.inf)
         entry = replace(entry, at=max(time.time(), later))
-        optional = ("error", "error_kind", "variant")
-        self.append(
-            {name: getattr(entry, name) for name in Entry.__slots__ if name not in optional or getattr(entry, name)}
-        )
+        optional = ("error", "error_kind", "variant", "camera")
+        row = {name: getattr(entry, name) for name in Entry.__slots__ if name not in optional or getattr(entry, name)}
+        self.append(row | ({"camera": asdict(entry.camera)} if entry.camera else {}))
         self.entries[entry.key] = entry
 
     def begin(self, settings: Mapping[str, object]) -> None:

@@ -61,8 +61,20 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         alpha=options.alpha,
         tiled=predictor.tiled,
         post=post,
+        max_depth=predictor.spec.max_depth,
+        camera=options.camera,
+        calibration=options.calibration,
+        export=options.export,
     )
+    check_calibration(settings)
     return OpenRun(predictor, settings)
+
+
+def check_calibration(settings: RunSettings) -> None:
+    """Raise UsageError if known distances are given for a network that gives metres itself."""
+    if settings.calibration and settings.quantity == "metres":
+        fault = f"{settings.calibration.given} is for relative depth, and this network gives metres"
+        raise UsageError(fault, "leave it out, or choose a relative model such as --model v2")
 
 
 def check_options(options: RunOptions) -> None:

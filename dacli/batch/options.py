@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dacli.io.background import AlphaOptions
+from dacli.io.camera import ANY_CAMERA, CameraChoice
+from dacli.outputs.export import DEFAULT_EXPORT, ExportOptions
 
 if TYPE_CHECKING:
     from dacli.choices import TileMode
+    from dacli.outputs.calibration import Calibration
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class RunOptions:
     `encoder` and `model` name a checkpoint, or `weights` is a file of your own; `size` is the short side of the
     network's input in pixels. `batch` is how many pictures go through the network together (None: measured on a GPU).
     Pictures of more than `max_pixels` are refused; `alpha` says what is done with transparent pixels. `post` are the
-    filters of depth, such as "sharpen,median:3".
+    filters of depth, such as "sharpen,median:3"; `camera` is what is known of the camera, `calibration` what turns
+    relative depth into metres, `export` how floats and 3D are written.
     """
 
     encoder: str | None = None
@@ -37,3 +41,6 @@ class RunOptions:
     batch: int | None = None
     tile: "TileMode" = "auto"
     alpha: AlphaOptions = field(default_factory=AlphaOptions)
+    camera: CameraChoice = ANY_CAMERA
+    calibration: "Calibration | None" = None
+    export: ExportOptions = DEFAULT_EXPORT

@@ -1,11 +1,12 @@
 """The outcome of an input: done, skipped or failed."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from dacli.batch.jobs import Job
 from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError, StopError, unexpected_error
+from dacli.io.camera import PinholeCamera
 from dacli.paths import display_path
 
 
@@ -37,6 +38,7 @@ class Done:
     source: tuple[int, int]
     fingerprint: str
     source_size: tuple[int, int] = (0, 0)
+    camera: PinholeCamera | None = None
     tiles: int = 0
     precision: str = ""
     note: str = ""
@@ -56,6 +58,7 @@ class Skipped:
     network_size: tuple[int, int]
     range: tuple[float, float]
     source_size: tuple[int, int] = (0, 0)
+    camera: PinholeCamera | None = None
     source: tuple[int, int] = (-1, -1)
     fingerprint: str = ""
     seconds: StageSeconds = NO_SECONDS
@@ -113,8 +116,9 @@ def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
         "outputs": {kind: str(path) for kind, path in outcome.job.outputs.items()},
         "encoder": settings.encoder,
         "model": settings.model,
-        "quantity": settings.quantity,
+        "quantity": settings.output_quantity,
         "source_size": list(outcome.source_size) if any(outcome.source_size) else None,
+        "camera": outcome.camera and asdict(outcome.camera),
         "network_size": outcome.network_size,
         "tiles": done.tiles if done else 0,
         "device": settings.plan.device,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from dacli import __version__
 from dacli.batch.entries import Entry
 from dacli.batch.fingerprint import FileStamp, Fingerprint, depth_checksum, fingerprint_picture, stamp_file
 from dacli.batch.finished import (
@@ -23,14 +22,12 @@ from dacli.batch.journal import Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, infer_group, run_stages, timed_read, timed_write
+from dacli.batch.views import calibrate_prediction, view_prediction
 from dacli.callbacks import TileProgress, ignore_progress
-from dacli.inference.predictor import Prediction, Predictor
+from dacli.inference.predictor import Predictor
 from dacli.io import files, images
-from dacli.io.records import Record
-from dacli.io.scales import choose_scale
-from dacli.outputs.style import FULL_RANGE, depth_limits, put_far
-from dacli.outputs.view import DepthView
-from dacli.types import ImageArray, PixelMask
+from dacli.io.camera import find_camera, read_exif_focal
+from dacli.outputs.style import put_far
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,17 @@ class PictureRun:
 
 @dataclass(frozen=True)
 class PictureInfo:
-    """A picture's job and index in the run, and its size, time of change and fingerprint when it was read."""
+    """A picture's job and index in the run, and its size, time of change and fingerprint when it was read.
+
+    `note` is on outputs of other settings and on further pages, `exif_focal` the focal length by EXIF, in diagonals.
+    """
 
     job: Job
     index: int
     source: tuple[int, int]
     fingerprint: Fingerprint
-    note: str = ""  # on outputs of other settings, and on further pages
+    note: str = ""
+    exif_focal: float | None = None
 
 
 def run_pictures(
@@ -128,10 +129,11 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         data = files.read_bytes(job.source)
         rgb, transparent = images.decode_picture(data, job.source, run.settings.max_pixels, run.settings.alpha)
         note = "; ".join(filter(None, (replaces, images.describe_left_out_pictures(data))))
+        exif_focal = read_exif_focal(data)
         del data
         shown = run.settings.post.steps or any(row.needs_image for row in job.formats.values())
         image = rgb if shown else None
-        info = PictureInfo(job, index, source, wanted, note)
+        info = PictureInfo(job, index, source, wanted, note, exif_focal)
         return Loaded(info, run.predictor.prepare(rgb), image, transparent)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(job, index, named_error(job, error), source, str(wanted))
@@ -147,7 +149,10 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
     """Write all outputs of a picture and return its outcome; if one cannot be written, those before it stay."""
     info = predicted.about
     try:
-        prediction = finish_prediction(predicted, run.predictor, run.settings)
+        finished = finish_prediction(predicted, run.predictor, run.settings)
+        prediction, fit = calibrate_prediction(finished, run.settings)
+        height, width = prediction.depth.shape
+        camera = find_camera(run.settings.camera, width, height, info.exif_focal)
         known_depth = put_far(prediction.depth, math.nan, predicted.transparent)
         checksum = depth_checksum(known_depth) if "npy" in info.job.suffixes else None
         view = view_prediction(
@@ -155,6 +160,8 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
             run.settings,
             source=info.job.source_name,
             fingerprint=replace(info.fingerprint, depth_crc=checksum),
+            camera=camera,
+            calibration=fit,
             image=predicted.image,
             transparent=predicted.transparent,
         )
@@ -167,56 +174,13 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
         index=info.index,
         network_size=prediction.network_size,
         source_size=view.record.source_size,
+        camera=camera,
         range=(view.record.low, view.record.high),
         source=info.source,
         fingerprint=str(info.fingerprint),
         tiles=prediction.tiles,
         precision=prediction.precision,
         note="; ".join(filter(None, (info.note, prediction.note))),
-    )
-
-
-def view_prediction(
-    prediction: Prediction,
-    settings: RunSettings,
-    *,
-    source: str,
-    fingerprint: Fingerprint,
-    image: ImageArray | None = None,
-    transparent: PixelMask | None = None,
-) -> DepthView:
-    """Return the view that outputs are drawn from: a prediction, and a record with its `source` and `fingerprint`.
-
-    Where the picture is `transparent`, depth is the far end of the range that is shown.
-    """
-    depth, style, quantity = prediction.depth, settings.style, settings.quantity
-    low, high = depth_limits(depth, style.range, transparent)
-    depth = put_far(depth, low if quantity == "inverse depth" else high, transparent)
-    record = Record(
-        black=low,
-        white=high,
-        near=style.near,
-        unit="steps",
-        quantity=quantity,
-        low=low,
-        high=high,
-        encoder=settings.encoder,
-        model=settings.model,
-        network_size=prediction.network_size,
-        source_size=(depth.shape[0], depth.shape[1]),
-        version=__version__,
-        source=source,
-        settings=str(fingerprint),
-        post=str(settings.post),
-    )
-    return DepthView(
-        depth=depth,
-        record=record,
-        style=style,
-        scale8=choose_scale(low, high, quantity, style.near),
-        scale16=choose_scale(low, high, quantity, style.near, auto=style.range == FULL_RANGE),
-        image=image,
-        transparent=transparent,
     )
 
 
@@ -256,4 +220,5 @@ def journal_entry(outcome: Outcome) -> Entry:
         network_size=outcome.network_size,
         source_size=outcome.source_size,
         range=outcome.range,
+        camera=outcome.camera,
     )

@@ -9,7 +9,11 @@ from dacli.choices import Quantity
 from dacli.filters.table import NO_FILTERS, FilterChain
 from dacli.inference.device import ExecutionPlan
 from dacli.io.background import AlphaOptions
-from dacli.outputs.style import DepthStyle
+from dacli.io.camera import ANY_CAMERA, CameraChoice
+from dacli.io.scales import DepthScale, metric_scale
+from dacli.outputs.calibration import Calibration
+from dacli.outputs.export import DEFAULT_EXPORT, ExportOptions
+from dacli.outputs.style import FULL_RANGE, DepthStyle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,8 @@ class RunSettings:
     `weights` identifies the file of weights, by name and SHA-256, or by size and time; `size` is the network's
     short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. With `overwrite`,
     existing outputs are replaced. `alpha` says what is done with transparent pixels; `post` are the filters between
-    network and outputs.
+    network and outputs. The network gives `quantity`, up to `max_depth` metres if that is known; with a
+    `calibration` outputs are in metres all the same.
     """
 
     encoder: str
@@ -34,6 +39,25 @@ class RunSettings:
     tiled: bool = False
     post: FilterChain = NO_FILTERS
     alpha: AlphaOptions = field(default_factory=AlphaOptions)
+    max_depth: float | None = None
+    camera: CameraChoice = ANY_CAMERA
+    calibration: Calibration | None = None
+    export: ExportOptions = DEFAULT_EXPORT
+
+    @property
+    def output_quantity(self) -> Quantity:
+        """Return what the numbers of outputs mean."""
+        return "metres" if self.calibration else self.quantity
+
+    @property
+    def uses_metric_scale(self) -> bool:
+        """Return whether 16-bit outputs have the one scale of metres."""
+        return self.output_quantity == "metres" and self.style.range == FULL_RANGE
+
+    @property
+    def metric_scale(self) -> DepthScale:
+        """Return the scale of all 16-bit outputs in metres."""
+        return metric_scale(self.calibration.farthest if self.calibration else self.max_depth)
 
     @cached_property
     def decisive(self) -> Mapping[str, object]:
@@ -49,5 +73,8 @@ class RunSettings:
             "style": asdict(self.style),
             "post": str(self.post),
             "alpha": asdict(self.alpha),
+            "camera": asdict(self.camera),
+            "calibration": self.calibration and self.calibration.given,
+            "export": asdict(self.export),
             "version": __version__,
         }

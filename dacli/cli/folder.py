@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dacli.cli.camera_options import CameraOptions
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.filter_options import FilterOptions
@@ -49,6 +50,7 @@ def folder(
     tiles: TileOptions,
     show: ShowOptions,
     filters: FilterOptions,
+    camera: CameraOptions,
     naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
@@ -77,6 +79,7 @@ def folder(
         post=filters.post,
         alpha=alpha_options(alpha),
         **style_fields(show),
+        **camera.run_fields(),
     )
     planned = plan_folder_runs(source, out, selection, kinds, variants, console)
     from dacli.cli import runs

@@ -8,7 +8,7 @@ from typer.core import TyperCommand
 from dacli.cli.console import Console, ReportedInterrupt
 
 RANGE = re.compile(r"; x>=\d+| *\[x>=\d+\]")  # which says little: a value that is too small is refused by name
-SECTIONS = ("Arguments", "Input", "Model", "Training", "Output", "Machine", "Run", "Options")
+SECTIONS = ("Arguments", "Input", "Model", "Camera", "Training", "Output", "Machine", "Run", "Options")
 
 
 class GroupedCommand(TyperCommand):

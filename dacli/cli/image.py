@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from dacli.cli.camera_options import CameraOptions
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
 from dacli.cli.filter_options import FilterOptions
@@ -41,6 +42,7 @@ def image(
     tiles: TileOptions,
     show: ShowOptions,
     filters: FilterOptions,
+    camera: CameraOptions,
     naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
@@ -64,6 +66,7 @@ def image(
         post=filters.post,
         alpha=alpha_options(alpha),
         **style_fields(show),
+        **camera.run_fields(),
     )
     with open_pipes(photos, out, len(kinds) * len(variants)) as piped:
         code = write_pictures(piped, kinds, variants, without_results(console) if piped.to_stdout else console)

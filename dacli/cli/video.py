@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dacli.choices import CodecName, DeinterlaceMode, SteadyMode
+from dacli.cli.camera_options import CameraOptions
 from dacli.cli.expand import expand_options
 from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
@@ -162,6 +163,7 @@ def video(
     tiles: TileOptions,
     show: ShowOptions,
     filters: FilterOptions,
+    camera: CameraOptions,
     naming: NameOptions,
     clip_output: ClipOutputOptions,
     machine: MachineOptions,
@@ -189,9 +191,13 @@ def video(
         post=filters.post,
         alpha=alpha_options(alpha),
         **style_fields(show),
+        **camera.run_fields(),
     )
     clip_options = make_clip_options(clip_input, clip_output)
     from dacli.cli.runs import run_video_command
+    from dacli.video.options import refuse_known_points
+
+    refuse_known_points(variants[0].options.calibration)
     from dacli.video import codecs, depth_clips
     from dacli.video.inputs import expand_clips
 

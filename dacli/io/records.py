@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, get_args
 
 import numpy as np
 
 from dacli.choices import Near, Quantity
 from dacli.errors import DacliError
+from dacli.io.camera import PinholeCamera, parse_camera
+from dacli.io.metric_fit import MetricFit, parse_metric_fit
 from dacli.io.names import RECORD_KEYWORD
 from dacli.io.scales import TONES, DepthScale, from_tones
 from dacli.types import DepthArray, Gray16
@@ -22,7 +24,8 @@ class Record:
 
     `black` and `white` are the depths at 0 and at the largest value, `low` and `high` the range, in the unit of
     `quantity`. `unit` is "millimetres" if the values are lengths, TONES if they are bent tones, and else "steps".
-    Sizes are (height, width). `post` are the filters that the depth has passed.
+    Sizes are (height, width). `post` are the filters that the depth has passed, `camera` is that of the source, and
+    `calibration` how its metres were made of relative depth; None if they were not.
     """
 
     black: float
@@ -40,6 +43,8 @@ class Record:
     source: str
     settings: str
     post: str = ""
+    camera: PinholeCamera | None = None
+    calibration: MetricFit | None = None
 
     @property
     def scale(self) -> DepthScale:
@@ -71,7 +76,8 @@ def parse_record(text: str, name: str) -> Record:
     """Return the record in a JSON text; raise DacliError, with the file's name, for a damaged one."""
     try:
         values = json.loads(text)
-        return _checked_record({field.name: values[field.name] for field in fields(Record)})
+        names = [each.name for each in fields(Record) if each.name in values or each.default is MISSING]
+        return _checked_record({name: values[name] for name in names})
     except (ValueError, TypeError, RecursionError, OverflowError) as error:
         reason = f"is damaged ({error})"
     except KeyError as error:
@@ -94,4 +100,6 @@ def _checked_record(values: dict[str, Any]) -> Record:
     for key in ("unit", "encoder", "model", "version", "source", "settings", "post"):
         if not isinstance(values[key], str):
             raise TypeError(f"{key} is {values[key]!r}")
+    values["camera"] = parse_camera(values.get("camera"))
+    values["calibration"] = parse_metric_fit(values.get("calibration"))
     return Record(**values)

@@ -40,6 +40,7 @@ class DepthScale:
 
 
 MILLIMETRES = DepthScale(0.0, TOP16 / 1000, "black", "millimetres")
+SHARES_OF_METRES = DepthScale(0.0, TOP16 / 256, "black", "1/256 m")  # as KITTI stores depth
 
 
 def to_tones(depth: DepthArray, scale: float, shift: float) -> DepthArray:
@@ -80,15 +81,17 @@ def from_tones(tones: DepthArray) -> DepthArray:
     )
 
 
-def choose_scale(
-    low: float, high: float, quantity: Quantity, near: Near = "white", *, auto: bool = False
-) -> DepthScale:
-    """Return the scale of a 16-bit picture of depths from low to high, with near depth white or black.
+def metric_scale(farthest: float | None) -> DepthScale:
+    """Return the one scale of all 16-bit outputs of a run whose depth is at most `farthest` metres (None: unknown).
 
-    With `auto`, if the user gave no range, metres become millimetres if they fit, whatever `near` is.
+    Near is dark. Values are millimetres if `farthest` fits, which is 65.5 m, and else 1/256 m, up to 256 m; what is
+    farther is white.
     """
-    if auto and quantity == "metres" and low >= 0 and round(high * 1000) <= TOP16:
-        return MILLIMETRES
+    return MILLIMETRES if farthest is not None and round(farthest * 1000) <= TOP16 else SHARES_OF_METRES
+
+
+def choose_scale(low: float, high: float, quantity: Quantity, near: Near = "white") -> DepthScale:
+    """Return the scale of a 16-bit picture of depths from low to high, with near depth white or black."""
     black, white = scale_ends(low, high, quantity, near)
     return DepthScale(black, white, near)
 

@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dacli.io.camera import ANY_CAMERA, PinholeCamera, find_camera
 from dacli.io.records import Record
 from dacli.io.scales import TONES, DepthScale
+from dacli.outputs.export import DEFAULT_EXPORT, ExportOptions
 from dacli.outputs.style import DepthStyle
 from dacli.types import DepthArray, ImageArray, PixelMask
 
@@ -17,6 +19,7 @@ class DepthView:
     `scale8` and `scale16` say what the values of 8-bit and 16-bit pictures stand for. `image` is the input
     picture, RGB [H, W, 3], set only if a format needs it. `tones` [H, W] in 0 … 1 are shown instead of the depth in a
     steady clip. `transparent` [H, W] marks pixels without depth of their own: `depth` and `tones` are far there.
+    `export` says what programs expect of floats and 3D.
     """
 
     depth: DepthArray
@@ -27,11 +30,18 @@ class DepthView:
     image: ImageArray | None = None
     tones: DepthArray | None = None
     transparent: PixelMask | None = None
+    export: ExportOptions = DEFAULT_EXPORT
 
     @property
     def known_depth(self) -> DepthArray:
         """Return the depth [H, W], with NaN where the picture is transparent."""
         return self.depth if self.transparent is None else np.where(self.transparent, np.float32(np.nan), self.depth)
+
+    @property
+    def camera(self) -> PinholeCamera:
+        """Return the camera of the record, or an assumed one."""
+        height, width = self.depth.shape
+        return self.record.camera or find_camera(ANY_CAMERA, width, height)
 
     @property
     def shown(self) -> tuple[DepthArray, float, float]:

@@ -4,8 +4,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from dacli.choices import DeinterlaceMode, SteadyMode
+from dacli.errors import UsageError
+from dacli.outputs.calibration import Calibration
 from dacli.video.probe import ProbeOptions
 from dacli.video.sequences import FOLDER_RATE
+
+
+def refuse_known_points(calibration: Calibration | None) -> None:
+    """Raise UsageError for known distances of points, which are of one frame only."""
+    if calibration and calibration.points:
+        fault = "--calibrate is for pictures: a point of a clip moves"
+        raise UsageError(fault, "give the metres of the nearest and farthest depth, such as --near-far 0.5,20")
 
 
 @dataclass(frozen=True, kw_only=True)

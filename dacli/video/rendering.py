@@ -16,12 +16,16 @@ from dacli.batch.jobs import Job
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Predicted
 from dacli.inference.predictor import Predictor
+from dacli.io.camera import PinholeCamera, find_camera, read_exif_focal
+from dacli.io.metric_fit import MetricFit
 from dacli.io.names import RECORD_KEYWORD
 from dacli.io.records import Record
 from dacli.io.scales import TONES, DepthScale, choose_scale, to_tones
+from dacli.outputs.calibration import calibrate_depth, fit_of_range, metres_of_inverse
 from dacli.outputs.formats import OutputFormat, is_video_file
 from dacli.outputs.style import FULL_RANGE, depth_limits, put_far
 from dacli.outputs.view import DepthView
+from dacli.types import DepthArray, PixelMask
 from dacli.video.clip import Clip
 from dacli.video.codecs import CODECS
 from dacli.video.depth_clips import VARYING_UNIT
@@ -68,21 +72,16 @@ class ClipRenderer:
         return self.settings.style.range == FULL_RANGE
 
     @cached_property
-    def uses_millimetres(self) -> bool:
-        """Return whether 16-bit values are millimetres."""
-        return self.has_automatic_range and self.settings.quantity == "metres"
-
-    @cached_property
     def uses_tones(self) -> bool:
         """Return whether tones, stable over a scene, are shown instead of the depth."""
-        return self.has_automatic_range and self.options.steady != "off"
+        return self.has_automatic_range and self.options.steady != "off" and self.settings.calibration is None
 
     @cached_property
     def has_fixed_scale(self) -> bool:
         """Return whether equal 16-bit values mean the same depth in all frames."""
         return (
             self.uses_tones
-            or self.uses_millimetres
+            or self.settings.uses_metric_scale
             or not (self.has_automatic_range or self.settings.style.range.percent)
         )
 
@@ -92,28 +91,58 @@ class ClipRenderer:
         height, width = prediction.depth.shape
         sizes = FrameSizes(prediction.network_size, (height, width), prediction.tiles)
         scale_shift = frame.about.scale_shift or IDENTITY_SCALE_SHIFT
-        steady = self.options.steady != "off" and self.settings.quantity != "metres"
-        depth = (
-            prediction.depth * np.float32(scale_shift.scale) + np.float32(scale_shift.shift)
-            if steady
-            else prediction.depth
-        )
-        span = depth_limits(depth, self.settings.style.range, frame.transparent)
+        depth, fit = self.steady_depth(prediction.depth, scale_shift)
+        span = self.range_of_depth(depth, frame.transparent)
         scale = self.scale(span)
-        far = 0 if self.settings.quantity == "inverse depth" else 1
+        far_end = 0 if self.settings.output_quantity == "inverse depth" else 1
+        far_tone = 0 if self.settings.quantity == "inverse depth" else 1
         tones = to_tones(prediction.depth, scale_shift.scale, scale_shift.shift) if self.uses_tones else None
         view = DepthView(
-            depth=put_far(depth, span[far], frame.transparent),
-            record=self.frame_record(span, sizes),
+            depth=put_far(depth, span[far_end], frame.transparent),
+            record=replace(self.frame_record(span, sizes), calibration=fit),
             style=self.settings.style,
             scale8=scale,
             scale16=scale,
             image=frame.image,
-            tones=None if tones is None else put_far(tones, far, frame.transparent),
+            tones=None if tones is None else put_far(tones, far_tone, frame.transparent),
             transparent=frame.transparent,
+            export=self.settings.export,
         )
         pictures = {kind: self.picture(row, view) for kind, row in self.job.formats.items()}
         return DrawnFrame(frame.about, pictures, span, *sizes)
+
+    def steady_depth(self, depth: DepthArray, scale_shift: ScaleShift) -> tuple[DepthArray, MetricFit | None]:
+        """Return the depth [H, W] of outputs, in metres with known distances, and how these metres were made.
+
+        Where depth is steady, the distances are those of the ends of its range, which is steady too.
+        """
+        calibration, steady = self.settings.calibration, self.options.steady != "off"
+        if calibration is None:
+            relative = steady and self.settings.quantity != "metres"
+            return (depth * np.float32(scale_shift.scale) + np.float32(scale_shift.shift) if relative else depth), None
+        if not steady:
+            return calibrate_depth(depth, self.settings.quantity, calibration)
+        tones = to_tones(depth, scale_shift.scale, scale_shift.shift)
+        fit = fit_of_range(calibration, *((1.0, 0.0) if self.settings.quantity == "depth" else (0.0, 1.0)))
+        return metres_of_inverse(tones, fit, calibration.near_far), fit
+
+    def range_of_depth(self, depth: DepthArray, transparent: PixelMask | None) -> tuple[float, float]:
+        """Return the range of depth that is drawn: with known distances that of the clip, else that of the frame.
+
+        Depth where the frame is `transparent` does not count.
+        """
+        calibration = self.settings.calibration
+        if self.has_automatic_range and calibration and calibration.near_far:
+            return calibration.near_far
+        return depth_limits(depth, self.settings.style.range, transparent)
+
+    @cached_property
+    def camera(self) -> PinholeCamera:
+        """Return the camera of the frames, whose pixels may be wider than high."""
+        clip = self.clip
+        exif = read_exif_focal(clip.pictures[0]) if clip.pictures else None
+        camera = find_camera(self.settings.camera, clip.width, clip.height, exif)
+        return replace(camera, fy=camera.fx * float(clip.sample_aspect))
 
     def picture(self, row: OutputFormat, view: DepthView) -> NDArray[Any] | bytes:
         """Return a frame in one format: a picture for video, the bytes of a file for a folder."""
@@ -124,9 +153,9 @@ class ClipRenderer:
 
     def scale(self, span: tuple[float, float]) -> DepthScale:
         """Return the meaning of the 16-bit values of a frame with this range of depth."""
-        quantity, near = self.settings.quantity, self.settings.style.near
-        if self.uses_millimetres:
-            return choose_scale(0.0, self.predictor.spec.max_depth or 1.0, quantity, near, auto=True)
+        quantity, near = self.settings.output_quantity, self.settings.style.near
+        if self.settings.uses_metric_scale:
+            return self.settings.metric_scale
         if self.uses_tones:
             return replace(choose_scale(0.0, 1.0, quantity, near), unit=TONES)
         return choose_scale(*span, quantity, near)
@@ -139,7 +168,7 @@ class ClipRenderer:
             white=scale.white,
             near=scale.near,
             unit=scale.unit,
-            quantity=self.settings.quantity,
+            quantity=self.settings.output_quantity,
             low=span[0],
             high=span[1],
             encoder=self.settings.encoder,
@@ -150,6 +179,7 @@ class ClipRenderer:
             source=self.job.source_name,
             settings=str(self.fingerprint),
             post=str(self.settings.post),
+            camera=self.camera,
         )
 
     def clip_record(self, rows: Iterable[FrameRow], sizes: FrameSizes) -> Record:

@@ -65,12 +65,13 @@ def clip_result_outcome(job: Job, index: int, result: ClipResult) -> Outcome:
     """Return the outcome of a clip that was processed, or whose outputs already existed."""
     size, limits = result.record.network_size, (result.record.low, result.record.high)
     if result.skipped:
-        return Skipped(job, index, size, limits, result.record.source_size)
+        return Skipped(job, index, size, limits, result.record.source_size, result.record.camera)
     return Done(
         job=job,
         index=index,
         network_size=size,
         source_size=result.record.source_size,
+        camera=result.record.camera,
         range=limits,
         source=(-1, -1),
         fingerprint=result.record.settings,

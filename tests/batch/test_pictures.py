@@ -29,7 +29,10 @@ from dacli.errors import DacliError, MemoryShortError, StopError
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.predictor import Prediction, PreparedImage, RawDepth
 from dacli.io import depth_files, files, images, npy, png, records
+from dacli.io.camera import CameraChoice, PinholeCamera
 from dacli.io.names import RECORD_KEYWORD
+from dacli.outputs.calibration import Calibration, KnownPoint
+from dacli.outputs.export import ExportOptions
 from dacli.outputs.formats import FORMATS
 from dacli.outputs.style import DepthRange, DepthStyle
 from tests.support.hanging import in_time
@@ -331,6 +334,9 @@ CHANGED = [
     replace(SETTINGS, size=56),
     replace(SETTINGS, plan=replace(CPU, precision="bf16")),
     replace(SETTINGS, plan=replace(CPU, engine="openvino")),
+    replace(SETTINGS, camera=CameraChoice(fov=40)),
+    replace(SETTINGS, calibration=Calibration(near_far=(1, 9))),
+    replace(SETTINGS, export=ExportOptions(edge=0.1)),
 ]
 
 
@@ -528,16 +534,45 @@ def test_another_fault_of_writing_costs_only_its_picture(tmp_path: Path, monkeyp
     ]
 
 
-def test_metres_are_recorded_as_metres_and_as_millimetres_in_png16(tmp_path: Path) -> None:
-    (outcome,) = run(
-        [photo(tmp_path / "a.png")], ("png16", "npy"), replace(SETTINGS, quantity="metres"), Model(scale=0.1)
-    )
+@pytest.mark.parametrize(("max_depth", "unit", "step"), [(20, "millimetres", 0.001), (80, "1/256 m", 1 / 256)])
+def test_metres_have_one_scale_in_all_png16_of_a_run(tmp_path: Path, max_depth: float, unit: str, step: float) -> None:
+    settings = replace(SETTINGS, quantity="metres", max_depth=max_depth)
+    (outcome,) = run([photo(tmp_path / "a.png")], ("png16", "npy"), settings, Model(scale=0.07))
     values, text = depth_files.read_depth16(tmp_path / "a_depth16.png")
     depth, record = records.decode_depth(values, text, "a")
-    assert (record.quantity, record.unit, record.near) == ("metres", "millimetres", "black")
-    assert np.abs(depth - np.load(tmp_path / "a_depth.npy")).max() <= 0.0005
+    assert (record.quantity, record.unit, record.near) == ("metres", unit, "black")
+    assert np.abs(depth - np.load(tmp_path / "a_depth.npy")).max() <= step / 2 + 1e-6
     assert isinstance(outcome, Done)
     assert outcome.range == (np.load(tmp_path / "a_depth.npy").min(), np.load(tmp_path / "a_depth.npy").max())
+
+
+def test_known_distances_make_metres_of_all_outputs(tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    run([source], ("npy",))
+    relative = np.load(tmp_path / "a_depth.npy").astype(np.float64)
+    settings = replace(SETTINGS, calibration=Calibration(near_far=(0.5, 40)), camera=CameraChoice(focal_px=25))
+    (outcome,) = run([source], ("png16", "npy", "gray"), settings)
+    metres = np.load(tmp_path / "a_depth.npy")
+    share = (relative - relative.min()) / (relative.max() - relative.min())
+    np.testing.assert_allclose(metres, 1 / (share * (1 / 0.5 - 1 / 40) + 1 / 40), rtol=1e-4)
+    values, text = depth_files.read_depth16(tmp_path / "a_depth16.png")
+    assert np.abs(values - metres * 1000).max() <= 0.51
+    record = records.parse_record(text[RECORD_KEYWORD], "a")
+    assert (record.quantity, record.camera) == ("metres", PinholeCamera(25, 25, 15, 10, "--focal-px"))
+    assert record.calibration is not None
+    assert record.calibration.given == "--near-far 0.5,40"
+    np.testing.assert_allclose(1 / metres, record.calibration.scale * relative + record.calibration.shift, rtol=1e-4)
+    assert isinstance(outcome, Done)
+    assert outcome.camera == record.camera
+    assert is_skipped(run([source], ("png16", "npy", "gray"), settings)[0])
+
+
+def test_a_known_point_outside_of_a_picture_is_an_error_of_that_picture(tmp_path: Path) -> None:
+    sources = [photo(tmp_path / "a.png"), photo(tmp_path / "b.png", shape=(40, 60))]
+    settings = replace(SETTINGS, calibration=Calibration(points=(KnownPoint(45, 2, 1.5),)))
+    outcomes = run(sources, settings=settings)
+    assert [is_ok(outcome) for outcome in outcomes] == [False, True]
+    assert "--calibrate 45,2=1.5 is outside of the picture, which has 30 × 20 pixels" in errors(outcomes)[0]
 
 
 def test_a_vanished_output_folder_ends_the_run_and_is_not_made_anew(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""What programs downstream expect of floats, normals, points and meshes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dacli.errors import UsageError
+
+ExrDepth = Literal["z", "1/z"]
+NormalY = Literal["opengl", "directx"]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How floats, normals, points and meshes are written.
+
+    `exr_half` writes 16-bit floats, `exr_z` says what the channel Z of metres holds. `normal_y` is the direction of
+    green in normals, of `normal_bits`. `max_points` limits the points of a cloud and the vertices of a mesh; `edge` is
+    the relative jump of depth at which surfaces are separate.
+    """
+
+    exr_half: bool = False
+    exr_z: ExrDepth = "z"
+    normal_y: NormalY = "opengl"
+    normal_bits: int = 8
+    max_points: int = 1_000_000
+    edge: float = 0.04
+
+
+DEFAULT_EXPORT = ExportOptions()
+
+
+def check_export(options: ExportOptions) -> ExportOptions:
+    """Return the options; raise UsageError for a value out of range."""
+    if not 100 <= options.max_points <= 100_000_000:
+        raise UsageError(f"--max-points {options.max_points} is not between 100 and 100000000", "for example 500000")
+    if not 0 < options.edge <= 10:
+        raise UsageError(f"--edge {options.edge:g} is not above 0 and at most 10", "0.04 is a jump of 4 percent")
+    return options
