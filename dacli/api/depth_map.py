@@ -17,6 +17,16 @@ from dacli.outputs.formats import FORMATS, offered_formats
 from dacli.outputs.style import depth_limits
 from dacli.types import DepthArray, Gray8, Image8, ImageArray
 
+KIND_BY_SUFFIX = {
+    ".npy": "npy",
+    ".png": "png16",
+    ".exr": "exr",
+    ".pfm": "pfm",
+    ".tiff": "tiff",
+    ".tif": "tiff",
+    ".npz": "npz",
+}  # what a file holds if its kind is not given
+
 
 @dataclass(frozen=True)
 class DepthMap:
@@ -62,16 +72,17 @@ class DepthMap:
     def save(self, path: str | Path, kind: str | None = None) -> Path:
         """Write one output file, whole or not at all, and return its path.
 
-        `kind` is one of the names that `--save` takes; by default `.npy` holds the floats and `.png` 16-bit depth that
-        `dacli decode` turns back into floats. Raises ValueError for another extension or kind, DacliError if the file
-        cannot be written.
+        `kind` is one of the names that `--save` takes; by default `.npy`, `.npz`, `.exr`, `.pfm` and `.tiff` hold the
+        floats, and `.png` 16-bit depth that `dacli decode` turns back into floats. Raises ValueError for another
+        extension or kind, DacliError if the file cannot be written.
         """
         target = Path(path)
-        chosen = kind or {".npy": "npy", ".png": "png16"}.get(target.suffix.lower())
+        chosen = kind or KIND_BY_SUFFIX.get(target.suffix.lower())
         kinds = offered_formats()
         if chosen not in kinds:
+            ends = ", ".join(KIND_BY_SUFFIX)
             raise ValueError(
-                f"cannot save {target.name}: end its name in .npy or .png, or set kind to one of {', '.join(kinds)}"
+                f"cannot save {target.name}: end its name in {ends}, or set kind to one of {', '.join(kinds)}"
             )
         view = view_prediction(
             Prediction(self.depth, self.network_size, self.tiles, self.precision, self.note),

@@ -24,7 +24,7 @@ PICTURE_SUFFIXES = frozenset(
     | {".hif", ".ppm", ".pgm", ".pnm", ".pbm", ".mpo", ".exr", ".dpx", ".hdr", ".psd", ".tga", ".jxl", ".jp2", ".j2k"}
     | {".j2c", ".jpx", ".jpf"}
 )
-_RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb"\0")
+_RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb'\0|\{"black": ')
 _PICTURE_STARTS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM....\0\0\0\0|GIF8[79]a|P[1-6]\s[\d#]"
     rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|m[is]f1)|\x76\x2f\x31\x01|SDPX\0|XPDS|8BPS\0\x01|#\?RADIANCE|\xff\x4f\xff\x51"
@@ -184,7 +184,7 @@ def is_wanted_picture(path: str, counts: LeftOut) -> bool:
 
 
 def is_own_picture(path: str) -> bool:
-    return path.endswith(_OWN_SUFFIXES) and _RECORD_MARK.search(read_start(path, 1024)) is not None
+    return path.endswith(_OWN_SUFFIXES) and _RECORD_MARK.search(read_start(path, 4096)) is not None
 
 
 def read_start(path: str, size: int) -> bytes:

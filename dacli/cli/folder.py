@@ -9,6 +9,7 @@ import typer
 from dacli.cli.camera_options import CameraOptions
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
+from dacli.cli.export_options import ExportChoices
 from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
     AlphaChoices,
@@ -51,6 +52,7 @@ def folder(
     show: ShowOptions,
     filters: FilterOptions,
     camera: CameraOptions,
+    export: ExportChoices,
     naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
@@ -80,6 +82,7 @@ def folder(
         alpha=alpha_options(alpha),
         **style_fields(show),
         **camera.run_fields(),
+        **export.run_fields(),
     )
     planned = plan_folder_runs(source, out, selection, kinds, variants, console)
     from dacli.cli import runs

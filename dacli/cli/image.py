@@ -7,6 +7,7 @@ import typer
 from dacli.cli.camera_options import CameraOptions
 from dacli.cli.console import Console
 from dacli.cli.expand import expand_options
+from dacli.cli.export_options import ExportChoices
 from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
     AlphaChoices,
@@ -43,6 +44,7 @@ def image(
     show: ShowOptions,
     filters: FilterOptions,
     camera: CameraOptions,
+    export: ExportChoices,
     naming: NameOptions,
     machine: MachineOptions,
     engine: EngineOptions,
@@ -67,6 +69,7 @@ def image(
         alpha=alpha_options(alpha),
         **style_fields(show),
         **camera.run_fields(),
+        **export.run_fields(),
     )
     with open_pipes(photos, out, len(kinds) * len(variants)) as piped:
         code = write_pictures(piped, kinds, variants, without_results(console) if piped.to_stdout else console)

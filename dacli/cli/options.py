@@ -162,7 +162,7 @@ class ShowOptions:
         str,
         typer.Option(
             metavar="KINDS",
-            help="Any of color,gray,png16,npy,side, from one pass.",
+            help=f"Any of {','.join(offered_formats())}, from one pass.",
             autocompletion=complete_names(offered_formats()),
             rich_help_panel="Output",
         ),

@@ -15,6 +15,7 @@ import typer
 from dacli.choices import CodecName, DeinterlaceMode, SteadyMode
 from dacli.cli.camera_options import CameraOptions
 from dacli.cli.expand import expand_options
+from dacli.cli.export_options import ExportChoices
 from dacli.cli.filter_options import FilterOptions
 from dacli.cli.options import (
     AlphaChoices,
@@ -164,6 +165,7 @@ def video(
     show: ShowOptions,
     filters: FilterOptions,
     camera: CameraOptions,
+    export: ExportChoices,
     naming: NameOptions,
     clip_output: ClipOutputOptions,
     machine: MachineOptions,
@@ -192,6 +194,7 @@ def video(
         alpha=alpha_options(alpha),
         **style_fields(show),
         **camera.run_fields(),
+        **export.run_fields(),
     )
     clip_options = make_clip_options(clip_input, clip_output)
     from dacli.cli.runs import run_video_command

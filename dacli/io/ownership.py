@@ -8,10 +8,16 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from dacli.errors import DacliError
-from dacli.io import files, npy, png
+from dacli.io import files, float_files, npy, png, sealed
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 
+_TEXT_READERS: dict[str, Callable[[bytes, str], dict[str, str]]] = {
+    ".png": png.read_png_text,
+    ".npy": npy.read_npy_text,
+    ".pfm": float_files.read_pfm_text,
+    ".npz": float_files.read_npz_text,
+}  # by extension; other outputs are sealed
 REPLACE_HINT = "move it away, or replace it with --overwrite"
 
 
@@ -39,9 +45,8 @@ def accepts_file(path: Path, is_own: Callable[[Path], bool]) -> bool:
 
 
 def read_output_text(path: Path) -> Mapping[str, str]:
-    """Return the text of a PNG or an NPY by keyword; raise DacliError if it is damaged or of another kind."""
-    data, name = files.read_bytes(path), display_path(path)
-    return npy.read_npy_text(data, name) if path.suffix == ".npy" else png.read_png_text(data, name)
+    """Return the text of an output by keyword; raise DacliError if it is damaged or of another kind."""
+    return _TEXT_READERS.get(path.suffix, sealed.read_sealed_text)(files.read_bytes(path), display_path(path))
 
 
 def purpose_text(purpose: object) -> dict[str, str]:

@@ -109,6 +109,30 @@ def _encode_half(view: "DepthView") -> bytes:
     return npy.encode_npy(view.depth.astype(np.float16), view.record.text()[RECORD_KEYWORD])
 
 
+def _encode_depth_exr(view: "DepthView") -> bytes:
+    from dacli.outputs.floats import encode_depth_exr
+
+    return encode_depth_exr(view)
+
+
+def _encode_depth_pfm(view: "DepthView") -> bytes:
+    from dacli.outputs.floats import encode_depth_pfm
+
+    return encode_depth_pfm(view)
+
+
+def _encode_depth_tiff(view: "DepthView") -> bytes:
+    from dacli.outputs.floats import encode_depth_tiff
+
+    return encode_depth_tiff(view)
+
+
+def _encode_depth_npz(view: "DepthView") -> bytes:
+    from dacli.outputs.floats import encode_depth_npz
+
+    return encode_depth_npz(view)
+
+
 FORMATS: Mapping[str, OutputFormat] = {
     row.name: row
     for row in (
@@ -153,6 +177,30 @@ FORMATS: Mapping[str, OutputFormat] = {
             draw=_draw_side,
             encode=encode_as_png(_draw_side),
             needs_image=True,
+        ),
+        OutputFormat(
+            name="exr",
+            summary="OpenEXR with 32-bit floats: Z in metres, or disparity",
+            suffix="_depth.exr",
+            clip_suffix="_exr",
+            encode=_encode_depth_exr,
+        ),
+        OutputFormat(
+            name="pfm", summary="portable float map", suffix="_depth.pfm", clip_suffix="_pfm", encode=_encode_depth_pfm
+        ),
+        OutputFormat(
+            name="tiff",
+            summary="TIFF with 32-bit floats",
+            suffix="_depth.tiff",
+            clip_suffix="_tiff",
+            encode=_encode_depth_tiff,
+        ),
+        OutputFormat(
+            name="npz",
+            summary="depth, valid pixels, intrinsics and record for NumPy",
+            suffix="_depth.npz",
+            clip_suffix="_npz",
+            encode=_encode_depth_npz,
         ),
         OutputFormat(
             name="half",

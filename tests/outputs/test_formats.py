@@ -39,7 +39,7 @@ def test_a_list_of_names_is_a_list_of_formats_each_once(text: str, expected: lis
         ("png", "png16"),
         ("", "--save"),
         ("color,", "--save"),
-        ("exr", "--save"),
+        ("openexr", "did you mean exr?"),
         ("half", "--save"),
     ],
 )

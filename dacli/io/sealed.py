@@ -1,0 +1,56 @@
+"""Files that carry a record as text and a checksum of all their bytes, for formats that have no checksum of their own.
+
+The record is JSON in the file, in whatever place the format has for text; its last key is the CRC-32 of the file with
+zeros in place of the checksum.
+"""
+
+import re
+
+from isal import isal_zlib
+
+from dacli.errors import DacliError
+from dacli.io.names import RECORD_KEYWORD
+
+_OPEN = b', "crc32": "00000000"}'
+_OPEN_START = b'{"black": '
+_CHECKSUM = slice(-10, -2)  # of _OPEN, in any sealed record
+_SEALED = re.compile(rb'\{"black": [^\n\0]{1,65536}?, "crc32": "[0-9a-f]{8}"\}')
+_SEARCHED = 1 << 20  # bytes at either end of a file where its record may be
+
+
+def open_record(text: str) -> str:
+    """Return the JSON text of a record with a place for the checksum of its file."""
+    return text.removesuffix("}") + _OPEN.decode()
+
+
+def seal_file(data: bytes | bytearray) -> bytes:
+    """Return a file, which holds one text of open_record(), with its checksum."""
+    sealed = bytearray(data)
+    start = sealed.index(_OPEN)
+    sealed[start : start + len(_OPEN)] = _with_checksum(_OPEN, isal_zlib.crc32(data))
+    return bytes(sealed)
+
+
+def read_sealed_text(data: bytes, name: str) -> dict[str, str]:
+    """Return the record in a file by its keyword; nothing if it has none.
+
+    Raises DacliError, with the file's name, if the file does not match the checksum in it.
+    """
+    start = 0
+    match = _SEALED.search(data, 0, _SEARCHED)
+    if match is None:
+        start = max(0, len(data) - _SEARCHED)
+        match = _SEALED.search(data, start)
+    if match is None and _OPEN_START in data[-_SEARCHED:]:  # PFM has its record at the end, which may be cut short
+        raise DacliError(f"{name} is cut short", "make it again with dacli")
+    if match is None:
+        return {}
+    blank = bytearray(data)
+    blank[match.end() - len(_OPEN) : match.end()] = _OPEN
+    if _with_checksum(match[0], isal_zlib.crc32(blank)) != match[0]:
+        raise DacliError(f"{name} is damaged", "make it again with dacli")
+    return {RECORD_KEYWORD: match[0].decode("ascii", "replace")}
+
+
+def _with_checksum(text: bytes, checksum: int) -> bytes:
+    return text[: _CHECKSUM.start] + f"{checksum:08x}".encode() + text[_CHECKSUM.stop :]
