@@ -25,6 +25,8 @@ KIND_BY_SUFFIX = {
     ".tiff": "tiff",
     ".tif": "tiff",
     ".npz": "npz",
+    ".ply": "ply",
+    ".glb": "glb",
 }  # what a file holds if its kind is not given
 
 

@@ -10,7 +10,7 @@ from dacli.api.depth import options_for_model
 from dacli.batch import inputs
 from dacli.batch.folder import FolderOptions, FolderRun
 from dacli.batch.jobs import plan_jobs
-from dacli.batch.opening import open_run
+from dacli.batch.opening import check_formats, open_run
 from dacli.batch.outcomes import Outcome
 from dacli.batch.summary import RunSummary
 from dacli.callbacks import Log, ignore_download, ignore_log, ignore_progress
@@ -111,5 +111,6 @@ def process_video(
     )
     opened = open_clip(job.source, clip_options, chosen.max_pixels)
     run = open_run(chosen, len(opened.pts), log, ignore_download)
+    check_formats(run.settings, formats)
     result = process_clip(job, opened, run, clip_options, log=log, progress=progress or ignore_progress)
     return ClipOutputs(job.outputs, result.count, float(opened.rate), run.settings.output_quantity, result.skipped)

@@ -11,7 +11,7 @@ from dacli.batch.fingerprint import stamp_file
 from dacli.batch.finished import find_in_journal
 from dacli.batch.jobs import Job
 from dacli.batch.journal import JOURNAL_FOLDER, Journal, read_journals
-from dacli.batch.opening import Download, check_options, open_run
+from dacli.batch.opening import Download, check_formats, check_options, open_run
 from dacli.batch.options import RunOptions
 from dacli.batch.outcomes import Outcome
 from dacli.batch.pictures import PictureRun, fail_picture, read_picture, run_pictures
@@ -59,6 +59,7 @@ class FolderRun:
             self.jobs = self._remaining()
             self._opened = open_run(options, len(self.jobs), log, download) if self.jobs else None
             if self._opened is not None:
+                check_formats(self._opened.settings, self.jobs[0].formats.values())
                 self._journal.begin(self._opened.settings.decisive)
                 self._journal.delete_leftovers({job.folder for job in folder.jobs})
         except BaseException:

@@ -1,6 +1,6 @@
 """The predictor and the settings of a run, from the options that ask for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -14,7 +14,9 @@ from dacli.inference import planning
 from dacli.inference.loading import load_predictor
 from dacli.inference.predictor import Predictor
 from dacli.models import registry
+from dacli.outputs.calibration import METRES_HINT
 from dacli.outputs.drawing import colormap_table
+from dacli.outputs.formats import OutputFormat
 from dacli.outputs.style import DepthStyle, parse_depth_range
 
 Download = Callable[[str], AbstractContextManager[DownloadProgress]]
@@ -75,6 +77,13 @@ def check_calibration(settings: RunSettings) -> None:
     if settings.calibration and settings.quantity == "metres":
         fault = f"{settings.calibration.given} is for relative depth, and this network gives metres"
         raise UsageError(fault, "leave it out, or choose a relative model such as --model v2")
+
+
+def check_formats(settings: RunSettings, formats: Iterable[OutputFormat]) -> None:
+    """Raise UsageError for a kind of output that needs metres, if depth is relative."""
+    for row in formats:
+        if row.needs_metres and settings.output_quantity != "metres":
+            raise UsageError(f"--save {row.name} needs metres, and this network gives relative depth", METRES_HINT)
 
 
 def check_options(options: RunOptions) -> None:

@@ -1,11 +1,11 @@
 """The options of floats and of 3D outputs."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from dacli.outputs.export import ExrDepth
+from dacli.outputs.export import ExrDepth, NormalY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +21,32 @@ class ExportChoices:
             "--exr-z", help="Channel Z of exr: metres, or 1 / metres, as Nuke has it.", rich_help_panel="Output"
         ),
     ] = "z"
+    normal_y: Annotated[
+        NormalY,
+        typer.Option("--normal-y", help="Green of normal: opengl is up, directx down.", rich_help_panel="Output"),
+    ] = "opengl"
+    normal_bits: Annotated[
+        Literal["8", "16"], typer.Option("--normal-bits", help="Bits of normal.", rich_help_panel="Output")
+    ] = "8"
+    max_points: Annotated[
+        int,
+        typer.Option("--max-points", metavar="N", help="Points of ply, vertices of glb.", rich_help_panel="Output"),
+    ] = 1_000_000
+    edge: Annotated[
+        float,
+        typer.Option("--edge", metavar="SHARE", help="Jump of depth that tears ply and glb.", rich_help_panel="Output"),
+    ] = 0.04
 
     def run_fields(self) -> dict[str, Any]:
         """Return the fields of RunOptions; raise UsageError for a value out of range."""
         from dacli.outputs.export import ExportOptions, check_export
 
-        return {"export": check_export(ExportOptions(exr_half=self.exr_half, exr_z=self.exr_z))}
+        options = ExportOptions(
+            exr_half=self.exr_half,
+            exr_z=self.exr_z,
+            normal_y=self.normal_y,
+            normal_bits=int(self.normal_bits),
+            max_points=self.max_points,
+            edge=self.edge,
+        )
+        return {"export": check_export(options)}

@@ -11,7 +11,7 @@ from typing import TypeVar
 from dacli.api import Depth
 from dacli.batch.folder import FolderOptions, FolderPlan, FolderRun, plan_folder
 from dacli.batch.jobs import Job
-from dacli.batch.opening import OpenRun, check_options, open_run
+from dacli.batch.opening import OpenRun, check_formats, check_options, open_run
 from dacli.batch.options import RunOptions
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, failed_json, outcome_json
 from dacli.batch.settings import RunSettings
@@ -21,6 +21,7 @@ from dacli.cli.console import Console, ReportedInterrupt
 from dacli.errors import DacliError, StopError
 from dacli.filters.table import parse_filters
 from dacli.io import files, images
+from dacli.io.camera import ASSUMED_FOV
 from dacli.paths import display_path
 from dacli.video.options import ClipOptions
 from dacli.video.process import ClipInterrupt
@@ -96,6 +97,7 @@ def run_image_command(runs: Sequence[tuple[Sequence[Job], RunOptions]], console:
 def run_images(jobs: Sequence[Job], options: RunOptions, console: Console) -> RunSummary:
     """Write the outputs of single pictures by one network."""
     depth = Depth(open_run(options, len(jobs), console.note, console.download))
+    check_formats(depth.settings, jobs[0].formats.values())
     summary = report_all(
         lambda tile: depth.write_outputs(jobs, tile),
         len(jobs),
@@ -186,7 +188,7 @@ def report_all(
     mention_size: bool = False,
 ) -> RunSummary:
     """Run pictures and report each outcome, with a progress bar; an interrupt says how to go on."""
-    summary = RunSummary(total)
+    summary, knows_camera = RunSummary(total), False
     try:
         with console.progress_of_batch(total) as show:
 
@@ -203,11 +205,22 @@ def report_all(
                         mention_skipped=not has_journal and total == 1,
                         mention_size=mention_size,
                     )
+                    knows_camera = knows_camera or mention_assumed_camera(outcome, console)
                     show(summary.ended, summary.failed, summary.rate, outcome.job.name)
     except KeyboardInterrupt as interrupt:
         console.warn(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
         raise ReportedInterrupt from interrupt
     return summary
+
+
+def mention_assumed_camera(outcome: Outcome, console: Console) -> bool:
+    """Print that a field of view is assumed, if outputs depend on it; return whether it was printed."""
+    if not (isinstance(outcome, Done) and outcome.camera and outcome.camera.source == "assumed"):
+        return False
+    if not any(row.needs_camera for row in outcome.job.formats.values()):
+        return False
+    console.note(f"the field of view is assumed to be {ASSUMED_FOV:g} degrees: --fov or --focal-px say what it is")
+    return True
 
 
 def report_outcome(
@@ -266,6 +279,7 @@ def run_video_command(
 def run_clips(clips: Sequence[ClipJob], options: RunOptions, clip_options: ClipOptions, console: Console) -> RunSummary:
     """Write the outputs of clips by one network."""
     run = open_run(options, sum(len(clip_job.clip.pts) for clip_job in clips), console.note, console.download)
+    check_formats(run.settings, clips[0].job.formats.values())
     summary = RunSummary(len(clips))
     for index, clip_job in enumerate(clips):
         summary.add(run_and_report_clip(clip_job, index, run, clip_options, console))
@@ -297,6 +311,7 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
         return result.outcome
     report_note(result.outcome, console, mention_skipped=True)
     if isinstance(result.outcome, Done):
+        mention_assumed_camera(result.outcome, console)
         console.note(describe_clip(result, time.monotonic() - started))
     if console.json:
         console.result(json.dumps(result.json(run.settings)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from dacli.errors import DacliError
-from dacli.io import files, float_files, npy, png, sealed
+from dacli.io import files, float_files, npy, ply, png, sealed
 from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 
@@ -16,6 +16,7 @@ _TEXT_READERS: dict[str, Callable[[bytes, str], dict[str, str]]] = {
     ".png": png.read_png_text,
     ".npy": npy.read_npy_text,
     ".pfm": float_files.read_pfm_text,
+    ".ply": ply.read_ply_text,
     ".npz": float_files.read_npz_text,
 }  # by extension; other outputs are sealed
 REPLACE_HINT = "move it away, or replace it with --overwrite"

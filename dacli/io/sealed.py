@@ -12,8 +12,10 @@ from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD
 
 _OPEN = b', "crc32": "00000000"}'
-_OPEN_START = b'{"black": '
+SEAL_LENGTH = len(_OPEN)  # characters at the end of a text of open_record()
+_RECORD_START = b'{"black": '
 _CHECKSUM = slice(-10, -2)  # of _OPEN, in any sealed record
+_SEAL = re.compile(rb', "crc32": "[0-9a-f]{8}"\}')
 _SEALED = re.compile(rb'\{"black": [^\n\0]{1,65536}?, "crc32": "[0-9a-f]{8}"\}')
 _SEARCHED = 1 << 20  # bytes at either end of a file where its record may be
 
@@ -36,20 +38,28 @@ def read_sealed_text(data: bytes, name: str) -> dict[str, str]:
 
     Raises DacliError, with the file's name, if the file does not match the checksum in it.
     """
-    start = 0
-    match = _SEALED.search(data, 0, _SEARCHED)
-    if match is None:
-        start = max(0, len(data) - _SEARCHED)
-        match = _SEALED.search(data, start)
-    if match is None and _OPEN_START in data[-_SEARCHED:]:  # PFM has its record at the end, which may be cut short
+    match = _find_at_ends(_SEALED, data)
+    if match is None and _RECORD_START in data[-_SEARCHED:]:  # PFM has its record at the end, which may be cut short
         raise DacliError(f"{name} is cut short", "make it again with dacli")
     if match is None:
         return {}
-    blank = bytearray(data)
-    blank[match.end() - len(_OPEN) : match.end()] = _OPEN
-    if _with_checksum(match[0], isal_zlib.crc32(blank)) != match[0]:
-        raise DacliError(f"{name} is damaged", "make it again with dacli")
+    check_seal(data, name)
     return {RECORD_KEYWORD: match[0].decode("ascii", "replace")}
+
+
+def check_seal(data: bytes, name: str) -> None:
+    """Raise DacliError, with the file's name, if a file has no checksum, or another one than its bytes."""
+    match = _find_at_ends(_SEAL, data)
+    if match is not None:
+        blank = bytearray(data)
+        blank[match.start() : match.end()] = _OPEN
+        if _with_checksum(_OPEN, isal_zlib.crc32(blank)) == match[0]:
+            return
+    raise DacliError(f"{name} is damaged", "make it again with dacli")
+
+
+def _find_at_ends(pattern: re.Pattern[bytes], data: bytes) -> re.Match[bytes] | None:
+    return pattern.search(data, 0, _SEARCHED) or pattern.search(data, max(0, len(data) - _SEARCHED))
 
 
 def _with_checksum(text: bytes, checksum: int) -> bytes:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dacli.choices import Quantity
     from dacli.types import DepthArray
 
+METRES_HINT = "give --near-far LO,HI or --calibrate X,Y=METRES, or choose --model indoor or outdoor"
 _SMALLEST = 1e-6  # metres
 _NEAR_FAR_HINT = "give the metres of the nearest and of the farthest point, such as 0.5,20"
 _POINT_HINT = "give a pixel and its metres, such as --calibrate 320,200=2.5"

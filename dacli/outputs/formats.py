@@ -27,7 +27,8 @@ class OutputFormat:
     without an extension, of a folder with one file for each frame. `draw` returns the picture of a view, 8 or 16 bits,
     [H, W] or [H, W, 3]; it is None for an output that is not a picture. `draw_deep` draws the same with 16 bits, for
     clips. `encode` returns the bytes of a file, with a record, so that a later run knows whether dacli made it, and
-    from what. `needs_image`: it shows the input picture too; `offered`: `--save` takes it.
+    from what. `needs_image`: it shows the input picture too; `needs_camera`: the focal length decides what it shows;
+    `needs_metres`: relative depth does not do; `offered`: `--save` takes it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class OutputFormat:
     bits: int = 8
     needs_image: bool = False
     needs_camera: bool = False
+    needs_metres: bool = False
     offered: bool = True
 
     def suffix_for(self, medium: Medium, video: str = DEFAULT_VIDEO) -> str:
@@ -133,6 +135,24 @@ def _encode_depth_npz(view: "DepthView") -> bytes:
     return encode_depth_npz(view)
 
 
+def _encode_normals(view: "DepthView") -> bytes:
+    from dacli.outputs.normals import encode_normals
+
+    return encode_normals(view)
+
+
+def _encode_point_cloud(view: "DepthView") -> bytes:
+    from dacli.outputs.point_cloud import encode_point_cloud
+
+    return encode_point_cloud(view)
+
+
+def _encode_mesh(view: "DepthView") -> bytes:
+    from dacli.outputs.mesh import encode_mesh
+
+    return encode_mesh(view)
+
+
 FORMATS: Mapping[str, OutputFormat] = {
     row.name: row
     for row in (
@@ -201,6 +221,35 @@ FORMATS: Mapping[str, OutputFormat] = {
             suffix="_depth.npz",
             clip_suffix="_npz",
             encode=_encode_depth_npz,
+        ),
+        OutputFormat(
+            name="normal",
+            summary="normals of surfaces as a picture; needs metres",
+            suffix="_normal.png",
+            clip_suffix="_normal",
+            encode=_encode_normals,
+            needs_camera=True,
+            needs_metres=True,
+        ),
+        OutputFormat(
+            name="ply",
+            summary="point cloud with colors and normals; needs metres",
+            suffix="_points.ply",
+            clip_suffix="_ply",
+            encode=_encode_point_cloud,
+            needs_image=True,
+            needs_camera=True,
+            needs_metres=True,
+        ),
+        OutputFormat(
+            name="glb",
+            summary="mesh with the picture on it; needs metres",
+            suffix="_mesh.glb",
+            clip_suffix="_glb",
+            encode=_encode_mesh,
+            needs_image=True,
+            needs_camera=True,
+            needs_metres=True,
         ),
         OutputFormat(
             name="half",

@@ -31,6 +31,8 @@ from tests.batch.test_pictures import SETTINGS, Model, errors, is_ok, journaled,
 from tests.outputs.test_drawing import RECORD
 
 FLOATS = ("exr", "pfm", "tiff", "npz")
+KINDS = (*FLOATS, "ply", "glb", "normal")
+IN_METRES = replace(SETTINGS, calibration=Calibration((1, 4)))
 DEPTH: DepthArray = np.random.default_rng(5).uniform(0, 9, (33, 41)).astype(np.float32)
 CAMERA = PinholeCamera(50.0, 60.0, 20.5, 16.5, "--fov")
 
@@ -119,33 +121,33 @@ def test_npz_has_depth_valid_pixels_and_intrinsics() -> None:
 # --- what counts as done ---
 
 
-@pytest.mark.parametrize("kind", FLOATS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_known_by_its_record(tmp_path: Path, kind: str) -> None:
-    source, settings = photo(tmp_path / "a.png"), replace(SETTINGS, camera=CameraChoice(fov=40))
+    source, settings = photo(tmp_path / "a.png"), replace(IN_METRES, camera=CameraChoice(fov=40))
     assert not any(errors(run([source], (kind,), settings)))
     model = Model()
     assert isinstance(run([source], (kind,), settings, model)[0], Skipped)
     assert model.seen == 0
     assert not isinstance(run([source], (kind,), replace(settings, calibration=Calibration((1, 2))))[0], Skipped)
-    record = records.parse_record(read_output_text(tmp_path / f"a_depth.{kind}")[RECORD_KEYWORD], "a")
+    record = records.parse_record(read_output_text(tmp_path / f"a{FORMATS[kind].suffix}")[RECORD_KEYWORD], "a")
     assert (record.quantity, record.source) == ("metres", "a.png")
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "foreign"])
-@pytest.mark.parametrize("kind", FLOATS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_dacli_did_not_make_whole_stays(tmp_path: Path, kind: str, damage: str) -> None:
-    source, output = photo(tmp_path / "a.png"), tmp_path / f"a_depth.{kind}"
-    run([source], (kind,))
+    source, output = photo(tmp_path / "a.png"), tmp_path / f"a{FORMATS[kind].suffix}"
+    run([source], (kind,), IN_METRES)
     whole = output.read_bytes()
     middle = len(whole) // 2
     changed = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     output.write_bytes({"cut": whole[:-9], "changed": changed, "foreign": b"mine" * 999}[damage])
     found = output.read_bytes()
-    (outcome,) = run([source], (kind,))
+    (outcome,) = run([source], (kind,), IN_METRES)
     assert isinstance(outcome, Failed)
-    assert f"a_depth.{kind} exists and is not a complete output of dacli" in str(outcome.error)
+    assert f"{output.name} exists and is not a complete output of dacli" in str(outcome.error)
     assert output.read_bytes() == found
-    assert is_ok(run([source], (kind,), replace(SETTINGS, overwrite=True))[0])
+    assert is_ok(run([source], (kind,), replace(IN_METRES, overwrite=True))[0])
     assert output.read_bytes() == whole
 
 
