@@ -36,6 +36,19 @@ class ExportChoices:
         float,
         typer.Option("--edge", metavar="SHARE", help="Jump of depth that tears ply and glb.", rich_help_panel="Output"),
     ] = 0.04
+    parallax: Annotated[
+        float,
+        typer.Option("--parallax", metavar="PERCENT", help="Of the width, in stereo.", rich_help_panel="Output"),
+    ] = 2.5
+    convergence: Annotated[
+        float,
+        typer.Option(
+            "--convergence",
+            metavar="SHARE",
+            help="What is on the screen in stereo: 0 the farthest point, 1 the nearest.",
+            rich_help_panel="Output",
+        ),
+    ] = 0.5
 
     def run_fields(self) -> dict[str, Any]:
         """Return the fields of RunOptions; raise UsageError for a value out of range."""
@@ -48,5 +61,7 @@ class ExportChoices:
             normal_bits=int(self.normal_bits),
             max_points=self.max_points,
             edge=self.edge,
+            parallax=self.parallax,
+            convergence=self.convergence,
         )
         return {"export": check_export(options)}

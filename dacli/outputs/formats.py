@@ -153,6 +153,30 @@ def _encode_mesh(view: "DepthView") -> bytes:
     return encode_mesh(view)
 
 
+def _draw_full_pair(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.stereo import draw_full_pair
+
+    return draw_full_pair(view)
+
+
+def _draw_half_pair(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.stereo import draw_half_pair
+
+    return draw_half_pair(view)
+
+
+def _draw_anaglyph(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.stereo import draw_anaglyph
+
+    return draw_anaglyph(view)
+
+
+def _draw_vr180(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.stereo import draw_vr180
+
+    return draw_vr180(view)
+
+
 FORMATS: Mapping[str, OutputFormat] = {
     row.name: row
     for row in (
@@ -250,6 +274,43 @@ FORMATS: Mapping[str, OutputFormat] = {
             needs_image=True,
             needs_camera=True,
             needs_metres=True,
+        ),
+        OutputFormat(
+            name="sbs",
+            summary="the picture and a view for the right eye, side by side",
+            suffix="_LRF_Full_SBS.png",
+            clip_suffix="_LRF_Full_SBS.mp4",
+            draw=_draw_full_pair,
+            encode=encode_as_png(_draw_full_pair),
+            needs_image=True,
+        ),
+        OutputFormat(
+            name="half-sbs",
+            summary="both views, each at half its width",
+            suffix="_LR.png",
+            clip_suffix="_LR.mp4",
+            draw=_draw_half_pair,
+            encode=encode_as_png(_draw_half_pair),
+            needs_image=True,
+        ),
+        OutputFormat(
+            name="anaglyph",
+            summary="both views for red-cyan glasses",
+            suffix="_redcyan.png",
+            clip_suffix="_redcyan.mp4",
+            draw=_draw_anaglyph,
+            encode=encode_as_png(_draw_anaglyph),
+            needs_image=True,
+        ),
+        OutputFormat(
+            name="vr180",
+            summary="both views as half spheres, for headsets",
+            suffix="_180x180_LR.png",
+            clip_suffix="_180x180_LR.mp4",
+            draw=_draw_vr180,
+            encode=encode_as_png(_draw_vr180),
+            needs_image=True,
+            needs_camera=True,
         ),
         OutputFormat(
             name="half",

@@ -11,6 +11,8 @@ from dacli.outputs.export import DEFAULT_EXPORT, ExportOptions
 from dacli.outputs.style import DepthStyle
 from dacli.types import DepthArray, ImageArray, PixelMask
 
+_NEAREST = 0.01  # metres, so that 1 / metres is finite
+
 
 @dataclass(frozen=True)
 class DepthView:
@@ -49,6 +51,22 @@ class DepthView:
         if self.tones is None:
             return self.depth, self.record.low, self.record.high
         return self.tones, 0.0, 1.0
+
+    @property
+    def nearness(self) -> DepthArray:
+        """Return how near each pixel [H, W] is, from 0 at the far end of what is shown to 1 at its near end.
+
+        Metres count by their inverse, as parallax does.
+        """
+        values, low, high = self.shown
+        if self.record.quantity == "metres" and self.tones is None:
+            values = np.asarray(1 / np.maximum(values, _NEAREST), np.float32)
+            low, high = 1 / max(high, _NEAREST), 1 / max(low, _NEAREST)
+        elif self.record.quantity != "inverse depth":
+            values, low, high = -values, -high, -low
+        if low == high:
+            return np.zeros(values.shape, np.float32)
+        return np.asarray(np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
 
     @property
     def values16(self) -> DepthArray:

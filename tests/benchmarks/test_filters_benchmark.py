@@ -1,6 +1,7 @@
-"""The figures of filters: that edges get better is measured, and by more than chance."""
+"""The figures of filters and of stereo: what they measure gets better, and by more than chance."""
 
 from benchmarks.filters import score_chains, time_chains
+from benchmarks.stereo import measure
 from dacli.filters.table import parse_filters
 
 
@@ -12,3 +13,9 @@ def test_edges_of_rendered_scenes_are_found_with_filters() -> None:
 
 def test_all_filters_are_timed() -> None:
     assert set(time_chains([parse_filters("median:3")], (96, 128))) == {"median:3"}
+
+
+def test_the_exact_right_view_is_nearest_to_that_of_exact_depth() -> None:
+    rows, holes, _ = measure(1, (96, 128))
+    assert rows["exact depth"] > rows["the left view"] + 3
+    assert 0 < holes < 0.2
