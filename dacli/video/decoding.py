@@ -22,7 +22,7 @@ from dacli.paths import display_path
 from dacli.types import PixelMask
 from dacli.video import ffmpeg, probe, timing
 from dacli.video.clip import Clip, seconds_text
-from dacli.video.probe import LENIENT_OPTIONS, RECORD_TAG
+from dacli.video.probe import KEYWORDS_END, LENIENT_OPTIONS, RECORD_MARK, RECORD_TAG
 
 _STRICT = ("-xerror",)
 _DAMAGE = (
@@ -125,8 +125,10 @@ def read_tags(path: Path) -> dict[str, str]:
         text = "\n".join(process.text())
         process.finish()
     tags = {_unescape(key).lower(): _unescape(value) for key, value in _TAG.findall(_TAG_SECTION.split(text)[0])}
-    keyword, _, record = tags.get(RECORD_TAG, "").partition("=")
-    return tags | {RECORD_KEYWORD: record} if keyword == RECORD_KEYWORD else tags
+    others, mark, record = tags.get(RECORD_TAG, "").partition(RECORD_MARK)
+    if not mark:
+        return tags
+    return tags | {RECORD_KEYWORD: "{" + record, RECORD_TAG: others.removesuffix(KEYWORDS_END)}
 
 
 def _unescape(text: str) -> str:

@@ -10,8 +10,9 @@ from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg
 from dacli.video.clip import Clip, MediaTrack, seconds_text
+from dacli.video.decoding import read_tags
 from dacli.video.encoding import encode_error, encoder_time_base
-from dacli.video.probe import RECORD_TAG
+from dacli.video.probe import KEYWORDS_END, RECORD_TAG
 from dacli.video.subtitles import is_cut_text, write_cut_subtitles
 
 _FALLBACK_CODECS = {  # the codec to convert a track to if a container cannot hold it unchanged
@@ -19,6 +20,13 @@ _FALLBACK_CODECS = {  # the codec to convert a track to if a container cannot ho
     "mov": {"audio": "pcm_s16le", "subtitle": "mov_text"},
     "matroska": {"audio": "flac", "subtitle": "subrip"},
 }
+_TAGS_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands")
+_ITUNES_TAGS = (  # that MP4 holds under names of its own, and that all players show
+    "title artist album_artist composer album date encoder comment genre copyright grouping lyrics description synopsis"
+    " show episode_id network keywords episode_sort season_number media_type hd_video gapless_playback compilation disc"
+    " track rating sort_name sort_artist sort_album sort_album_artist sort_composer sort_show location timecode"
+)
+_FIXED_TAGS = {*_TAGS_OF_THE_FILE, *_ITUNES_TAGS.split(), "creation_time", "duration", "handler_name", "vendor_id"}
 _MOV_TEXT = {".srt": "mov_text", ".ass": "mov_text"}
 CUT_CODECS = {"mp4": _MOV_TEXT, "mov": _MOV_TEXT, "matroska": {".srt": "subrip", ".ass": "ass"}}
 _REPORT_HINT = "this is a bug in dacli or in this version of ffmpeg: please report it"
@@ -109,9 +117,12 @@ def join_segments(
     ]
     metadata = ["-map_metadata", "1", "-map_chapters", "1"] if not clip.pictures else []
     # Without this time scale, ffmpeg 7.0 rounds the start time of the video to milliseconds.
-    free_tags = "+use_metadata_tags" if container == "mov" else ""
+    source_tags = {} if clip.pictures else read_tags(clip.path)
+    is_free = container == "mov" or (container == "mp4" and any(_is_free_tag(key) for key in source_tags))
+    free_tags = "+use_metadata_tags" if is_free else ""
     exact = ["-movie_timescale", str(encoder_time_base(clip)), "-movflags", f"+faststart{free_tags}"]
-    tags = [text for tag in _tag_options(record, clip, container) for text in ("-metadata", tag)]
+    options = _tag_options(record, clip, source_tags, container, is_free=is_free)
+    tags = [text for tag in options for text in ("-metadata", tag)]
     # Packets before the part are dropped: Matroska would start with them, and MP4 would hide them.
     trimmed = ["-copypriorss", "0"] if clip.origin else []
     if clip.end_trimmed and clip.source.start is not None:
@@ -127,17 +138,23 @@ def join_segments(
         raise encode_error(output, message)
 
 
-def _tag_options(record: str, clip: Clip, container: str) -> list[str]:
-    """Return the tags for the record and the timecode.
+def _is_free_tag(key: str) -> bool:
+    """Return whether MP4 can hold a tag only among those of free names, which fewer players show."""
+    return key.partition("-")[0] not in _FIXED_TAGS
 
-    Outside MP4, the source's tags that only describe its MP4 file are removed.
+
+def _tag_options(
+    record: str, clip: Clip, source_tags: Mapping[str, str], container: str, *, is_free: bool
+) -> list[str]:
+    """Return the tags for the record and the timecode; the keywords of the source stay.
+
+    Where tags have free names, those of the source that only describe its MP4 file are removed.
     """
     timecode = f"timecode={'' if clip.variable else clip.timecode}"
-    if container == "mp4":
-        return [f"{RECORD_TAG}={RECORD_KEYWORD}={record}", timecode]
-    if container == "mov":
-        return [f"{RECORD_KEYWORD}={record}", timecode]
-    return [f"{RECORD_KEYWORD}={record}", timecode, "major_brand=", "minor_version=", "compatible_brands="]
+    if container == "mp4" and not is_free:
+        words = source_tags.get(RECORD_TAG, "")
+        return [f"{RECORD_TAG}={words + KEYWORDS_END if words else ''}{RECORD_KEYWORD}={record}", timecode]
+    return [f"{RECORD_KEYWORD}={record}", timecode, *(f"{key}=" for key in _TAGS_OF_THE_FILE)]
 
 
 def check_times(part: Path, times: Sequence[int], clip: Clip, output: Path) -> None:

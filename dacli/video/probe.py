@@ -8,6 +8,7 @@ from pathlib import Path
 from dacli.choices import DeinterlaceMode
 from dacli.errors import DacliError
 from dacli.io import files
+from dacli.io.names import RECORD_KEYWORD
 from dacli.paths import display_path
 from dacli.video import ffmpeg, timing
 from dacli.video.clip import Clip, ClipSource, RoundedTimes
@@ -15,7 +16,8 @@ from dacli.video.sequences import FOLDER_RATE, is_frame_pattern, probe_sequence
 from dacli.video.streams import NO_STREAM, FileReport, FileStream, describe_streams, rank_stream
 
 LENIENT_OPTIONS = ("-max_error_rate", "1", "-fflags", "+discardcorrupt")
-RECORD_TAG = "keywords"  # MP4 has no tags with free names: this tag holds `dacli=` and the record
+RECORD_TAG = "keywords"  # of an MP4 without tags of free names: it holds its own words, `dacli=`, and the record
+KEYWORDS_END, RECORD_MARK = "; ", f"{RECORD_KEYWORD}={{"
 COPY_AGAIN = "copy it again, or save it again with another program"
 TELECINE = ("fieldmatch", "bwdif=mode=send_frame:deint=interlaced", "decimate")  # film of which TV made 30 frames
 _TRANSFER = re.compile("smpte2084|arib-std-b67")  # PQ and HLG

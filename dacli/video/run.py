@@ -10,6 +10,7 @@ from dacli.batch.settings import RunSettings
 from dacli.callbacks import Log
 from dacli.errors import DacliError, unexpected_error
 from dacli.paths import display_path
+from dacli.video import codecs
 from dacli.video.clip import Clip
 from dacli.video.options import ClipOptions
 from dacli.video.process import ClipResult, FrameProgress, open_clip, process_clip
@@ -42,7 +43,11 @@ class ClipOutcome:
 def open_clip_job(job: Job, index: int, options: ClipOptions, max_pixels: int) -> ClipJob | Failed:
     """Return a clip limited to the part to process, or the failure to open it."""
     try:
-        return ClipJob(job, open_clip(job.source, options, max_pixels))
+        clip = open_clip(job.source, options, max_pixels)
+        if not options.as_frames:
+            size = (clip.width, clip.height)
+            codecs.check_clip_size(display_path(job.source), size, job.formats.values(), options.codec)
+        return ClipJob(job, clip)
     except DacliError as error:
         return Failed(job, index, error)
 

@@ -10,6 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from dacli.errors import DacliError
+from dacli.outputs.formats import FORMATS
+from dacli.video import codecs
 from tests.support import footage
 from tests.support.commands import SMALL, Run, files_below, photo
 from tests.support.footage import H264, make_clip
@@ -405,6 +408,43 @@ def test_the_timecode_is_that_of_the_first_frame(
         assert set(found) == {expected}, output
 
 
+# --- tags ---
+
+
+def tags_of(path: Path) -> dict[str, str]:
+    """Return the tags of a file as ffmpeg prints them, without its escapes."""
+    lines = footage.ffmpeg("-i", path, "-f", "ffmetadata", "-").decode().splitlines()
+    return {key.lower(): re.sub(r"\\(.)", r"\1", value) for key, _, value in (line.partition("=") for line in lines)}
+
+
+TAGS = {"title": "My film", "comment": "shot; at sea", "keywords": "boat, sea"}
+
+
+@pytest.mark.parametrize(
+    ("free", "codec", "suffix"),
+    [
+        ({}, "h264", "mp4"),
+        ({"scene": "12=a"}, "h264", "mp4"),
+        slow({"scene": "12"}, "prores", "mov"),
+        slow({}, "ffv1", "mkv"),
+    ],
+)
+def test_tags_of_the_source_are_kept_beside_the_record(
+    dacli: Run, home: Path, free: dict[str, str], codec: str, suffix: str
+) -> None:
+    given = [text for key, value in (TAGS | free).items() for text in ("-metadata", f"{key}={value}")]
+    make_clip(home / "a.mp4", *given, "-movflags", "+use_metadata_tags" if free else "+faststart", *H264, frames=2)
+    ask = ("video", "a.mp4", *SMALL, "--save", "gray", "--codec", codec, "--json")
+    assert dacli(*ask).code == 0
+    found = tags_of(home / f"a_gray.{suffix}")
+    for key, value in (TAGS | free).items():
+        assert found[key].startswith(value)
+    assert dacli(*ask).objects[0]["kept"] is True
+    assert dacli("video", f"a_gray.{suffix}", *SMALL).errors == [
+        f"error: a_gray.{suffix} is an output of dacli: name the picture that it was made from"
+    ]
+
+
 # --- codecs of outputs ---
 
 CODECS = {  # the codec and pixels that ffmpeg sees in color and gray, and the suffix
@@ -444,6 +484,39 @@ def test_a_clip_in_another_codec_has_the_same_depth_times_and_sound(dacli: Run, 
         f"a_gray{suffix} is left out: it is an output of dacli"
         in dacli("video", "a.mkv", f"a_gray{suffix}", *SMALL).err
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "said"),
+    [
+        ("16386x16", ("--save", "gray"), "gray of a.mkv has 16386 × 16 pixels, and h264 takes sides of 1 to 16384"),
+        ("8194x16", ("--save", "npy,side"), "side of a.mkv has 16388 × 16 pixels, and h264 takes sides of 1 to 16384"),
+        ("40x12", ("--codec", "h265"), "color of a.mkv has 40 × 12 pixels, and h265 takes sides of 16 to 65535"),
+    ],
+)
+def test_a_size_that_the_codec_cannot_hold_is_refused_before_the_network_runs(
+    dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch, size: str, options: tuple[str, ...], said: str
+) -> None:
+    make_clip(home / "a.mkv", "-c:v", "ffv1", source=f"color=s={size}:r=24", frames=1)
+    monkeypatch.setattr("dacli.cli.runs.open_run", None)
+    run = dacli("video", "a.mkv", *SMALL, *options)
+    assert (run.code, run.errors) == (1, [f"error: {said}: use --frames, or --codec ffv1"])
+    assert files_below(home) == ["a.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("size", "codec"), [((16384, 2), "h264"), ((2, 16384), "h264"), ((16, 16), "h265"), ((16386, 16), "prores")]
+)
+@pytest.mark.slow
+def test_the_sizes_that_codecs_are_said_to_take_are_encoded(home: Path, size: tuple[int, int], codec: str) -> None:
+    row = codecs.CODECS[codec]
+    codecs.check_clip_size("a", size, [FORMATS["color"]], codec)
+    encoded = ("-frames:v", "1", "-pix_fmt", row.color, *row.options(18))
+    footage.ffmpeg("-f", "lavfi", "-i", f"color=s={size[0]}x{size[1]}:r=24", *encoded, home / "a.mov")
+    assert footage.decoded_frames(home / "a.mov").shape[1:3] == size[::-1]
+    too_large = (row.largest + 1, 16) if codec != "h265" else (14, 14)
+    with pytest.raises(DacliError):
+        codecs.check_clip_size("a", too_large, [FORMATS["color"]], codec)
 
 
 def test_a_codec_that_is_not_there(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
