@@ -27,6 +27,14 @@ SHOWN_VARIABLES = (
 )
 
 
+OPTIONAL_READERS = (  # kinds of pictures, and the module and package that read them
+    ("HEIC", "pillow_heif", "pillow-heif"),
+    ("EXR", "OpenEXR", "OpenEXR"),
+    ("JPEG XL", "pillow_jxl", "pillow-jxl-plugin"),
+    ("camera RAW", "rawpy", "rawpy"),
+)
+
+
 def diagnose_machine() -> list[tuple[str, str]]:
     """Return names and findings, one line each, in the order to print."""
     return [
@@ -44,7 +52,7 @@ def diagnose_machine() -> list[tuple[str, str]]:
             else "missing: pip install nncf for --precision int8",
         ),
         ("ffmpeg", describe_ffmpeg()),
-        ("HEIC", "can be read" if is_importable("pillow_heif") else "cannot be read: pip install pillow-heif"),
+        *((kind, describe_reader(module, package)) for kind, module, package in OPTIONAL_READERS),
         ("cache", f"{paths.cache_folder()}{'' if paths.cache_folder().exists() else ' (not made yet)'}"),
         ("weights", ", ".join(checkpoints_here()) or "none, except tiny, which is inside the package"),
         (
@@ -53,6 +61,11 @@ def diagnose_machine() -> list[tuple[str, str]]:
             or "none set",
         ),
     ]
+
+
+def describe_reader(module: str, package: str) -> str:
+    """Return whether pictures of a kind can be read, and what would read them."""
+    return "can be read" if is_importable(module) else f"cannot be read: pip install {package}"
 
 
 def is_importable(module: str) -> bool:
