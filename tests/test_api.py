@@ -70,6 +70,13 @@ def test_all_ways_to_give_a_picture_give_the_same_depth(depth: Depth, home: Path
     np.testing.assert_allclose(first, depth(floats).depth, atol=1e-3)
 
 
+def test_transparent_pictures_of_pil_are_laid_over_white(depth: Depth) -> None:
+    rgba = np.random.default_rng(3).integers(0, 256, (24, 36, 4), dtype=np.uint8)
+    white = Image.new("RGBA", (36, 24), "white")
+    expected = depth(Image.alpha_composite(white, Image.fromarray(rgba)).convert("RGB")).depth
+    np.testing.assert_allclose(depth(Image.fromarray(rgba)).depth, expected, atol=0.02)
+
+
 def test_gray_pictures_are_pictures_too(depth: Depth) -> None:
     gray = np.arange(24 * 36, dtype=np.uint16).reshape(24, 36) * 70
     assert np.array_equal(depth(gray).depth, depth(np.repeat(gray[..., None], 3, axis=2)).depth)

@@ -3,18 +3,24 @@
 import io
 import json
 import signal
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pillow_jxl
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.commands import SMALL, Result, Run
-from tests.support.footage import H264, make_clip
+from tests.support.footage import H264, ffmpeg, make_clip
+from tests.support.rare_pictures import encode_exr, make_dng, make_psd, rgb_channels
 
 pytestmark = pytest.mark.slow
+assert pillow_jxl.__name__  # it adds the format to Pillow
 HANG = 60  # seconds after which a command counts as hanging
 
 
@@ -49,7 +55,18 @@ PICTURES: dict[str, dict[str, Any]] = {
     "gif": {},
     "avif": {},
     "ppm": {},
+    "tga": {},
+    "jp2": {},
+    "jxl": {},
 }
+RARE: dict[str, Callable[[NDArray[np.uint8]], bytes]] = {
+    "exr": lambda pixels: encode_exr(rgb_channels((pixels / 255).astype(np.float16))),
+    "hdr": lambda pixels: cv2.imencode(".hdr", (pixels / 255).astype(np.float32))[1].tobytes(),
+    "psd": make_psd,
+    "dng": lambda _: make_dng(),
+    "dpx": lambda pixels: ffmpeg_picture(pixels, "dpx"),
+}
+KINDS = (*PICTURES, *RARE)
 CLIPS = {
     "mp4": H264,
     "mkv": (*H264, "-bf", "2"),
@@ -87,9 +104,19 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
 def good_picture(suffix: str, rng: np.random.Generator) -> bytes:
     """Return a picture of smooth noise in a format."""
     rough = Image.fromarray(rng.integers(0, 255, (6, 8, 3), np.uint8)).resize((80, 60))
+    if suffix in RARE:
+        return RARE[suffix](np.asarray(rough))
     file = io.BytesIO()
-    rough.save(file, {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper()), **PICTURES[suffix])
+    names = {"jpg": "JPEG", "jpeg": "JPEG", "tif": "TIFF", "jp2": "JPEG2000"}
+    rough.save(file, names.get(suffix, suffix.upper()), **PICTURES[suffix])
     return file.getvalue()
+
+
+def ffmpeg_picture(pixels: NDArray[np.uint8], form: str) -> bytes:
+    """Return a picture that ffmpeg writes in 10 bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        Image.fromarray(pixels).save(Path(folder, "a.png"))
+        return ffmpeg("-i", Path(folder, "a.png"), "-pix_fmt", "gbrp10be", "-c:v", form, "-f", "image2pipe", "-")
 
 
 def is_told(line: str) -> bool:
@@ -101,11 +128,11 @@ def is_told(line: str) -> bool:
 def test_damaged_pictures_in_a_folder(dacli: Run, home: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     (home / "in").mkdir()
-    for number in range(50):
-        suffix = list(PICTURES)[number % len(PICTURES)]
+    for number in range(75):
+        suffix = KINDS[number % len(KINDS)]
         (home / f"in/{number:02}.{suffix}").write_bytes(damaged(good_picture(suffix, rng), rng))
     run = run_in_time(dacli, "folder", "in", "out", *SMALL, "--json")
-    assert len(run.objects) == 50
+    assert len(run.objects) == 75
     assert all((home / path).is_file() for row in run.objects if row["ok"] for path in row["outputs"].values())
     failed = [json.loads(line) for line in (home / "out/failures.jsonl").read_text().splitlines()]
     assert len(failed) == sum(not row["ok"] for row in run.objects) == run.summary["failed"]

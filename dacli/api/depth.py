@@ -21,6 +21,7 @@ from dacli.batch.views import calibrate_prediction
 from dacli.callbacks import Log, TileProgress, ignore_download, ignore_log, ignore_progress
 from dacli.choices import Quantity, TileMode
 from dacli.io import images
+from dacli.io.alpha import lay_over
 from dacli.io.camera import find_camera, read_exif_focal
 from dacli.types import ImageArray
 from dacli.weights import manifest
@@ -151,7 +152,7 @@ def read_picture_argument(picture: Any, max_pixels: int) -> ImageArray:
     if isinstance(picture, str | Path):
         return images.read_image(Path(picture), max_pixels)
     if hasattr(picture, "convert"):
-        return np.asarray(picture.convert("RGB"))
+        return _pixels_over_white(picture)
     if hasattr(picture, "detach"):
         picture = picture.detach().cpu()
         if picture.ndim == 3:
@@ -169,6 +170,13 @@ def read_picture_argument(picture: Any, max_pixels: int) -> ImageArray:
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise ValueError(f"a picture is [H, W, 3] or [H, W], not {list(array.shape)}")
     return array
+
+
+def _pixels_over_white(picture: Any) -> ImageArray:
+    """Return RGB [H, W, 3] of a PIL picture."""
+    if getattr(picture, "has_transparency_data", False):
+        return lay_over(np.asarray(picture.convert("RGBA")))
+    return np.asarray(picture.convert("RGB"))
 
 
 def load(

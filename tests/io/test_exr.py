@@ -13,23 +13,12 @@ import pytest
 from dacli.errors import DacliError
 from dacli.io import images
 from tests.support.footage import ffmpeg
+from tests.support.rare_pictures import encode_exr, rgb_channels
 
 RNG = np.random.default_rng(8)
 SRGB = RNG.random((12, 20, 3))
 LINEAR = np.where(SRGB <= 0.04045, SRGB / 12.92, ((SRGB + 0.055) / 1.055) ** 2.4).astype(np.float32)
 COMPRESSIONS = ("NO", "ZIPS", "ZIP", "PIZ", "RLE", "PXR24")
-
-
-def encode_exr(channels: dict[str, npt.NDArray[Any]], **header: Any) -> bytes:
-    file = io.BytesIO()
-    OpenEXR.File({"type": OpenEXR.scanlineimage, **header}, channels).write(file)
-    return file.getvalue()
-
-
-def rgb_channels(pixels: npt.NDArray[Any], start: str = "") -> dict[str, npt.NDArray[Any]]:
-    return {
-        start + name: np.ascontiguousarray(pixels[..., band]) for band, name in enumerate("RGBA"[: pixels.shape[2]])
-    }
 
 
 def window(left: int, top: int, width: int, height: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

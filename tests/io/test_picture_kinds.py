@@ -1,7 +1,5 @@
 """Photoshop, JPEG 2000, JPEG XL, Targa and RAW pictures: made byte by byte or by Pillow and tifffile, and read back."""
 
-import io
-import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pillow_jxl
 import pytest
-import tifffile
 from PIL import Image
 
 from dacli.io import images, jxl
 from tests.support.pictures import encode_picture, read_error, write_bytes
+from tests.support.rare_pictures import make_dng, make_psd
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (18, 26, 3), dtype=np.uint8)
@@ -25,20 +23,6 @@ assert pillow_jxl.__name__  # it adds the format to Pillow
 def over_white(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
     white = Image.new("RGBA", pixels.shape[1::-1], "white")
     return np.asarray(Image.alpha_composite(white, Image.fromarray(pixels)).convert("RGB"))
-
-
-def make_psd(
-    pixels: npt.NDArray[np.uint8], *, bits: int = 8, version: int = 1, flat: bool = True, layers: int | None = None
-) -> bytes:
-    """Return a Photoshop file with a flat picture of RGB or RGBA (Adobe Photoshop File Formats Specification)."""
-    height, width, bands = pixels.shape
-    head = struct.pack(">4sH6xHIIHH", b"8BPS", version, bands, height, width, bits, 3)
-    content = struct.pack(">IB", 1, flat) + bytes(3)
-    resource = b"8BIM" + struct.pack(">HHI", 1057, 0, len(content)) + content
-    resources = struct.pack(">I", len(resource)) + resource
-    layer_info = b"" if layers is None else struct.pack(">Ih", 2, layers) + bytes(2)
-    sections = bytes(4) + resources + struct.pack(">I", len(layer_info)) + layer_info
-    return head + sections + bytes(2) + np.moveaxis(pixels, 2, 0).tobytes()
 
 
 def read(data: bytes, name: str = "a.pic") -> npt.NDArray[Any]:
@@ -132,34 +116,6 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "is a JPEG XL picture: install what reads it: pip install pillow-jxl-plugin" in said
     said = read_error(write_bytes(tmp_path, "a.dng", make_dng()))
     assert "is a camera RAW file: install what reads it: pip install rawpy, or develop it to JPEG, PNG or TIFF" in said
-
-
-TO_SRGB_CAMERA = np.linalg.inv([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-
-
-def make_dng(orientation: int = 1) -> bytes:
-    """Return a RAW file of a camera whose colors are those of sRGB: dark orange, with a white corner (DNG 1.4)."""
-    mosaic = np.zeros((48, 64), np.uint16)
-    mosaic[0::2, 0::2], mosaic[0::2, 1::2], mosaic[1::2, 0::2], mosaic[1::2, 1::2] = 1000, 600, 600, 200
-    mosaic[:16, :16] = 4095
-
-    def rationals(values: npt.NDArray[Any]) -> tuple[int, ...]:
-        return tuple(number for value in values.ravel() for number in (round(value * 10000), 10000))
-
-    tags = [
-        (274, 3, 1, orientation, True),
-        (33421, 3, 2, (2, 2), True),
-        (33422, 1, 4, bytes((0, 1, 1, 2)), True),
-        (50706, 1, 4, bytes((1, 4, 0, 0)), True),
-        (50708, 2, 0, "Test", True),
-        (50717, 4, 1, 4095, True),
-        (50721, 10, 9, rationals(TO_SRGB_CAMERA), True),
-        (50728, 5, 3, rationals(np.ones(3)), True),
-        (50778, 3, 1, 21, True),
-    ]
-    file = io.BytesIO()
-    tifffile.imwrite(file, mosaic, photometric=32803, extratags=tags, metadata=None)
-    return file.getvalue()
 
 
 def test_a_raw_file_is_developed_in_its_colors_and_turned_upright() -> None:
