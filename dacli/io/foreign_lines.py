@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 Listened = TypeVar("Listened")
 _STDERR = 2  # file descriptor
@@ -90,6 +90,34 @@ def divert_foreign_lines() -> None:
         os.dup2(_ear.open(), _STDERR)
         sys.stderr = own
         _ear.stays_diverted = True
+
+
+class _StandardOutput:
+    """Standard output without what one thread writes to it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._muted = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() == self._muted else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_muting = threading.Lock()
+
+
+@contextlib.contextmanager
+def mute_prints() -> Iterator[None]:
+    """Keep what a library prints in this thread, through Python, from standard output, which is for results."""
+    with _muting:
+        own = sys.stdout
+        sys.stdout = cast("TextIO", _StandardOutput(own))
+        try:
+            yield
+        finally:
+            sys.stdout = own
 
 
 def listen_to(decode: Callable[[], Listened], mark: bytes) -> tuple[Listened, str]:

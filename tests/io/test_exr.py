@@ -120,6 +120,23 @@ def test_colors_in_the_first_part_are_read_and_the_other_parts_named() -> None:
     assert images.describe_left_out_pictures(file.getvalue()) == "its RGB is used, not depth"
 
 
+def parts_with_late_colors() -> bytes:
+    file = io.BytesIO()
+    late = rgb_channels(LINEAR.astype(np.float16))
+    shown = {"displayWindow": window(0, 0, 20, 12)}
+    depth = OpenEXR.Part({**shown, "dataWindow": window(3, 3, 20, 12)}, {"Z": LINEAR[..., 0]}, name="depth")
+    OpenEXR.File([depth, OpenEXR.Part(shown, late, name="beauty")]).write(file)
+    return file.getvalue()
+
+
+def test_colors_in_a_later_part_are_read_too(capfd: pytest.CaptureFixture[str]) -> None:
+    data = parts_with_late_colors()
+    np.testing.assert_allclose(read(data) / 65535, SRGB, atol=6e-4)
+    assert images.describe_left_out_pictures(data) == "its RGB is used, not depth"
+    assert "truncated" in read_fault(data[:-100])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_brightness_alone_is_gray() -> None:
     found = read(encode_exr({"Y": np.ascontiguousarray(LINEAR[..., 0])})) / 65535
     np.testing.assert_allclose(found, SRGB[..., :1].repeat(3, axis=2), atol=2e-5)
@@ -138,7 +155,7 @@ def test_primaries_that_the_file_states_are_changed_to_those_of_srgb() -> None:
 
 def test_files_without_colors_are_refused_with_what_they_hold() -> None:
     fault = read_fault(encode_exr({"Z": LINEAR[..., 0], "id": LINEAR[..., 1]}))
-    assert fault.startswith("a.exr holds no colors, only Z, id: export R, G and B")
+    assert fault.startswith("a.exr holds no colors, only Z, id: export R, G and B of flat pixels")
 
 
 def test_a_cut_file_and_a_damaged_one_are_refused_without_foreign_lines(capfd: pytest.CaptureFixture[str]) -> None:
