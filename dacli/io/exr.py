@@ -172,7 +172,7 @@ def _read_later_part(data: bytes, names: list[str], part: str) -> list[npt.NDArr
     import OpenEXR
 
     with mute_prints(), OpenEXR.File(io.BytesIO(data), separate_channels=True) as file:
-        channels = next((each.channels for each in file.parts if each.name() == part), {})
+        channels: dict[str, Any] = next((each.channels for each in file.parts if each.name() == part), {})
         if not all(name in channels for name in names):
             raise EOFError
         return [np.array(channels[name].pixels, np.float32) for name in names]
