@@ -9,6 +9,7 @@ import typer
 
 from dacli.choices import AlphaMode, EncoderName, ModelName, Near, PrecisionName, TileMode
 from dacli.cli.completion import complete_colormaps, complete_names, complete_presets
+from dacli.cli.presets import BUILT_IN_PRESETS
 from dacli.cli.values import parse_output_folder, parse_shard
 from dacli.inference.engines.table import ENGINES
 from dacli.outputs.formats import offered_formats
@@ -269,7 +270,7 @@ class ReportOptions:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Use the settings [preset.NAME] of dacli.toml.",
+            help=f"Settings for a program: {', '.join(BUILT_IN_PRESETS)}, or [preset.NAME] of dacli.toml.",
             autocompletion=complete_presets,
             rich_help_panel="Run",
         ),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dacli.cli.presets import BUILT_IN_PRESETS
 from dacli.cli.usage import suggest_name
 from dacli.errors import UsageError
 from dacli.paths import config_folder, display_path
@@ -115,21 +116,32 @@ def read_settings(
         found |= _by_option(_settings_of(tables, options, display_path(path)))
     found |= _by_option(_settings_of_environment(options, environment))
     if preset is not None:
-        matching = [(path, table) for path, name, table in presets if name == preset]
-        if not matching:
-            known = ", ".join(sorted({name for _, name, _ in presets}))
-            hint = f"there are {known}" if known else f"write one into {SETTINGS_FILE}: [preset.{preset}]"
-            raise UsageError(f"there is no preset {preset!r}", hint)
-        for path, table in matching:
-            source = f"[preset.{preset}] of {display_path(path)}"
+        for source, table in find_preset_tables(preset, presets):
             found |= _by_option(_settings_of({DEFAULTS_TABLE: table}, options, source))
     return list(found.values())
 
 
+def find_preset_tables(
+    preset: str, presets: Sequence[tuple[Path, str, Mapping[str, Any]]]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the settings of a preset and where they are from: its own of dacli, then those of files.
+
+    Raises UsageError for a preset that does not exist.
+    """
+    tables = [(f"[preset.{name}] of {display_path(path)}", table) for path, name, table in presets if name == preset]
+    if preset in BUILT_IN_PRESETS:
+        tables.insert(0, (f"--preset {preset}", BUILT_IN_PRESETS[preset]))
+    if not tables:
+        known = sorted({name for _, name, _ in presets} | set(BUILT_IN_PRESETS))
+        hint = f"{suggest_name(preset, known)}there are {', '.join(known)}"
+        raise UsageError(f"there is no preset {preset!r}", hint)
+    return tables
+
+
 def preset_names() -> list[str]:
-    """Return the names of the presets in files of settings."""
+    """Return the names of the presets of dacli and in files of settings."""
     tables = [_read_tables(path).get(PRESET_TABLE, {}) for path in settings_files()]
-    return sorted({name for table in tables for name in table})
+    return sorted({name for table in tables for name in table} | set(BUILT_IN_PRESETS))
 
 
 def _by_option(settings: Iterator[Setting]) -> dict[tuple[str, str], Setting]:

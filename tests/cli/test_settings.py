@@ -130,10 +130,12 @@ def test_what_is_wrong_in_a_file_is_one_line_that_names_it(dacli: Run, home: Pat
 @pytest.mark.usefixtures("picture")
 def test_wrong_variables_and_presets_are_named(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = dacli("image", "a.png", "--preset", "film")
-    assert missing.errors == ["error: there is no preset 'film': write one into dacli.toml: [preset.film]"]
+    assert missing.errors == [
+        "error: there is no preset 'film': there are aftereffects, blender, comfyui, controlnet, nuke"
+    ]
     (home / "dacli.toml").write_text("[preset.fine]\nsize = 64\n[preset.fast]\nsize = 32\n")
     assert dacli("image", "a.png", "--preset", "film").errors == [
-        "error: there is no preset 'film': there are fast, fine"
+        "error: there is no preset 'film': there are aftereffects, blender, comfyui, controlnet, fast, fine, nuke"
     ]
     monkeypatch.setenv("DACLI_SIZE", "big")
     run = dacli("image", "a.png", "--encoder", "tiny")
@@ -156,3 +158,30 @@ def test_the_list_of_weights_as_json(dacli: Run) -> None:
     assert Path(bundled["path"]).stat().st_size == bundled["bytes"]
     assert {row["state"] for row in others} == {"not downloaded"}
     assert json.dumps(rows)
+
+
+@pytest.mark.usefixtures("picture")
+@pytest.mark.parametrize(
+    ("preset", "outputs"),
+    [
+        ("nuke", ["a_depth.exr"]),
+        ("aftereffects", ["a_depth.exr", "a_depth16.png"]),
+        ("blender", ["a_depth.exr", "a_depth16.png"]),
+        ("comfyui", ["a_gray.png"]),
+        ("controlnet", ["a_gray.png"]),
+    ],
+)
+def test_presets_of_programs(dacli: Run, preset: str, outputs: list[str]) -> None:
+    run = dacli("image", "a.png", *SMALL, "--encoder", "tiny", "--size", "32", "--preset", preset)
+    assert run.out.split() == outputs, run.err
+    assert run.err[0].endswith(f"(from --preset {preset})")
+
+
+@pytest.mark.usefixtures("picture")
+def test_a_preset_of_a_file_adds_to_that_of_a_program_and_options_replace_both(dacli: Run, home: Path) -> None:
+    (home / "dacli.toml").write_text('[preset.nuke]\nencoder = "tiny"\nsize = 32\nsave = "exr,gray"\n')
+    assert dacli("image", "a.png", *SMALL, "--preset", "nuke").out == "a_depth.exr\na_gray.png\n"
+    assert dacli("image", "a.png", *SMALL, "--preset", "nuke", "--save", "npy").out == "a_depth.npy\n"
+    run = dacli("image", "a.png", *SMALL, "--preset", "nuk")
+    assert run.code == 2
+    assert "there is no preset 'nuk': did you mean nuke? there are" in run.errors[0]
