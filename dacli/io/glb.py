@@ -26,13 +26,13 @@ class TexturedMesh:
 def encode_glb(mesh: TexturedMesh, record: str) -> bytes:
     """Return the GLB file of a mesh, shown in the colors of its texture without light; the record is JSON in extras."""
     arrays = [mesh.triangles, mesh.vertices, mesh.coordinates]
-    parts = [_padded(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(), b"\0") for array in arrays]
-    parts.append(_padded(mesh.texture, b"\0"))
-    offsets = np.cumsum([0, *map(len, parts)]).tolist()
-    text = json.dumps(_document(mesh, offsets)).replace('"RECORD"', record)
-    chunks = [(_JSON, _padded(text.encode(), b" ")), (_BINARY, b"".join(parts))]
-    body = b"".join(struct.pack("<I", len(data)) + kind + data for kind, data in chunks)
-    return _MAGIC + struct.pack("<II", 2, 12 + len(body)) + body
+    parts = [array.astype(array.dtype.newbyteorder("<"), copy=False).data.cast("B") for array in arrays]
+    texture = _padded(mesh.texture, b"\0")
+    offsets = np.cumsum([0, *(part.nbytes for part in parts), len(texture)]).tolist()
+    text = _padded(json.dumps(_document(mesh, offsets)).replace('"RECORD"', record).encode(), b" ")
+    size = 12 + 8 + len(text) + 8 + offsets[-1]
+    start = _MAGIC + struct.pack("<III", 2, size, len(text)) + _JSON + text
+    return b"".join((start, struct.pack("<I", offsets[-1]), _BINARY, *parts, texture))
 
 
 def _padded(data: bytes, filling: bytes) -> bytes:

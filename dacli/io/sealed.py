@@ -25,12 +25,11 @@ def open_record(text: str) -> str:
     return text.removesuffix("}") + _OPEN.decode()
 
 
-def seal_file(data: bytes | bytearray) -> bytes:
+def seal_file(data: bytes) -> bytes:
     """Return a file, which holds one text of open_record(), with its checksum."""
-    sealed = bytearray(data)
-    start = sealed.index(_OPEN)
-    sealed[start : start + len(_OPEN)] = _with_checksum(_OPEN, isal_zlib.crc32(data))
-    return bytes(sealed)
+    start = data.index(_OPEN)
+    rest = memoryview(data)
+    return b"".join((rest[:start], _with_checksum(_OPEN, isal_zlib.crc32(data)), rest[start + len(_OPEN) :]))
 
 
 def read_sealed_text(data: bytes, name: str) -> dict[str, str]:

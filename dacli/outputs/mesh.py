@@ -47,6 +47,7 @@ def make_triangles(depth: DepthArray, torn: Mask, flying: Mask, edge: float) -> 
     index = np.arange(height * width, dtype=np.uint32).reshape(height, width)
     corners = [(slice(None, -1), slice(None, -1)), (slice(1, None), slice(None, -1))]
     corners += [(slice(None, -1), slice(1, None)), (slice(1, None), slice(1, None))]
+    steps = np.array([0, width, 1, width + 1], np.uint32)
     found = []
     for first, second, third in ((0, 1, 2), (2, 1, 3)):
         a, b, c = (corners[number] for number in (first, second, third))
@@ -54,7 +55,8 @@ def make_triangles(depth: DepthArray, torn: Mask, flying: Mask, edge: float) -> 
         far = np.maximum(np.maximum(depth[a], depth[b]), depth[c])
         jumps = (far > near * np.float32(1 + edge)) & (torn[a] | torn[b] | torn[c])
         kept = ~(jumps | flying[a] | flying[b] | flying[c])
-        found.append(np.stack([index[each][kept] for each in (a, b, c)], axis=1))
+        squares = index[:-1, :-1][kept]
+        found.append(squares[:, None] + steps[[first, second, third]])
     return np.concatenate(found)
 
 

@@ -135,7 +135,8 @@ def test_wrong_variables_and_presets_are_named(dacli: Run, home: Path, monkeypat
     ]
     (home / "dacli.toml").write_text("[preset.fine]\nsize = 64\n[preset.fast]\nsize = 32\n")
     assert dacli("image", "a.png", "--preset", "film").errors == [
-        "error: there is no preset 'film': there are aftereffects, blender, comfyui, controlnet, fast, fine, nuke"
+        "error: there is no preset 'film': did you mean fine? there are aftereffects, blender, comfyui, controlnet, "
+        "fast, fine, nuke"
     ]
     monkeypatch.setenv("DACLI_SIZE", "big")
     run = dacli("image", "a.png", "--encoder", "tiny")

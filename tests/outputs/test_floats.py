@@ -87,6 +87,14 @@ def test_any_floats_come_back_from_exr(height: int, width: int, seed: int, half:
     np.testing.assert_array_equal(channels["Z"], pixels)
 
 
+def test_noise_and_flat_rows_come_back_from_exr_and_flat_ones_are_small() -> None:
+    noise = np.random.default_rng(2).uniform(1, 2, (400, 64)).astype(np.float32)
+    mixed = np.concatenate([noise, np.full((400, 64), 7, np.float32), noise[:33]])
+    data = exr.encode_exr(mixed, "Z")
+    np.testing.assert_array_equal(open_exr(io.BytesIO(data))[1]["Z"], mixed)
+    assert len(data) < noise.nbytes * 1.2 + 4000
+
+
 def test_exr_names_what_it_cannot_hold() -> None:
     with pytest.raises(DacliError, match="reaches 70000, beyond 16-bit floats"):
         encoded("exr", view(np.array([[1, 70000]], np.float32), export=ExportOptions(exr_half=True)))
