@@ -305,8 +305,8 @@ FORMATS: Mapping[str, OutputFormat] = {
         OutputFormat(
             name="vr180",
             summary="both views as half spheres, for headsets",
-            suffix="_180x180_LR.png",
-            clip_suffix="_180x180_LR.mp4",
+            suffix="_LR_180.png",
+            clip_suffix="_LR_180.mp4",
             draw=_draw_vr180,
             encode=encode_as_png(_draw_vr180),
             needs_image=True,

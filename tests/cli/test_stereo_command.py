@@ -10,7 +10,7 @@ from tests.support import footage
 from tests.support.commands import SMALL, Run, photo
 
 KINDS = ("sbs", "half-sbs", "anaglyph", "vr180")
-NAMES = ("a_LRF_Full_SBS.png", "a_LR.png", "a_redcyan.png", "a_180x180_LR.png")
+NAMES = ("a_LRF_Full_SBS.png", "a_LR.png", "a_redcyan.png", "a_LR_180.png")
 
 
 @pytest.fixture(autouse=True)
