@@ -52,7 +52,7 @@ class ExportChoices:
 
     def run_fields(self) -> dict[str, Any]:
         """Return the fields of RunOptions; raise UsageError for a value out of range."""
-        from dacli.outputs.export import ExportOptions, check_export
+        from dacli.outputs.export import ExportOptions, check_export_options
 
         options = ExportOptions(
             exr_half=self.exr_half,
@@ -64,4 +64,4 @@ class ExportChoices:
             parallax=self.parallax,
             convergence=self.convergence,
         )
-        return {"export": check_export(options)}
+        return {"export": check_export_options(options)}

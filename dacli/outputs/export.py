@@ -33,7 +33,7 @@ class ExportOptions:
 DEFAULT_EXPORT = ExportOptions()
 
 
-def check_export(options: ExportOptions) -> ExportOptions:
+def check_export_options(options: ExportOptions) -> ExportOptions:
     """Return the options; raise UsageError for a value out of range."""
     if not 100 <= options.max_points <= 100_000_000:
         raise UsageError(f"--max-points {options.max_points} is not between 100 and 100000000", "for example 500000")

@@ -44,7 +44,7 @@ def touched(folder: Path, *inside: str) -> list[Path]:
 
 
 def test_outputs_stand_beside_the_input() -> None:
-    (job,) = plan_jobs([Path("pics/photo.tar.jpg")], None, OFFERED)
+    (job,) = plan_jobs([Path("pics/photo.tar.jpg")], None, choose_formats(["color", "gray", "png16", "npy", "side", "exr", "glb", "sbs"]))
     assert job.source == Path("pics/photo.tar.jpg")
     assert {kind: str(path) for kind, path in job.outputs.items()} == {
         "color": "pics/photo.tar_color.png",
@@ -52,6 +52,9 @@ def test_outputs_stand_beside_the_input() -> None:
         "png16": "pics/photo.tar_depth16.png",
         "npy": "pics/photo.tar_depth.npy",
         "side": "pics/photo.tar_side.png",
+        "exr": "pics/photo.tar_depth.exr",
+        "glb": "pics/photo.tar_mesh.glb",
+        "sbs": "pics/photo.tar_LRF_Full_SBS.png",
     }
 
 
@@ -121,7 +124,7 @@ def test_the_order_of_the_inputs_does_not_matter(pair: tuple[list[Path], list[Pa
 def test_long_names_are_shortened_by_a_hash(tmp_path: Path) -> None:
     long = ["深" * 80 + end + ".jpg" for end in ("1", "2")]
     planned = plan_jobs([tmp_path / name for name in long], None, OFFERED)
-    assert len(set(names(planned))) == 10
+    assert len(set(names(planned))) == 2 * len(OFFERED)
     for path in map(Path, names(planned)):
         path.touch()
         assert path.name.startswith("深" * 60)
