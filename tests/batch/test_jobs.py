@@ -44,7 +44,11 @@ def touched(folder: Path, *inside: str) -> list[Path]:
 
 
 def test_outputs_stand_beside_the_input() -> None:
-    (job,) = plan_jobs([Path("pics/photo.tar.jpg")], None, choose_formats(["color", "gray", "png16", "npy", "side", "exr", "glb", "sbs"]))
+    (job,) = plan_jobs(
+        [Path("pics/photo.tar.jpg")],
+        None,
+        choose_formats(["color", "gray", "png16", "npy", "side", "exr", "glb", "sbs"]),
+    )
     assert job.source == Path("pics/photo.tar.jpg")
     assert {kind: str(path) for kind, path in job.outputs.items()} == {
         "color": "pics/photo.tar_color.png",
