@@ -19,6 +19,7 @@ from dacli.cli.decode import decode
 from dacli.cli.demo import demo
 from dacli.cli.doctor import doctor
 from dacli.cli.evaluate import compare, evaluate, scenes
+from dacli.cli.export import export_app
 from dacli.cli.folder import folder
 from dacli.cli.help import GroupedCommand
 from dacli.cli.image import image
@@ -53,6 +54,7 @@ add_command(demo, "demo", "depth of a photo and of a rendered scene; no network"
 add_command(config, "config", "defaults of options, and where each comes from", "dacli config")
 add_command(doctor, "doctor", "what this machine will use, and why")
 app.add_typer(weights_app, name="weights", short_help="checkpoints: list, download, verify, find")
+app.add_typer(export_app, name="export", short_help="a network as a file for other programs: ONNX")
 app.add_typer(train_app, name="train", short_help="training as Depth Anything V2 was trained")
 add_command(
     evaluate,

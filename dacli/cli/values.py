@@ -113,6 +113,14 @@ def parse_sizes(text: str | None) -> list[int]:
     return [check_size(int(part)) for part in parts]
 
 
+def parse_ratio(text: str) -> tuple[int, int]:
+    """Return the width and height of a ratio such as 16:9; raise UsageError for any other text."""
+    match = re.fullmatch(r"([1-9]\d{0,4}):([1-9]\d{0,4})", text)
+    if match is None:
+        raise UsageError(f"--ratio {text} is not a ratio of width and height", "give two whole numbers, such as 16:9")
+    return int(match[1]), int(match[2])
+
+
 def parse_output_folder(text: str) -> Path:
     """Return the output folder; raise an error of usage for an empty name, as of a variable that is not set."""
     if not text:

@@ -91,6 +91,10 @@ class DepthAnything(DepthModel):
         """Return the position embedding for pictures of this size: its resize is torch's, so it is made by torch."""
         return (self.pretrained.position_embedding(height // PATCH, width // PATCH),)
 
+    def traced_inputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the position embedding for pictures of every size."""
+        return (self.pretrained.traced_position_embedding(images),)
+
     def feature_encoder(self) -> nn.Module:
         """Return DINOv2."""
         return self.pretrained

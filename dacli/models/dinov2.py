@@ -64,6 +64,18 @@ class DINOv2(nn.Module):
             self._resized[key] = self._resize(height, width)
         return self._resized[key]
 
+    def traced_position_embedding(self, images: Tensor) -> Tensor:
+        """Return position_embedding() for pictures [B, 3, H, W] by steps that a trace records for every size."""
+        height, width = (torch._shape_as_tensor(images)[axis] // PATCH for axis in (2, 3))
+        resized = (height != TRAINED_GRID) | (width != TRAINED_GRID)
+        offset = 0.1 * resized  # as in _resize()
+        table = self.pos_embed.float()
+        grid = table[0, 1:].transpose(0, 1).reshape(1, -1, TRAINED_GRID, TRAINED_GRID)
+        grid = F.pad(grid, (2, 2, 2, 2), mode="replicate")[0]  # [D, 41, 41]
+        rows, columns = cubic_weights(height, height + offset), cubic_weights(width, width + offset)
+        grid = rows @ grid @ columns.transpose(0, 1)  # [D, height, width]
+        return torch.cat([table[:, :1], grid.flatten(1).transpose(0, 1)[None]], dim=1)
+
     def _resize(self, height: int, width: int) -> Tensor:
         table = self.pos_embed.float()
         if (height, width) == (TRAINED_GRID, TRAINED_GRID):
@@ -75,6 +87,20 @@ class DINOv2(nn.Module):
             grid = grid.cpu()
         grid = F.interpolate(grid, scale_factor=scale, mode="bicubic", align_corners=False)  # [1, D, height, width]
         return torch.cat([table[:, :1], grid.flatten(2).mT.to(table.device)], dim=1)
+
+
+def cubic_weights(length: Tensor, sampled: Tensor) -> Tensor:
+    """Return weights [length, 41] of the table's 37 rows, two more at each end, for a resize to `length` rows.
+
+    Both are integers in tensors, so that a trace records the steps for every length. The filter is that of
+    F.interpolate with mode="bicubic", Keys 1981 with a = -0.75; `sampled` times its step is the table's length.
+    """
+    rows: Tensor = torch.arange(length)  # type: ignore[call-overload]
+    positions = (rows + 0.5) * (TRAINED_GRID / sampled) - 0.5  # [length], in rows of the table
+    distance = (torch.arange(-2, TRAINED_GRID + 2) - positions[:, None]).abs()
+    near = (1.25 * distance - 2.25) * distance * distance + 1
+    far = ((-0.75 * distance + 3.75) * distance - 6) * distance + 3
+    return torch.where(distance <= 1, near, torch.where(distance < 2, far, torch.zeros(())))
 
 
 class PatchEmbed(nn.Module):

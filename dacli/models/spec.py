@@ -117,6 +117,15 @@ class DepthModel(nn.Module, ABC):
         """Return what forward() takes besides pictures of this size, where an exported graph should not compute it."""
         return ()
 
+    def traced_inputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return export_inputs() for pictures [B, 3, H, W] by steps that a trace records for every size.
+
+        Raises NotImplementedError if the network has extra inputs and no such steps.
+        """
+        if self.export_inputs(*images.shape[2:]):
+            raise NotImplementedError(f"{self.spec.name} has extra inputs that depend on the size")
+        return ()
+
     @abstractmethod
     def feature_encoder(self) -> nn.Module:
         """Return the module whose output is the features: the encoder, or the whole network if it has none apart."""
