@@ -66,9 +66,8 @@ class Depth:
 
     def __repr__(self) -> str:
         settings = self.settings
-        where = f"{settings.plan.device}, {settings.plan.engine} {settings.plan.precision}"
         model = f"{settings.encoder} {settings.model}"
-        return f"<dacli.Depth {model}: {settings.quantity} at {settings.size} px on {where}>"
+        return f"<dacli.Depth {model}: {settings.quantity} at {settings.size} px on {settings.plan.place}>"
 
     @overload
     def __call__(self, picture: "list[Picture] | tuple[Picture, ...]") -> list[DepthMap]: ...
@@ -195,11 +194,11 @@ def load(
 
     `model` is a name of available_models() such as "vits", "vitl-indoor" or "tiny", the path of a checkpoint (.pth or
     .safetensors), or "hf:ORG/NAME" for the repository of one of these models. `device` is "auto", "cpu", "cuda",
-    "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto", "torch" or "openvino";
-    `size` the short side of the network's input in pixels (default: the size it was trained at); `tile` "auto", "on"
-    or "off"; `post` filters of the depth, such as "sharpen,median:3". `log` is called with a line that says what was
-    decided. Raises ValueError for a name that does not exist, DacliError for weights that cannot be downloaded or a
-    device that this machine does not have.
+    "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto", "torch", "openvino" or
+    "onnxruntime"; `size` the short side of the network's input in pixels (default: the size it was trained at); `tile`
+    "auto", "on" or "off"; `post` filters of the depth, such as "sharpen,median:3". `log` is called with a line that
+    says what was decided. Raises ValueError for a name that does not exist, DacliError for weights that cannot be
+    downloaded or a device that this machine does not have.
     """
     return Depth(
         open_run(

@@ -123,6 +123,7 @@ def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
         "tiles": done.tiles if done else 0,
         "device": settings.plan.device,
         "engine": settings.plan.engine,
+        **({"provider": settings.plan.provider} if settings.plan.provider else {}),
         "precision": (done.precision if done else "") or settings.plan.precision,
         "seconds": round(done.seconds.network if done else 0.0, 4),
         "range": list(outcome.range),

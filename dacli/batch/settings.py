@@ -69,7 +69,7 @@ class RunSettings:
             "size": self.size,
             "tiled": self.tiled,
             "precision": self.plan.precision,
-            "engine": self.plan.engine,
+            "engine": self.plan.engine + self.plan.provider,
             "style": asdict(self.style),
             "post": str(self.post),
             "alpha": asdict(self.alpha),

@@ -45,6 +45,7 @@ def diagnose_machine() -> list[tuple[str, str]]:
         ("memory", describe_memory()),
         *describe_compute(),
         ("OpenVINO", describe_openvino()),
+        ("ONNX Runtime", describe_onnxruntime()),
         (
             "NNCF",
             installed_version("nncf")
@@ -97,6 +98,19 @@ def describe_openvino() -> str:
     if device.is_installed("openvino"):
         return installed_version("openvino")
     return "missing: pip install openvino, the faster engine on a CPU"
+
+
+def describe_onnxruntime() -> str:
+    """Return the version of ONNX Runtime and its providers in the order to try them, or how to get it."""
+    if not (device.is_installed("onnxruntime") and device.is_installed("onnx")):
+        return 'missing: pip install "dacli-depth[onnx]" for --engine onnxruntime and dacli export onnx'
+    try:
+        import onnxruntime
+
+        from dacli.inference.engines.onnxruntime_engine import candidate_providers
+    except ImportError as error:
+        return f"cannot be loaded ({error})"
+    return f"{onnxruntime.__version__}, providers {', '.join(candidate_providers('cpu'))}"
 
 
 def describe_ffmpeg() -> str:

@@ -69,7 +69,7 @@ class MeasuredNetworks:
         typer.Option(
             "--engine",
             metavar="A,B",
-            help="Of torch,openvino. [default: torch and what auto takes]",
+            help="Of torch,openvino,onnxruntime. [default: torch and what auto takes]",
             rich_help_panel="Machine",
         ),
     ] = None

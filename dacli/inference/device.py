@@ -17,13 +17,23 @@ CONTAINER_FOLDER = Path("/sys/fs/cgroup")  # of a container: memory.max, or "max
 
 @dataclass(frozen=True)
 class ExecutionPlan:
-    """Where and how the network runs, and why; with `half_weights`, a checkpoint in half precision will do."""
+    """Where and how the network runs, and why; with `half_weights`, a checkpoint in half precision will do.
+
+    `provider` is what computes for ONNX Runtime, "" for other engines and until it is started.
+    """
 
     device: str
     engine: str
     precision: str
     half_weights: bool
     reason: str
+    provider: str = ""
+
+    @property
+    def place(self) -> str:
+        """Return where and how the network runs, in words."""
+        provider = f" {self.provider}" if self.provider else ""
+        return f"{self.device}, {self.engine}{provider} {self.precision}"
 
     @property
     def dtype(self) -> "torch.dtype":

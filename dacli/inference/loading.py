@@ -55,7 +55,7 @@ def load_predictor(
         opened = open_model(choice, half=plan.half_weights, log=log, progress=download)
         engines.append(_start_engine(opened.network, plan, size, tile, pictures, log))
         models.append(opened)
-        log(describe_decision(opened, plan, size, tile, with_reason=asked))
+        log(describe_decision(opened, engines[-1].engine.plan, size, tile, with_reason=asked))
     first = models[0]
     predictor = _pool_engines(first.network.spec, engines, size, tile, batch)
     return LoadedPredictor(predictor, first.encoder, first.model, first.weights)
@@ -123,8 +123,7 @@ def describe_decision(
     short_side = size or spec.native_size
     why = f" ({plan.reason})" if plan.reason and with_reason else ""
     tiles = describe_tiles(spec, short_side, tile)
-    where = f"{plan.device}, {plan.engine} {plan.precision}"
-    return f"{opened.encoder} {spec.quantity} at {short_side} px{tiles} on {where}{why}"
+    return f"{opened.encoder} {spec.quantity} at {short_side} px{tiles} on {plan.place}{why}"
 
 
 def describe_tiles(spec: ModelSpec, size: int, tile: TileMode) -> str:

@@ -24,7 +24,7 @@ def resolve_plan(device_name: str = "auto", precision: str = "auto", engine: str
     needed = ENGINES[engine].only_on if engine in ENGINES else ""
     place, why_device = choose_device(needed if needed and device_name == "auto" else device_name)
     kind = place.partition(":")[0]
-    arithmetic, why_precision = {"cpu": cpu_precision, "cuda": cuda_precision, "mps": mps_precision}[kind](precision)
+    arithmetic, why_precision = choose_precision(kind, precision, engine)
     target = EngineTarget(kind, arithmetic, bool(device.has_fast_bf16()), device.is_installed)
     chosen, why_engine = choose_engine(engine, target)
     reason = "; ".join(part for part in (why_device, why_engine, why_precision) if part)
@@ -34,6 +34,7 @@ def resolve_plan(device_name: str = "auto", precision: str = "auto", engine: str
         precision=arithmetic,
         half_weights=precision == "fp16" or (kind == "cuda" and arithmetic == "fp16"),
         reason=reason,
+        provider="CPU" if chosen == "onnxruntime" and device_name == "cpu" else "",
     )
 
 
@@ -64,6 +65,13 @@ def check_cuda_device(wanted: str) -> str:
             raise DacliError(f"this PyTorch is a build without {wanted}", hint)
         raise DacliError(f"torch sees no {wanted} here ({count} CUDA devices)", "use --device cpu")
     return f"cuda:{int(number)}" if number else wanted
+
+
+def choose_precision(device_kind: str, wanted: str, engine: str) -> tuple[str, str]:
+    """Return the precision on a kind of device by an engine, and why."""
+    if engine == "onnxruntime" and device_kind != "cuda":
+        return ("fp32", "fp32 is what every ONNX Runtime has") if wanted == "auto" else (wanted, "")
+    return {"cpu": cpu_precision, "cuda": cuda_precision, "mps": mps_precision}[device_kind](wanted)
 
 
 def cuda_precision(wanted: str) -> tuple[str, str]:

@@ -245,9 +245,9 @@ class Predictor:
 def pass_bytes(spec: ModelSpec, where: ExecutionPlan, height: int, width: int) -> int:
     """Return about how many bytes one pass over a picture takes besides the weights.
 
-    On CPU and CUDA torch fuses attention, so that memory grows with the pixels; on MPS and with OpenVINO the attention
-    of all pairs of tokens is kept in memory.
+    On CPU and CUDA torch fuses attention, so that memory grows with the pixels; on MPS and with other engines the
+    attention of all pairs of tokens is kept in memory.
     """
     tokens = height * width / spec.multiple**2
-    pairs = 4 * spec.heads * tokens**2 if where.device == "mps" or where.engine == "openvino" else 0
+    pairs = 4 * spec.heads * tokens**2 if where.device == "mps" or where.engine != "torch" else 0
     return round((spec.bytes_per_pixel * height * width + pairs) * where.dtype.itemsize / 4)

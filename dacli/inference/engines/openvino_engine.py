@@ -1,11 +1,8 @@
 """One forward pass on OpenVINO, the faster engine on a CPU; the converted network is kept on disk."""
 
 import contextlib
-import hashlib
-import inspect
 import queue
 import re
-import struct
 import sys
 import tempfile
 import threading
@@ -16,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from isal import isal_zlib
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,8 +21,13 @@ from dacli.callbacks import Log, ignore_log
 from dacli.errors import DacliError
 from dacli.inference.device import ExecutionPlan, compute_threads
 from dacli.inference.engines import quantization
+from dacli.inference.engines.network_cache import (
+    cached_network_path,
+    name_cached_network,
+    read_checked,
+    write_to_cache,
+)
 from dacli.inference.engines.torch_engine import name_memory_errors
-from dacli.io import files
 from dacli.models.spec import DepthModel
 
 # On import, OpenVINO sends telemetry over the network, unless the package for that is missing.
@@ -132,48 +133,18 @@ def compile_network(
     return compiled
 
 
-def read_checked(path: Path) -> bytes:
-    """Return what write_to_cache() wrote; raise OSError or ValueError if it is missing or damaged."""
-    content = path.read_bytes()
-    if crc32_bytes(memoryview(content)[:-4]) != content[-4:]:
-        raise ValueError(f"{path} is damaged")
-    return content[:-4]
-
-
-def write_to_cache(model: bytes, path: Path) -> None:
-    """Write a compiled network to the cache, and remove those that other versions compiled from the same weights."""
-    files.write_file(path, model + crc32_bytes(model))
-    for old in path.parent.glob(f"{path.name.partition('-')[0]}-*"):
-        if old != path:
-            with contextlib.suppress(OSError):
-                old.unlink()
-
-
-def crc32_bytes(content: "bytes | memoryview | NDArray[np.uint8]") -> bytes:
-    """Return the CRC-32 as four bytes, little-endian."""
-    return struct.pack("<I", isal_zlib.crc32(content))
-
-
 def cache_path(network: DepthModel, core: openvino.Core, precision: str) -> Path:
     """Return the cache file of a network in a precision.
 
     Its name depends on the weights, the processor, and all code that converts, compiles and runs the network.
     """
-    weights = hashlib.sha256(f"{network.spec.version} {network.spec.max_depth}".encode())
-    for name, value in network.state_dict().items():
-        content = crc32_bytes(value.contiguous().reshape(-1).view(torch.uint8).numpy())
-        weights.update(f"{name} {list(value.shape)} {content.hex()}\n".encode())
     versions = [__version__, openvino.__version__, torch.__version__]
     versions += [str(core.get_property("CPU", name)) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    sources = {__file__} | {inspect.getfile(type(part)) for part in network.modules()}
+    sources = [__file__]
     if precision == "int8":
         versions.append(version("nncf"))
-        sources.add(quantization.__file__)
-    code = hashlib.sha256("\n".join(versions).encode())
-    for source in sorted(sources):
-        code.update(Path(source).read_bytes())
-    name = f"{weights.hexdigest()[:16]}_{precision}-{code.hexdigest()[:16]}.blob"
-    return paths.cache_folder() / "openvino" / name
+        sources.append(quantization.__file__)
+    return cached_network_path("openvino", f"{name_cached_network(network, precision, versions, sources)}.blob")
 
 
 def convert_network(network: DepthModel) -> openvino.Model:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dacli.callbacks import Log
 from dacli.errors import DacliError
@@ -120,9 +120,38 @@ def _start_openvino(model: "DepthModel", plan: "ExecutionPlan", streams: int, lo
     return OpenVINOEngine(model, plan, streams, log)
 
 
+def _onnxruntime_fault(target: EngineTarget) -> DacliError | None:
+    missing = [package for package in ("onnxruntime", "onnx") if not target.installed(package)]
+    if missing:
+        hint = 'pip install "dacli-depth[onnx]", or use --engine torch'
+        return DacliError(f"{' and '.join(missing)}, which ONNX Runtime needs, not installed here", hint)
+    if target.precision not in ("fp32", "fp16"):
+        hint = "use --precision fp32 or fp16, or another --engine"
+        return DacliError(f"ONNX Runtime has no {target.precision} in dacli", hint)
+    if not _onnxruntime_module().candidate_providers(target.device):
+        hint = "pip install onnxruntime-gpu in its place, or use --device cpu or --engine torch"
+        return DacliError(f"the ONNX Runtime installed here has no provider for {target.device}", hint)
+    return None
+
+
+def _onnxruntime_module() -> Any:
+    try:
+        from dacli.inference.engines import onnxruntime_engine
+    except ImportError as error:
+        hint = "install it again, or use --engine torch"
+        raise DacliError(f"ONNX Runtime cannot be loaded ({error})", hint) from error
+    return onnxruntime_engine
+
+
+def _start_onnxruntime(model: "DepthModel", plan: "ExecutionPlan", _streams: int, log: Log) -> Engine:
+    engine: Engine = _onnxruntime_module().ONNXRuntimeEngine(model, plan, log)
+    return engine
+
+
 ENGINES: Mapping[str, EngineKind] = {
     "torch": EngineKind(_torch_fault, lambda _: "", _start_torch),
     "openvino": EngineKind(_openvino_fault, _openvino_reason, _start_openvino, several_streams=True, only_on="cpu"),
+    "onnxruntime": EngineKind(_onnxruntime_fault, lambda _: "", _start_onnxruntime),
 }
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dacli.errors import DacliError, MemoryShortError
 from dacli.inference.device import ExecutionPlan, has_fast_bf16
-from dacli.inference.engines import openvino_engine
+from dacli.inference.engines import network_cache, openvino_engine
 from dacli.inference.engines.openvino_engine import OpenVINOEngine
 from dacli.inference.engines.torch_engine import TorchEngine
 from dacli.inference.loading import build_predictor
@@ -321,7 +321,7 @@ def test_a_file_that_openvino_itself_refuses_is_made_again(
 ) -> None:
     OpenVINOEngine(small, plan())
     path = cache / kept(cache)[0]
-    openvino_engine.write_to_cache(b"whole, but nothing that OpenVINO knows", path)
+    network_cache.write_to_cache(b"whole, but nothing that OpenVINO knows", path)
     OpenVINOEngine(small, plan())
     assert len(conversions) == 2
 

@@ -52,8 +52,9 @@ def test_a_new_engine_is_one_row(home: Path, monkeypatch: pytest.MonkeyPatch) ->
         choose_engine("ramp", EngineTarget("cuda", "fp32", fast_bf16=False, installed=lambda _: True))
 
 
-def test_the_table_loads_neither_torch_nor_openvino() -> None:
-    code = "import sys; import dacli.inference.engines.table; print({'torch', 'openvino'} & set(sys.modules))"
+def test_the_table_loads_no_engine() -> None:
+    engines = {"torch", "openvino", "onnxruntime"}
+    code = f"import sys; import dacli.inference.engines.table; print({engines} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout == "set()\n"
 
@@ -69,6 +70,7 @@ CPU = EngineTarget("cpu", "fp32", fast_bf16=True, installed=lambda _: True)
         (replace(CPU, installed=lambda _: False), "torch"),
         (replace(CPU, precision="bf16", fast_bf16=False), "torch"),
         (replace(CPU, precision="int8"), "openvino"),
+        (replace(CPU, installed=lambda name: name in ("onnx", "onnxruntime")), "torch"),
     ],
 )
 def test_auto_takes_the_engine_that_suits(target: EngineTarget, engine: str) -> None:
