@@ -14,7 +14,6 @@ from dacli.inference import device, onnx_export
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.engines import network_cache, onnxruntime_engine
 from dacli.inference.engines.onnxruntime_engine import ONNXRuntimeEngine
-from dacli.inference.loading import build_predictor
 from dacli.inference.planning import resolve_plan
 from tests.models.test_depth_anything import short_transformer
 from tests.support.commands import Run, photo
