@@ -33,13 +33,12 @@ def normalize_image(
     down, row_weights = _cubic_taps(rgb.shape[0], size[0], rows)
     across, column_weights = _cubic_taps(rgb.shape[1], size[1], columns)
     left, right, channels = across.min(), across.max() + 1, rgb.shape[2]
-    # Pixels are interleaved: column x of channel c stands at 3 x + c of a row.
-    across = ((across - left)[..., None] * channels + np.arange(channels)).reshape(4, -1)
-    column_weights = column_weights.repeat(channels, axis=1)
-    scale, offset = (
-        np.float32(1 / (np.iinfo(rgb.dtype).max * np.array(std))),
-        np.float32(np.array(mean) / np.array(std)),
-    )
+    # Pixels are interleaved: column x of channel c stands at 3 x + c of a row. Columns are taken channel by channel, so
+    # that all that follows works on long rows: NumPy is slow where the last axis has three values.
+    across = ((across - left)[:, None] * channels + np.arange(channels)[:, None]).reshape(4, -1)
+    column_weights = np.tile(column_weights, channels)
+    scale = (1 / (np.iinfo(rgb.dtype).max * np.array(std))).astype(np.float32)[:, None]
+    offset = (np.array(mean) / np.array(std)).astype(np.float32)[:, None]
 
     result = np.empty((channels, down.shape[1], across.shape[1] // channels), np.float32)
     for start in range(0, down.shape[1], BAND_ROWS):
@@ -47,8 +46,10 @@ def normalize_image(
         top, bottom = down[:, band].min(), down[:, band].max() + 1
         source = np.ascontiguousarray(rgb[top:bottom, left:right]).reshape(bottom - top, -1)
         tall = _weighted(source, down[:, band] - top, row_weights[:, band, None], axis=0)
-        both = _weighted(tall, across, column_weights, axis=1).reshape(-1, result.shape[2], channels)
-        result[:, band] = (both * scale - offset).transpose(2, 0, 1)
+        both = _weighted(tall, across, column_weights, axis=1).reshape(-1, channels, result.shape[2])
+        both *= scale
+        both -= offset
+        result[:, band] = both.transpose(1, 0, 2)
     return torch.from_numpy(result)
 
 
@@ -74,9 +75,12 @@ def _weighted(
     samples: npt.NDArray[Any], indices: npt.NDArray[np.intp], weights: npt.NDArray[np.float32], axis: int
 ) -> npt.NDArray[np.float32]:
     """Return the sum over the 4 taps of the samples taken along `axis`, each times its weight."""
-    total: npt.NDArray[np.float32] = np.multiply(samples.take(indices[0], axis), weights[0], dtype=np.float32)
+    total: npt.NDArray[np.float32] = samples.take(indices[0], axis).astype(np.float32, copy=False)
+    total *= weights[0]
     for tap in range(1, len(indices)):
-        total += np.multiply(samples.take(indices[tap], axis), weights[tap], dtype=np.float32)
+        part = samples.take(indices[tap], axis).astype(np.float32, copy=False)
+        part *= weights[tap]
+        total += part
     return total
 
 

@@ -480,17 +480,6 @@ def test_other_faults_of_torch_are_not_called_lack_of_memory() -> None:
         predictor(Hungry(RuntimeError("expected scalar type Float but found Half"))).predict([picture(28, 28)])
 
 
-def test_an_engine_uses_the_cores_it_may_use_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dacli.inference.engines.torch_engine.usable_cores", lambda: 3)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    TorchEngine(Stub(), plan())
-    assert torch.get_num_threads() == 3
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    TorchEngine(Stub(), plan())
-    assert torch.get_num_threads() == 1
-
-
 def test_an_engine_computes_in_its_precision_except_in_the_last_layers() -> None:
     network = Stub()
     depth = TorchEngine(network, plan("bf16")).forward(torch.ones(1, 3, 28, 28))

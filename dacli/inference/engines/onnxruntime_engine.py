@@ -46,7 +46,6 @@ class ONNXRuntimeEngine:
     """
 
     def __init__(self, network: DepthModel, plan: ExecutionPlan, log: Log = ignore_log) -> None:
-        torch.set_num_threads(1)  # torch still resizes: its threads would take the cores of ONNX Runtime
         self.network, self.streams = network, 1
         graph = load_graph(network, plan.precision, log)
         self.session, provider = start_session(graph, plan, log)

@@ -57,8 +57,6 @@ class OpenVINOEngine:
     """
 
     def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, log: Log = ignore_log) -> None:
-        # Torch still resizes; between two calls its threads would keep the cores busy that OpenVINO needs.
-        torch.set_num_threads(1)
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
         properties = PRECISION_HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": compute_threads()}

@@ -167,5 +167,8 @@ def choose_engine(wanted: str, target: EngineTarget) -> tuple[str, str]:
 
 
 def start_engine(model: "DepthModel", plan: "ExecutionPlan", streams: int, log: Log) -> Engine:
-    """Return the engine of a plan; raise DacliError if it cannot be loaded."""
+    """Return the engine of a plan, the threads of libraries set for it; raise DacliError if it cannot be loaded."""
+    from dacli.inference.threads import limit_library_threads
+
+    limit_library_threads(plan)
     return ENGINES[plan.engine].start(model, plan, streams, log)

@@ -1,7 +1,6 @@
 """One forward pass of a network on a device."""
 
 import copy
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dacli.errors import MemoryShortError
-from dacli.inference.device import ExecutionPlan, usable_cores
+from dacli.inference.device import ExecutionPlan
 from dacli.models.spec import DepthModel
 
 OUT_OF_MEMORY_TEXTS = (  # of torch and OpenVINO
@@ -33,8 +32,6 @@ class TorchEngine:
     def __init__(self, network: DepthModel, plan: ExecutionPlan) -> None:
         self.plan, self.streams = plan, 1
         self.network = prepare_network(network, plan.device, plan.dtype)
-        if plan.device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(usable_cores())
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> Tensor:
