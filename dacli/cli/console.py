@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ BatchProgress = Callable[[float, int, float, str], None]  # takes inputs done, f
 _LOGGER = logging.getLogger("dacli")  # of lines for the user: without a log file nobody listens
 _LOGGER.propagate = False
 _LOGGER.addHandler(logging.NullHandler())
+TERMINAL_VARIABLES = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")  # by which Rich takes anything for a terminal
 LINE_INTERVAL = 30.0  # seconds between two lines where there is no terminal
 
 
@@ -133,29 +135,42 @@ class Console:
     @contextmanager
     def progress_of_batch(self, total: int) -> "Iterator[BatchProgress]":
         """Yield a function that shows the progress of a batch: a bar on a terminal, else a line every half minute."""
+        if not self.shows_bars():
+            yield self._progress_lines(total)
+            return
         from dacli.cli import progress
 
-        started = last_printed = time.monotonic()
         with self._progress(*progress.batch_columns()) as bar:
             task = bar.add_task("", total=total, failed=0, rate=0.0, file="")
 
             def show(ended: float, failed: int, rate: float, file: str) -> None:
-                nonlocal last_printed
-                bar.update(
-                    task,
-                    completed=max(ended, bar.tasks[0].completed),
-                    failed=failed,
-                    rate=rate,
-                    file=display_path(Path(file)),
-                )
-                if bar.disable and time.monotonic() - last_printed >= LINE_INTERVAL:
-                    last_printed = time.monotonic()
-                    left = (last_printed - started) / ended * (total - ended)
-                    failures = f", {failed} failed" if failed else ""
-                    counts = f"{int(ended)} of {total}, {rate:.2f}/s{failures}, {left:.0f} s left"
-                    self.note(f"{counts}, at {display_path(Path(file))}")
+                completed = max(ended, bar.tasks[0].completed)
+                bar.update(task, completed=completed, failed=failed, rate=rate, file=display_path(Path(file)))
 
             yield show
+
+    def shows_bars(self) -> bool:
+        """Return whether bars are shown; Rich, slow to load, is asked only where it may find a terminal."""
+        if self.quiet or not (sys.stderr.isatty() or any(name in os.environ for name in TERMINAL_VARIABLES)):
+            return False
+        from rich.console import Console as RichConsole
+
+        return RichConsole(stderr=True).is_terminal
+
+    def _progress_lines(self, total: int) -> "BatchProgress":
+        """Return a function that prints a line about a batch every half minute."""
+        started = last_printed = time.monotonic()
+
+        def show(ended: float, failed: int, rate: float, file: str) -> None:
+            nonlocal last_printed
+            if time.monotonic() - last_printed >= LINE_INTERVAL:
+                last_printed = time.monotonic()
+                left = (last_printed - started) / ended * (total - ended)
+                failures = f", {failed} failed" if failed else ""
+                counts = f"{int(ended)} of {total}, {rate:.2f}/s{failures}, {left:.0f} s left"
+                self.note(f"{counts}, at {display_path(Path(file))}")
+
+        return show
 
     @contextmanager
     def progress_bar(self) -> "Iterator[Progress]":

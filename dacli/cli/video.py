@@ -197,7 +197,7 @@ def video(
         **export.run_fields(),
     )
     clip_options = make_clip_options(clip_input, clip_output)
-    from dacli.cli.runs import run_video_command
+    from dacli.cli.clip_runs import run_video_command
     from dacli.video.options import refuse_known_points
 
     refuse_known_points(variants[0].options.calibration)
