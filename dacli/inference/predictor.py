@@ -126,13 +126,13 @@ class Predictor:
         """Return an RGB picture [H, W, 3] as the network takes it: resized and normalised."""
         height, width = rgb.shape[:2]
         spec, size = self._spec, self._size
-        if not self._tiled and size <= spec.native_size:
-            return PreparedImage(self._normalize(rgb, spec.input_size(height, width, size)), (height, width))
+        if not self._tiled and (size <= spec.native_size or not spec.tiles_allowed):
+            return PreparedImage(self._one_pass_input(rgb), (height, width))
         tiling = self._plan_tiles(height, width)
         small = shrink_to_canvas(rgb, tiling.canvas)
         if self._tiled and tiling.count > 1:
             return PreparedImage(self._normalize(small, tiling.base), (height, width), small, tiling)
-        return PreparedImage(self._normalize(rgb, tiling.canvas), (height, width), small)
+        return PreparedImage(self._one_pass_input(rgb), (height, width), small)
 
     def infer(self, batch: Sequence[PreparedImage], progress: TileProgress = ignore_progress) -> list[RawDepth]:
         """Return the network's depth of pictures of one size, as soon as an engine is free.
@@ -145,24 +145,35 @@ class Predictor:
             if batch[0].tiling is not None:
                 return [self._in_tiles(engine, image, rgb, progress) for image, rgb in with_rgb]
             try:
-                if with_rgb:
+                if with_rgb or self._size > self._spec.native_size:
                     self._check_memory(engine.plan, *batch[0].size)
                 raws = self._passes(engine, torch.stack([image.tensor for image in batch]))
             except MemoryShortError as error:
-                if not (with_rgb and self._spec.tiles_allowed):
+                if not with_rgb:
                     raise
                 return [self._in_tiles(engine, image, rgb, progress, error.message) for image, rgb in with_rgb]
             return [self._checked(engine, image, raw) for image, raw in zip(batch, raws, strict=True)]
 
     def finish(self, raw: RawDepth) -> Prediction:
         """Return depth at the size of the source."""
-        depth = resize_to_source(raw.tensor, *raw.source, align_corners=self._spec.align_corners)
+        processing = self._spec.processing
+        if processing is None or raw.tiles:
+            depth = resize_to_source(raw.tensor, *raw.source, align_corners=self._spec.align_corners)
+        else:
+            depth = processing.restore(raw.tensor, *raw.source)
         height, width = raw.tensor.shape
         return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
 
     def _plan_tiles(self, height: int, width: int) -> Tiling:
         spec = self._spec
         return plan_tiles(height, width, self._size, spec.native_size, spec.multiple, spec.resize_rule)
+
+    def _one_pass_input(self, rgb: ImageArray) -> Tensor:
+        spec = self._spec
+        if spec.processing is not None:
+            return spec.processing.prepare(rgb, self._size)
+        height, width = rgb.shape[:2]
+        return self._normalize(rgb, spec.input_size(height, width, self._size))
 
     def _normalize(self, rgb: ImageArray, size: tuple[int, int]) -> Tensor:
         return normalize_image(rgb, size, mean=self._spec.mean, std=self._spec.std)

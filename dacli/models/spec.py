@@ -4,11 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
 from dacli.choices import Quantity
+from dacli.types import DepthArray, ImageArray
 
 ResizeRule = Callable[[int, int, int, int], tuple[int, int]]  # the arguments and the result of network_size()
 
@@ -38,6 +39,22 @@ def _multiples(length: float, size: int, multiple: int) -> int:
     return nearest if nearest * multiple >= size else math.ceil(length / multiple)
 
 
+class ImageProcessing(Protocol):
+    """How pictures become a network's input and its output becomes depth, where dacli's usual way is not the network's.
+
+    Several threads may use it at the same time.
+    """
+
+    def prepare(self, rgb: ImageArray, size: int) -> Tensor:
+        """Return an RGB picture [H, W, 3] as the network takes it: normalised float32 [3, h, w].
+
+        At the network's native size the result is that of its published code; `size` is in the same units.
+        """
+
+    def restore(self, raw: Tensor, height: int, width: int) -> DepthArray:
+        """Return depth [height, width] of the source's size from the network's output [h, w]."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """All that preprocessing, tiles, engines and outputs have to know of a network.
@@ -51,6 +68,10 @@ class ModelSpec:
 
     `native_size` is the short side in pixels that it was trained at. Up to `largest_pass` one pass keeps the structure,
     above that tiles are better; without `tiles_allowed` there is only one pass.
+
+    With a `processing` a single pass is prepared and restored by it. Tiles follow `resize_rule`, `mean` and `std` even
+    then, so they are allowed only where both ways agree but for the filter. `fixed_size`: an exported graph of the
+    network is right only for the size of pictures that it was exported for.
 
     `precise_layers` names the submodule that stays in float32 when the others are in half precision, so that the depth
     itself is not rounded to 8 or 11 bits. `bytes_per_pixel` is the peak memory of one pass in float32; `heads` are the
@@ -70,6 +91,8 @@ class ModelSpec:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     align_corners: bool = False
+    processing: ImageProcessing | None = None
+    fixed_size: bool = False
     precise_layers: str
     heads: int
     bytes_per_pixel: int

@@ -357,6 +357,34 @@ def test_a_network_that_does_not_work_in_tiles_gets_whole_pictures(monkeypatch: 
         predictor(Whole(), size=140).predict([shaded()])
 
 
+class UpsideDown:
+    """A processing that turns pictures upside down, shows the network every second pixel, and adds one in the end."""
+
+    def prepare(self, rgb: Any, size: int) -> Tensor:
+        return torch.from_numpy(rgb[::-2, ::2].copy()).permute(2, 0, 1) / size
+
+    def restore(self, raw: Tensor, height: int, width: int) -> Any:
+        return raw.numpy()[::-1].repeat(2, 0).repeat(2, 1)[:height, :width] + 1
+
+
+class Processed(Stub):
+    @property
+    def spec(self) -> ModelSpec:
+        return dataclasses.replace(super().spec, processing=UpsideDown())
+
+
+def test_a_processing_prepares_and_restores_single_passes_and_leaves_tiles_alone() -> None:
+    rgb = shaded()
+    (made,) = predictor(Processed(), size=20).predict([rgb])
+    means = rgb.astype(np.float32).mean(2)[::-1][::2, ::2] / 20
+    expected = means[::-1].repeat(2, 0).repeat(2, 1)[: len(rgb), : rgb.shape[1]] + 1
+    np.testing.assert_allclose(made.depth, expected, rtol=1e-5)
+    assert made.network_size == means.shape
+    tiled = [predictor(network, size=140, tile="on").predict([rgb])[0] for network in (Processed(), Stub())]
+    assert tiled[0].tiles > 0
+    np.testing.assert_array_equal(tiled[0].depth, tiled[1].depth)
+
+
 def test_the_native_size_is_never_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dacli.inference.predictor.free_memory", lambda _: 0)
     assert predictor(Stub()).predict([picture(28, 40)])[0].tiles == 0

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,13 +34,14 @@ from dacli.models.spec import DepthModel
 # On import, OpenVINO sends telemetry over the network, unless the package for that is missing.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino  # noqa: E402
-from openvino.frontend import FrontEndManager  # noqa: E402
+from openvino.frontend import FrontEndManager, OpConversionFailure  # noqa: E402
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder  # noqa: E402
 
 # The first call fills OpenVINO's table of types. Two threads that do so at the same time would deadlock: one holds
 # Python's lock and waits for C++'s, the other the reverse.
 openvino.Type.f32.to_dtype()
 
+SHAPES_KEPT = 2  # compiled networks of a fixed size: each holds a copy of the weights
 OpenVINOProperties = dict[str, str | int]
 PRECISION_HINTS: dict[torch.dtype, OpenVINOProperties] = {
     torch.float32: {"INFERENCE_PRECISION_HINT": "f32"},
@@ -53,14 +55,25 @@ PRECISE_MARK = '<rt_info><attribute name="precise" version="0" /></rt_info>'
 class OpenVINOEngine:
     """A network compiled for a plan. Up to `streams` threads may use it at the same time, each on its share of cores.
 
-    The result does not depend on the number of streams. `log` gets a line before work that takes long.
+    The result does not depend on the number of streams. `log` gets a line before work that takes long. With a `shape`
+    it takes pictures of that shape [B, 3, H, W] only.
     """
 
-    def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, log: Log = ignore_log) -> None:
+    def __init__(
+        self,
+        network: DepthModel,
+        plan: ExecutionPlan,
+        streams: int = 1,
+        log: Log = ignore_log,
+        shape: Sequence[int] | None = None,
+    ) -> None:
         self.plan, self.streams = plan, streams
         self.network = network.eval().requires_grad_(requires_grad=False).float()
         properties = PRECISION_HINTS[plan.dtype] | {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": compute_threads()}
-        self.compiled = compile_network(self.network, plan.precision, properties, log)
+        if shape is None:
+            self.compiled = compile_network(self.network, plan.precision, properties, log)
+        else:
+            self.compiled = compile_for_shape(self.network, shape, properties)
         self.idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(streams):
             self.idle.put(self.compiled.create_infer_request())
@@ -97,6 +110,44 @@ class OpenVINOEngine:
         return OpenVINOEngine(self.network, replace(self.plan, precision="fp32"), self.streams)
 
 
+class OpenVINOBySize:
+    """A network of a fixed size, compiled anew for each shape of pictures; the last few compiled ones are kept."""
+
+    def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, log: Log = ignore_log) -> None:
+        self.network, self.plan, self.streams, self.log = network, plan, streams, log
+        self.engines: dict[tuple[int, ...], OpenVINOEngine] = {}  # the last used at the end
+        self.choosing = threading.Lock()
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return depth [B, H, W] in float32 of normalised pictures [B, 3, H, W].
+
+        Raises MemoryShortError if memory does not suffice.
+        """
+        return self.engine_for(tuple(pictures.shape)).forward(pictures)
+
+    def engine_for(self, shape: tuple[int, ...]) -> OpenVINOEngine:
+        """Return the engine for pictures of a shape [B, 3, H, W], compiled if it is not among the last ones."""
+        with self.choosing:
+            found = self.engines.pop(shape, None)
+            if found is None:
+                if len(self.engines) == SHAPES_KEPT:
+                    del self.engines[next(iter(self.engines))]
+                found = OpenVINOEngine(self.network, self.plan, self.streams, self.log, shape)
+            self.engines[shape] = found
+            return found
+
+    def free(self) -> None:
+        """Release the memory that passes have left."""
+        with self.choosing:
+            engines = list(self.engines.values())
+        for engine in engines:
+            engine.free()
+
+    def in_float32(self) -> "OpenVINOBySize":
+        """Return an engine with the same network that computes in float32: for pictures that overflowed."""
+        return OpenVINOBySize(self.network, replace(self.plan, precision="fp32"), self.streams, self.log)
+
+
 def network_inputs(network: DepthModel, pictures: Tensor) -> list[NDArray[np.float32]]:
     """Return the inputs of the converted network: pictures [B, 3, H, W], and its extra inputs for their size."""
     inputs = [pictures.float(), *network.export_inputs(*pictures.shape[2:])]
@@ -131,6 +182,23 @@ def compile_network(
     return compiled
 
 
+def compile_for_shape(
+    network: DepthModel, shape: Sequence[int], properties: OpenVINOProperties
+) -> openvino.CompiledModel:
+    """Return the network compiled for pictures of one shape [B, 3, H, W].
+
+    It is not cached: each shape would take a file as large as the weights. Raises DacliError for a network that
+    OpenVINO cannot run.
+    """
+    core = openvino.Core()
+    try:
+        model = convert_traced(network, [torch.zeros(tuple(shape))], [list(shape)])
+        return core.compile_model(mark_residuals_precise(model, core), "CPU", properties)
+    except (RuntimeError, OpConversionFailure) as error:
+        name, reason = network.spec.name, str(error).strip().splitlines()[-1]
+        raise DacliError(f"OpenVINO cannot run {name} ({reason})", "use --engine torch") from error
+
+
 def cache_path(network: DepthModel, core: openvino.Core, precision: str) -> Path:
     """Return the cache file of a network in a precision.
 
@@ -158,6 +226,11 @@ def convert_network(network: DepthModel) -> openvino.Model:
     shapes = [[-1, 3, -1, -1]]
     for here, there in zip(extra, others, strict=True):
         shapes.append([a if a == b else -1 for a, b in zip(here.shape, there.shape, strict=True)])
+    return convert_traced(network, example, shapes)
+
+
+def convert_traced(network: DepthModel, example: Sequence[Tensor], shapes: Sequence[Sequence[int]]) -> openvino.Model:
+    """Return the graph that a pass over example inputs takes, for inputs of these shapes; -1 is a variable side."""
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # about sizes that a trace would fix, and about tracing
         traced = torch.jit.trace(network, tuple(example), check_trace=False)  # type: ignore[no-untyped-call]
@@ -165,7 +238,7 @@ def convert_network(network: DepthModel) -> openvino.Model:
     decoder = TorchScriptPythonDecoder(traced)  # a variable keeps it alive: the model that load() returns does not
     model = frontend.load(decoder)
     for model_input, shape in zip(model.get_inputs(), shapes, strict=True):
-        model.set_partial_shape(model_input, openvino.PartialShape(shape))
+        model.set_partial_shape(model_input, openvino.PartialShape(list(shape)))
     return frontend.convert(model)
 
 

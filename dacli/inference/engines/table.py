@@ -113,11 +113,13 @@ def _openvino_reason(target: EngineTarget) -> str:
 
 
 def _start_openvino(model: "DepthModel", plan: "ExecutionPlan", streams: int, log: Log) -> Engine:
+    if model.spec.fixed_size and plan.precision == "int8":
+        raise DacliError(f"{model.spec.name} cannot be computed in int8", "choose another --precision")
     try:
-        from dacli.inference.engines.openvino_engine import OpenVINOEngine
+        from dacli.inference.engines.openvino_engine import OpenVINOBySize, OpenVINOEngine
     except ImportError as error:
         raise DacliError(f"OpenVINO cannot be loaded ({error})", "install it again, or use --engine torch") from error
-    return OpenVINOEngine(model, plan, streams, log)
+    return (OpenVINOBySize if model.spec.fixed_size else OpenVINOEngine)(model, plan, streams, log)
 
 
 def _onnxruntime_fault(target: EngineTarget) -> DacliError | None:

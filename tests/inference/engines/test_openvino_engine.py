@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from dacli.callbacks import ignore_log
 from dacli.errors import DacliError, MemoryShortError
 from dacli.inference.device import ExecutionPlan, has_fast_bf16
 from dacli.inference.engines import network_cache, openvino_engine
-from dacli.inference.engines.openvino_engine import OpenVINOEngine
+from dacli.inference.engines.openvino_engine import OpenVINOBySize, OpenVINOEngine
+from dacli.inference.engines.table import start_engine
 from dacli.inference.engines.torch_engine import TorchEngine
 from dacli.inference.loading import build_predictor
 from dacli.inference.preprocess import normalize_image
 from dacli.io import files
 from dacli.models import tiny
-from dacli.models.spec import DepthModel
+from dacli.models.spec import DepthModel, ModelSpec
 from tests.models.test_depth_anything import build, short_transformer, weights_of
 from tests.support.models import ConvolutionModel
 
@@ -460,3 +463,38 @@ def test_a_network_of_another_dtype_is_computed_in_that_of_its_plan(monkeypatch:
     x = pictures(42, 70)
     made = OpenVINOEngine(network, plan()).forward(x)
     assert relative_error(made, by_torch(network, x)) <= 1e-5
+
+
+class FixedModel(ConvolutionModel):
+    """A network whose trace holds the size of its pictures as a number."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        return replace(super().spec, fixed_size=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) * int(images.shape[-1])
+
+
+def test_a_network_of_a_fixed_size_is_compiled_for_every_shape() -> None:
+    torch.manual_seed(0)
+    network = FixedModel().eval()
+    engine = start_engine(network, plan("fp32"), 1, ignore_log)
+    for shape in ((1, 3, 28, 42), (1, 3, 42, 28), (2, 3, 28, 28), (1, 3, 28, 42)):
+        x = torch.rand(shape)
+        torch.testing.assert_close(engine.forward(x), network(x), rtol=1e-4, atol=1e-4)
+    engine.free()
+    assert isinstance(engine, OpenVINOBySize)
+    assert list(engine.engines) == [(2, 3, 28, 28), (1, 3, 28, 42)]  # the last two
+    with pytest.raises(DacliError, match="small cannot be computed in int8: choose another --precision"):
+        start_engine(network, plan("int8"), 1, ignore_log)
+
+
+def test_a_network_that_openvino_cannot_run_is_one_line() -> None:
+    class Unknown(FixedModel):
+        def forward(self, images: Tensor) -> Tensor:
+            depth: Tensor = torch.special.bessel_j0(images[:, 0])
+            return depth
+
+    with pytest.raises(DacliError, match=r"OpenVINO cannot run small \(.+\): use --engine torch"):
+        start_engine(Unknown(), plan("fp32"), 1, ignore_log).forward(torch.zeros(1, 3, 28, 28))
