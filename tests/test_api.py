@@ -172,7 +172,7 @@ def test_saved_files_are_read_by_others(ramp: DepthMap, home: Path) -> None:
     ("arguments", "words"),
     [
         ({"model": "vitx"}, "there is no model 'vitx'"),
-        ({"model": "hf:nobody/nothing"}, "not the repository of a model"),
+        ({"model": "hf:nothing"}, "'hf:nothing' names no repository"),
         ({"model": "tiny", "device": "gpu"}, "unknown device"),
         ({"model": "tiny", "precision": "fp8"}, "unknown precision"),
         ({"model": "tiny", "engine": "onnx"}, "unknown engine"),

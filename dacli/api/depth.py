@@ -23,6 +23,9 @@ from dacli.choices import Quantity, TileMode
 from dacli.io import images
 from dacli.io.alpha import lay_over
 from dacli.io.camera import find_camera, read_exif_focal
+from dacli.models import registry
+from dacli.models.transformers_model import CONFIG_NAME
+from dacli.models.weight_files import read_saved_config
 from dacli.types import ImageArray
 from dacli.weights import manifest
 
@@ -193,12 +196,12 @@ def load(
     """Return a model, ready to use; its weights are downloaded and checked if they are not on this machine.
 
     `model` is a name of available_models() such as "vits", "vitl-indoor" or "tiny", the path of a checkpoint (.pth or
-    .safetensors), or "hf:ORG/NAME" for the repository of one of these models. `device` is "auto", "cpu", "cuda",
-    "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto", "torch", "openvino" or
-    "onnxruntime"; `size` the short side of the network's input in pixels (default: the size it was trained at); `tile`
-    "auto", "on" or "off"; `post` filters of the depth, such as "sharpen,median:3". `log` is called with a line that
-    says what was decided. Raises ValueError for a name that does not exist, DacliError for weights that cannot be
-    downloaded or a device that this machine does not have.
+    .safetensors) or of a folder of a depth model of Transformers, or "hf:ORG/NAME" for a repository. `device` is
+    "auto", "cpu", "cuda", "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto",
+    "torch", "openvino" or "onnxruntime"; `size` the short side of the network's input in pixels (default: the size it
+    was trained at); `tile` "auto", "on" or "off"; `post` filters of the depth, such as "sharpen,median:3". `log` is
+    called with a line that says what was decided. Raises ValueError for a name that does not exist, DacliError for
+    weights that cannot be downloaded or a device that this machine does not have.
     """
     return Depth(
         open_run(
@@ -221,6 +224,13 @@ def _model_name(encoder: str, model: str) -> str:
     return encoder if model == "v2" else f"{encoder}-{model}"
 
 
+def _file_options(path: Path) -> dict[str, Any]:
+    """Return the options of a file of weights, or of a folder: of Depth Anything, or another model of Transformers."""
+    if (path / CONFIG_NAME).is_file() and read_saved_config(path / CONFIG_NAME) is None:
+        return {"model": str(path)}
+    return {"encoder": None, "weights": path}
+
+
 def options_for_model(model: str | Path, *, device: str = "auto", **options: Any) -> RunOptions:
     """Return the options of a run with a model of this name; raise ValueError for a name that does not exist."""
     return RunOptions(**_model_options(model), devices=(device,), **options)
@@ -228,14 +238,13 @@ def options_for_model(model: str | Path, *, device: str = "auto", **options: Any
 
 def _model_options(model: str | Path) -> dict[str, Any]:
     if isinstance(model, Path) or Path(model).suffix in (".pth", ".pt", ".safetensors"):
-        return {"encoder": None, "weights": Path(model)}
+        return _file_options(Path(model))
     name = model
     if name.startswith("hf:"):
-        repo = name.removeprefix("hf:")
-        row = next((row for row in manifest.read_manifest() if row.repo.lower() == repo.lower()), None)
-        if row is None:
-            raise ValueError(f"{name} is not the repository of a model that dacli knows: see available_models()")
-        name = _model_name(row.encoder, row.model)
+        choice = registry.choose_model(None, name, None)
+        if choice.in_transformers:
+            return {"model": name}
+        name = _model_name(str(choice.encoder), choice.model)
     if name not in available_models():
         raise ValueError(f"there is no model {name!r}: choose one of {', '.join(available_models())}, or give a file")
     encoder, _, variant = name.partition("-")

@@ -124,7 +124,7 @@ def describe_field(name: str, options: RunOptions) -> str:
     if name == "encoder" and options.weights is None:
         from dacli.models import registry  # loads torch
 
-        return str(registry.choose_model(options.encoder, options.model, None).encoder)
+        return _UNSAFE.sub("_", registry.choose_model(options.encoder, options.model, None).network_name)
     if name == "precision" and options.precision == "auto":
         from dacli.inference import planning  # loads torch
 

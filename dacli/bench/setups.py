@@ -57,9 +57,10 @@ class BenchValues:
 
     def choices(self) -> list[ModelChoice]:
         """Return the networks: every encoder with every model that it has, then the files of weights."""
-        models = [registry.resolve_model(name) for name in self.models] or ["v2"]
-        encoders = self.encoders or (() if self.weights else DEFAULT_ENCODERS)
-        found: list[ModelChoice] = []
+        named = [name for name in self.models if not registry.is_in_transformers(name)]
+        models = [registry.resolve_model(name) for name in named] or ["v2"]
+        found = [registry.choose_model(None, name, None) for name in self.models if registry.is_in_transformers(name)]
+        encoders = self.encoders or (() if self.weights or (found and not named) else DEFAULT_ENCODERS)
         for encoder in encoders:
             known = registry.family_named(encoder).models if encoder in registry.model_names() else ()
             found += [registry.choose_model(encoder, model, None) for model in common_models(models, known)]

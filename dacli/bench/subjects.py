@@ -38,7 +38,8 @@ def open_measured_model(choice: ModelChoice, folder: Path, reporter: Reporter) -
     """
     with measured_choice(choice, folder, reporter) as usable:
         opened = registry.open_model(usable, half=False, log=reporter.note, progress=reporter.download)
-        options = ("--encoder", opened.encoder) if usable.weights is None else ("--weights", str(usable.weights))
+        options = () if usable.in_transformers else ("--encoder", opened.encoder)
+        options = options if usable.weights is None else ("--weights", str(usable.weights))
         weights = RANDOM_WEIGHTS if usable is not choice else opened.weights.rsplit(" ", 2)[0]
         more = () if choice.model == "v2" else ("--model", choice.model)
         yield MeasuredModel(opened.network, opened.encoder, opened.model, weights, (*options, *more))
@@ -47,7 +48,7 @@ def open_measured_model(choice: ModelChoice, folder: Path, reporter: Reporter) -
 @contextmanager
 def measured_choice(choice: ModelChoice, folder: Path, reporter: Reporter) -> Iterator[ModelChoice]:
     """Yield the choice itself if its weights are here, else that of a file of random weights in `folder`."""
-    if registry.has_weights(choice, half=False):
+    if choice.in_transformers or registry.has_weights(choice, half=False):
         yield choice
         return
     name = str(choice.encoder)

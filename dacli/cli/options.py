@@ -76,9 +76,12 @@ class NetworkOptions:
         ),
     ] = None
     model: Annotated[
-        ModelName,
+        str,
         typer.Option(
-            help="v2, v1: relative depth. indoor, outdoor (hypersim, vkitti): metres, up to 20 m and 80 m.",
+            metavar="NAME",
+            help="v2, v1: relative depth. indoor, outdoor (hypersim, vkitti): metres, up to 20 m and 80 m. "
+            "hf:ORG/NAME, or a folder: any depth model of Transformers.",
+            autocompletion=complete_names((*get_args(ModelName), "hf:")),
             rich_help_panel="Model",
         ),
     ] = "v2"

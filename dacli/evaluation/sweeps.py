@@ -57,15 +57,20 @@ def choose_alignment(how: str | None, model: str) -> str:
 
     Raises UsageError for one that does not exist, or that the model does not allow.
     """
-    metres = registry.MODELS[model] is not None
+    metres = registry.MODELS.get(model) is not None
     if how is None:
-        return "none" if metres else "affine"
+        return "none" if metres else "affine"  # the unit of a model of Transformers is known when it is loaded
     if how not in accuracy.ALIGNMENTS:
         raise UsageError(f"--align {how} is not an alignment", f"choose one of {', '.join(accuracy.ALIGNMENTS)}")
-    if how == "none" and not metres:
-        hint = "choose median, scale or affine, or a model in metres: indoor, outdoor"
-        raise UsageError("--align none needs metres, and relative depth has no scale", hint)
+    if how == "none" and not metres and not registry.is_in_transformers(model):
+        raise unaligned_error()
     return how
+
+
+def unaligned_error() -> UsageError:
+    """Return the error for relative depth that should be compared with metres as it is."""
+    hint = "choose median, scale or affine, or a model in metres: indoor, outdoor"
+    return UsageError("--align none needs metres, and relative depth has no scale", hint)
 
 
 def rendered_data(count: int, seed: int, align: str, model: str) -> EvaluationData:
@@ -152,6 +157,8 @@ def evaluate_setups(
             log=reporter.note,
             download=reporter.download,
         )
+        if align == "none" and opened.predictor.spec.quantity != "metres" and not data.points:
+            raise unaligned_error()
         worst = WorstPictures()
         with reporter.progress_bar() as bar:
             show = partial(bar.update, bar.add_task(opened.encoder, total=len(data.names)))

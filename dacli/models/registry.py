@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError, UsageError
 from dacli.io import files
-from dacli.models import checkpoint_files, tiny
+from dacli.models import checkpoint_files, tiny, transformers_model
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 from dacli.models.spec import DepthModel
 from dacli.models.weight_files import METRIC_RANGES, find_weight_file, name_metric_model, read_saved_config
-from dacli.weights import checkpoints, manifest
+from dacli.paths import printable_text
+from dacli.weights import checkpoints, manifest, repositories
 
 MODELS: Mapping[str, float | None] = {"v2": None, "v1": None, **METRIC_RANGES}  # the largest depth in metres, if any
 DINOV2_KEY = "patch_embed.proj.weight"  # a key of the files of DINOv2, which hold only an encoder
@@ -26,12 +27,23 @@ DINOV2_KEY = "patch_embed.proj.weight"  # a key of the files of DINOv2, which ho
 class ModelChoice:
     """The network that options name: encoder, model (relative v2 or v1, metric indoor or outdoor), a file of your own.
 
-    Without a file `encoder` is the name of a network; with one it may be None: the file says which it is.
+    Without a file `encoder` is the name of a network; with one it may be None: the file says which it is. A model of
+    Transformers is named by `model` alone: hf:ORG/NAME, or a folder.
     """
 
     encoder: str | None
     model: str
     weights: Path | None = None
+
+    @property
+    def in_transformers(self) -> bool:
+        """Return whether it is a model of Transformers."""
+        return self.model not in MODELS
+
+    @property
+    def network_name(self) -> str:
+        """Return the name of the network before it is loaded; "" if only a file says it."""
+        return Path(self.model).name if self.in_transformers else self.encoder or ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,8 @@ def build_untrained(name: str, max_depth: float | None) -> DepthModel:
 
 def choose_model(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
     """Return the choice that options make; raise UsageError, with the nearest name, for names that do not exist."""
+    if is_in_transformers(model):
+        return _choose_in_transformers(encoder, model, weights)
     model = resolve_model(model)
     if encoder is None and weights is None:
         encoder = os.environ.get("DACLI_ENCODER") or "vits"
@@ -98,8 +112,40 @@ def resolve_model(name: str) -> str:
     """Return the model that a name or its alias means; raise UsageError, with the nearest name, for any other."""
     model = manifest.MODEL_ALIASES.get(name, name)
     if model not in MODELS:
-        raise UsageError(f"unknown model {name!r}", f"{suggest(name, MODELS)}choose v2, v1, indoor or outdoor")
+        hint = f"{suggest(name, MODELS)}choose {', '.join(MODELS)}, hf:ORG/NAME or a folder of a Transformers model"
+        raise UsageError(f"unknown model {name!r}", hint)
     return model
+
+
+def is_in_transformers(name: str) -> bool:
+    """Return whether a name of a model is that of a repository or a folder of Transformers.
+
+    Raises UsageError for a path that does not exist.
+    """
+    if name in MODELS or name in manifest.MODEL_ALIASES:
+        return False
+    if name.startswith(repositories.PREFIX):
+        return True
+    try:
+        found = Path(name).is_dir()
+    except (OSError, ValueError):
+        found = False
+    if not found and any(mark in name for mark in (os.sep, "/")):
+        raise UsageError(f"there is no folder {printable_text(name)}", "--model takes a name, hf:ORG/NAME or a folder")
+    return found
+
+
+def _choose_in_transformers(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
+    if weights is not None or encoder is not None:
+        other = "--weights" if weights is not None else f"--encoder {encoder}"
+        raise UsageError(f"--model {printable_text(model)} and {other} contradict each other", f"leave {other} out")
+    if not model.startswith(repositories.PREFIX):
+        return ModelChoice(None, str(Path(model).absolute()))
+    name = repositories.repository_name(model)
+    published = next((row for row in manifest.read_manifest() if row.repo.lower() == name.lower()), None)
+    if published is not None:  # dacli has this network itself
+        return ModelChoice(published.encoder, published.model)
+    return ModelChoice(None, repositories.PREFIX + name)
 
 
 def suggest(name: str, names: Collection[str]) -> str:
@@ -115,6 +161,8 @@ def open_model(
 
     With `half`, a half-size file will do; `progress(file)` shows a download. Raises DacliError if it cannot be had.
     """
+    if choice.in_transformers:
+        return _open_in_transformers(choice, log, progress)
     if choice.weights is not None:
         opened = open_own_file(choice.weights, choice)
         if opened.model != choice.model and opened.encoder != "tiny":
@@ -132,8 +180,26 @@ def open_model(
     return OpenModel(family.open_file(path, choice).network, name, choice.model, path.name)
 
 
+def _open_in_transformers(
+    choice: ModelChoice, log: Log, progress: Callable[[str], AbstractContextManager[DownloadProgress]]
+) -> OpenModel:
+    transformers_model.load_transformers(choice.model)  # before a download
+    if choice.model.startswith(repositories.PREFIX):
+        folder = repositories.obtain_repository(repositories.repository_name(choice.model), log, progress)
+        title = choice.model
+    else:
+        folder = Path(choice.model)
+        title = folder.name
+    network = transformers_model.open_transformers_folder(folder, title)
+    file = next((folder / name for name in repositories.WEIGHT_FILES if (folder / name).is_file()), folder)
+    return OpenModel(network, choice.network_name, title, identify_file(file))
+
+
 def has_weights(choice: ModelChoice, *, half: bool) -> bool:
     """Return whether open_model() would find the weights on this machine."""
+    if choice.in_transformers:
+        hub = choice.model.startswith(repositories.PREFIX)
+        return not hub or repositories.find_repository(repositories.repository_name(choice.model)) is not None
     if choice.weights is not None or family_named(str(choice.encoder)).bundled is not None:
         return True
     rows = manifest.matching_checkpoints(str(choice.encoder), choice.model, half=half)

@@ -18,7 +18,12 @@ def download_path(checkpoint: Checkpoint) -> Path:
 
 
 def download_origins(checkpoint: Checkpoint) -> tuple[Origin, ...]:
-    """Return where the checkpoint can be downloaded, in the order to try; only the first is sent HF_TOKEN.
+    """Return where the checkpoint can be downloaded, as hub_origins() does."""
+    return hub_origins(checkpoint.path_on_hub)
+
+
+def hub_origins(path: str) -> tuple[Origin, ...]:
+    """Return the addresses of a path on the hubs, in the order to try; only the first is sent HF_TOKEN.
 
     HF_ENDPOINT is the only hub if it is set. Otherwise DACLI_MIRRORS (addresses separated by commas or spaces; empty
     for none) replaces all hubs of weights.toml but the first. Raises DacliError if an address is not http or https.
@@ -28,7 +33,6 @@ def download_origins(checkpoint: Checkpoint) -> tuple[Origin, ...]:
     if mirrors is not None:
         other_hubs = mirrors.replace(",", " ").split()
     first, *rest = [endpoint] if endpoint else [main_hub, *other_hubs]
-    path = checkpoint.path_on_hub
     return (Origin(_file_address(first, path), _hub_token()), *(Origin(_file_address(hub, path)) for hub in rest))
 
 
@@ -71,12 +75,17 @@ def _user_paths(checkpoint: Checkpoint) -> Iterator[Path]:
 
 
 def _hugging_face_paths(checkpoint: Checkpoint) -> Iterator[Path]:
-    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or _hugging_face_home() / "hub"
     kind = "spaces" if checkpoint.space else "models"
-    repo = expand_home(Path(cache)) / "--".join((kind, *checkpoint.repo.split("/")))
+    repo = hugging_face_cache() / "--".join((kind, *checkpoint.repo.split("/")))
     pinned = repo / "snapshots" / checkpoint.revision / checkpoint.path_in_repo
     yield pinned
     yield from (path for path in sorted(repo.glob(f"snapshots/*/{checkpoint.path_in_repo}")) if path != pinned)
+
+
+def hugging_face_cache() -> Path:
+    """Return the folder in which Hugging Face's own tools keep repositories."""
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or _hugging_face_home() / "hub"
+    return expand_home(Path(cache))
 
 
 def _hugging_face_home() -> Path:
