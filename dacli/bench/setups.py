@@ -9,7 +9,7 @@ from dacli.errors import DacliError
 from dacli.inference import planning
 from dacli.inference.device import ExecutionPlan
 from dacli.models import registry
-from dacli.models.registry import ModelChoice
+from dacli.models.choice import ModelChoice, is_in_transformers, resolve_model
 
 DEFAULT_ENCODERS = ("vits", "tiny")
 
@@ -57,12 +57,12 @@ class BenchValues:
 
     def choices(self) -> list[ModelChoice]:
         """Return the networks: every encoder with every model that it has, then the files of weights."""
-        named = [name for name in self.models if not registry.is_in_transformers(name)]
-        models = [registry.resolve_model(name) for name in named] or ["v2"]
-        found = [registry.choose_model(None, name, None) for name in self.models if registry.is_in_transformers(name)]
+        named = [name for name in self.models if not is_in_transformers(name)]
+        models = [resolve_model(name) for name in named] or ["v2"]
+        found = [registry.choose_model(None, name, None) for name in self.models if is_in_transformers(name)]
         encoders = self.encoders or (() if self.weights or (found and not named) else DEFAULT_ENCODERS)
         for encoder in encoders:
-            known = registry.family_named(encoder).models if encoder in registry.model_names() else ()
+            known = registry.models_of(encoder)
             found += [registry.choose_model(encoder, model, None) for model in common_models(models, known)]
         for path in self.weights:
             if not path.is_file():

@@ -11,8 +11,9 @@ import torch
 
 from dacli.callbacks import Reporter
 from dacli.models import registry
+from dacli.models.choice import MODELS, ModelChoice
 from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import ModelChoice
+from dacli.models.depth_anything_3 import DA3_MODELS
 from dacli.models.spec import DepthModel
 
 WEIGHTS_SEED = 0
@@ -48,14 +49,14 @@ def open_measured_model(choice: ModelChoice, folder: Path, reporter: Reporter) -
 @contextmanager
 def measured_choice(choice: ModelChoice, folder: Path, reporter: Reporter) -> Iterator[ModelChoice]:
     """Yield the choice itself if its weights are here, else that of a file of random weights in `folder`."""
-    if choice.in_transformers or registry.has_weights(choice, half=False):
+    if choice.in_transformers or choice.model in DA3_MODELS or registry.has_weights(choice, half=False):
         yield choice
         return
     name = str(choice.encoder)
     path = folder / f"{name}_{choice.model}_random.pth"
     if not path.exists():
         reporter.warn(f"the weights of {name} are not here (dacli weights get {name}): random ones take the same time")
-        network = DepthAnything(name, max_depth=registry.MODELS[choice.model]).eval()
+        network = DepthAnything(name, max_depth=MODELS[choice.model]).eval()
         torch.save(fill_with_random_weights(network).state_dict(), path)
     with temporary_variable("DACLI_CACHE", str(folder / "cache")):
         yield ModelChoice(name, choice.model, path)

@@ -85,7 +85,7 @@ class BenchGroup:
         count = 0 if seen.tiling is None else seen.tiling.count
         files = self.sources[: TILED_PICTURES if count else None]
         runners = [self.runner(one, rgb, files) for one in ready]
-        if against and not count and isinstance(self.given.network, DepthAnything):
+        if against and not count and type(self.given.network) is DepthAnything:
             same = RivalInput(
                 self.given.network, rgb, seen.tensor[None], self.size, files, self.folder, plans[0].device
             )

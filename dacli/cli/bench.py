@@ -36,7 +36,7 @@ class MeasuredNetworks:
         typer.Option(
             "--model",
             metavar="A,B",
-            help="Of v2,v1,indoor,outdoor (hypersim, vkitti), hf:ORG/NAME. [default: v2]",
+            help="Of v2,v1,indoor,outdoor (hypersim, vkitti),da3,da3-metric, hf:ORG/NAME. [default: v2]",
             rich_help_panel="Model",
         ),
     ] = None

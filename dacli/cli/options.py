@@ -80,6 +80,7 @@ class NetworkOptions:
         typer.Option(
             metavar="NAME",
             help="v2, v1: relative depth. indoor, outdoor (hypersim, vkitti): metres, up to 20 m and 80 m. "
+            "da3, da3-metric: Depth Anything 3 (vitl), relative or metres. "
             "hf:ORG/NAME, or a folder: any depth model of Transformers.",
             autocompletion=complete_names((*get_args(ModelName), "hf:")),
             rich_help_panel="Model",

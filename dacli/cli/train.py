@@ -184,8 +184,9 @@ def source_from_files(data: Path, unit: str | None, seed: int) -> tuple["Trainin
 def refuse_metres(model: str, weights: Path | None) -> None:
     """Raise UsageError for a network that predicts metres: labels are inverse depth."""
     from dacli.models import registry, tiny
+    from dacli.models.choice import MODELS
 
-    metric = registry.MODELS.get(registry.choose_model(None, model, weights).model)
+    metric = MODELS.get(registry.choose_model(None, model, weights).model)
     if weights is not None and registry.is_tiny_file(weights):
         metric = tiny.load_tiny(weights).max_depth
     if metric is not None:

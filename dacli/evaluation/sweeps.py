@@ -20,7 +20,7 @@ from dacli.inference.loading import LoadedPredictor
 from dacli.io import depth_files, files
 from dacli.io.depth_files import DepthUnit
 from dacli.models import registry
-from dacli.models.registry import ModelChoice
+from dacli.models.choice import MODELS, ModelChoice, is_in_transformers
 from dacli.models.weight_files import METRIC_RANGES
 from dacli.paths import display_path
 from dacli.scenes import metric_places
@@ -57,12 +57,12 @@ def choose_alignment(how: str | None, model: str) -> str:
 
     Raises UsageError for one that does not exist, or that the model does not allow.
     """
-    metres = registry.MODELS.get(model) is not None
+    metres = MODELS.get(model) is not None
     if how is None:
         return "none" if metres else "affine"  # the unit of a model of Transformers is known when it is loaded
     if how not in accuracy.ALIGNMENTS:
         raise UsageError(f"--align {how} is not an alignment", f"choose one of {', '.join(accuracy.ALIGNMENTS)}")
-    if how == "none" and not metres and not registry.is_in_transformers(model):
+    if how == "none" and not metres and not is_in_transformers(model):
         raise unaligned_error()
     return how
 

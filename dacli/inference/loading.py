@@ -13,7 +13,8 @@ from dacli.inference.engine_pool import EnginePool, PooledEngine
 from dacli.inference.engines.table import start_engine
 from dacli.inference.predictor import Predictor
 from dacli.inference.tiling import uses_tiles
-from dacli.models.registry import ModelChoice, OpenModel, open_model
+from dacli.models.choice import ModelChoice, OpenModel
+from dacli.models.registry import open_model
 from dacli.models.spec import DepthModel, ModelSpec
 
 TILE_STREAMS = 64  # tiles of one picture that may be in the network at the same time

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dacli.errors import DacliError
 from dacli.models.depth_anything import ENCODERS, DepthAnything
@@ -73,9 +73,20 @@ def load_checkpoint(
         raise DacliError(f"{name} holds {found}, not {encoder}", f"use --encoder {found}")
     with torch.device("meta"):
         network = DepthAnything(found, version, max_depth)
-    _check(weights, network.state_dict(), found, name)
+    fill_network(network, weights, found, name, dtype)
+    return network
+
+
+def fill_network(
+    network: nn.Module, weights: Mapping[str, Tensor], title: str, name: str, dtype: torch.dtype = torch.float32
+) -> None:
+    """Give a network exactly its own weights, in `dtype`, for inference; raise DacliError for others, or for NaN.
+
+    `title` is how errors name the network, `name` the file.
+    """
+    _check(weights, network.state_dict(), title, name)
     network.load_state_dict({key: _finite(value.to(dtype), key, name) for key, value in weights.items()}, assign=True)
-    return network.eval().requires_grad_(requires_grad=False)
+    network.eval().requires_grad_(requires_grad=False)
 
 
 def read_weights(path: Path) -> Any:

@@ -28,19 +28,24 @@ class DPT(nn.Module):
         self.scratch = Fusion(features, channels)
 
     def forward(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Return the raw depth [B, 1, H, W], before the last activation.
+        """Return the raw depth [B, 1, H, W], before the last activation, of what features() takes."""
+        depth: Tensor = self.scratch.output_conv2(self.features(maps, size))
+        return depth
+
+    def features(self, maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Return the features [B, C, H, W] that depth is read off.
 
         `maps` are the four tapped maps [B, D, h, w], shallow first; `size` is (H, W) = (14 h, 14 w).
         """
         stages = zip(maps, self.projects, self.resize_layers, strict=True)
         # The maps now stand at 4, 2, 1 and 1/2 of the patch grid.
         pyramid = [resize(project(tokens)) for tokens, project, resize in stages]
-        depth: Tensor = self.scratch(pyramid, size)
-        return depth
+        features: Tensor = self.scratch(pyramid, size)
+        return features
 
 
 class Fusion(nn.Module):
-    """Merges the pyramid from coarse to fine and reads the depth off the finest map."""
+    """Merges the pyramid from coarse to fine; `output_conv2` reads the depth off the result."""
 
     def __init__(self, features: int, channels: Sequence[int]) -> None:
         super().__init__()
@@ -57,7 +62,7 @@ class Fusion(nn.Module):
         self.output_conv2 = nn.Sequential(nn.Conv2d(features // 2, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1))
 
     def forward(self, pyramid: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Return the raw depth [B, 1, *size] of four maps at 4, 2, 1 and 1/2 of the patch grid."""
+        """Return the features [B, C, *size] of four maps at 4, 2, 1 and 1/2 of the patch grid."""
         map1, map2, map3, map4 = pyramid
         skip1, skip2, skip3 = self.layer1_rn(map1), self.layer2_rn(map2), self.layer3_rn(map3)
         path = upsample_features(self.refinenet4(self.layer4_rn(map4)), skip3.shape[-2:])
@@ -67,8 +72,7 @@ class Fusion(nn.Module):
         # A half-precision network may keep its last layers in float32: the dtype changes before the resize, so that
         # the rounding is smoothed with the map.
         features = self.output_conv1(path).to(next(self.output_conv2.parameters()).dtype)
-        depth: Tensor = self.output_conv2(upsample_features(features, size))
-        return depth
+        return upsample_features(features, size)
 
 
 class RefineNet(nn.Module):

@@ -1,8 +1,7 @@
 """The networks that dacli knows, one row for each family, and how a run's choice becomes a network with weights."""
 
-import difflib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,48 +11,24 @@ from safetensors import SafetensorError, safe_open
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import DacliError, UsageError
 from dacli.io import files
-from dacli.models import checkpoint_files, tiny, transformers_model
+from dacli.models import checkpoint_files, depth_anything_3, tiny, transformers_model
+from dacli.models.choice import (
+    MODELS,
+    OF_DEPTH_ANYTHING,
+    ModelChoice,
+    OpenModel,
+    choose_in_transformers,
+    identify_file,
+    is_in_transformers,
+    resolve_model,
+    suggest,
+)
 from dacli.models.depth_anything import ENCODERS, DepthAnything
 from dacli.models.spec import DepthModel
-from dacli.models.weight_files import METRIC_RANGES, find_weight_file, name_metric_model, read_saved_config
-from dacli.paths import printable_text
+from dacli.models.weight_files import find_weight_file, name_metric_model, read_saved_config
 from dacli.weights import checkpoints, manifest, repositories
 
-MODELS: Mapping[str, float | None] = {"v2": None, "v1": None, **METRIC_RANGES}  # the largest depth in metres, if any
 DINOV2_KEY = "patch_embed.proj.weight"  # a key of the files of DINOv2, which hold only an encoder
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """The network that options name: encoder, model (relative v2 or v1, metric indoor or outdoor), a file of your own.
-
-    Without a file `encoder` is the name of a network; with one it may be None: the file says which it is. A model of
-    Transformers is named by `model` alone: hf:ORG/NAME, or a folder.
-    """
-
-    encoder: str | None
-    model: str
-    weights: Path | None = None
-
-    @property
-    def in_transformers(self) -> bool:
-        """Return whether it is a model of Transformers."""
-        return self.model not in MODELS
-
-    @property
-    def network_name(self) -> str:
-        """Return the name of the network before it is loaded; "" if only a file says it."""
-        return Path(self.model).name if self.in_transformers else self.encoder or ""
-
-
-@dataclass(frozen=True)
-class OpenModel:
-    """A network with its weights, and the names that outputs carry; `weights` tells one file from another."""
-
-    network: DepthModel
-    encoder: str
-    model: str
-    weights: str
 
 
 @dataclass(frozen=True)
@@ -71,19 +46,25 @@ class ModelFamily:
     recognizes: Callable[[Path], bool]
     open_file: Callable[[Path, ModelChoice], OpenModel]
     build: Callable[[str, float | None], DepthModel]
-    models: tuple[str, ...] = tuple(MODELS)
+    models: tuple[str, ...] = OF_DEPTH_ANYTHING
     encoder_in: Callable[[Path], str | None] = lambda _: None
     bundled: Callable[[], Path] | None = None
 
 
 def model_names() -> tuple[str, ...]:
     """Return the names that `--encoder` takes."""
-    return tuple(name for family in FAMILIES for name in family.names)
+    return tuple(dict.fromkeys(name for family in FAMILIES for name in family.names))
 
 
-def family_named(name: str) -> ModelFamily:
-    """Return the family of a name that `--encoder` takes."""
-    return next(family for family in FAMILIES if name in family.names)
+def models_of(encoder: str) -> tuple[str, ...]:
+    """Return the names that `--model` takes with one that `--encoder` takes."""
+    return tuple(model for family in FAMILIES if encoder in family.names for model in family.models)
+
+
+def family_named(encoder: str, model: str = "v2") -> ModelFamily:
+    """Return the family of names that `--encoder` and `--model` take; the first of the encoder if none has both."""
+    families = [family for family in FAMILIES if encoder in family.names]
+    return next((family for family in families if model in family.models), families[0])
 
 
 def build_untrained(name: str, max_depth: float | None) -> DepthModel:
@@ -94,64 +75,21 @@ def build_untrained(name: str, max_depth: float | None) -> DepthModel:
 def choose_model(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
     """Return the choice that options make; raise UsageError, with the nearest name, for names that do not exist."""
     if is_in_transformers(model):
-        return _choose_in_transformers(encoder, model, weights)
+        return choose_in_transformers(encoder, model, weights)
     model = resolve_model(model)
+    names = model_names()
     if encoder is None and weights is None:
         encoder = os.environ.get("DACLI_ENCODER") or "vits"
-    names = model_names()
+        if model not in models_of("vits"):  # it is that of one encoder, whatever the usual one is
+            encoder = next(name for name in names if model in models_of(name))
     if encoder is not None and encoder not in names:
         raise UsageError(f"unknown encoder {encoder!r}", f"{suggest(encoder, names)}choose one of {', '.join(names)}")
-    if encoder is not None and model not in (known := family_named(encoder).models):
+    if encoder is not None and model not in (known := models_of(encoder)):
         detail = "" if any(MODELS[each] for each in known) else ", which predicts relative depth"
         fault = f"there is no {model} model of {encoder}{detail}"
-        raise UsageError(fault, "leave --model out, or choose --encoder vits")
+        other = next((name for name in names if model in models_of(name)), "vits")
+        raise UsageError(fault, f"leave --model out, or choose --encoder {other}")
     return ModelChoice(encoder, model, weights)
-
-
-def resolve_model(name: str) -> str:
-    """Return the model that a name or its alias means; raise UsageError, with the nearest name, for any other."""
-    model = manifest.MODEL_ALIASES.get(name, name)
-    if model not in MODELS:
-        hint = f"{suggest(name, MODELS)}choose {', '.join(MODELS)}, hf:ORG/NAME or a folder of a Transformers model"
-        raise UsageError(f"unknown model {name!r}", hint)
-    return model
-
-
-def is_in_transformers(name: str) -> bool:
-    """Return whether a name of a model is that of a repository or a folder of Transformers.
-
-    Raises UsageError for a path that does not exist.
-    """
-    if name in MODELS or name in manifest.MODEL_ALIASES:
-        return False
-    if name.startswith(repositories.PREFIX):
-        return True
-    try:
-        found = Path(name).is_dir()
-    except (OSError, ValueError):
-        found = False
-    if not found and any(mark in name for mark in (os.sep, "/")):
-        raise UsageError(f"there is no folder {printable_text(name)}", "--model takes a name, hf:ORG/NAME or a folder")
-    return found
-
-
-def _choose_in_transformers(encoder: str | None, model: str, weights: Path | None) -> ModelChoice:
-    if weights is not None or encoder is not None:
-        other = "--weights" if weights is not None else f"--encoder {encoder}"
-        raise UsageError(f"--model {printable_text(model)} and {other} contradict each other", f"leave {other} out")
-    if not model.startswith(repositories.PREFIX):
-        return ModelChoice(None, str(Path(model).absolute()))
-    name = repositories.repository_name(model)
-    published = next((row for row in manifest.read_manifest() if row.repo.lower() == name.lower()), None)
-    if published is not None:  # dacli has this network itself
-        return ModelChoice(published.encoder, published.model)
-    return ModelChoice(None, repositories.PREFIX + name)
-
-
-def suggest(name: str, names: Collection[str]) -> str:
-    """Return "did you mean …? " with the nearest of some names, or nothing."""
-    near = difflib.get_close_matches(name.lower(), list(names), n=1, cutoff=0.4)
-    return f"did you mean {near[0]}? " if near else ""
 
 
 def open_model(
@@ -165,11 +103,11 @@ def open_model(
         return _open_in_transformers(choice, log, progress)
     if choice.weights is not None:
         opened = open_own_file(choice.weights, choice)
-        if opened.model != choice.model and opened.encoder != "tiny":
+        if opened.model in OF_DEPTH_ANYTHING and opened.model != choice.model and opened.encoder != "tiny":
             log(f"{opened.encoder} is {opened.model}, as the config.json beside it says")
-        return opened
+        return _with_notes(opened, log)
     name = str(choice.encoder)
-    family = family_named(name)
+    family = family_named(name, choice.model)
     if family.bundled is not None:
         found = family.open_file(family.bundled(), choice)
         return OpenModel(found.network, name, name, found.weights)
@@ -177,7 +115,14 @@ def open_model(
     row = next((row for row in rows if checkpoints.find_checkpoint(row, lambda _: None)), rows[0])
     with progress(row.file) as shown:
         path = checkpoints.obtain_checkpoint(row, log, shown)
-    return OpenModel(family.open_file(path, choice).network, name, choice.model, path.name)
+    return _with_notes(OpenModel(family.open_file(path, choice).network, name, choice.model, path.name), log)
+
+
+def _with_notes(opened: OpenModel, log: Log) -> OpenModel:
+    if opened.model == "da3-metric":
+        degrees = depth_anything_3.ASSUMED_DEGREES
+        log(f"the focal length is not known: metres are those of a horizontal field of view of {degrees:g}°")
+    return opened
 
 
 def _open_in_transformers(
@@ -200,7 +145,7 @@ def has_weights(choice: ModelChoice, *, half: bool) -> bool:
     if choice.in_transformers:
         hub = choice.model.startswith(repositories.PREFIX)
         return not hub or repositories.find_repository(repositories.repository_name(choice.model)) is not None
-    if choice.weights is not None or family_named(str(choice.encoder)).bundled is not None:
+    if choice.weights is not None or family_named(str(choice.encoder), choice.model).bundled is not None:
         return True
     rows = manifest.matching_checkpoints(str(choice.encoder), choice.model, half=half)
     return any(checkpoints.find_checkpoint(row, lambda _: None) for row in rows)
@@ -289,10 +234,19 @@ def _mobilenet_in(path: Path) -> str | None:
         return None
 
 
-def identify_file(path: Path) -> str:
-    """Return the identity of a user's own file of weights: its name, size and time of change."""
-    info = path.stat()
-    return f"{path.name} {info.st_size} {info.st_mtime_ns}"
+def _open_depth_anything_3(path: Path, choice: ModelChoice) -> OpenModel:
+    if choice.encoder not in (None, depth_anything_3.ENCODER):
+        raise DacliError(f"{path.name} holds Depth Anything 3, not {choice.encoder}", "leave --encoder out")
+    if choice.model in OF_DEPTH_ANYTHING[1:]:
+        hint = "use --model da3 for relative depth, or da3-metric for metres"
+        raise DacliError(f"{path.name} holds Depth Anything 3, which has no {choice.model} model", hint)
+    model = "da3" if choice.model == "v2" else choice.model  # v2 is the default of --model
+    network = depth_anything_3.load_depth_anything_3(path, metric=model == "da3-metric")
+    return OpenModel(network, depth_anything_3.ENCODER, model, identify_file(path))
+
+
+def _build_depth_anything_3(_name: str, max_depth: float | None) -> DepthModel:
+    return depth_anything_3.DepthAnything3(metric=max_depth is not None)
 
 
 def _build_depth_anything(name: str, max_depth: float | None) -> DepthModel:
@@ -319,5 +273,12 @@ FAMILIES: tuple[ModelFamily, ...] = (
         models=("v2",),
         encoder_in=_mobilenet_in,
         bundled=lambda: tiny.BUNDLED_WEIGHTS,
+    ),
+    ModelFamily(
+        names=(depth_anything_3.ENCODER,),
+        recognizes=depth_anything_3.is_depth_anything_3_file,
+        open_file=_open_depth_anything_3,
+        build=_build_depth_anything_3,
+        models=depth_anything_3.DA3_MODELS,
     ),
 )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dacli.errors import DacliError
 from dacli.models import checkpoint_files, registry
-from dacli.models.registry import ModelChoice
+from dacli.models.choice import ModelChoice
 from dacli.models.spec import DepthModel
 
 

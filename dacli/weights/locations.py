@@ -11,6 +11,8 @@ from dacli.paths import cache_folder, expand_home
 from dacli.weights.hub import Origin, hide_password
 from dacli.weights.manifest import Checkpoint, read_hubs
 
+COMFYUI_FOLDERS = ("depthanything", "geometry_estimation")
+
 
 def download_path(checkpoint: Checkpoint) -> Path:
     """Return where a download saves the checkpoint, and where a file fetched by hand belongs."""
@@ -39,8 +41,8 @@ def hub_origins(path: str) -> tuple[Origin, ...]:
 def local_copies(checkpoint: Checkpoint) -> Iterator[Path]:
     """Yield every local file with the name and folder of the checkpoint; its content may be different.
 
-    They are in the folders of DACLI_WEIGHTS_DIR and their `depthanything` (as ComfyUI names it), in dacli's cache and
-    in Hugging Face's.
+    They are in the folders of DACLI_WEIGHTS_DIR and their subfolders as ComfyUI names them, in dacli's cache and in
+    Hugging Face's.
     """
     for path in (*_user_paths(checkpoint), download_path(checkpoint), *_hugging_face_paths(checkpoint)):
         if _is_file(path):
@@ -71,7 +73,8 @@ def _user_paths(checkpoint: Checkpoint) -> Iterator[Path]:
     for name in filter(None, os.environ.get("DACLI_WEIGHTS_DIR", "").split(os.pathsep)):
         folder = expand_home(Path(name)).absolute()
         yield folder / checkpoint.file
-        yield folder / "depthanything" / checkpoint.file
+        for subfolder in COMFYUI_FOLDERS:
+            yield folder / subfolder / checkpoint.file
 
 
 def _hugging_face_paths(checkpoint: Checkpoint) -> Iterator[Path]:

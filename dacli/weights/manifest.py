@@ -16,7 +16,10 @@ MODEL_ALIASES = {"hypersim": "indoor", "vkitti": "outdoor"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A published file of weights: one table of weights.toml."""
+    """A published file of weights: one table of weights.toml.
+
+    `published_as` is its name in the repository, if it is not `file`, the name on this machine.
+    """
 
     name: str
     encoder: str
@@ -32,6 +35,7 @@ class Checkpoint:
     max_depth: float | None = None
     space: bool = False
     folder: str = ""
+    published_as: str = ""
 
     @property
     def non_commercial(self) -> bool:
@@ -41,7 +45,8 @@ class Checkpoint:
     @property
     def path_in_repo(self) -> str:
         """Return the file's path inside its repository."""
-        return f"{self.folder}/{self.file}" if self.folder else self.file
+        name = self.published_as or self.file
+        return f"{self.folder}/{name}" if self.folder else name
 
     @property
     def path_on_hub(self) -> str:
@@ -65,7 +70,7 @@ def _make_checkpoint(name: str, row: Mapping[str, Any]) -> Checkpoint:
         kind = kinds[key] | int if key == "max_depth" else kinds[key]
         if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise manifest_error(f"{key} of [{name}] is {value!r}")
-    for part in (row["file"], *row.get("folder", "").split("/")):
+    for part in (row["file"], row.get("published_as", ""), *row.get("folder", "").split("/")):
         if part in (".", "..") or "/" in part or "\\" in part:
             raise manifest_error(f"[{name}] has a file outside of its folder")
     return Checkpoint(name=name, **row)

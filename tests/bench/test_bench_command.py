@@ -23,8 +23,8 @@ from dacli.cli.console import Console
 from dacli.errors import DacliError
 from dacli.inference import device, planning
 from dacli.models import checkpoint_files
+from dacli.models.choice import ModelChoice
 from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import ModelChoice
 from dacli.models.tiny import Tiny
 from tests.support.commands import Run, read_bgr
 

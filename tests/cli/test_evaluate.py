@@ -19,7 +19,7 @@ from dacli.inference.loading import LoadedPredictor, build_predictor
 from dacli.inference.predictor import Prediction
 from dacli.io import images, png
 from dacli.models import tiny
-from dacli.models.registry import ModelChoice
+from dacli.models.choice import ModelChoice
 from dacli.models.tiny import Tiny
 from dacli.scenes import kinds, metric_places
 from dacli.scenes.layouts import render_layouts

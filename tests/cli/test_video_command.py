@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dacli.inference import loading
 from dacli.io import png
-from dacli.models import registry
+from dacli.models.choice import OpenModel
 from dacli.models.tiny import Tiny
 from dacli.video import muxing
 from tests.support import footage
@@ -282,7 +282,7 @@ def test_metres_stay_metres(dacli: Run, home: Path, monkeypatch: pytest.MonkeyPa
     """A network in metres: what it says goes as millimetres into the clip, whatever steadying does to the look."""
     make_clip(home / "a.mp4", *H264, frames=6)
 
-    opened = registry.OpenModel(Tiny(20.0), "tiny", "indoor", "x")
+    opened = OpenModel(Tiny(20.0), "tiny", "indoor", "x")
     monkeypatch.setattr(loading, "open_model", lambda *_, **__: opened)
     assert dacli("video", "a.mp4", *EXACT, "--save", "png16,npy,gray", "--engine", "torch").code == 0
     metres = floats(home / "a_depth")

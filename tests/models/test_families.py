@@ -12,7 +12,8 @@ import dacli
 from dacli.callbacks import ignore_download, ignore_log
 from dacli.errors import UsageError
 from dacli.models import registry
-from dacli.models.registry import ModelFamily, OpenModel
+from dacli.models.choice import OpenModel
+from dacli.models.registry import ModelFamily
 from dacli.weights import checkpoints, manifest
 from tests.support.commands import photo
 from tests.support.models import SmallModel

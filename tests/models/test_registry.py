@@ -14,9 +14,10 @@ from torch import Tensor
 
 from dacli.callbacks import DownloadProgress
 from dacli.errors import DacliError, UsageError
-from dacli.models import registry, tiny
+from dacli.models import tiny
+from dacli.models.choice import ModelChoice, OpenModel, identify_file
 from dacli.models.depth_anything import DepthAnything
-from dacli.models.registry import ModelChoice, OpenModel, choose_model, open_model
+from dacli.models.registry import choose_model, open_model
 from dacli.models.tiny import Tiny
 from dacli.weights import manifest
 from dacli.weights.manifest import Checkpoint
@@ -186,11 +187,11 @@ def test_a_published_metric_file_is_not_read_as_relative(files: Path, tmp_path: 
 def test_files_of_one_name_are_distinguished(files: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.pth"
     path.write_bytes((files / "own.pth").read_bytes())
-    assert registry.identify_file(path) != registry.identify_file(files / "own.pth")
-    before = registry.identify_file(path)
-    assert registry.identify_file(path) == before
+    assert identify_file(path) != identify_file(files / "own.pth")
+    before = identify_file(path)
+    assert identify_file(path) == before
     os.utime(path, ns=(1, 1))
-    assert registry.identify_file(path) != before
+    assert identify_file(path) != before
 
 
 @pytest.fixture

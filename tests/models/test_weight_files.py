@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from dacli.errors import DacliError
 from dacli.models import registry
-from dacli.models.registry import ModelChoice, OpenModel
+from dacli.models.choice import ModelChoice, OpenModel
 from dacli.models.weight_files import find_weight_file, read_saved_config
 from tests.models.test_checkpoint_files import random_weights
 

@@ -10,21 +10,21 @@ from dacli.weights.manifest import checkpoint_named, matching_checkpoints, read_
 
 def test_every_row_is_well_formed() -> None:
     rows = read_manifest()
-    assert len(rows) == 20
-    assert len({row.name for row in rows}) == len({row.file for row in rows}) == len({row.sha256 for row in rows}) == 20
+    assert len(rows) == 22
+    assert len({row.name for row in rows}) == len({row.file for row in rows}) == len({row.sha256 for row in rows}) == 22
     for row in rows:
         assert re.fullmatch("[0-9a-f]{64}", row.sha256)
         assert re.fullmatch("[0-9a-f]{40}|main", row.revision)
         assert row.name.startswith(row.encoder)
         assert row.encoder in {"vits", "vitb", "vitl"}
         assert row.precision in {"fp32", "fp16"}
-        assert row.native_size == 518
-        assert row.max_depth == {"v2": None, "v1": None, "indoor": 20, "outdoor": 80}[row.model]
+        assert row.native_size == (504 if row.model.startswith("da3") else 518)
+        assert row.max_depth == {"indoor": 20, "outdoor": 80}.get(row.model)
 
 
 def test_sizes_are_left_out_where_no_server_gave_them() -> None:
     unknown = {row.name for row in read_manifest() if row.bytes is None}
-    assert unknown == {"vitb-fp16", "vitb-fp32", "vitl-outdoor-fp32", "vits-v1", "vitb-v1"}
+    assert unknown == {"vitb-fp16", "vitb-fp32", "vitl-outdoor-fp32", "vits-v1", "vitb-v1", "vitl-da3"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_licences_that_forbid_commercial_use() -> None:
     free = {row.name for row in read_manifest() if not row.non_commercial}
     assert free == {
         *("vits", "vits-indoor", "vits-outdoor", "vits-fp16", "vits-fp32"),
-        *("vits-v1", "vitb-v1", "vitl-v1"),
+        *("vits-v1", "vitb-v1", "vitl-v1", "vitl-da3", "vitl-da3-metric"),
     }
 
 
