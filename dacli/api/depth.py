@@ -237,9 +237,10 @@ def options_for_model(model: str | Path, *, device: str = "auto", **options: Any
 
 
 def _model_options(model: str | Path) -> dict[str, Any]:
-    if isinstance(model, Path) or Path(model).suffix in (".pth", ".pt", ".safetensors"):
+    is_path = isinstance(model, Path) or Path(model).suffix in (".pth", ".pt", ".safetensors") or Path(model).is_dir()
+    if is_path:
         return _file_options(Path(model))
-    name = model
+    name = str(model)
     if name.startswith("hf:"):
         choice = registry.choose_model(None, name, None)
         if choice.in_transformers:

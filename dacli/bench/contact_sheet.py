@@ -4,7 +4,7 @@ import math
 import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +123,8 @@ def measure_cell(
     setup: BenchSetup, photo: SheetPhoto, folder: Path, reporter: Reporter, progress: TileProgress
 ) -> SheetCell:
     """Return the depth map of a photo by a setup, with time and memory; raise DacliError if that fails."""
-    with measured_choice(setup.choice, folder, reporter) as choice, process_peak(setup.plan.device) as peak:
+    usable = nullcontext(setup.choice) if setup.real_weights else measured_choice(setup.choice, folder, reporter)
+    with usable as choice, process_peak(setup.plan.device) as peak:
         loaded = load_predictor(
             choice,
             size=setup.size,

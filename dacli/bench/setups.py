@@ -16,12 +16,16 @@ DEFAULT_ENCODERS = ("vits", "tiny")
 
 @dataclass(frozen=True)
 class BenchSetup:
-    """A network, the short side of its input (None: its own), its plan, and the precisions that asked for that plan."""
+    """A network, the short side of its input (None: its own), its plan, and the precisions that asked for that plan.
+
+    With `real_weights` those that are not on this machine are downloaded; without it random ones take the same time.
+    """
 
     choice: ModelChoice
     size: int | None
     plan: ExecutionPlan
     asked: tuple[str, ...] = ()
+    real_weights: bool = False
 
     @property
     def precision_title(self) -> str:

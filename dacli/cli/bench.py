@@ -153,7 +153,8 @@ def bench(
     console = Console(json=json_, quiet=quiet)
     target = sheet_file(options, overwrite=overwrite)
     if options.sheet is not None and target is not None:
-        raise typer.Exit(run_sheet(networks, options.sheet, options.crop, target, console))
+        todo = networks.setups(SHEET_SIZES)
+        raise typer.Exit(run_sheet(todo, options.sheet, options.crop, target, console))
     raise typer.Exit(run_table(networks, options, console))
 
 
@@ -173,12 +174,11 @@ def run_table(networks: MeasuredNetworks, options: BenchOptions, console: Consol
     return 0 if all(found) else 1
 
 
-def run_sheet(networks: MeasuredNetworks, path: Path, crop: str | None, target: Path, console: Console) -> int:
+def run_sheet(todo: "list[BenchSetup]", path: Path, crop: str | None, target: Path, console: Console) -> int:
     """Write a sheet and its table, print them, and return the exit code; an interrupt keeps what is done."""
     from dacli.bench import contact_sheet, sheet_files
 
     photo = sheet_files.read_photo(path, crop)
-    todo = networks.setups(SHEET_SIZES)
     sheet = sheet_files.SheetFiles(target, photo)
     with contextlib.closing(contact_sheet.measure_cells(todo, photo, console)) as cells:
         try:

@@ -116,8 +116,26 @@ def evaluate(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run, with npy or png16.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Output folder of another run over the same pictures.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="Output folder of a run, with npy or png16; or a photo.")],
+    b: Annotated[
+        Path | None, typer.Argument(metavar="[B]", help="Output folder of another run over the same pictures.")
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Make a sheet of these models on the photo A: vits,vitl-indoor,tiny,hf:Intel/dpt-large, or files.",
+            rich_help_panel="Model",
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Sizes of these models: 518,1036. [default: what each was trained at]",
+            rich_help_panel="Model",
+        ),
+    ] = None,
     align: Annotated[AlignmentName, typer.Option(help="Fit of B to A.", rich_help_panel="Input")] = "affine",
     photos: Annotated[
         Path | None,
@@ -130,11 +148,35 @@ def compare(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """How much the depths of two runs over the same pictures differ, and where."""
+    """How much the depths of two runs over the same pictures differ, and where; or several models on one photo."""
+    console = Console(json=json_, quiet=quiet)
+    if models is not None:
+        from dacli.cli.model_sheet import compare_models
+
+        if b is not None or photos is not None:
+            raise UsageError("--models takes one photo", "leave the second folder and --photos out")
+        raise typer.Exit(compare_models(a, models, size, out, overwrite=overwrite, console=console))
+    if b is None or size is not None:
+        raise UsageError(
+            "a second folder is missing" if b is None else "--size is for --models", "see dacli compare --help"
+        )
+    compare_runs(a, b, align, photos, out, overwrite=overwrite, console=console)
+
+
+def compare_runs(
+    a: Path,
+    b: Path,
+    align: AlignmentName,
+    photos: Path | None,
+    out: Path | None,
+    *,
+    overwrite: bool,
+    console: Console,
+) -> None:
+    """Print how much two runs differ, and write the sheet of it if there is a folder for it."""
     from dacli.cli.tables import print_table
     from dacli.evaluation import comparison, comparison_sheet, sweeps, tables
 
-    console = Console(json=json_, quiet=quiet)
     if photos is not None and out is None:
         raise UsageError("--photos is for the sheet, which only -o writes", "give -o DIR, or leave --photos out")
     sweeps.refuse_existing_files(out, list(comparison_sheet.COMPARISON_FILES.values()), overwrite=overwrite)
@@ -148,9 +190,9 @@ def compare(
         console.error(error)
     if not found:
         raise DacliError("no picture could be compared", "the lines above say why")
-    for record in comparison.score_records(found) if json_ else ():
+    for record in comparison.score_records(found) if console.json else ():
         console.result(tables.record_json(record))
-    if not json_:
+    if not console.json:
         print_table(
             comparison.comparison_title(align),
             comparison.comparison_rows(found),

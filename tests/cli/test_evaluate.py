@@ -4,12 +4,14 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dacli.cli.main import main
 from dacli.evaluation import scoring, sweeps
@@ -24,7 +26,7 @@ from dacli.models.tiny import Tiny
 from dacli.scenes import kinds, metric_places
 from dacli.scenes.layouts import render_layouts
 from dacli.scenes.raycast import ROOM
-from tests.support.commands import SMALL, Run, files_below, read_bgr
+from tests.support.commands import SMALL, Run, files_below, photo, read_bgr
 
 EVALUATION_FILES = ("eval.csv", "eval.json", "eval.png", "per_picture.csv", "worst.png")
 SCORES = [
@@ -510,3 +512,39 @@ def test_each_has_help_with_an_example(dacli: Run, command: str) -> None:
     assert (run.code, run.err) == (0, [])
     assert f"Example: dacli {command}" in run.out
     assert command in dacli("--help").out
+
+
+@pytest.mark.slow
+def test_models_are_compared_on_one_photo_in_a_sheet(dacli: Run, home: Path) -> None:
+    photo(home / "a.png", shape=(32, 48))
+    run = dacli("compare", "a.png", "--models", "tiny", "--size", "32,64", "-o", "sheets", "--json")
+    assert run.code == 0, run.err
+    found = json.loads(run.out)
+    assert found["sheet"] == "sheets/a_models.png"
+    assert [(row["encoder"], row["size"]) for row in found["results"]] == [("tiny", 32), ("tiny", 64)]
+    assert all(row["seconds"] > 0 and row["peak_gib"] > 0 for row in found["results"])
+    with Image.open("sheets/a_models.png") as sheet:
+        assert sheet.width > 2 * 48
+    assert (home / "sheets/a_models.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a.png", "--models", "tiny,vitx"), "there is no model 'vitx': choose one of tiny, vits"),
+        (("a.png", "--models", ","), "--models names no model"),
+        (("a.png", "b", "--models", "tiny"), "--models takes one photo: leave the second folder and --photos out"),
+        (("none.png", "--models", "tiny"), "none.png"),
+        (("a.png", "--models", "vits"), "depth_anything_v2_vits.pth"),
+        (("a.png",), "a second folder is missing"),
+        (("a", "b", "--size", "64"), "--size is for --models"),
+    ],
+)
+def test_a_comparison_of_models_that_cannot_be_is_one_line(
+    dacli: Run, home: Path, arguments: Sequence[str], message: str
+) -> None:
+    photo(home / "a.png")
+    run = dacli("compare", *arguments)
+    assert run.code in (1, 2)
+    assert message in run.errors[0]
+    assert not (home / "a_models.png").exists()
