@@ -103,7 +103,7 @@ def open_model(
         return _open_in_transformers(choice, log, progress)
     if choice.weights is not None:
         opened = open_own_file(choice.weights, choice)
-        if opened.model in OF_DEPTH_ANYTHING and opened.model != choice.model and opened.encoder != "tiny":
+        if opened.encoder != "tiny" and opened.model not in (choice.model, *depth_anything_3.DA3_MODELS):
             log(f"{opened.encoder} is {opened.model}, as the config.json beside it says")
         return _with_notes(opened, log)
     name = str(choice.encoder)
