@@ -16,7 +16,7 @@ from dacli.errors import DacliError, UsageError
 from dacli.paths import display_path
 
 if TYPE_CHECKING:
-    from dacli.models.registry import ModelChoice, OpenModel
+    from dacli.models.choice import ModelChoice, OpenModel
 
 export_app = typer.Typer(help="Networks as files for other programs: onnx.", no_args_is_help=True)
 

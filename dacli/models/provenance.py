@@ -1,6 +1,7 @@
 """Where a network's weights come from: the licence and the hash of their file."""
 
-from dacli.models.registry import ModelChoice, OpenModel, family_named
+from dacli.models.choice import ModelChoice, OpenModel
+from dacli.models.registry import family_named
 from dacli.models.weight_files import find_weight_file
 from dacli.weights import hashes, manifest
 

@@ -128,11 +128,10 @@ def test_known_distances_are_not_for_networks_that_give_metres(
     dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dacli.inference import loading
-    from dacli.models import registry
     from dacli.models.tiny import Tiny
 
     photo(home / "a.png")
-    opened = registry.OpenModel(Tiny(80.0), "tiny", "outdoor", "x")
+    opened = choice.OpenModel(Tiny(80.0), "tiny", "outdoor", "x")
     monkeypatch.setattr(loading, "open_model", lambda *_, **__: opened)
     run = dacli("image", "a.png", *METRES, "--engine", "torch")
     assert (run.code, run.errors[0][:60]) == (2, "error: --near-far 0.5,8 is for relative depth, and this netw")
