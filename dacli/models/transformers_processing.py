@@ -21,7 +21,7 @@ from dacli.types import DepthArray, ImageArray
 
 # On 8 bits without aliases by Pillow or by torch, or by torch on floats with aliases, corners aligned or not.
 ResizeWay = Literal["pillow", "torch", "plain", "aligned"]
-FILTERS: Mapping[int, str] = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
+RESIZE_FILTERS: Mapping[int, str] = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # by Pillow's numbers
 UNSIZED = 480  # pixels of the short side up to which networks of any size, such as GLPN, get the picture as it is
 NEAREST_INVERSE, FARTHEST_INVERSE = 1e4, 1e-4  # 1/m, the limits of Depth Pro's image processor
 REFLECTED = 3  # ZoeDepth pads by this many roots of half a side
@@ -101,13 +101,13 @@ class TransformersProcessing:
         planes = torch.from_numpy(rgb / np.float32(np.iinfo(rgb.dtype).max)).permute(2, 0, 1)[None]
         planes = F.pad(planes, (left, left, top, top), "reflect") if self.reflect else planes
         target = self.input_size(height + 2 * top, width + 2 * left, size)
-        return F.interpolate(planes, target, mode=FILTERS[self.resample], align_corners=self.way == "aligned")[0]
+        return F.interpolate(planes, target, mode=RESIZE_FILTERS[self.resample], align_corners=self.way == "aligned")[0]
 
     def _resize_bytes(self, rgb: ImageArray, target: tuple[int, int]) -> Tensor:
         """Return a picture of 8 bits [H, W, 3] at the size `target`, [3, h, w]."""
         if self.way == "torch":
             planes = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1)[None].contiguous()
-            return F.interpolate(planes, target, mode=FILTERS[self.resample], antialias=True)[0]
+            return F.interpolate(planes, target, mode=RESIZE_FILTERS[self.resample], antialias=True)[0]
         if rgb.shape[:2] != target:
             rgb = np.asarray(Image.fromarray(rgb).resize(target[::-1], Image.Resampling(self.resample)))
         return torch.from_numpy(rgb.copy()).permute(2, 0, 1)
@@ -188,7 +188,7 @@ def _size_of(value: Any, usual: tuple[int, int] | None) -> tuple[int, int]:
 
 
 def _known_filter(number: int, way: ResizeWay) -> int:
-    if way != "pillow" and number not in FILTERS:
+    if way != "pillow" and number not in RESIZE_FILTERS:
         raise ValueError(f"resample is {number}")
     return int(Image.Resampling(number))
 

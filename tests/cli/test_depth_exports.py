@@ -128,7 +128,7 @@ def test_known_distances_are_not_for_networks_that_give_metres(
     dacli: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dacli.inference import loading
-    from dacli.models.tiny import Tiny
+    from dacli.models import choice
 
     photo(home / "a.png")
     opened = choice.OpenModel(Tiny(80.0), "tiny", "outdoor", "x")
