@@ -9,7 +9,7 @@ import numpy.typing as npt
 from dacli.errors import DacliError
 from dacli.io import light
 from dacli.io.foreign_lines import listen_to, mute_prints
-from dacli.io.image_errors import missing_package_error
+from dacli.io.image_errors import missing_package_error, unknown_format_error
 from dacli.io.picture import OpenedPicture
 from dacli.types import ImageArray
 
@@ -84,8 +84,7 @@ def _read_headers(data: bytes, name: str) -> list[dict[str, Any]]:
         parts = _quietly(lambda: OpenEXR.File(io.BytesIO(data), separate_channels=True, header_only=True)).parts
         return [part.header for part in parts]
     except Exception as error:
-        fault = f"{name} is truncated, damaged or of a rare kind ({len(data)} bytes)"
-        raise DacliError(fault, "copy or export it again", "damaged") from error
+        raise unknown_format_error(data, name) from error
 
 
 def _quietly(decode: Any) -> Any:

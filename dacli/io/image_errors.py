@@ -32,6 +32,14 @@ _READABLE_STARTS = (
     b"\xff\x0a",
     b"8BPS",
 )
+_NAMED_STARTS = {
+    b"\xff\x0a": "a JPEG XL",
+    b"\0\0\0\x0cJXL ": "a JPEG XL",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000",
+    b"\xff\x4f\xff\x51": "a JPEG 2000",
+    b"8BPS": "a Photoshop",
+    b"\x76\x2f\x31\x01": "an OpenEXR",
+}
 # Words in errors of Pillow and its libraries that mean a file ends too early.
 _TRUNCATION_WORDS = ("truncat", "eof", "end of file", "not enough image data", "expecting to read")
 
@@ -56,8 +64,9 @@ def unknown_format_error(data: bytes, name: str) -> DacliError:
         return DacliError(f"{name} is a web page, not a picture", "download the picture itself again", "format")
     if head.startswith((b"<svg", b"<?xml")):
         return DacliError(f"{name} is SVG or XML, not pixels", "export it as PNG", "format")
-    if any(data[: len(start)] == start[: len(data)] for start in _READABLE_STARTS):
-        fault = f"{name} is truncated, damaged or of a rare kind ({len(data)} bytes)"
+    kind = next((f"{kind} file that is " for start, kind in _NAMED_STARTS.items() if data.startswith(start)), "")
+    if kind or any(data[: len(start)] == start[: len(data)] for start in _READABLE_STARTS):
+        fault = f"{name} is {kind}truncated, damaged or of a rare kind ({len(data)} bytes)"
         return DacliError(fault, "copy or export it again", "damaged")
     if head and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head):
         return DacliError(f"{name} holds text, not a picture", READABLE_FORMATS, "format")

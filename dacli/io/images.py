@@ -86,7 +86,7 @@ def _jxl_size(data: bytes, name: str) -> tuple[int, int]:
     try:
         return jxl.read_jxl_size(data)
     except EOFError as error:
-        raise image_errors.decoding_error(data, name, error) from error
+        raise image_errors.unknown_format_error(data, name) from error
 
 
 def _decode_by_pillow_alone(data: bytes, name: str) -> ImageArray:

@@ -129,6 +129,7 @@ def test_known_distances_are_not_for_networks_that_give_metres(
 ) -> None:
     from dacli.inference import loading
     from dacli.models import choice
+    from dacli.models.tiny import Tiny
 
     photo(home / "a.png")
     opened = choice.OpenModel(Tiny(80.0), "tiny", "outdoor", "x")

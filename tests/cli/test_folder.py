@@ -652,16 +652,16 @@ def test_parts_are_the_whole_and_share_nothing(dacli: Run, home: Path, parts: tu
 def test_what_a_folder_holds_besides_pictures_is_named(dacli: Run, home: Path) -> None:
     photos(home / "in", "a.jpg")
     (home / "in/b.mp4").write_bytes(b"x")
-    (home / "in/c.cr2").write_bytes(b"x")
+    (home / "in/c.svg").write_bytes(b"x")
     run = dacli("folder", "in", "out", *SMALL)
     assert run.code == 0
-    assert "left out: 1 .cr2, 1 .mp4 (use dacli video)" in run.err
-    assert "left out: 1 .cr2, 1 .mp4 (use dacli video)" in dacli("folder", "in", "out", *SMALL, "--dry-run").err
+    assert "left out: 1 .mp4 (use dacli video), 1 .svg" in run.err
+    assert "left out: 1 .mp4 (use dacli video), 1 .svg" in dacli("folder", "in", "out", *SMALL, "--dry-run").err
     (home / "in/a.jpg").unlink()
     run = dacli("folder", "in", "out2", *SMALL)
     assert (run.code, run.err) == (
         1,
-        ["error: no pictures in in: it holds 1 .cr2, 1 .mp4 (use dacli video)"],
+        ["error: no pictures in in: it holds 1 .mp4 (use dacli video), 1 .svg"],
     )
 
 

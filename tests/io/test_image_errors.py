@@ -125,7 +125,7 @@ def test_heic_without_its_library_says_what_to_install(tmp_path: Path, monkeypat
 
 
 def test_too_little_memory_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **_more: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
     path = write_bytes(tmp_path, "a.png", encode_picture(Image.fromarray(RGB), "PNG"))
