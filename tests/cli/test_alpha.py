@@ -39,7 +39,9 @@ def is_transparent(shape: tuple[int, int] = SHAPE) -> NDArray[Any]:
     return mask
 
 
-@pytest.mark.parametrize(("color", "rgb"), [("#102030", (16, 32, 48)), ("gray", (128, 128, 128))])
+@pytest.mark.parametrize(
+    ("color", "rgb"), [("#102030", (16, 32, 48)), pytest.param("gray", (128, 128, 128), marks=pytest.mark.slow)]
+)
 def test_the_background_is_put_below_transparent_pixels(
     dacli: Run, home: Path, cut_out: Path, color: str, rgb: tuple[int, int, int]
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_clip_over_a_background(dacli: Run, home: Path) -> None:
     assert (pixels_of(home / "a_side" / "a_side_000001.png")[:, :48] == (0, 0, 255)).all()
 
 
+@pytest.mark.slow
 def test_transparent_frames_of_a_folder_are_masked_too(dacli: Run, home: Path, cut_out: Path) -> None:
     (home / "shot").mkdir()
     cut_out.rename(home / "shot" / "0001.png")

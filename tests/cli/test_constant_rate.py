@@ -43,7 +43,7 @@ def sources_shown(folder: Path) -> NDArray[Any]:
     ("name", "options", "rate"),
     [
         ("gaps.mp4", (), "24"),
-        ("varied.mkv", ("--max-fps", "12"), "12"),
+        pytest.param("varied.mkv", ("--max-fps", "12"), "12", marks=pytest.mark.slow),
         pytest.param("gaps.mp4", ("--max-fps", "10"), "10", marks=pytest.mark.slow),
         pytest.param("varied.mkv", ("--max-fps", "15"), "15", marks=pytest.mark.slow),
     ],
@@ -91,12 +91,14 @@ def test_flash_and_beep_stay_together(dacli: Run, home: Path) -> None:
     assert abs(float(seen) - np.argmax(np.abs(sound) > 3000) / 48000) < 0.5 / 30 + 0.001
 
 
+@pytest.mark.slow
 def test_a_constant_clip_stays_as_it_is(dacli: Run, home: Path) -> None:
     make_clip(home / "a.mp4", *H264, frames=5)
     assert dacli("video", "a.mp4", *SMALL, "--cfr", "--save", "gray").code == 0
     assert footage.packet_times(home / "a_gray.mp4") == footage.packet_times(home / "a.mp4")
 
 
+@pytest.mark.slow
 def test_with_cfr_outputs_are_made_again_and_then_kept(dacli: Run, home: Path) -> None:
     path = variable_clip(home / "gaps.mp4")
     ask = ("video", path.name, *SMALL, "--save", "npy", "--json")

@@ -77,10 +77,11 @@ def test_jpeg_xl() -> None:
     assert np.abs(read(data).astype(int) - over_white(RGBA)).max() <= 1
 
 
-SIZES = [(26, 18), (64, 64), (256, 8), (1, 1), (300, 200), (600, 9000), (1920, 1080), (8192, 1), (3, 70_000)]
+SIZES = [(26, 18), (64, 64), (256, 8), (1, 1), (300, 200), (8192, 1)]
+LARGE = [pytest.param(size, marks=pytest.mark.slow) for size in ((600, 9000), (1920, 1080), (3, 70_000))]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [*SIZES, *LARGE])
 def test_the_size_of_a_jpeg_xl_is_in_its_header(size: tuple[int, int]) -> None:
     picture = Image.new("RGB", size)
     assert jxl.read_jxl_size(encode_picture(picture, "JXL", effort=1)) == size
