@@ -17,6 +17,7 @@ CameraSource = Literal["--fov", "--focal-px", "EXIF", "network", "assumed"]
 ASSUMED_FOV = 55.0  # degrees across a picture of which nothing is known
 _FILM_DIAGONAL = math.hypot(36, 24)  # mm, of the film that FocalLengthIn35mmFilm refers to
 _EXIF_IFD = 0x8769
+_PNG_EXIF_MARKS = (b"eXIf", b"Raw profile type exif")
 _FOCAL_LENGTH, _FOCAL_LENGTH_35MM = 0x920A, 0xA405
 _WIDTH, _HEIGHT, _RESOLUTION, _RESOLUTION_UNIT = 0xA002, 0xA003, 0xA20E, 0xA210
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0}  # of FocalPlaneResolutionUnit
@@ -95,7 +96,10 @@ def read_exif_focal(source: "bytes | Path | Image") -> float | None:
     with contextlib.suppress(Exception):  # damaged EXIF makes Pillow raise anything
         if isinstance(source, Image.Image):
             return focal_of_exif(source.getexif().get_ifd(_EXIF_IFD))
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        data = source.read_bytes() if isinstance(source, Path) else source
+        if data.startswith(b"\x89PNG") and not any(mark in data for mark in _PNG_EXIF_MARKS):
+            return None  # Pillow would decode the whole picture to look for EXIF behind it
+        with Image.open(io.BytesIO(data)) as image:
             return focal_of_exif(image.getexif().get_ifd(_EXIF_IFD))
     return None
 

@@ -22,6 +22,7 @@ def encode_depth_exr(view: DepthView) -> bytes:
     """
     camera, (values, unit) = view.camera, _exr_values(view)
     attributes: dict[str, float | str] = {
+        "pixelAspectRatio": camera.fy / camera.fx,
         "screenWindowWidth": view.depth.shape[1] / camera.fx,
         "depthUnit": unit,
         RECORD_KEYWORD: open_record(view.record.text()[RECORD_KEYWORD]),

@@ -80,6 +80,17 @@ def test_what_is_no_picture_has_no_exif() -> None:
     assert read_exif_focal(b"\xff\xd8\xff\xe1\x00\x08Exif\0\0damaged") is None
 
 
+def test_a_png_without_exif_is_not_decoded_to_find_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    decoded: list[object] = []
+    monkeypatch.setattr(Image, "open", decoded.append)
+    assert read_exif_focal(tmp_path / "a.png") is None
+    assert not decoded
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.jpg")
+    assert read_exif_focal(tmp_path / "a.jpg") is None
+    assert len(decoded) == 1
+
+
 @pytest.mark.parametrize(
     ("fov", "focal", "words"),
     [

@@ -58,6 +58,7 @@ def test_exr_of_metres_has_z_and_the_camera_in_its_header() -> None:
     assert header["compression"] == OpenEXR.ZIP_COMPRESSION
     assert (header["fx"], header["fy"], header["cx"], header["cy"]) == (50, 60, 20.5, 16.5)
     assert header["screenWindowWidth"] == pytest.approx(41 / 50)
+    assert header["pixelAspectRatio"] == pytest.approx(60 / 50)
     assert header["depthUnit"] == "metres"
     assert records.parse_record(str(header[RECORD_KEYWORD]), "a").camera == CAMERA
 
