@@ -161,8 +161,12 @@ def test_saved_files_are_read_by_others(ramp: DepthMap, home: Path) -> None:
     np.testing.assert_allclose(values / 65535 * 4 + 1, ramp.depth, atol=4 / 65535)
     ramp.save(home / "c.png", kind="color")
     assert np.array_equal(pixels(home / "c.png"), ramp.colorize())
-    with pytest.raises(ValueError, match=r"\.npy or \.png"):
-        ramp.save(home / "a.tif")
+    with pytest.raises(ValueError, match=r"\.npy, \.png, \.exr"):
+        ramp.save(home / "a.dpx")
+    ramp.save(home / "a.tif")
+    assert np.array_equal(np.asarray(Image.open(home / "a.tif")), ramp.depth)
+    with pytest.raises(dacli.DacliError, match="glb needs metres"):
+        ramp.save(home / "a.glb")
     (home / "file").write_bytes(b"")
     with pytest.raises(dacli.DacliError, match="cannot write"):
         ramp.save(home / "file" / "a.npy")
@@ -214,8 +218,8 @@ def test_a_folder_is_done_skipped_and_its_failures_named(home: Path) -> None:
     assert (again.done, again.skipped, again.failed) == (0, 2, 1)
     with pytest.raises(dacli.DacliError, match="no pictures"):
         dacli.process_folder(home / "in" / "sub", home / "out", exclude=["*"], **how)
-    with pytest.raises(ValueError, match="cannot save 'exr'"):
-        dacli.process_folder(home / "in", home / "out", model="tiny", save=["exr"])
+    with pytest.raises(ValueError, match="cannot save 'dpx'"):
+        dacli.process_folder(home / "in", home / "out", model="tiny", save=["dpx"])
 
 
 def test_a_clip_becomes_a_clip(home: Path) -> None:

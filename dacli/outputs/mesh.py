@@ -19,9 +19,9 @@ _QUALITY = 92  # of its JPEG
 
 def encode_mesh(view: DepthView) -> bytes:
     """Return a GLB of the surface of a view; raise DacliError for relative depth, and if there is no surface."""
+    grid = sample_surface(view, "glb")
     if view.image is None:
         raise ValueError("glb needs the input picture: set image of the view")
-    grid = sample_surface(view, "glb")
     if grid.depth.min() == grid.depth.max():
         raise DacliError("glb has no surface: the depth is the same everywhere", "choose another picture or model")
     torn, flying = find_tears(grid.depth, view.export.edge, jump_radius(view, grid))

@@ -18,9 +18,9 @@ def encode_point_cloud(view: DepthView) -> bytes:
 
     Raises DacliError for relative depth, and if no point is left.
     """
+    grid = sample_surface(view, "ply")
     if view.image is None:
         raise ValueError("ply needs the input picture: set image of the view")
-    grid = sample_surface(view, "ply")
     radius = jump_radius(view, grid)
     _, flying = find_tears(grid.depth, view.export.edge, radius)
     kept = np.flatnonzero(~flying)
