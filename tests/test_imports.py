@@ -101,6 +101,15 @@ def test_no_module_of_a_room_imports_in_a_circle() -> None:
     assert done == set(graph), f"imports go in a circle among {', '.join(sorted(set(graph) - done))}"
 
 
+def test_pictures_load_no_video_code() -> None:
+    reached, remaining = set(), {"cli.image", "cli.runs"}
+    while remaining:
+        reached |= remaining
+        remaining = {name for each in remaining for name in imports(modules()[each], typing_too=False)} - reached
+    assert "inference.predictor" in reached
+    assert not {name for name in reached if room_of(name) == "video"}
+
+
 def top_level_names(path: Path) -> Iterator[str]:
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
