@@ -110,7 +110,8 @@ def engine_streams(
 
 def batch_shape(spec: ModelSpec, size: int, *, tiled: bool) -> tuple[int, int]:
     """Return the size (h, w) at which the batch size is measured: that of a 3:4 picture, or of a tile."""
-    return spec.input_size(3, 4, min(size, spec.native_size) if tiled else size)
+    seen = min(size, spec.native_size) if tiled else size
+    return spec.input_size(3 * seen, 4 * seen, seen)  # a rule may never enlarge
 
 
 def describe_decision(

@@ -106,6 +106,10 @@ def _encode_half(view: "DepthView") -> bytes:
 
     from dacli.io import npy
 
+    if view.record.quantity != "inverse depth":
+        raise DacliError(
+            f"labels are inverse depth, and this network predicts {view.record.quantity}", "choose another"
+        )
     if view.depth.max() > np.finfo(np.float16).max:
         raise DacliError(f"its depth reaches {view.depth.max():g}, beyond float16", "choose another network")
     return npy.encode_npy(view.depth.astype(np.float16), view.record.text()[RECORD_KEYWORD])

@@ -214,6 +214,18 @@ def test_metres_come_with_a_note_of_what_was_assumed(dacli: Run, home: Path, pub
     ]
 
 
+def test_labels_of_a_training_are_no_depth_that_grows_with_distance(
+    dacli: Run, home: Path, published: Published
+) -> None:
+    (home / "in").mkdir()
+    photo(home / "in/a.png")
+    options = ("--weights", published.path, "--size", "56", "--precision", "fp32", "--device", "cpu")
+    run = dacli("train", "label", "in", "labels", *options)
+    assert run.code == 1
+    assert "labels are inverse depth, and this network predicts depth: choose another" in run.errors[0]
+    assert not list((home / "labels").rglob("*.npy"))
+
+
 def test_the_model_implies_its_encoder_and_no_other_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DACLI_ENCODER", "tiny")
     assert choose_model(None, "da3", None) == ModelChoice("vitl", "da3")
