@@ -76,9 +76,9 @@ def test_a_new_kind_of_output_is_one_row(dacli: Run, home: Path, monkeypatch: py
     assert "nearer-half" in dacli("image", "a.png", "--save", "nearer").err[0]
 
 
-def view(depth: NDArray[np.float32]) -> DepthView:
+def view(depth: NDArray[np.float32], quantity: str = "inverse depth") -> DepthView:
     scale = DepthScale(0, 1)
-    record: Any = SimpleNamespace(text=lambda: {"dacli": "{}"})
+    record: Any = SimpleNamespace(text=lambda: {"dacli": "{}"}, quantity=quantity)
     return DepthView(depth=depth, record=record, style=DepthStyle(), scale8=scale, scale16=scale)
 
 
@@ -88,3 +88,5 @@ def test_labels_are_float16_and_depth_beyond_it_is_named() -> None:
     np.testing.assert_allclose(found, [[0, 1 / 3, 65504]], rtol=1e-3)
     with pytest.raises(DacliError, match="reaches 70000, beyond float16"):
         FORMATS["half"].encode(view(np.array([[1, 70000]], np.float32)))
+    with pytest.raises(DacliError, match="labels are inverse depth, and this network predicts metres"):
+        FORMATS["half"].encode(view(np.array([[1, 2]], np.float32), "metres"))
