@@ -162,6 +162,7 @@ def test_metres_grow_with_the_focal_length_and_the_size_that_the_network_sees() 
     assert metres_per_unit(1500, (3000, 4000), (378, 504)) == pytest.approx(1500 * 0.126 / 300)
 
 
+@pytest.mark.slow
 def test_bf16_keeps_depth_and_sky(published: Published) -> None:
     exact, rounded = (
         build_predictor(
