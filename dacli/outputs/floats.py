@@ -48,24 +48,24 @@ def _exr_values(view: DepthView) -> tuple[npt.NDArray[np.float16 | np.float32], 
 
 def encode_depth_pfm(view: DepthView) -> bytes:
     """Return a PFM of the depth."""
-    return seal_file(float_files.encode_pfm(view.depth, open_record(view.record.text()[RECORD_KEYWORD])))
+    return seal_file(float_files.encode_pfm(view.known_depth, open_record(view.record.text()[RECORD_KEYWORD])))
 
 
 def encode_depth_tiff(view: DepthView) -> bytes:
     """Return a TIFF of the depth in 32-bit floats."""
-    return seal_file(float_files.encode_float_tiff(view.depth, open_record(view.record.text()[RECORD_KEYWORD])))
+    return seal_file(float_files.encode_float_tiff(view.known_depth, open_record(view.record.text()[RECORD_KEYWORD])))
 
 
 def encode_depth_npz(view: DepthView) -> bytes:
     """Return an NPZ of the depth, the mask `valid` [H, W] of points at a finite distance, and the intrinsics [3, 3]."""
     camera = view.camera
     intrinsics = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-    arrays = {"depth": view.depth, "valid": find_valid(view), "intrinsics": intrinsics}
+    arrays = {"depth": view.known_depth, "valid": find_valid(view), "intrinsics": intrinsics}
     return float_files.encode_npz(arrays, view.record.text()[RECORD_KEYWORD])
 
 
 def find_valid(view: DepthView) -> npt.NDArray[np.bool_]:
     """Return where depth is that of a point at a finite distance, as a mask [H, W]."""
-    depth: DepthArray = view.depth
+    depth: DepthArray = view.known_depth
     valid: npt.NDArray[np.bool_] = np.isfinite(depth) & (depth > 0)
     return valid & (depth < np.float32(FARTHEST)) if view.record.quantity == "metres" else valid

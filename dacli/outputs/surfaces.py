@@ -14,6 +14,7 @@ from dacli.errors import DacliError
 from dacli.io.camera import PinholeCamera
 from dacli.io.metric_fit import FARTHEST
 from dacli.outputs.calibration import METRES_HINT
+from dacli.outputs.style import put_far
 from dacli.outputs.view import DepthView
 from dacli.types import DepthArray
 
@@ -49,10 +50,10 @@ class SurfaceGrid:
 
 
 def metric_depth(view: DepthView, kind: str) -> DepthArray:
-    """Return the metres [H, W] of a view; raise DacliError for relative depth."""
+    """Return the metres [H, W] of a view, FARTHEST where it is transparent; raise DacliError for relative depth."""
     if view.record.quantity != "metres":
         raise DacliError(f"{kind} needs metres, and this depth is relative", METRES_HINT)
-    return view.depth
+    return put_far(view.depth, FARTHEST, view.transparent)
 
 
 def sample_surface(view: DepthView, kind: str) -> SurfaceGrid:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -73,6 +74,15 @@ def test_near_black_and_a_range_of_ones_own_have_their_far_end_too(dacli: Run, h
     assert dacli(*ask, "--near", "black", "--range", "p10,p90").code == 0
     assert (pixels_of(home / "a_gray.png")[is_transparent()] == 255).all()
     assert (pixels_of(home / "a_depth16.png")[is_transparent()] == 65535).all()
+
+
+def test_masked_pixels_are_no_points_and_not_valid(dacli: Run, home: Path, cut_out: Path) -> None:
+    ask = ("image", cut_out.name, *SMALL, "--alpha", "mask", "--near-far", "1,9", "--edge", "10")
+    assert dacli(*ask, "--save", "npz,tiff,ply").code == 0
+    with np.load(home / "a_depth.npz") as arrays:
+        np.testing.assert_array_equal(arrays["valid"], ~is_transparent())
+    np.testing.assert_array_equal(np.isnan(pixels_of(home / "a_depth.tiff")), is_transparent())
+    assert len(trimesh.load(home / "a_points.ply").vertices) == (~is_transparent()).sum()
 
 
 def test_a_picture_that_is_all_transparent_has_no_depth(dacli: Run, home: Path) -> None:
