@@ -82,7 +82,8 @@ def test_masked_pixels_are_no_points_and_not_valid(dacli: Run, home: Path, cut_o
     with np.load(home / "a_depth.npz") as arrays:
         np.testing.assert_array_equal(arrays["valid"], ~is_transparent())
     np.testing.assert_array_equal(np.isnan(pixels_of(home / "a_depth.tiff")), is_transparent())
-    assert len(trimesh.load(home / "a_points.ply").vertices) == (~is_transparent()).sum()
+    points: Any = trimesh.load(home / "a_points.ply")
+    assert len(points.vertices) == (~is_transparent()).sum()
 
 
 def test_a_picture_that_is_all_transparent_has_no_depth(dacli: Run, home: Path) -> None:
