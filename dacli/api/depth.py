@@ -111,8 +111,10 @@ class Depth:
 
     def _finish(self, predicted: Predicted[StreamedPicture]) -> DepthMap:
         settings, about = self._run.settings, predicted.about
-        prediction, fit = calibrate_prediction(finish_prediction(predicted, self._run.predictor, settings), settings)
-        height, width = prediction.depth.shape
+        height, width = predicted.raw.source
+        camera = find_camera(settings.camera, width, height, about.exif_focal)
+        finished = finish_prediction(predicted, self._run.predictor, settings, camera.fx)
+        prediction, fit = calibrate_prediction(finished, settings)
         return DepthMap(
             depth=prediction.depth,
             quantity=self.quantity,
@@ -121,7 +123,7 @@ class Depth:
             precision=prediction.precision,
             note=prediction.note,
             settings=settings,
-            camera=find_camera(settings.camera, width, height, about.exif_focal),
+            camera=camera,
             calibration=fit,
             source=about.name,
             image=predicted.image,

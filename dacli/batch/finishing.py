@@ -8,9 +8,14 @@ from dacli.batch.stages import Predicted
 from dacli.inference.predictor import Prediction, Predictor
 
 
-def finish_prediction(predicted: Predicted[Any], predictor: Predictor, settings: RunSettings) -> Prediction:
-    """Return the depth of an input at its own size, filtered; filters need `predicted.image`."""
-    prediction = predictor.finish(predicted.raw)
+def finish_prediction(
+    predicted: Predicted[Any], predictor: Predictor, settings: RunSettings, focal_px: float | None = None
+) -> Prediction:
+    """Return the depth of an input at its own size, filtered; filters need `predicted.image`.
+
+    `focal_px` is its focal length in pixels, on which the metres of some networks depend.
+    """
+    prediction = predictor.finish(predicted.raw, focal_px)
     if not settings.post.steps:
         return prediction
     if predicted.image is None:

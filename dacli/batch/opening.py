@@ -64,6 +64,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         tiled=predictor.tiled,
         post=post,
         max_depth=predictor.spec.max_depth,
+        needs_focal=predictor.spec.needs_focal,
         camera=options.camera,
         calibration=options.calibration,
         export=options.export,

@@ -149,10 +149,10 @@ def write_outputs(predicted: Predicted[PictureInfo], run: PictureRun) -> Outcome
     """Write all outputs of a picture and return its outcome; if one cannot be written, those before it stay."""
     info = predicted.about
     try:
-        finished = finish_prediction(predicted, run.predictor, run.settings)
-        prediction, fit = calibrate_prediction(finished, run.settings)
-        height, width = prediction.depth.shape
+        height, width = predicted.raw.source
         camera = find_camera(run.settings.camera, width, height, info.exif_focal)
+        finished = finish_prediction(predicted, run.predictor, run.settings, camera.fx)
+        prediction, fit = calibrate_prediction(finished, run.settings)
         known_depth = put_far(prediction.depth, math.nan, predicted.transparent)
         checksum = depth_checksum(known_depth) if "npy" in info.job.suffixes else None
         view = view_prediction(

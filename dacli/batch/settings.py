@@ -40,6 +40,7 @@ class RunSettings:
     post: FilterChain = NO_FILTERS
     alpha: AlphaOptions = field(default_factory=AlphaOptions)
     max_depth: float | None = None
+    needs_focal: bool = False
     camera: CameraChoice = ANY_CAMERA
     calibration: Calibration | None = None
     export: ExportOptions = DEFAULT_EXPORT

@@ -88,7 +88,7 @@ def run_and_report_clip(clip_job: ClipJob, index: int, run: OpenRun, options: Cl
         return result.outcome
     report_note(result.outcome, console, mention_skipped=True)
     if isinstance(result.outcome, Done):
-        mention_assumed_camera(result.outcome, console)
+        mention_assumed_camera(result.outcome, run.settings, console)
         console.note(describe_clip(result, time.monotonic() - started))
     if console.json:
         console.result(json.dumps(result.json(run.settings)))

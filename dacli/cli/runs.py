@@ -200,7 +200,7 @@ def report_all(
                         mention_skipped=not has_journal and total == 1,
                         mention_size=mention_size,
                     )
-                    knows_camera = knows_camera or mention_assumed_camera(outcome, console)
+                    knows_camera = knows_camera or mention_assumed_camera(outcome, settings, console)
                     show(summary.ended, summary.failed, summary.rate, outcome.job.name)
     except KeyboardInterrupt as interrupt:
         console.warn(f"interrupted after {summary.ended} of {total}; the same command goes on from there")
@@ -208,11 +208,11 @@ def report_all(
     return summary
 
 
-def mention_assumed_camera(outcome: Outcome, console: Console) -> bool:
-    """Print that a field of view is assumed, if outputs depend on it; return whether it was printed."""
+def mention_assumed_camera(outcome: Outcome, settings: RunSettings, console: Console) -> bool:
+    """Print that a field of view is assumed, if depth or outputs depend on it; return whether it was printed."""
     if not (isinstance(outcome, Done) and outcome.camera and outcome.camera.source == "assumed"):
         return False
-    if not any(row.needs_camera for row in outcome.job.formats.values()):
+    if not (settings.needs_focal or any(row.needs_camera for row in outcome.job.formats.values())):
         return False
     console.note(f"the field of view is assumed to be {ASSUMED_FOV:g} degrees: --fov or --focal-px say what it is")
     return True

@@ -154,13 +154,13 @@ class Predictor:
                 return [self._in_tiles(engine, image, rgb, progress, error.message) for image, rgb in with_rgb]
             return [self._checked(engine, image, raw) for image, raw in zip(batch, raws, strict=True)]
 
-    def finish(self, raw: RawDepth) -> Prediction:
-        """Return depth at the size of the source."""
+    def finish(self, raw: RawDepth, focal_px: float | None = None) -> Prediction:
+        """Return depth at the size of the source; `focal_px` is its focal length in pixels, if that is known."""
         processing = self._spec.processing
         if processing is None or raw.tiles:
             depth = resize_to_source(raw.tensor, *raw.source, align_corners=self._spec.align_corners)
         else:
-            depth = processing.restore(raw.tensor, *raw.source)
+            depth = processing.restore(raw.tensor, *raw.source, focal_px)
         height, width = raw.tensor.shape
         return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
 

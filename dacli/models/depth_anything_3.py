@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dacli.errors import DacliError
 from dacli.io import files
+from dacli.io.camera import ASSUMED_FOV, focal_of_fov
 from dacli.models import checkpoint_files
 from dacli.models.depth_anything import DepthAnything
 from dacli.models.dinov2 import PATCH
@@ -33,7 +34,6 @@ SKY_THRESHOLD = 0.3
 SKY_QUANTILE = 0.99  # of the depth of the rest: the depth of the sky
 FEWEST_PIXELS = 10  # with fewer of sky, or of the rest, depth stays as it is
 CANONICAL_FOCAL = 300.0  # pixels of the network's input, at which the metric network predicts metres
-ASSUMED_DEGREES = 55.0  # horizontal field of view of a picture of unknown focal length
 
 _RENAMES = ((r"^(model\.)?backbone\.", ""), (r"^(model\.)?head\.", "depth_head."))
 
@@ -67,6 +67,7 @@ class DepthAnything3(DepthAnything):
             tiles_allowed=False,  # the sign of sky is no depth that tiles could be compared by
             resize_rule=long_side_size,
             processing=SkyProcessing(metric=self.metric),
+            needs_focal=self.metric,
             precise_layers="depth_head.scratch.output_conv2",
             heads=16,
             bytes_per_pixel=2404,
@@ -100,11 +101,12 @@ class SkyProcessing:
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in (IMAGENET_MEAN, IMAGENET_STD))
         return (planes - mean) / std
 
-    def restore(self, raw: Tensor, height: int, width: int) -> DepthArray:
-        """Return depth [height, width] of the source's size; in metres for the assumed field of view."""
+    def restore(self, raw: Tensor, height: int, width: int, focal_px: float | None = None) -> DepthArray:
+        """Return depth [height, width] of the source's size; metres are those of its focal length, or of 55°."""
         depth = fill_sky(raw)
         if self.metric:
-            depth = depth * metres_per_unit(assumed_focal(width), (height, width), (raw.shape[0], raw.shape[1]))
+            focal = focal_px or focal_of_fov(ASSUMED_FOV, width)
+            depth = depth * metres_per_unit(focal, (height, width), (raw.shape[0], raw.shape[1]))
         planes = F.interpolate(depth[None, None], (height, width), mode="bilinear", align_corners=False)
         return planes[0, 0].numpy()
 
@@ -141,11 +143,6 @@ def metres_per_unit(focal_px: float, source: tuple[int, int], network: tuple[int
     """
     shrunk = (network[0] / source[0] + network[1] / source[1]) / 2
     return focal_px * shrunk / CANONICAL_FOCAL
-
-
-def assumed_focal(width: int) -> float:
-    """Return the focal length in pixels of a picture of this width whose field of view is not known."""
-    return width / 2 / math.tan(math.radians(ASSUMED_DEGREES) / 2)
 
 
 def is_depth_anything_3_file(path: Path) -> bool:

@@ -105,7 +105,7 @@ def open_model(
         opened = open_own_file(choice.weights, choice)
         if opened.encoder != "tiny" and opened.model not in (choice.model, *depth_anything_3.DA3_MODELS):
             log(f"{opened.encoder} is {opened.model}, as the config.json beside it says")
-        return _with_notes(opened, log)
+        return opened
     name = str(choice.encoder)
     family = family_named(name, choice.model)
     if family.bundled is not None:
@@ -115,14 +115,7 @@ def open_model(
     row = next((row for row in rows if checkpoints.find_checkpoint(row, lambda _: None)), rows[0])
     with progress(row.file) as shown:
         path = checkpoints.obtain_checkpoint(row, log, shown)
-    return _with_notes(OpenModel(family.open_file(path, choice).network, name, choice.model, path.name), log)
-
-
-def _with_notes(opened: OpenModel, log: Log) -> OpenModel:
-    if opened.model == "da3-metric":
-        degrees = depth_anything_3.ASSUMED_DEGREES
-        log(f"the focal length is not known: metres are those of a horizontal field of view of {degrees:g}°")
-    return opened
+    return OpenModel(family.open_file(path, choice).network, name, choice.model, path.name)
 
 
 def _open_in_transformers(

@@ -51,8 +51,12 @@ class ImageProcessing(Protocol):
         At the network's native size the result is that of its published code; `size` is in the same units.
         """
 
-    def restore(self, raw: Tensor, height: int, width: int) -> DepthArray:
-        """Return depth [height, width] of the source's size from the network's output [h, w]."""
+    def restore(self, raw: Tensor, height: int, width: int, focal_px: float | None = None) -> DepthArray:
+        """Return depth [height, width] of the source's size from the network's output [h, w].
+
+        `focal_px` is the focal length in pixels of the source, for networks whose metres depend on it; None if it is
+        not known.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,8 @@ class ModelSpec:
 
     With a `processing` a single pass is prepared and restored by it. Tiles follow `resize_rule`, `mean` and `std` even
     then, so they are allowed only where both ways agree but for the filter. `fixed_size`: an exported graph of the
-    network is right only for the size of pictures that it was exported for.
+    network is right only for the size of pictures that it was exported for. `needs_focal`: its metres depend on the
+    focal length that the processing restores them with.
 
     `precise_layers` names the submodule that stays in float32 when the others are in half precision, so that the depth
     itself is not rounded to 8 or 11 bits. `bytes_per_pixel` is the peak memory of one pass in float32; `heads` are the
@@ -93,6 +98,7 @@ class ModelSpec:
     align_corners: bool = False
     processing: ImageProcessing | None = None
     fixed_size: bool = False
+    needs_focal: bool = False
     precise_layers: str
     heads: int
     bytes_per_pixel: int

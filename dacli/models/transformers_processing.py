@@ -116,7 +116,7 @@ class TransformersProcessing:
         lacking = -side % self.pad_divisor
         return lacking // 2, lacking - lacking // 2
 
-    def restore(self, raw: Tensor, height: int, width: int) -> DepthArray:
+    def restore(self, raw: Tensor, height: int, width: int, _focal_px: float | None = None) -> DepthArray:
         """Return depth [height, width] of the source's size from the network's output [h, w]."""
         top, left = mirror_margins(height, width) if self.reflect else (0, 0)
         target = height + 2 * top, width + 2 * left

@@ -1,6 +1,6 @@
 """The data of a frame at each stage of a run, and the stabilization between the network and the writer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -58,24 +58,25 @@ class FirstPassFrame:
 
 
 PredictedFrames = Iterable[Predicted[FrameInfo]]
+FrameDepth = Callable[[Predicted[FrameInfo]], DepthArray]  # the depth of a frame at about the network's size
 
 
 def stabilize_in_one_pass(
-    frames: PredictedFrames, stabilizer: Stabilizer, time_base: Fraction
+    frames: PredictedFrames, stabilizer: Stabilizer, time_base: Fraction, depth_of: FrameDepth
 ) -> Iterator[Predicted[FrameInfo]]:
     """Yield frames with scale and shift, and the stabilizer's state after them."""
     for frame in frames:
         info = frame.about
-        scale_shift = stabilizer.step(network_depth(frame), frame_picture(frame), float(info.pts * time_base))
+        scale_shift = stabilizer.step(depth_of(frame), frame_picture(frame), float(info.pts * time_base))
         yield replace(frame, about=replace(info, scale_shift=scale_shift, state=stabilizer.state()))
 
 
 def collect_first_pass(
-    frames: PredictedFrames, stabilizer: TwoPassStabilizer, time_base: Fraction
+    frames: PredictedFrames, stabilizer: TwoPassStabilizer, time_base: Fraction, depth_of: FrameDepth
 ) -> Iterator[FirstPassFrame]:
     """Add each frame to the stabilizer, in the first of two passes, and yield the time it took."""
     for frame in frames:
-        stabilizer.add(network_depth(frame), frame_picture(frame), float(frame.about.pts * time_base))
+        stabilizer.add(depth_of(frame), frame_picture(frame), float(frame.about.pts * time_base))
         yield FirstPassFrame(frame.seconds)
 
 
@@ -83,12 +84,6 @@ def apply_scale_shifts(frames: PredictedFrames, scale_shifts: Iterable[ScaleShif
     """Yield frames with scales and shifts that were computed before."""
     for frame, scale_shift in zip(frames, scale_shifts, strict=False):
         yield replace(frame, about=replace(frame.about, scale_shift=scale_shift))
-
-
-def network_depth(frame: Predicted[FrameInfo]) -> DepthArray:
-    """Return the network's raw depth [h, w] of a frame, at the network's size or, with tiles, the canvas size."""
-    depth: NDArray[np.float32] = frame.raw.tensor.numpy()
-    return depth
 
 
 def frame_picture(frame: Predicted[FrameInfo]) -> NDArray[np.uint8 | np.uint16]:

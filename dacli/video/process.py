@@ -83,7 +83,7 @@ def process_clip(
                 log(writer.damage)
             if writer.kept_frames:
                 log(f"{display_path(clip.path)}: goes on after frame {writer.kept_frames} of {len(clip.pts)}")
-            temporal = choose_temporal_stage(clip, run, options, writer, log)
+            temporal = choose_temporal_stage(renderer, run, writer, log)
             source = decoding.decode_frames(
                 clip,
                 after=writer.after,
@@ -126,10 +126,9 @@ def run_frames(
     return run_stages(numbered_frames(), Stages(read=read, write=draw, temporal=temporal), predictor)
 
 
-def choose_temporal_stage(
-    clip: Clip, run: OpenRun, options: ClipOptions, writer: ClipWriter, log: Log
-) -> TemporalStage:
+def choose_temporal_stage(renderer: ClipRenderer, run: OpenRun, writer: ClipWriter, log: Log) -> TemporalStage:
     """Return the stage that adds scale and shift to the frames after the last one in the writer."""
+    clip, options = renderer.clip, renderer.options
     metric = run.settings.quantity == "metres"
     if options.steady == "off":
         return iter
@@ -137,19 +136,28 @@ def choose_temporal_stage(
         stabilizer = Stabilizer(metric=metric)
         if writer.segments:
             stabilizer.restore(json.loads(writer.state(len(writer.segments) - 1))["stabilizer"])
-        return partial(frames.stabilize_in_one_pass, stabilizer=stabilizer, time_base=clip.time_base)
-    two_pass = run_first_pass(clip, run, options, TwoPassStabilizer(metric=metric), log)
+        return partial(
+            frames.stabilize_in_one_pass,
+            stabilizer=stabilizer,
+            time_base=clip.time_base,
+            depth_of=renderer.network_depth,
+        )
+    two_pass = run_first_pass(renderer, run, TwoPassStabilizer(metric=metric), log)
     kept = 0 if writer.after is None else sum(time <= writer.after for time in clip.decoded_times)
     return partial(frames.apply_scale_shifts, scale_shifts=islice(two_pass.scale_shifts(), kept, None))
 
 
-def run_first_pass(
-    clip: Clip, run: OpenRun, options: ClipOptions, stabilizer: TwoPassStabilizer, log: Log
-) -> TwoPassStabilizer:
+def run_first_pass(renderer: ClipRenderer, run: OpenRun, stabilizer: TwoPassStabilizer, log: Log) -> TwoPassStabilizer:
     """Return the stabilizer after the first of two passes, which adds all frames of a clip."""
+    clip, options = renderer.clip, renderer.options
     log(f"{display_path(clip.path)}: the first of two passes, which takes as long as the second")
     source = decoding.decode_frames(clip, allow_truncated=options.allow_truncated, alpha=run.settings.alpha)
-    collect = partial(frames.collect_first_pass, stabilizer=stabilizer, time_base=clip.time_base)
+    collect = partial(
+        frames.collect_first_pass,
+        stabilizer=stabilizer,
+        time_base=clip.time_base,
+        depth_of=renderer.network_depth,
+    )
     results: Generator[FirstPassFrame, None, None] = run_frames(source, run.predictor, collect, lambda frame: frame)
     for _ in results:
         pass

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,9 +86,18 @@ class ClipRenderer:
             or not (self.has_automatic_range or self.settings.style.range.percent)
         )
 
+    def network_depth(self, frame: Predicted[FrameInfo]) -> DepthArray:
+        """Return the depth [h, w] of a frame at the network's size (with tiles, the canvas), in the unit of outputs."""
+        tensor = frame.raw.tensor
+        if self.predictor.spec.processing is None or frame.raw.tiles:
+            return np.asarray(tensor.numpy(), np.float32)
+        depth = self.predictor.finish(frame.raw, self.camera.fx).depth
+        height, width = tensor.shape
+        return np.asarray(cv2.resize(depth, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
     def draw(self, frame: Predicted[FrameInfo]) -> DrawnFrame:
         """Return the frame with a picture in every format."""
-        prediction = finish_prediction(frame, self.predictor, self.settings)
+        prediction = finish_prediction(frame, self.predictor, self.settings, self.camera.fx)
         height, width = prediction.depth.shape
         sizes = FrameSizes(prediction.network_size, (height, width), prediction.tiles)
         scale_shift = frame.about.scale_shift or IDENTITY_SCALE_SHIFT

@@ -82,7 +82,7 @@ class Model:
         finally:
             self.one_at_a_time.release()
 
-    def finish(self, raw: RawDepth) -> Prediction:
+    def finish(self, raw: RawDepth, _focal_px: float | None = None) -> Prediction:
         height, width = raw.tensor.shape
         return Prediction(raw.tensor.numpy(), (height, width), 0, raw.precision, raw.note)
 

@@ -363,7 +363,7 @@ class UpsideDown:
     def prepare(self, rgb: Any, size: int) -> Tensor:
         return torch.from_numpy(rgb[::-2, ::2].copy()).permute(2, 0, 1) / size
 
-    def restore(self, raw: Tensor, height: int, width: int) -> Any:
+    def restore(self, raw: Tensor, height: int, width: int, _focal_px: float | None = None) -> Any:
         return raw.numpy()[::-1].repeat(2, 0).repeat(2, 1)[:height, :width] + 1
 
 

@@ -208,8 +208,14 @@ def test_metres_come_with_a_note_of_what_was_assumed(dacli: Run, home: Path, pub
     options = ("--weights", published.path, "--size", "56", "--engine", "torch", "--precision", "fp32")
     run = dacli("image", "a.png", "--model", "da3-metric", *options, "--json")
     assert run.code == 0, run.err
-    assert "the focal length is not known: metres are those of a horizontal field of view of 55°" in run.err
+    assert "the field of view is assumed to be 55 degrees: --fov or --focal-px say what it is" in run.err
     assert (run.objects[0]["quantity"], run.objects[0]["model"]) == ("metres", "da3-metric")
+    assert dacli("image", "a.png", "--model", "da3-metric", *options, "--save", "npy", "-o", "wide").code == 0
+    focal = 36 / 2 / math.tan(math.radians(55) / 2)  # of the picture of 36 pixels
+    ask = ("image", "a.png", "--model", "da3-metric", *options, "--save", "npy", "--focal-px", f"{2 * focal}")
+    run = dacli(*ask, "-o", "long")
+    assert (run.code, "assumed" in "".join(run.err)) == (0, False)
+    np.testing.assert_allclose(np.load("long/a_depth.npy"), 2 * np.load("wide/a_depth.npy"), rtol=1e-5)
     assert dacli("image", "a.png", *options, "--tile", "on").errors == [
         "error: short does not work in tiles: use --tile auto or off"
     ]
