@@ -6,8 +6,28 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
-from dacli.errors import DacliError, UsageError
-from dacli.io.names import RECORD_KEYWORD
+from dacli.errors import UsageError
+from dacli.outputs.encoders import (
+    anaglyph_picture,
+    color_picture,
+    deep_gray_picture,
+    depth16_picture,
+    exr_file,
+    full_pair_picture,
+    glb_file,
+    gray_picture,
+    half_file,
+    half_pair_picture,
+    normal_file,
+    npy_file,
+    npz_file,
+    pfm_file,
+    ply_file,
+    png_encoder,
+    side_picture,
+    tiff_file,
+    vr180_picture,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,136 +71,6 @@ class OutputFormat:
         return self.clip_suffix.replace(DEFAULT_VIDEO, video) if medium == "clip" else PurePath(self.clip_suffix).stem
 
 
-def _draw_gray(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.drawing import draw_gray
-
-    values, low, high = view.shown
-    return draw_gray(values, low, high, view.record.quantity, view.style.near)
-
-
-def _draw_deep_gray(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.drawing import draw_deep_gray
-
-    values, low, high = view.shown
-    return draw_deep_gray(values, low, high, view.record.quantity, view.style.near)
-
-
-def _draw_color(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.drawing import draw_color
-
-    values, low, high = view.shown
-    return draw_color(values, low, high, view.record.quantity, view.style.colormap)
-
-
-def _draw_side(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.drawing import draw_side_by_side
-
-    if view.image is None:
-        raise ValueError("side needs the input picture: set image of the view")
-    return draw_side_by_side(view.image, _draw_color(view))
-
-
-def _draw_depth16(view: "DepthView") -> "NDArray[Any]":
-    return view.scale16.encode(view.values16)
-
-
-def encode_as_png(draw: "Callable[[DepthView], NDArray[Any]]", bits: int = 8) -> "Callable[[DepthView], bytes]":
-    """Return a function that encodes a drawing as a PNG with its record."""
-
-    def encode(view: "DepthView") -> bytes:
-        from dacli.io import png
-
-        return png.encode_png(draw(view), view.record_for(bits).text())
-
-    return encode
-
-
-def _encode_npy(view: "DepthView") -> bytes:
-    from dacli.io import npy
-
-    return npy.encode_npy(view.known_depth, view.record.text()[RECORD_KEYWORD])
-
-
-def _encode_half(view: "DepthView") -> bytes:
-    import numpy as np
-
-    from dacli.io import npy
-
-    if view.record.quantity != "inverse depth":
-        raise DacliError(
-            f"labels are inverse depth, and this network predicts {view.record.quantity}", "choose another"
-        )
-    if view.depth.max() > np.finfo(np.float16).max:
-        raise DacliError(f"its depth reaches {view.depth.max():g}, beyond float16", "choose another network")
-    return npy.encode_npy(view.depth.astype(np.float16), view.record.text()[RECORD_KEYWORD])
-
-
-def _encode_depth_exr(view: "DepthView") -> bytes:
-    from dacli.outputs.floats import encode_depth_exr
-
-    return encode_depth_exr(view)
-
-
-def _encode_depth_pfm(view: "DepthView") -> bytes:
-    from dacli.outputs.floats import encode_depth_pfm
-
-    return encode_depth_pfm(view)
-
-
-def _encode_depth_tiff(view: "DepthView") -> bytes:
-    from dacli.outputs.floats import encode_depth_tiff
-
-    return encode_depth_tiff(view)
-
-
-def _encode_depth_npz(view: "DepthView") -> bytes:
-    from dacli.outputs.floats import encode_depth_npz
-
-    return encode_depth_npz(view)
-
-
-def _encode_normals(view: "DepthView") -> bytes:
-    from dacli.outputs.normals import encode_normals
-
-    return encode_normals(view)
-
-
-def _encode_point_cloud(view: "DepthView") -> bytes:
-    from dacli.outputs.point_cloud import encode_point_cloud
-
-    return encode_point_cloud(view)
-
-
-def _encode_mesh(view: "DepthView") -> bytes:
-    from dacli.outputs.mesh import encode_mesh
-
-    return encode_mesh(view)
-
-
-def _draw_full_pair(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.stereo import draw_full_pair
-
-    return draw_full_pair(view)
-
-
-def _draw_half_pair(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.stereo import draw_half_pair
-
-    return draw_half_pair(view)
-
-
-def _draw_anaglyph(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.stereo import draw_anaglyph
-
-    return draw_anaglyph(view)
-
-
-def _draw_vr180(view: "DepthView") -> "NDArray[Any]":
-    from dacli.outputs.stereo import draw_vr180
-
-    return draw_vr180(view)
-
-
 FORMATS: Mapping[str, OutputFormat] = {
     row.name: row
     for row in (
@@ -189,25 +79,25 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="depth in color",
             suffix="_color.png",
             clip_suffix="_color.mp4",
-            draw=_draw_color,
-            encode=encode_as_png(_draw_color),
+            draw=color_picture,
+            encode=png_encoder(color_picture),
         ),
         OutputFormat(
             name="gray",
             summary="8-bit gray",
             suffix="_gray.png",
             clip_suffix="_gray.mp4",
-            draw=_draw_gray,
-            draw_deep=_draw_deep_gray,
-            encode=encode_as_png(_draw_gray),
+            draw=gray_picture,
+            draw_deep=deep_gray_picture,
+            encode=png_encoder(gray_picture),
         ),
         OutputFormat(
             name="png16",
             summary="16-bit gray, which dacli decode turns back into depth",
             suffix="_depth16.png",
             clip_suffix="_depth16.mkv",
-            draw=_draw_depth16,
-            encode=encode_as_png(_draw_depth16, bits=16),
+            draw=depth16_picture,
+            encode=png_encoder(depth16_picture, bits=16),
             bits=16,
         ),
         OutputFormat(
@@ -215,15 +105,15 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="float32 depth for NumPy",
             suffix="_depth.npy",
             clip_suffix="_depth",
-            encode=_encode_npy,
+            encode=npy_file,
         ),
         OutputFormat(
             name="side",
             summary="the picture and its depth in color, side by side",
             suffix="_side.png",
             clip_suffix="_side.mp4",
-            draw=_draw_side,
-            encode=encode_as_png(_draw_side),
+            draw=side_picture,
+            encode=png_encoder(side_picture),
             needs_image=True,
         ),
         OutputFormat(
@@ -231,31 +121,31 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="OpenEXR with 32-bit floats: Z in metres, or disparity",
             suffix="_depth.exr",
             clip_suffix="_exr",
-            encode=_encode_depth_exr,
+            encode=exr_file,
         ),
         OutputFormat(
-            name="pfm", summary="portable float map", suffix="_depth.pfm", clip_suffix="_pfm", encode=_encode_depth_pfm
+            name="pfm", summary="portable float map", suffix="_depth.pfm", clip_suffix="_pfm", encode=pfm_file
         ),
         OutputFormat(
             name="tiff",
             summary="TIFF with 32-bit floats",
             suffix="_depth.tiff",
             clip_suffix="_tiff",
-            encode=_encode_depth_tiff,
+            encode=tiff_file,
         ),
         OutputFormat(
             name="npz",
             summary="depth, valid pixels, intrinsics and record for NumPy",
             suffix="_depth.npz",
             clip_suffix="_npz",
-            encode=_encode_depth_npz,
+            encode=npz_file,
         ),
         OutputFormat(
             name="normal",
             summary="normals of surfaces as a picture; needs metres",
             suffix="_normal.png",
             clip_suffix="_normal",
-            encode=_encode_normals,
+            encode=normal_file,
             needs_camera=True,
             needs_metres=True,
         ),
@@ -264,7 +154,7 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="point cloud with colors and normals; needs metres",
             suffix="_points.ply",
             clip_suffix="_ply",
-            encode=_encode_point_cloud,
+            encode=ply_file,
             needs_image=True,
             needs_camera=True,
             needs_metres=True,
@@ -274,7 +164,7 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="mesh with the picture on it; needs metres",
             suffix="_mesh.glb",
             clip_suffix="_glb",
-            encode=_encode_mesh,
+            encode=glb_file,
             needs_image=True,
             needs_camera=True,
             needs_metres=True,
@@ -284,8 +174,8 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="the picture and a view for the right eye, side by side",
             suffix="_LRF_Full_SBS.png",
             clip_suffix="_LRF_Full_SBS.mp4",
-            draw=_draw_full_pair,
-            encode=encode_as_png(_draw_full_pair),
+            draw=full_pair_picture,
+            encode=png_encoder(full_pair_picture),
             needs_image=True,
         ),
         OutputFormat(
@@ -293,8 +183,8 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="both views, each at half its width",
             suffix="_LR.png",
             clip_suffix="_LR.mp4",
-            draw=_draw_half_pair,
-            encode=encode_as_png(_draw_half_pair),
+            draw=half_pair_picture,
+            encode=png_encoder(half_pair_picture),
             needs_image=True,
         ),
         OutputFormat(
@@ -302,8 +192,8 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="both views for red-cyan glasses",
             suffix="_redcyan.png",
             clip_suffix="_redcyan.mp4",
-            draw=_draw_anaglyph,
-            encode=encode_as_png(_draw_anaglyph),
+            draw=anaglyph_picture,
+            encode=png_encoder(anaglyph_picture),
             needs_image=True,
         ),
         OutputFormat(
@@ -311,8 +201,8 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="both views as half spheres, for headsets",
             suffix="_LR_180.png",
             clip_suffix="_LR_180.mp4",
-            draw=_draw_vr180,
-            encode=encode_as_png(_draw_vr180),
+            draw=vr180_picture,
+            encode=png_encoder(vr180_picture),
             needs_image=True,
             needs_camera=True,
         ),
@@ -321,7 +211,7 @@ FORMATS: Mapping[str, OutputFormat] = {
             summary="float16 depth for NumPy: pseudo-labels of dacli train label",
             suffix="_depth.npy",
             clip_suffix="_depth",
-            encode=_encode_half,
+            encode=half_file,
             offered=False,
         ),
     )

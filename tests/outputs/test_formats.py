@@ -12,7 +12,7 @@ from PIL import Image
 
 from dacli.errors import DacliError, UsageError
 from dacli.io.scales import DepthScale
-from dacli.outputs import formats
+from dacli.outputs import encoders
 from dacli.outputs.formats import FORMATS, OutputFormat, parse_formats
 from dacli.outputs.style import DepthStyle
 from dacli.outputs.view import DepthView
@@ -64,7 +64,7 @@ def test_a_new_kind_of_output_is_one_row(dacli: Run, home: Path, monkeypatch: py
         suffix="_nearer.png",
         clip_suffix="_nearer.mp4",
         draw=draw,
-        encode=formats.encode_as_png(draw),
+        encode=encoders.png_encoder(draw),
     )
     monkeypatch.setitem(FORMATS, row.name, row)
     photo(home / "a.png")
