@@ -48,6 +48,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the table ---
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("light")
 def test_the_table_names_the_machine_and_has_a_row_for_each_way(dacli: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "has_fast_bf16", lambda: "AMX")  # OpenVINO then computes bf16 as it can

@@ -89,6 +89,7 @@ def test_precisions_are_named_as_asked_and_as_computed(monkeypatch: pytest.Monke
     assert [setup.precision_title for setup in usual] == ["fp32", "bf16"]
 
 
+@pytest.mark.slow
 def test_models_and_files_of_weights_are_rows_of_their_own(dacli: Run, home: Path, photo: Path, weights: Path) -> None:
     how = (*MADE, "--precision", "fp32", "--size", "28")
     run = dacli(
@@ -156,6 +157,7 @@ def test_an_interrupt_keeps_the_maps_that_are_done(
     assert not (home / "none.png").exists()
 
 
+@pytest.mark.slow
 def test_each_map_takes_one_pass_after_a_warm_up_which_ends_with_the_first_tile(
     dacli: Run, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -972,6 +972,7 @@ def test_decode_and_doctor_as_json(dacli: Run, home: Path) -> None:
     assert doctor["dacli"].startswith(__version__)
 
 
+@pytest.mark.slow
 def test_names_beyond_the_terminals_alphabet_do_not_stop_a_run(
     home: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ def run_alone(*arguments: str, **environment: str) -> "subprocess.CompletedProce
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
-        ("typer", ("--version",)),
+        pytest.param("typer", ("--version",), marks=pytest.mark.slow),
         pytest.param("multiprocessing", TRAINING, marks=pytest.mark.slow),
         pytest.param(
             "resource", ("bench", "--encoder", "tiny", "--size", "32", "--turns", "1"), marks=pytest.mark.slow

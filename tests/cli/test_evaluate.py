@@ -355,6 +355,7 @@ def test_compare_tells_how_much_and_where_and_draws_it(dacli: Run, home: Path) -
     assert next((row["x"], row["y"]) for row in each if row["picture"] == "a") == (x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("runs")
 def test_photos_make_the_sheet_wider_and_their_lack_is_noted(dacli: Run, home: Path) -> None:
     hint = "the sheet has no photos: --photos DIR names the folder that both runs took"

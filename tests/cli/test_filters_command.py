@@ -88,4 +88,3 @@ def test_metres_are_not_stretched(dacli: Run, home: Path) -> None:
         2,
         ["error: --post normalize would turn metres into other numbers: use a relative model"],
     )
-    assert dacli("image", "a.png", "--weights", metric_weights, "--size", "32", "--post", "median").code == 0

@@ -163,7 +163,7 @@ def test_a_file_that_may_not_be_read_is_named(dacli: Run, home: Path, monkeypatc
 
 # --- killed, interrupted, two at once: processes of their own ---
 
-MANY, MORE, KILLS = 20, 60, 3
+MANY, MORE, KILLS = 20, 60, 2
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_two_runs_at_once_into_one_folder(dacli: Run) -> None:
     assert scraps(Path("out")) == []
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_run_that_the_same_command_goes_on_with(dacli: Run, many: Path, sent: signal.Signals) -> None:
     for number in range(MORE):
         shutil.copy(many / "0/00.png", many / f"more{number}.png")
@@ -305,7 +305,12 @@ OTHER: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("option", OTHER)
+QUICK = ("size", "range", "overwrite")
+
+
+@pytest.mark.parametrize(
+    "option", [option if option in QUICK else pytest.param(option, marks=pytest.mark.slow) for option in OTHER]
+)
 def test_other_settings_redo_all_and_then_nothing(dacli: Run, home: Path, option: str) -> None:
     photos(home / "in", "a.jpg", "b.jpg")
     arguments = ("folder", "in", "out", "--encoder", "tiny", "--size", "32", "--save", "gray")

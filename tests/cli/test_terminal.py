@@ -69,14 +69,14 @@ def on_terminal(*arguments: str) -> bytes:
     return shown
 
 
-def test_paths_are_escaped_on_a_terminal_and_as_they_are_in_a_pipe(dacli: Run) -> None:
+@pytest.mark.parametrize("more", [(), pytest.param(("--dry-run",), marks=pytest.mark.slow)])
+def test_paths_are_escaped_on_a_terminal_and_as_they_are_in_a_pipe(dacli: Run, more: tuple[str, ...]) -> None:
     Path("in").mkdir()
     photo(Path(f"in/{ESCAPE}.png"))
-    for more in ((), ("--dry-run",)):
-        shown = on_terminal("folder", "in", "out", *SMALL, *more)
-        assert b"\x1b" not in shown
-        assert SHOWN.encode() in shown
-    assert dacli("folder", "in", "out", *SMALL).out == f"out/{ESCAPE}_color.png\n"
+    shown = on_terminal("folder", "in", "out", *SMALL, *more)
+    assert b"\x1b" not in shown
+    assert SHOWN.encode() in shown
+    assert dacli("folder", "in", "again", *SMALL).out == f"again/{ESCAPE}_color.png\n"
 
 
 def test_a_log_holds_no_control_characters(dacli: Run) -> None:

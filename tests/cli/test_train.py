@@ -82,6 +82,7 @@ def test_a_teacher_of_rendered_scenes(dacli: Run, monkeypatch: pytest.MonkeyPatc
     assert dacli("teacher", "run", *SHORT)[:2] == (0, ["run/tiny.safetensors"])  # nothing is left to do
 
 
+@pytest.mark.slow
 def test_a_teacher_that_ends_by_the_clock(dacli: Run) -> None:
     code, out, _ = dacli("teacher", "run", "--steps", "100000", "--time", "1s", *SHORT[2:])
     assert (code, out) == (0, ["run/tiny.safetensors"])
@@ -208,6 +209,7 @@ def test_a_student_of_another_encoder_than_its_teacher(dacli: Run, photos: Path)
     assert float(network(torch.zeros(1, 3, 56, 56)).std()) >= 0
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_encoder_than_its_student(dacli: Run, photos: Path) -> None:
     assert photos.is_dir()
     dacli("label", "photos", "labels", "--weights", vits_file(Path("vits.pth")), "--size", "56")
@@ -305,6 +307,7 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
     assert "a batch of 2 has no equal parts for 3 processes" in err[0]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_step_and_says_so() -> None:
     """The terminal sends it to all processes, also to those that make the batches."""
     options = ("--batch", "2", "--size", "32", "--workers", "1", "--steps", "100000", "-q")

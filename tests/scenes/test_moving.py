@@ -211,7 +211,7 @@ def test_a_passer_crosses_close_in_front_of_the_camera() -> None:
     assert person.any(1).mean() > 0.8
 
 
-@pytest.mark.parametrize(("count", "fps"), [(1, 30.0), (12, 30.0)])
+@pytest.mark.parametrize(("count", "fps"), [(1, 30.0), pytest.param(12, 30.0, marks=pytest.mark.slow)])
 def test_a_passer_is_in_every_frame_of_a_short_clip(count: int, fps: float) -> None:
     for seed in range(3):
         layout, moved = make_scene(77, seed), replace(MOTIONS["passer"], passer=False)

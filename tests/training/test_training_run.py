@@ -540,7 +540,7 @@ def out_of_memory_above(pictures: int, monkeypatch: pytest.MonkeyPatch, error: t
     return sizes
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, pytest.param(RuntimeError, marks=pytest.mark.slow)])
 def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[RuntimeError]
 ) -> None:

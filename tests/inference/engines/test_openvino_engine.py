@@ -291,7 +291,15 @@ def test_the_cache_changes_no_bit_of_bf16_also_beside_float32(
     assert len(conversions) == len(kept(cache)) == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "zeros", "one bit", "garbage", "a folder"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "truncated",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("empty", "zeros", "garbage")),
+        "one bit",
+        "a folder",
+    ],
+)
 def test_a_damaged_file_in_the_cache_is_made_again(
     small: ConvolutionModel, cache: Path, conversions: list[Any], damage: str
 ) -> None:
@@ -434,6 +442,7 @@ def test_a_fault_of_openvino_is_not_taken_for_short_memory(small: ConvolutionMod
     assert engine.forward(pictures(64, 96)).isfinite().all()
 
 
+@pytest.mark.slow
 def test_no_telemetry_is_sent(tmp_path: Path) -> None:
     code = (
         "import threading; from dacli.inference.engines.openvino_engine import *; "
