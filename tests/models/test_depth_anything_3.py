@@ -23,6 +23,7 @@ from dacli.models.depth_anything import ENCODERS, EncoderRow
 from dacli.models.depth_anything_3 import fill_sky, load_depth_anything_3, long_side_size, metres_per_unit
 from dacli.models.registry import choose_model
 from dacli.weights.manifest import checkpoint_named
+from tests.support import footage
 from tests.support.commands import Run, photo
 from tests.support.transformers_models import fill_with_varied_weights, transformers
 
@@ -219,6 +220,16 @@ def test_metres_come_with_a_note_of_what_was_assumed(dacli: Run, home: Path, pub
     assert dacli("image", "a.png", *options, "--tile", "on").errors == [
         "error: short does not work in tiles: use --tile auto or off"
     ]
+
+
+@pytest.mark.usefixtures("home")
+def test_clips_are_steadied_by_depth_with_its_sky(dacli: Run, home: Path, published: Published) -> None:
+    """Raw outputs are negative in the sky: a scale and shift of them would be those of another depth."""
+    footage.make_clip(home / "a.mp4", *footage.H264, frames=3)
+    options = ("--weights", published.path, "--size", "56", "--engine", "torch", "--precision", "fp32", "--save", "npy")
+    assert dacli("video", "a.mp4", "--model", "da3", *options).code == 0
+    frames = np.stack([np.load(path) for path in sorted((home / "a_depth").glob("*.npy"))])
+    assert (frames.min(), frames.max()) == pytest.approx((0, 1), abs=0.35)
 
 
 def test_labels_of_a_training_are_no_depth_that_grows_with_distance(
