@@ -16,3 +16,5 @@ PrecisionName = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 TrainingPrecision = Literal["auto", "bf16", "fp32"]
 CropName = Literal["none", "garg", "eigen"]
 AlignmentName = Literal["none", "median", "scale", "affine"]
+ExrDepth = Literal["z", "1/z"]  # what the channel Z of an EXR holds
+NormalY = Literal["opengl", "directx"]  # whether green of normals is up or down

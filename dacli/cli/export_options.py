@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dacli.outputs.export import ExrDepth, NormalY
+from dacli.choices import ExrDepth, NormalY
 
 
 @dataclass(frozen=True, kw_only=True)

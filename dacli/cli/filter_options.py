@@ -17,7 +17,7 @@ class FilterOptions:
         str,
         typer.Option(
             metavar="FILTERS",
-            help=f"Filters of depth, in this order: any of {','.join(FILTERS)}; with a number: median:3.",
+            help=f"Filters of depth, in this order: any of {', '.join(FILTERS)}; with a number: median:3.",
             autocompletion=complete_names(FILTERS),
             rich_help_panel="Output",
         ),

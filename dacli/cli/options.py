@@ -22,7 +22,7 @@ else:
 # Arguments
 Photos = Annotated[
     list[Path],
-    typer.Argument(metavar="PHOTO...", help="JPEG, PNG, WebP, TIFF, BMP or AVIF files, or - (stdin)."),
+    typer.Argument(metavar="PHOTO...", help="Pictures (JPEG, PNG, TIFF, WebP, HEIC, EXR and more), or - (stdin)."),
 ]
 FolderSource = Annotated[
     str, typer.Argument(metavar="IN", help="A folder, @FILE or - (a list of paths), or a pattern such as 'in/*.jpg'.")
@@ -167,7 +167,7 @@ class ShowOptions:
         str,
         typer.Option(
             metavar="KINDS",
-            help=f"Any of {','.join(offered_formats())}, from one pass.",
+            help=f"Any of {', '.join(offered_formats())}, from one pass, with commas between.",
             autocompletion=complete_names(offered_formats()),
             rich_help_panel="Output",
         ),

@@ -1,12 +1,9 @@
 """What programs downstream expect of floats, normals, points and meshes."""
 
 from dataclasses import dataclass
-from typing import Literal
 
+from dacli.choices import ExrDepth, NormalY
 from dacli.errors import UsageError
-
-ExrDepth = Literal["z", "1/z"]
-NormalY = Literal["opengl", "directx"]
 
 
 @dataclass(frozen=True)
