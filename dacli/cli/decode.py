@@ -14,7 +14,9 @@ from dacli.paths import display_path
 
 
 def decode(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A 16-bit PNG or clip that dacli wrote.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A 16-bit PNG, clip or folder of frames that dacli wrote.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="FILE.npy", help="[default: FILE with .npy]", rich_help_panel="Output"),
@@ -22,15 +24,17 @@ def decode(
     overwrite: Overwrite = False,
     json_: Json = False,
 ) -> None:
-    """The floats back from a 16-bit depth PNG (H × W) or clip (N × H × W): inverse depth or metres, float32."""
+    """The floats back from a 16-bit depth PNG (H × W), or from a clip or a folder of its frames (N × H × W)."""
     from dacli.io import depth_files, files, npy, records
+    from dacli.outputs.formats import VIDEO_SUFFIXES
     from dacli.video import depth_clips
 
     target = out or file.parent / f"{file.stem}.npy"
     if target.exists() and not overwrite:
         raise DacliError(f"{display_path(target)} exists already", "--overwrite replaces it")
-    if file.suffix.lower() == ".mkv":
-        record, count, depths = depth_clips.decode_depth_clip(file)
+    if file.is_dir() or file.suffix.lower() in VIDEO_SUFFIXES:
+        decode_clip = depth_clips.decode_depth_frames if file.is_dir() else depth_clips.decode_depth_clip
+        record, count, depths = decode_clip(file)
         files.write_file(target, npy.encode_npy_stream(depths, count))
     else:
         depth, record = records.decode_depth(*depth_files.read_depth16(file), display_path(file))

@@ -12,9 +12,9 @@ from dacli.batch.finished import read_own_record
 from dacli.batch.jobs import Job
 from dacli.batch.settings import RunSettings
 from dacli.errors import DacliError
-from dacli.io import files
+from dacli.io import depth_files, files
 from dacli.io.names import RECORD_KEYWORD
-from dacli.io.records import Record, parse_record
+from dacli.io.records import Record, decode_depth, parse_record
 from dacli.io.scales import choose_scale
 from dacli.outputs.formats import FORMATS, VIDEO_SUFFIXES, is_video_file
 from dacli.paths import display_path
@@ -92,11 +92,14 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def decode_depth_clip(path: Path) -> tuple[Record, int, Iterator[DepthArray]]:
     """Return the record of a 16-bit depth clip, its number of frames, and an iterator of their depth [H, W].
 
-    The floats are those of --save npy, to half a quantization step. Raises DacliError for any other file, and at the
+    The floats are those of --save npy, to half a quantization step. A copy of the clip in another container may have
+    lost its tags: then the record is that of the JSON file beside it. Raises DacliError for any other file, and at the
     first damaged frame.
     """
     name = display_path(path)
     values, tags, count = decoding.read_depth16_clip(path)
+    if RECORD_KEYWORD not in tags and path.with_suffix(".json").is_file():
+        tags |= sidecar_texts(path.with_suffix(".json"))
     if RECORD_KEYWORD not in tags:
         raise DacliError(f"{name} does not say what its values mean", "decode takes the 16-bit files that dacli wrote")
     record = parse_record(tags[RECORD_KEYWORD], name)
@@ -107,3 +110,20 @@ def decode_depth_clip(path: Path) -> tuple[Record, int, Iterator[DepthArray]]:
         raise DacliError(f"{name} and its .json file do not belong together", "make the clip again with dacli")
     scales = (choose_scale(row["low"], row["high"], record.quantity, record.near) for row in rows)
     return record, count, (scale.decode(frame) for frame, scale in zip(values, scales, strict=False))
+
+
+def decode_depth_frames(folder: Path) -> tuple[Record, int, Iterator[DepthArray]]:
+    """Return the record of a folder of 16-bit frames, their number, and an iterator of their depth [H, W].
+
+    Raises DacliError for a folder that dacli did not write, and at the first frame that is missing or damaged.
+    """
+    name = display_path(folder)
+    if not (folder / FRAMES_FILE).is_file():
+        raise DacliError(f"{name} has no {FRAMES_FILE}", "decode takes the folder that --save png16 --frames writes")
+    sidecar = sidecar_texts(folder / FRAMES_FILE)
+    paths, count = sorted(folder.glob("*.png")), len(json.loads(sidecar.get("frames", "[]")))
+    if not paths or len(paths) != count:
+        raise DacliError(f"{name} has {len(paths)} PNGs of {count} frames", "make the frames again with dacli")
+    record = parse_record(sidecar.get(RECORD_KEYWORD, ""), name)
+    depths = (decode_depth(*depth_files.read_depth16(path), display_path(path))[0] for path in paths)
+    return record, count, depths

@@ -223,6 +223,32 @@ def test_the_sidecar_leads_from_steady_depth_to_the_networks_own(
     assert np.abs(np.load("back.npy") - steady)[within].max() < 0.56 / 65535 / 0.9
 
 
+@pytest.mark.usefixtures("moving")
+def test_a_copy_without_its_tags_is_decoded_by_the_file_beside_it(dacli: Run, home: Path) -> None:
+    assert dacli("video", "frames", *EXACT, "--save", "png16", "--end", "0.2").code == 0
+    assert dacli("decode", "frames_depth16.mkv", "-o", "want.npy").code == 0
+    copied = Path("copy/frames_depth16.mov")
+    copied.parent.mkdir()
+    footage.ffmpeg("-i", home / "frames_depth16.mkv", "-map_metadata", "-1", "-c", "copy", copied)
+    lost = dacli("decode", copied)
+    assert (lost.code, lost.errors[0].split(": ")[1:]) == (
+        1,
+        ["copy/frames_depth16.mov does not say what its values mean", "decode takes the 16-bit files that dacli wrote"],
+    )
+    (home / "frames_depth16.json").rename(copied.with_suffix(".json"))
+    assert dacli("decode", copied, "-o", "found.npy").code == 0
+    np.testing.assert_array_equal(np.load("found.npy"), np.load("want.npy"))
+
+
+def test_folders_that_hold_no_depth_are_one_line(dacli: Run, home: Path) -> None:
+    (home / "a").mkdir()
+    assert dacli("decode", "a").errors == [
+        "error: a has no frames.json: decode takes the folder that --save png16 --frames writes"
+    ]
+    (home / "a" / "frames.json").write_text('{"dacli": {}, "frames": [1, 2]}')
+    assert dacli("decode", "a").errors == ["error: a has 0 PNGs of 2 frames: make the frames again with dacli"]
+
+
 def test_a_cut_begins_anew_at_its_first_frame(dacli: Run, home: Path, moving: Path) -> None:
     assert dacli("video", "frames", *EXACT, "--save", "npy").code == 0
     whole = floats(home / "frames_depth")[12:]
@@ -271,6 +297,10 @@ def test_numbered_pictures_instead_of_video(dacli: Run, home: Path) -> None:
     steady = floats(home / "frames_depth")[3]
     within = (steady >= 0) & (steady <= 1)
     assert np.abs(np.load("3.npy") - steady)[within].max() < 0.56 / 65535 / 0.9
+    assert dacli("decode", "frames_depth16").out == "frames_depth16.npy\n"
+    whole, steady = np.load("frames_depth16.npy"), floats(home / "frames_depth")
+    assert whole.shape == steady.shape
+    assert np.abs(whole - steady)[(steady >= 0) & (steady <= 1)].max() < 0.56 / 65535 / 0.9
     before = (home / "frames_color").stat().st_ino
     assert dacli("video", "frames", *EXACT, "--save", "png16,color,npy", "--frames").code == 0
     assert (home / "frames_color").stat().st_ino == before
