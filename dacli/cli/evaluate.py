@@ -175,12 +175,12 @@ def compare_runs(
 ) -> None:
     """Print how much two runs differ, and write the sheet of it if there is a folder for it."""
     from dacli.cli.tables import print_table
-    from dacli.evaluation import comparison, comparison_sheet, sweeps, tables
+    from dacli.evaluation import compared_files, comparison, comparison_sheet, sweeps, tables
 
     if photos is not None and out is None:
         raise UsageError("--photos is for the sheet, which only -o writes", "give -o DIR, or leave --photos out")
     sweeps.refuse_existing_files(out, list(comparison_sheet.COMPARISON_FILES.values()), overwrite=overwrite)
-    first, second = comparison.find_depth_outputs(a), comparison.find_depth_outputs(b)
+    first, second = compared_files.find_depth_outputs(a), compared_files.find_depth_outputs(b)
     names, lacking = comparison.pair_outputs(first, second)
     shown = {} if out is None else comparison_sheet.find_photos(names, photos, (a, b))
     for line in lacking:

@@ -1,24 +1,17 @@
 """Comparison of two runs over the same pictures: how much their depths differ, and where."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dacli.errors import DacliError
 from dacli.evaluation import accuracy
-from dacli.io import depth_files, files, png, records
-from dacli.io.names import RECORD_KEYWORD
-from dacli.outputs.formats import FORMATS
+from dacli.evaluation.compared_files import ComparedDepth, read_compared_depth
 from dacli.paths import display_path
 from dacli.types import FloatArray
 
-ComparedDepth = NDArray[np.float64]
-COMPARED_KINDS = ("npy", "png16")  # the exact one first
-SMALLEST_METRES = 1e-6  # metres
 COMPARED_PAIRS = 5000
 APART = 0.05  # share of the range: points whose depth differs less have no order
 NAMED_MISSING = 10  # missing pictures that a message names
@@ -45,76 +38,21 @@ class Difference:
     same: bool
 
 
-def find_depth_outputs(folder: Path) -> dict[str, Path]:
-    """Return the depth file of each picture below a folder, by the path of its outputs without their suffix.
-
-    Raises DacliError for a path that is not a folder, and for a folder without depth.
-    """
-    if not folder.is_dir():
-        raise DacliError(f"{display_path(folder)} is not a folder", "name two output folders of dacli")
-    found: dict[str, Path] = {}
-    for kind in COMPARED_KINDS:
-        for path in sorted(folder.rglob(f"*{FORMATS[kind].suffix}")):
-            found.setdefault(path.relative_to(folder).as_posix().removesuffix(FORMATS[kind].suffix), path)
-    if not found:
-        raise DacliError(f"{display_path(folder)} holds no depth", "run dacli with --save npy or png16")
-    return found
-
-
-def read_compared_depth(path: Path) -> ComparedDepth:
-    """Return inverse depth [H, W]; metres are converted. An NPY without a PNG beside it is read as inverse depth."""
-    if path.name.endswith(FORMATS["npy"].suffix):
-        depth, quantity = read_npy_output(path), quantity_beside(path)
-    else:
-        decoded, record = records.decode_depth(*depth_files.read_depth16(path), display_path(path))
-        depth, quantity = decoded.astype(np.float64), record.quantity
-    inverse = 1 / np.maximum(depth, SMALLEST_METRES) if quantity != "inverse depth" else depth
-    if not np.isfinite(inverse).all():
-        raise DacliError(f"{display_path(path)} holds numbers that are not finite", "run dacli again to replace it")
-    return inverse
-
-
-def read_npy_output(path: Path) -> ComparedDepth:
-    try:
-        depth: ComparedDepth = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False).astype(np.float64)
-    except (ValueError, EOFError, TypeError) as error:
-        raise DacliError(
-            f"{display_path(path)} is not an NPY of numbers ({error})", "run dacli again to replace it"
-        ) from None
-    if depth.ndim != 2:
-        raise DacliError(
-            f"{display_path(path)} holds an array of {depth.shape}",
-            "dacli compare takes the NPY files that dacli wrote",
-        )
-    return depth
-
-
-def quantity_beside(path: Path) -> str:
-    stem = path.name.removesuffix(FORMATS["npy"].suffix)
-    for suffix in (row.suffix for row in FORMATS.values() if row.suffix.endswith(".png")):
-        beside = path.with_name(stem + suffix)
-        if beside.is_file():
-            text = png.read_png_text(files.read_bytes(beside), display_path(beside)).get(RECORD_KEYWORD)
-            if text is not None:
-                return records.parse_record(text, display_path(beside)).quantity
-    return "inverse depth"
-
-
 def fit_to_first(b: FloatArray, a: FloatArray, how: str) -> ComparedDepth:
-    """Return B [H, W] aligned to A."""
-    fit = accuracy.ALIGNMENTS[how]
-    scale, shift = (1.0, 0.0) if fit is None else fit(b, a)
+    """Return B [H, W] aligned to A, by the pixels that both know."""
+    fit, known = accuracy.ALIGNMENTS[how], np.isfinite(a) & np.isfinite(b)
+    scale, shift = (1.0, 0.0) if fit is None else fit(b[known], a[known])
     return scale * b.astype(np.float64) + shift
 
 
 def value_range(a: FloatArray) -> float:
     """Return the range of a from the 2nd to the 98th percentile, or from end to end where that is 0."""
-    low, high = np.percentile(a, (2, 98))
-    return float(high - low) or float(a.max() - a.min())
+    low, high = np.nanpercentile(a, (2, 98))
+    return float(high - low) or float(np.nanmax(a) - np.nanmin(a))
 
 
 def relative_difference(a: ComparedDepth, b: ComparedDepth, how: str) -> ComparedDepth:
-    """Return |A − B| [H, W] after the alignment, in shares of A's range, or of B's where A is flat."""
+    """Return |A − B| [H, W] after the alignment, in shares of A's range, or of B's where A is flat; NaN if unknown."""
     return np.abs(fit_to_first(b, a, how) - a) / (value_range(a) or value_range(b) or 1.0)
 
 
@@ -125,13 +63,15 @@ def compare_picture(name: str, first: Path, second: Path, how: str) -> Differenc
         mine, other = (f"{shape[1]} × {shape[0]}" for shape in (a.shape, b.shape))
         raise DacliError(f"{name}: {mine} pixels in A, {other} in B", "compare runs over the same pictures")
     off = relative_difference(a, b, how)
-    y, x = np.unravel_index(int(off.argmax()), off.shape)
-    same = bool(np.array_equal(a, b))
+    if np.isnan(off).all():
+        raise DacliError(f"{name}: no pixel has depth in A and in B", "compare runs over the same pictures")
+    y, x = np.unravel_index(int(np.nanargmax(off)), off.shape)
+    same = bool(np.array_equal(a, b, equal_nan=True))
     return Difference(
         name,
-        float(off.mean()),
-        float(np.percentile(off, 99)),
-        float(off.max()),
+        float(np.nanmean(off)),
+        float(np.nanpercentile(off, 99)),
+        float(np.nanmax(off)),
         order_agreement(a, b),
         int(x),
         int(y),

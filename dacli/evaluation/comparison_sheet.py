@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from dacli.batch import inputs
 from dacli.errors import DacliError
 from dacli.evaluation import tables
+from dacli.evaluation.compared_files import ComparedDepth, read_compared_depth
 from dacli.evaluation.comparison import (
-    ComparedDepth,
     Difference,
     difference_title,
     fit_to_first,
-    read_compared_depth,
     relative_difference,
     score_records,
     value_range,
@@ -154,9 +153,9 @@ def sheet_row(each: Difference, sheet: ComparisonSheet) -> SheetRow:
 
 def depth_scale(depth: ComparedDepth) -> tuple[float, float]:
     """Return the ends of the scale of A and B: those of A's range, as value_range() takes it."""
-    low, high = (float(end) for end in np.percentile(depth, (2, 98)))
+    low, high = (float(end) for end in np.nanpercentile(depth, (2, 98)))
     if low == high:
-        low, high = float(depth.min()), float(depth.max())
+        low, high = float(np.nanmin(depth)), float(np.nanmax(depth))
     return low, high if value_range(depth) else low + 1
 
 

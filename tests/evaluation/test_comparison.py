@@ -3,12 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import stats
 
 from dacli import choices
 from dacli.errors import DacliError
 from dacli.evaluation import comparison
-from dacli.evaluation.comparison import compare_outputs, compare_picture, find_depth_outputs, pair_outputs
+from dacli.evaluation.compared_files import find_depth_outputs, read_compared_depth
+from dacli.evaluation.comparison import compare_outputs, compare_picture, pair_outputs
 from dacli.io import png, records
 
 Depth = NDArray[np.float64]
@@ -121,15 +123,41 @@ def test_metres_are_compared_as_inverse_depth(tmp_path: Path) -> None:
 def test_a_png_beside_an_npy_says_what_it_holds(tmp_path: Path) -> None:
     metres = RNG.uniform(2, 9, RAMP.shape)
     path = npy(tmp_path / "a_depth.npy", metres)
-    np.testing.assert_array_equal(comparison.read_compared_depth(path), metres)
+    np.testing.assert_array_equal(read_compared_depth(path), metres)
     png16(tmp_path / "a_gray.png", metres, "metres")
-    np.testing.assert_allclose(comparison.read_compared_depth(path), 1 / metres)
+    np.testing.assert_allclose(read_compared_depth(path), 1 / metres)
 
 
 def test_outputs_are_found_below_and_floats_come_first(tmp_path: Path) -> None:
     npy(tmp_path / "x/a_depth.npy", RAMP), png16(tmp_path / "x/a_depth16.png", RAMP)
-    png16(tmp_path / "b_depth16.png", RAMP), npy(tmp_path / "c.npy", RAMP)
+    png16(tmp_path / "b_depth16.png", RAMP), (tmp_path / "b_color.png").write_bytes(b"\x89PNG\r\n\x1a\nnone")
     assert find_depth_outputs(tmp_path) == {"x/a": tmp_path / "x/a_depth.npy", "b": tmp_path / "b_depth16.png"}
+
+
+def test_files_of_other_tools_and_frames_of_clips_are_found_by_their_names(tmp_path: Path) -> None:
+    names = ("a.npy", "b_raw_depth_meter.npy", "clip_depth/clip_depth_000001.npy")
+    for name in names:
+        npy(tmp_path / name, RAMP)
+    Image.fromarray(RAMP.astype(np.uint16)).save(tmp_path / "c.png")
+    Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "d.png")  # a picture of 8 bits
+    assert find_depth_outputs(tmp_path) == {
+        "a": tmp_path / names[0],
+        "b": tmp_path / names[1],
+        "clip_depth/clip_depth_000001": tmp_path / names[2],
+        "c": tmp_path / "c.png",
+    }
+    np.testing.assert_array_equal(read_compared_depth(tmp_path / "c.png"), RAMP.astype(np.uint16))
+    metres = npy(tmp_path / "e_raw_depth_meter.npy", RNG.uniform(2, 9, RAMP.shape))
+    np.testing.assert_allclose(read_compared_depth(metres), 1 / np.load(metres))
+
+
+def test_pixels_without_depth_do_not_count(tmp_path: Path) -> None:
+    holes = RAMP.astype(np.float64)
+    holes[5:9, 7] = np.nan
+    other = np.where(np.isnan(holes), 1e9, RAMP + 3)
+    found = compare_picture("a", npy(tmp_path / "a_depth.npy", holes), npy(tmp_path / "b_depth.npy", other), "none")
+    assert (found.mean, found.largest) == pytest.approx((3 / SPAN, 3 / SPAN), rel=1e-2)
+    assert compare_picture("a", tmp_path / "a_depth.npy", tmp_path / "b_depth.npy", "affine").largest < 1e-6
 
 
 def test_pairs_and_what_either_lacks() -> None:
@@ -173,6 +201,6 @@ def test_what_is_no_output_folder_is_named(tmp_path: Path) -> None:
 
 def test_an_array_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DacliError, match=r"holds an array of \(2, 2, 2\)"):
-        comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.ones((2, 2, 2))))
+        read_compared_depth(npy(tmp_path / "a_depth.npy", np.ones((2, 2, 2))))
     with pytest.raises(DacliError, match="not an NPY of numbers"):
-        comparison.read_compared_depth(npy(tmp_path / "a_depth.npy", np.array([["x"]])))
+        read_compared_depth(npy(tmp_path / "a_depth.npy", np.array([["x"]])))
