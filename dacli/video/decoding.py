@@ -3,7 +3,7 @@
 import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dacli.callbacks import Log, ignore_log
 from dacli.errors import DacliError
 from dacli.io import files, images
 from dacli.io.alpha import split_alpha
@@ -35,6 +36,7 @@ _TONE_MAP = (  # via 4:4:4, because zscale does not support odd sizes in 4:2:0
     "format=yuv444p16le,zscale=tin={}:pin=bt2020:min=bt2020nc:t=linear:npl=100,format=gbrpf32le,"
     "zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=gbr:r=full"
 )
+_NEW_SIZE = re.compile(r"video parameters changed to \w+\([^)]*\), (\d+)x(\d+)")
 _TAG_SECTION = re.compile(r"(?<!\\)\n\[(?:STREAM|CHAPTER)\]\n")
 _TAG = re.compile(r"^((?:\\.|[^=\\\n])+)=((?:\\.|[^\\\n])*)$", re.MULTILINE | re.DOTALL)
 
@@ -69,17 +71,13 @@ class _DamageError(Exception):
         self.failed = failed
 
 
-def ignore_note(note: str) -> None:
-    """Ignore a note."""
-
-
 def decode_frames(
     clip: Clip,
     *,
     after: int | None = None,
     allow_truncated: bool = False,
     alpha: AlphaOptions = OVER_WHITE,
-    log: Callable[[str], None] = ignore_note,
+    log: Log = ignore_log,
 ) -> Generator[DecodedFrame, None, None]:
     """Yield the frames of a clip in order, or only those that are shown later than `after` (ticks).
 
@@ -97,7 +95,7 @@ def decode_frames(
         raise _damage_error(clip, len(probe.decodable_frames(clip.source, clip.tick_base)[0]), "the file is truncated")
     if clip.transfer and not ffmpeg.has_filter("zscale"):
         log(f"{display_path(clip.path)} is HDR and will look dull: this ffmpeg has no zscale filter for tone mapping")
-    frames = _select_frames(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT)
+    frames = _select_frames(clip, times, LENIENT_OPTIONS if allow_truncated else _STRICT, log)
     for pts, pixels in _check_complete(clip, frames, len(all_times) - len(times), log if allow_truncated else None):
         yield _decoded_frame(pts, split_alpha(pixels, alpha))
 
@@ -136,7 +134,7 @@ def _unescape(text: str) -> str:
 
 
 def _check_complete(
-    clip: Clip, decoded: Generator[tuple[int, Any], None, None], count: int, log: Callable[[str], None] | None
+    clip: Clip, decoded: Generator[tuple[int, Any], None, None], count: int, log: Log | None
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield the decoded frames; then, if some are missing, report that to `log`, or raise DacliError if it is None."""
     damage = None
@@ -162,11 +160,11 @@ def _damage_error(clip: Clip, count: int, reason: str) -> DacliError:
 
 
 def _select_frames(
-    clip: Clip, times: tuple[int, ...], options: Sequence[str]
+    clip: Clip, times: tuple[int, ...], options: Sequence[str], log: Log
 ) -> Generator[tuple[int, Any], None, None]:
     wanted = clip.file_ticks(times)
     first, last = next(iter(wanted)), next(reversed(wanted))
-    with contextlib.closing(_decode_from(clip, first, options)) as decoded:
+    with contextlib.closing(_decode_from(clip, first, options, log)) as decoded:
         for tick, rgb in decoded:
             if tick in wanted:
                 yield wanted[tick], rgb
@@ -174,20 +172,20 @@ def _select_frames(
                 break
 
 
-def _decode_from(clip: Clip, first: int, options: Sequence[str]) -> Generator[tuple[int, Any], None, None]:
+def _decode_from(clip: Clip, first: int, options: Sequence[str], log: Log) -> Generator[tuple[int, Any], None, None]:
     """Yield frames from tick `first` of the file on; decode from its start if seeking does not find that frame."""
     layout = _RGBA if clip.transparent else _RGB
     if clip.seekable and first * clip.tick_base > 1:
         seek = ["-ss", seconds_text((first - Fraction(1, 2)) * clip.tick_base)]
         if clip.source.start is not None:  # ffmpeg would count the start of the file twice, and drop frames that count
             seek.append("-noaccurate_seek")
-        with contextlib.closing(_decode(clip, [*options, *seek], layout)) as decoded:
+        with contextlib.closing(_decode(clip, [*options, *seek], layout, log)) as decoded:
             first_frame = _first_frame(decoded, first)
             if first_frame is not None and first_frame[0] == first:
                 yield first_frame
                 yield from decoded
                 return
-    yield from _decode(clip, options, layout)
+    yield from _decode(clip, options, layout, log)
 
 
 def _first_frame(decoded: Iterator[tuple[int, Any]], first: int) -> tuple[int, Any] | None:
@@ -198,7 +196,10 @@ def _first_frame(decoded: Iterator[tuple[int, Any]], first: int) -> tuple[int, A
         return None
 
 
-def _decode(clip: Clip, options: Sequence[str], layout: _PixelLayout) -> Generator[tuple[int, Any], None, None]:
+def _decode(
+    clip: Clip, options: Sequence[str], layout: _PixelLayout, log: Log = ignore_log
+) -> Generator[tuple[int, Any], None, None]:
+    """Yield frames with their ticks; `log` gets a line if their size changes within the clip."""
     ticks = f"{clip.tick_base.numerator}:{clip.tick_base.denominator}"
     with tempfile.TemporaryDirectory(prefix="dacli-", ignore_cleanup_errors=True) as folder:
         times = Path(folder, "times")
@@ -210,13 +211,24 @@ def _decode(clip: Clip, options: Sequence[str], layout: _PixelLayout) -> Generat
             f"{clip.width}x{clip.height}",
         ]
         arguments += ["-stats_enc_pre", ffmpeg.file_url(times), "-stats_enc_pre_fmt", "{pts}", *_filters(clip)]
-        with ffmpeg.FFmpegProcess([*arguments, "-pix_fmt", layout.pixel_format, "-f", "rawvideo", "pipe:1"]) as process:
+        arguments += ["-nostats", "-pix_fmt", layout.pixel_format, "-f", "rawvideo", "pipe:1"]
+        with ffmpeg.FFmpegProcess(arguments, "info") as process:
             raw = _read_arrays(process, np.empty((clip.height, clip.width, *layout.channels), layout.dtype))
             for values, pts in zip(raw, timing.make_increasing(_read_times(times)), strict=False):
                 yield pts, values
             status = process.finish()
+            _mention_sizes(clip, process.read_log(), log)
             if reason := process.failure_reason(_DAMAGE if "-xerror" in options else _CONCEALED_DAMAGE):
                 raise _DamageError(reason, failed=bool(status))
+
+
+def _mention_sizes(clip: Clip, ffmpeg_log: str, log: Log) -> None:
+    """Log that frames of another size follow in a clip, which ffmpeg stretches; a turned size is none."""
+    for sides in _NEW_SIZE.findall(ffmpeg_log):
+        if sorted(map(int, sides)) != sorted((clip.width, clip.height)):
+            others = f"frames of {sides[0]} × {sides[1]} too"
+            log(f"{display_path(clip.path)} has {others}: they are stretched to {clip.width} × {clip.height}")
+            return
 
 
 def _read_arrays(process: ffmpeg.FFmpegProcess, example: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -32,6 +32,8 @@ SEEKS = {  # cases for seeking: few keyframes, open groups, no groups, times tha
     "a.gif": (),
 }
 
+SIZES = ("96x64", "128x96")
+
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -101,9 +103,9 @@ def noted(monkeypatch: pytest.MonkeyPatch, spoil: int = 0) -> list[bool]:
     runs: list[bool] = []
     original = decoding._decode
 
-    def note(clip: Clip, options: Any, form: Any) -> Iterator[Any]:
+    def note(clip: Clip, options: Any, form: Any, log: Any) -> Iterator[Any]:
         runs.append("-ss" in options)
-        frames = original(clip, options, form)
+        frames = original(clip, options, form, log)
         for _ in range(spoil if runs[-1] else 0):
             next(frames)
         yield from frames
@@ -240,6 +242,17 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
     (folder / "5.png").write_bytes(cv2.imencode(".png", np.zeros((6, 8, 3), np.uint8))[1].tobytes())
     with pytest.raises(DacliError, match=r"5\.png has 8 × 6 pixels and the first frame 9 × 6"):
         taken(clip)
+
+
+def test_frames_of_another_size_are_mentioned_once(tmp_path: Path) -> None:
+    parts = [make_clip(tmp_path / f"{s}.h264", *H264, source=f"testsrc2=s={s}:r=24", frames=6) for s in SIZES]
+    (tmp_path / "a.h264").write_bytes(b"".join(part.read_bytes() for part in [*parts, *parts]))
+    notes: list[str] = []
+    found = taken(probe.probe_clip(tmp_path / "a.h264"), log=notes.append)
+    assert [frame.rgb.shape for frame in found] == [(64, 96, 3)] * 24
+    assert notes == [f"{tmp_path}/a.h264 has frames of 128 × 96 too: they are stretched to 96 × 64"]
+    taken(probe.probe_clip(parts[0]), log=notes.append)
+    assert len(notes) == 1
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])
