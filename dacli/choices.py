@@ -15,6 +15,7 @@ MetricModelName = Literal["indoor", "outdoor"]
 PrecisionName = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 TrainingPrecision = Literal["auto", "bf16", "fp32"]
 CropName = Literal["none", "garg", "eigen"]
+EnsembleName = Literal["flip", "sizes"]
 AlignmentName = Literal["none", "median", "scale", "affine"]
 ExrDepth = Literal["z", "1/z"]  # what the channel Z of an EXR holds
 NormalY = Literal["opengl", "directx"]  # whether green of normals is up or down

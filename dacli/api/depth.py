@@ -127,6 +127,7 @@ class Depth:
             calibration=fit,
             source=about.name,
             image=predicted.image,
+            spread=prediction.spread,
             index=about.index,
         )
 
@@ -192,6 +193,7 @@ def load(
     size: int | None = None,
     tile: TileMode = "auto",
     post: str = "",
+    ensemble: str = "",
     log: Log = ignore_log,
     download: Download = ignore_download,
 ) -> Depth:
@@ -201,14 +203,22 @@ def load(
     .safetensors) or of a folder of a depth model of Transformers, or "hf:ORG/NAME" for a repository. `device` is
     "auto", "cpu", "cuda", "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto",
     "torch", "openvino" or "onnxruntime"; `size` the short side of the network's input in pixels (default: the size it
-    was trained at); `tile` "auto", "on" or "off"; `post` filters of the depth, such as "sharpen,median:3". `log` is
-    called with a line that says what was decided. Raises ValueError for a name that does not exist, DacliError for
-    weights that cannot be downloaded or a device that this machine does not have.
+    was trained at); `tile` "auto", "on" or "off"; `post` filters of the depth, such as "sharpen,median:3";
+    `ensemble` "flip", "sizes" or "flip,sizes" averages several passes. `log` is called with a line that says what was
+    decided. Raises ValueError for a name that does not exist, DacliError for weights that cannot be downloaded or a
+    device that this machine does not have.
     """
     return Depth(
         open_run(
             options_for_model(
-                model, device=device, precision=precision, engine=engine, size=size, tile=tile, post=post
+                model,
+                device=device,
+                precision=precision,
+                engine=engine,
+                size=size,
+                tile=tile,
+                post=post,
+                ensemble=ensemble,
             ),
             STREAM_PICTURES,
             log,

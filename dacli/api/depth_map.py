@@ -37,6 +37,7 @@ class DepthMap:
     `depth` is float32 [H, W] at the picture's size: inverse depth, near = large and without a unit, or metres along the
     optical axis, by `quantity`. `network_size` is the network's input (h, w) in pixels, `tiles` the number of tiles (0:
     one pass). `camera` has focal length and centre in pixels, `calibration` is how metres were made of relative depth.
+    `spread` [H, W] is how far the members of an ensemble are apart, in shares of the whole range, if there is one.
     `note` says what differs from the plan, such as a pass in float32 because half precision overflowed.
     """
 
@@ -51,13 +52,14 @@ class DepthMap:
     calibration: MetricFit | None = None
     source: str = ""
     image: ImageArray | None = None
+    spread: DepthArray | None = None
     index: int = 0
     seconds: StageSeconds = NO_SECONDS
 
     @property
     def nbytes(self) -> int:
         """Return the bytes that it holds."""
-        return self.depth.nbytes + (0 if self.image is None else self.image.nbytes)
+        return self.depth.nbytes + sum(each.nbytes for each in (self.image, self.spread) if each is not None)
 
     def colorize(self, colormap: str = "Spectral_r", *, low: float | None = None, high: float | None = None) -> Image8:
         """Return RGB [H, W, 3], 8 bits, in a Matplotlib colormap whose last color is near.
@@ -87,7 +89,7 @@ class DepthMap:
                 f"cannot save {target.name}: end its name in {ends}, or set kind to one of {', '.join(kinds)}"
             )
         view = view_prediction(
-            Prediction(self.depth, self.network_size, self.tiles, self.precision, self.note),
+            Prediction(self.depth, self.network_size, self.tiles, self.precision, self.note, self.spread),
             self.settings,
             source=self.source,
             fingerprint=Fingerprint(""),

@@ -11,11 +11,13 @@ from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import UsageError
 from dacli.filters.table import parse_filters
 from dacli.inference import planning
+from dacli.inference.ensemble import parse_ensemble
 from dacli.inference.loading import load_predictor
 from dacli.inference.predictor import Predictor
 from dacli.models import registry
 from dacli.outputs.calibration import METRES_HINT
 from dacli.outputs.drawing import colormap_table
+from dacli.outputs.encoders import SPREAD_FAULT, SPREAD_HINT
 from dacli.outputs.formats import OutputFormat
 from dacli.outputs.style import DepthStyle, parse_depth_range
 
@@ -35,7 +37,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
     Raises DacliError for weights or a device that are not available, UsageError for options that contradict each other.
     """
     memory.limit_heaps()
-    style, post = make_style(options), parse_filters(options.post)
+    style, post, ensemble = make_style(options), parse_filters(options.post), parse_ensemble(options.ensemble)
     loaded = load_predictor(
         registry.choose_model(options.encoder, options.model, options.weights),
         size=options.size,
@@ -44,6 +46,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         engine=options.engine,
         tile=options.tile,
         batch=options.batch,
+        ensemble=ensemble,
         pictures=pictures,
         log=log,
         download=download,
@@ -63,6 +66,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         alpha=options.alpha,
         tiled=predictor.tiled,
         post=post,
+        ensemble=ensemble,
         max_depth=predictor.spec.max_depth,
         needs_focal=predictor.spec.needs_focal,
         camera=options.camera,
@@ -81,16 +85,19 @@ def check_calibration(settings: RunSettings) -> None:
 
 
 def check_formats(settings: RunSettings, formats: Iterable[OutputFormat]) -> None:
-    """Raise UsageError for a kind of output that needs metres, if depth is relative."""
+    """Raise UsageError for a kind of output that needs metres where depth is relative, or an ensemble without one."""
     for row in formats:
         if row.needs_metres and settings.output_quantity != "metres":
             raise UsageError(f"--save {row.name} needs metres, and this network gives relative depth", METRES_HINT)
+        if row.needs_spread and not settings.ensemble:
+            raise UsageError(f"--save {row.name} {SPREAD_FAULT}", SPREAD_HINT)
 
 
 def check_options(options: RunOptions) -> None:
     """Raise the error that open_run() would raise for wrong options, before any folder is created."""
     make_style(options)
     parse_filters(options.post)
+    parse_ensemble(options.ensemble)
     registry.choose_model(options.encoder, options.model, options.weights)
     for device in options.devices:
         planning.resolve_plan(device, options.precision, options.engine)

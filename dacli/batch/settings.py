@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from dacli import __version__
-from dacli.choices import Quantity
+from dacli.choices import EnsembleName, Quantity
 from dacli.filters.table import NO_FILTERS, FilterChain
 from dacli.inference.device import ExecutionPlan
 from dacli.io.background import AlphaOptions
@@ -23,8 +23,8 @@ class RunSettings:
     `weights` identifies the file of weights, by name and SHA-256, or by size and time; `size` is the network's
     short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. With `overwrite`,
     existing outputs are replaced. `alpha` says what is done with transparent pixels; `post` are the filters between
-    network and outputs. The network gives `quantity`, up to `max_depth` metres if that is known; with a
-    `calibration` outputs are in metres all the same.
+    network and outputs, `ensemble` the further passes that are averaged. The network gives `quantity`, up to
+    `max_depth` metres if that is known; with a `calibration` outputs are in metres all the same.
     """
 
     encoder: str
@@ -38,6 +38,7 @@ class RunSettings:
     overwrite: bool = False
     tiled: bool = False
     post: FilterChain = NO_FILTERS
+    ensemble: tuple[EnsembleName, ...] = ()
     alpha: AlphaOptions = field(default_factory=AlphaOptions)
     max_depth: float | None = None
     needs_focal: bool = False
@@ -73,6 +74,7 @@ class RunSettings:
             "engine": self.plan.engine + self.plan.provider,
             "style": asdict(self.style),
             "post": str(self.post),
+            "ensemble": self.ensemble,
             "alpha": asdict(self.alpha),
             "camera": asdict(self.camera),
             "calibration": self.calibration and self.calibration.given,

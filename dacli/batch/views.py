@@ -58,6 +58,7 @@ def view_prediction(
         source=source,
         settings=str(fingerprint),
         post=str(settings.post),
+        ensemble=",".join(settings.ensemble),
         camera=camera,
         calibration=calibration,
     )
@@ -70,5 +71,6 @@ def view_prediction(
         scale16=settings.metric_scale if settings.uses_metric_scale else scale,
         image=image,
         transparent=transparent,
+        spread=prediction.spread,
         export=settings.export,
     )

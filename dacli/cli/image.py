@@ -65,9 +65,9 @@ def image(
         engine=engine.engine,
         max_pixels=pixel_limit(limits.max_pixels),
         overwrite=overwrite,
-        post=filters.post,
         alpha=alpha_options(alpha),
         **style_fields(show),
+        **filters.run_fields(),
         **camera.run_fields(),
         **export.run_fields(),
     )

@@ -5,12 +5,13 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from dacli.callbacks import DownloadProgress, Log, ignore_log
-from dacli.choices import TileMode
+from dacli.choices import EnsembleName, TileMode
 from dacli.inference import planning
 from dacli.inference.batching import measure_batch_size
 from dacli.inference.device import ExecutionPlan
 from dacli.inference.engine_pool import EnginePool, PooledEngine
 from dacli.inference.engines.table import start_engine
+from dacli.inference.ensemble import EnsemblePredictor, check_ensemble, larger_size
 from dacli.inference.predictor import Predictor
 from dacli.inference.tiling import uses_tiles
 from dacli.models.choice import ModelChoice, OpenModel
@@ -39,6 +40,7 @@ def load_predictor(
     engine: str = "auto",
     tile: TileMode = "auto",
     batch: int | None = 1,
+    ensemble: Sequence[EnsembleName] = (),
     pictures: int = 1,
     log: Log,
     download: Callable[[str], AbstractContextManager[DownloadProgress]],
@@ -46,7 +48,7 @@ def load_predictor(
     """Return the predictor for a number of pictures, on all devices; `log` gets a line for each with what was decided.
 
     `size` None means the network's own, `batch` None the fastest one as measured. Raises DacliError for weights or a
-    device that are not available, UsageError for names that do not exist.
+    device that are not available, UsageError for names that do not exist, or for a network that has no `ensemble`.
     """
     plans = [planning.resolve_plan(name, precision, engine) for name in devices]
     asked = {precision, engine, *devices} != {"auto"}
@@ -56,9 +58,9 @@ def load_predictor(
         opened = open_model(choice, half=plan.half_weights, log=log, progress=download)
         engines.append(_start_engine(opened.network, plan, size, tile, pictures, log))
         models.append(opened)
-        log(describe_decision(opened, engines[-1].engine.plan, size, tile, with_reason=asked))
+        log(describe_decision(opened, engines[-1].engine.plan, size, tile, ensemble, with_reason=asked))
     first = models[0]
-    predictor = _pool_engines(first.network.spec, engines, size, tile, batch)
+    predictor = _pool_engines(first.network.spec, engines, size, tile, batch, ensemble)
     return LoadedPredictor(predictor, first.encoder, first.model, first.weights)
 
 
@@ -69,12 +71,13 @@ def build_predictor(
     *,
     tile: TileMode = "auto",
     batch: int | None = 1,
+    ensemble: Sequence[EnsembleName] = (),
     pictures: int = 1,
     log: Log = ignore_log,
 ) -> Predictor:
     """Return the predictor of a network that is in memory, on one device, for a number of pictures."""
     spec = network.spec
-    return _pool_engines(spec, [_start_engine(network, plan, size, tile, pictures, log)], size, tile, batch)
+    return _pool_engines(spec, [_start_engine(network, plan, size, tile, pictures, log)], size, tile, batch, ensemble)
 
 
 def _start_engine(
@@ -85,13 +88,24 @@ def _start_engine(
 
 
 def _pool_engines(
-    spec: ModelSpec, engines: Sequence[PooledEngine], size: int | None, tile: TileMode, batch: int | None
+    spec: ModelSpec,
+    engines: Sequence[PooledEngine],
+    size: int | None,
+    tile: TileMode,
+    batch: int | None,
+    ensemble: Sequence[EnsembleName],
 ) -> Predictor:
     short_side = size or spec.native_size
     tiled = uses_tiles(tile, short_side, spec)
     shape = batch_shape(spec, short_side, tiled=tiled)
     batch_size = batch or min(measure_batch_size(pooled.engine, shape) for pooled in engines)
-    return Predictor(spec, EnginePool(engines, batch_size), size=short_side, tiled=tiled)
+    pool = EnginePool(engines, batch_size)
+    if not ensemble:
+        return Predictor(spec, pool, size=short_side, tiled=tiled)
+    check_ensemble(spec)
+    second = larger_size(spec, short_side)
+    larger = Predictor(spec, pool, size=second, tiled=uses_tiles(tile, second, spec)) if "sizes" in ensemble else None
+    return EnsemblePredictor(spec, pool, size=short_side, tiled=tiled, mirrored="flip" in ensemble, larger=larger)
 
 
 def engine_streams(
@@ -115,7 +129,13 @@ def batch_shape(spec: ModelSpec, size: int, *, tiled: bool) -> tuple[int, int]:
 
 
 def describe_decision(
-    opened: OpenModel, plan: ExecutionPlan, size: int | None, tile: TileMode, *, with_reason: bool
+    opened: OpenModel,
+    plan: ExecutionPlan,
+    size: int | None,
+    tile: TileMode,
+    ensemble: Sequence[EnsembleName] = (),
+    *,
+    with_reason: bool,
 ) -> str:
     """Return the line that says which model runs where and how; and why, which matters where something was asked for.
 
@@ -125,7 +145,11 @@ def describe_decision(
     short_side = size or spec.native_size
     why = f" ({plan.reason})" if plan.reason and with_reason else ""
     tiles = describe_tiles(spec, short_side, tile)
-    return f"{opened.encoder} {spec.quantity} at {short_side} px{tiles} on {plan.place}{why}"
+    if "sizes" in ensemble:
+        second = larger_size(spec, short_side)
+        tiles += f" and {second} px{describe_tiles(spec, second, tile)}"
+    mirrored = ", also mirrored," if "flip" in ensemble else ""
+    return f"{opened.encoder} {spec.quantity} at {short_side} px{tiles}{mirrored} on {plan.place}{why}"
 
 
 def describe_tiles(spec: ModelSpec, size: int, tile: TileMode) -> str:

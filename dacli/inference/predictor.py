@@ -26,13 +26,15 @@ class PreparedImage:
     """A picture as the network sees it, normalised float32 [3, h, w], and its own size (H, W).
 
     Above the native size of the network, `rgb` is the picture itself, not larger than `size`: tiles are cut from it.
-    With a `tiling` the depth is computed in tiles, and `tensor` is the input of the base.
+    With a `tiling` the depth is computed in tiles, and `tensor` is the input of the base. `larger` is the same picture
+    for the second size of an ensemble.
     """
 
     tensor: Tensor
     source: tuple[int, int]
     rgb: NDArray[np.uint8 | np.uint16] | None = None
     tiling: Tiling | None = None
+    larger: "PreparedImage | None" = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -42,34 +44,44 @@ class PreparedImage:
     @property
     def nbytes(self) -> int:
         """Return the bytes that it holds."""
-        return self.tensor.nbytes + (0 if self.rgb is None else self.rgb.nbytes)
+        further = 0 if self.larger is None else self.larger.nbytes
+        return self.tensor.nbytes + (0 if self.rgb is None else self.rgb.nbytes) + further
 
 
 @dataclass(frozen=True)
 class RawDepth:
-    """Finite depth [h, w] at the network's size, and how it was computed; `note` says what differs from the plan."""
+    """Finite depth [h, w] at the network's size, and how it was computed; `note` says what differs from the plan.
+
+    `spread` [h, w] is how far the members of an ensemble are apart, in shares of the depth's whole range.
+    """
 
     tensor: Tensor
     source: tuple[int, int]
     precision: str
     note: str = ""
     tiles: int = 0
+    spread: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """Return the bytes that it holds, plus those of the depth at the source's size that finish() adds."""
-        return self.tensor.nbytes + 4 * self.source[0] * self.source[1]
+        maps = 1 if self.spread is None else 2
+        return maps * (self.tensor.nbytes + 4 * self.source[0] * self.source[1])
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Depth [H, W] float32 at the source's size, and how it was computed; `note` says what differs from the plan."""
+    """Depth [H, W] float32 at the source's size, and how it was computed; `note` says what differs from the plan.
+
+    `spread` [H, W] is how far the members of an ensemble are apart, in shares of the depth's whole range.
+    """
 
     depth: NDArray[np.float32]
     network_size: tuple[int, int]
     tiles: int
     precision: str
     note: str = ""
+    spread: NDArray[np.float32] | None = None
 
 
 class Predictor:
@@ -114,13 +126,7 @@ class Predictor:
 
     def predict(self, pictures: Sequence[ImageArray]) -> list[Prediction]:
         """Return the depth of RGB pictures [H, W, 3] of any sizes; those of one network size go together."""
-        images = [self.prepare(picture) for picture in pictures]
-        predictions: dict[int, Prediction] = {}
-        for size in dict.fromkeys(image.size for image in images):
-            indices = [i for i, image in enumerate(images) if image.size == size]
-            raws = self.infer([images[i] for i in indices])
-            predictions.update(zip(indices, map(self.finish, raws), strict=True))
-        return [predictions[i] for i in range(len(pictures))]
+        return [self.finish(raw) for raw in self.infer_any_sizes([self.prepare(picture) for picture in pictures])]
 
     def prepare(self, rgb: ImageArray) -> PreparedImage:
         """Return an RGB picture [H, W, 3] as the network takes it: resized and normalised."""
@@ -154,6 +160,16 @@ class Predictor:
                 return [self._in_tiles(engine, image, rgb, progress, error.message) for image, rgb in with_rgb]
             return [self._checked(engine, image, raw) for image, raw in zip(batch, raws, strict=True)]
 
+    def infer_any_sizes(
+        self, images: Sequence[PreparedImage], progress: TileProgress = ignore_progress
+    ) -> list[RawDepth]:
+        """Return the network's depth of pictures of any sizes; those of one size go together."""
+        found: dict[int, RawDepth] = {}
+        for size in dict.fromkeys(image.size for image in images):
+            indices = [i for i, image in enumerate(images) if image.size == size]
+            found.update(zip(indices, self.infer([images[i] for i in indices], progress), strict=True))
+        return [found[i] for i in range(len(images))]
+
     def finish(self, raw: RawDepth, focal_px: float | None = None) -> Prediction:
         """Return depth at the size of the source; `focal_px` is its focal length in pixels, if that is known."""
         processing = self._spec.processing
@@ -162,7 +178,8 @@ class Predictor:
         else:
             depth = processing.restore(raw.tensor, *raw.source, focal_px)
         height, width = raw.tensor.shape
-        return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note)
+        spread = None if raw.spread is None else resize_to_source(raw.spread, *raw.source, align_corners=False)
+        return Prediction(depth, (height, width), raw.tiles, raw.precision, raw.note, spread)
 
     def _plan_tiles(self, height: int, width: int) -> Tiling:
         spec = self._spec

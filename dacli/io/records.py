@@ -24,8 +24,8 @@ class Record:
 
     `black` and `white` are the depths at 0 and at the largest value, `low` and `high` the range, in the unit of
     `quantity`. `unit` is "millimetres" if the values are lengths, TONES if they are bent tones, and else "steps".
-    Sizes are (height, width). `post` are the filters that the depth has passed, `camera` is that of the source, and
-    `calibration` how its metres were made of relative depth; None if they were not.
+    Sizes are (height, width). `post` are the filters that the depth has passed, `ensemble` what was averaged;
+    `camera` is that of the source, and `calibration` how its metres were made of relative depth; None if they were not.
     """
 
     black: float
@@ -43,6 +43,7 @@ class Record:
     source: str
     settings: str
     post: str = ""
+    ensemble: str = ""
     camera: PinholeCamera | None = None
     calibration: MetricFit | None = None
 
@@ -97,7 +98,7 @@ def _checked_record(values: dict[str, Any]) -> Record:
     for key, known in (("near", ("white", "black")), ("quantity", get_args(Quantity))):
         if values[key] not in known:
             raise ValueError(f"{key} is {values[key]!r}")
-    for key in ("unit", "encoder", "model", "version", "source", "settings", "post"):
+    for key in ("unit", "encoder", "model", "version", "source", "settings", "post", "ensemble"):
         if not isinstance(values[key], str):
             raise TypeError(f"{key} is {values[key]!r}")
     values["camera"] = parse_camera(values.get("camera"))

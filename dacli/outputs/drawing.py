@@ -12,6 +12,8 @@ from dacli.errors import UsageError
 from dacli.io.scales import TOP16, quantize_depth, scale_ends
 from dacli.types import DepthArray, Gray8, Gray16, Image8, ImageArray
 
+UNSURE = 0.25  # difference of predictions, in shares of the range, that is black in confidence
+
 
 def draw_gray(depth: DepthArray, low: float, high: float, quantity: Quantity, near: Near = "white") -> Gray8:
     """Return 8-bit gray [H, W] of depth [H, W], linear between low and high; its near end is white or black."""
@@ -32,6 +34,15 @@ def draw_color(depth: DepthArray, low: float, high: float, quantity: Quantity, c
     """
     shades = draw_gray(depth, low, high, quantity)
     return np.asarray(cv2.applyColorMap(shades, np.ascontiguousarray(colormap_table(colormap).T[:, None])), np.uint8)
+
+
+def draw_confidence(spread: DepthArray) -> Gray8:
+    """Return 8-bit gray [H, W]: white where the members of an ensemble agree, black from UNSURE of the range on.
+
+    `spread` [H, W] is how far they are apart, in shares of the whole range of depth.
+    """
+    certain = 1 - np.clip(spread / np.float32(UNSURE), 0, 1)
+    return np.asarray(np.rint(255 * certain), np.uint8)
 
 
 @lru_cache(maxsize=32)

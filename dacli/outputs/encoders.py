@@ -6,13 +6,16 @@ Pictures are [H, W] or [H, W, 3]; files are their bytes, with the record of the 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dacli.errors import DacliError
+from dacli.errors import DacliError, UsageError
 from dacli.io.names import RECORD_KEYWORD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dacli.outputs.view import DepthView
+
+SPREAD_FAULT = "shows how far several predictions of a picture are apart, and there is one"
+SPREAD_HINT = "add --ensemble flip"
 
 
 def gray_picture(view: "DepthView") -> "NDArray[Any]":
@@ -42,6 +45,14 @@ def side_picture(view: "DepthView") -> "NDArray[Any]":
     if view.image is None:
         raise ValueError("side needs the input picture: set image of the view")
     return draw_side_by_side(view.image, color_picture(view))
+
+
+def confidence_picture(view: "DepthView") -> "NDArray[Any]":
+    from dacli.outputs.drawing import draw_confidence
+
+    if view.spread is None:
+        raise UsageError(f"confidence {SPREAD_FAULT}", SPREAD_HINT)
+    return draw_confidence(view.spread)
 
 
 def depth16_picture(view: "DepthView") -> "NDArray[Any]":

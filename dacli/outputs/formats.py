@@ -10,6 +10,7 @@ from dacli.errors import UsageError
 from dacli.outputs.encoders import (
     anaglyph_picture,
     color_picture,
+    confidence_picture,
     deep_gray_picture,
     depth16_picture,
     exr_file,
@@ -48,7 +49,7 @@ class OutputFormat:
     [H, W] or [H, W, 3]; it is None for an output that is not a picture. `draw_deep` draws the same with 16 bits, for
     clips. `encode` returns the bytes of a file, with a record, so that a later run knows whether dacli made it, and
     from what. `needs_image`: it shows the input picture too; `needs_camera`: the focal length decides what it shows;
-    `needs_metres`: relative depth does not do; `offered`: `--save` takes it.
+    `needs_metres`: relative depth does not do; `needs_spread`: it takes an ensemble; `offered`: `--save` takes it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class OutputFormat:
     needs_image: bool = False
     needs_camera: bool = False
     needs_metres: bool = False
+    needs_spread: bool = False
     offered: bool = True
 
     def suffix_for(self, medium: Medium, video: str = DEFAULT_VIDEO) -> str:
@@ -205,6 +207,15 @@ FORMATS: Mapping[str, OutputFormat] = {
             encode=png_encoder(vr180_picture),
             needs_image=True,
             needs_camera=True,
+        ),
+        OutputFormat(
+            name="confidence",
+            summary="where the members of an ensemble agree: white; needs --ensemble",
+            suffix="_confidence.png",
+            clip_suffix="_confidence.mp4",
+            draw=confidence_picture,
+            encode=png_encoder(confidence_picture),
+            needs_spread=True,
         ),
         OutputFormat(
             name="half",

@@ -21,7 +21,9 @@ class DepthView:
     `scale8` and `scale16` say what the values of 8-bit and 16-bit pictures stand for. `image` is the input
     picture, RGB [H, W, 3], set only if a format needs it. `tones` [H, W] in 0 … 1 are shown instead of the depth in a
     steady clip. `transparent` [H, W] marks pixels without depth of their own: `depth` and `tones` are far there.
-    `export` says what programs expect of floats and 3D.
+    `spread`
+    [H, W] is how far the members of an ensemble are apart, in shares of the range. `export` says what programs expect
+    of floats and 3D.
     """
 
     depth: DepthArray
@@ -32,6 +34,7 @@ class DepthView:
     image: ImageArray | None = None
     tones: DepthArray | None = None
     transparent: PixelMask | None = None
+    spread: DepthArray | None = None
     export: ExportOptions = DEFAULT_EXPORT
 
     @property

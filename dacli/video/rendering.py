@@ -116,6 +116,7 @@ class ClipRenderer:
             image=frame.image,
             tones=None if tones is None else put_far(tones, far_tone, frame.transparent),
             transparent=frame.transparent,
+            spread=prediction.spread,
             export=self.settings.export,
         )
         pictures = {kind: self.picture(row, view) for kind, row in self.job.formats.items()}
@@ -189,6 +190,7 @@ class ClipRenderer:
             source=self.job.source_name,
             settings=str(self.fingerprint),
             post=str(self.settings.post),
+            ensemble=",".join(self.settings.ensemble),
             camera=self.camera,
         )
 

@@ -1,5 +1,6 @@
-"""The figures of filters and of stereo: what they measure gets better, and by more than chance."""
+"""The figures of filters, ensembles and stereo: what they measure gets better, and by more than chance."""
 
+from benchmarks.ensembles import measure_ensembles
 from benchmarks.filters import score_chains, time_chains
 from benchmarks.stereo import measure
 from dacli.filters.table import parse_filters
@@ -19,3 +20,9 @@ def test_the_exact_right_view_is_nearest_to_that_of_exact_depth() -> None:
     rows, holes, _ = measure(1, (96, 128))
     assert rows["exact depth"] > rows["the left view"] + 3
     assert 0 < holes < 0.2
+
+
+def test_an_ensemble_gets_worst_where_its_members_differ() -> None:
+    found = measure_ensembles(2, (96, 128), ("flip",))["flip"]
+    assert found.unsure > 1.2
+    assert found.ordinal > 0.6
