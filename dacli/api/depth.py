@@ -15,6 +15,7 @@ from dacli.batch.opening import Download, OpenRun, open_run
 from dacli.batch.options import RunOptions
 from dacli.batch.outcomes import Outcome
 from dacli.batch.pictures import PictureRun, run_pictures
+from dacli.batch.preparing import prepare_picture
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, run_stages
 from dacli.batch.views import calibrate_prediction
@@ -107,7 +108,8 @@ class Depth:
         index, picture = indexed
         rgb = read_picture_argument(picture, self._run.settings.max_pixels)
         name = Path(picture).name if isinstance(picture, str | Path) else ""
-        return Loaded(StreamedPicture(index, name, exif_focal_of(picture)), self._run.predictor.prepare(rgb), rgb)
+        prepared = prepare_picture(rgb, *self._run)
+        return Loaded(StreamedPicture(index, name, exif_focal_of(picture)), prepared, rgb)
 
     def _finish(self, predicted: Predicted[StreamedPicture]) -> DepthMap:
         settings, about = self._run.settings, predicted.about
@@ -192,6 +194,7 @@ def load(
     engine: str = "auto",
     size: int | None = None,
     tile: TileMode = "auto",
+    pre: str = "",
     post: str = "",
     ensemble: str = "",
     log: Log = ignore_log,
@@ -203,7 +206,8 @@ def load(
     .safetensors) or of a folder of a depth model of Transformers, or "hf:ORG/NAME" for a repository. `device` is
     "auto", "cpu", "cuda", "cuda:N" or "mps"; `precision` "auto", "fp32", "fp16", "bf16" or "int8"; `engine` "auto",
     "torch", "openvino" or "onnxruntime"; `size` the short side of the network's input in pixels (default: the size it
-    was trained at); `tile` "auto", "on" or "off"; `post` filters of the depth, such as "sharpen,median:3";
+    was trained at); `tile` "auto", "on" or "off"; `pre` filters of the picture before the network, such as
+    "exposure,denoise"; `post` filters of the depth, such as "sharpen,median:3";
     `ensemble` "flip", "sizes" or "flip,sizes" averages several passes. `log` is called with a line that says what was
     decided. Raises ValueError for a name that does not exist, DacliError for weights that cannot be downloaded or a
     device that this machine does not have.
@@ -217,6 +221,7 @@ def load(
                 engine=engine,
                 size=size,
                 tile=tile,
+                pre=pre,
                 post=post,
                 ensemble=ensemble,
             ),

@@ -9,6 +9,7 @@ from dacli.batch.options import RunOptions
 from dacli.batch.settings import RunSettings
 from dacli.callbacks import DownloadProgress, Log
 from dacli.errors import UsageError
+from dacli.filters.picture_table import parse_picture_filters
 from dacli.filters.table import parse_filters
 from dacli.inference import planning
 from dacli.inference.ensemble import parse_ensemble
@@ -37,7 +38,8 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
     Raises DacliError for weights or a device that are not available, UsageError for options that contradict each other.
     """
     memory.limit_heaps()
-    style, post, ensemble = make_style(options), parse_filters(options.post), parse_ensemble(options.ensemble)
+    style, ensemble = make_style(options), parse_ensemble(options.ensemble)
+    pre, post = parse_picture_filters(options.pre), parse_filters(options.post)
     loaded = load_predictor(
         registry.choose_model(options.encoder, options.model, options.weights),
         size=options.size,
@@ -65,6 +67,7 @@ def open_run(options: RunOptions, pictures: int, log: Log, download: Download) -
         overwrite=options.overwrite,
         alpha=options.alpha,
         tiled=predictor.tiled,
+        pre=pre,
         post=post,
         ensemble=ensemble,
         max_depth=predictor.spec.max_depth,
@@ -96,6 +99,7 @@ def check_formats(settings: RunSettings, formats: Iterable[OutputFormat]) -> Non
 def check_options(options: RunOptions) -> None:
     """Raise the error that open_run() would raise for wrong options, before any folder is created."""
     make_style(options)
+    parse_picture_filters(options.pre)
     parse_filters(options.post)
     parse_ensemble(options.ensemble)
     registry.choose_model(options.encoder, options.model, options.weights)

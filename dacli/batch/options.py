@@ -20,10 +20,10 @@ class RunOptions:
 
     `encoder` and `model` name a checkpoint, or `weights` is a file of your own; `size` is the short side of the
     network's input in pixels. `batch` is how many pictures go through the network together (None: measured on a GPU).
-    Pictures of more than `max_pixels` are refused; `alpha` says what is done with transparent pixels. `post` are the
-    filters of depth, such as "sharpen,median:3", `ensemble` the passes that are averaged, such as "flip"; `camera` is
-    what is known of the camera, `calibration` what turns relative depth into metres, `export` how floats and 3D are
-    written.
+    Pictures of more than `max_pixels` are refused; `alpha` says what is done with transparent pixels. `pre` are
+    the filters of pictures, such as "exposure", `post` those of depth, such as "sharpen,median:3", `ensemble` the
+    passes that are averaged, such as "flip"; `camera` is what is known of the camera, `calibration` what turns relative
+    depth into metres, `export` how floats and 3D are written.
     """
 
     encoder: str | None = None
@@ -36,6 +36,7 @@ class RunOptions:
     colormap: str = "Spectral_r"
     near: str = "white"
     range: str = "auto"
+    pre: str = ""
     post: str = ""
     ensemble: str = ""
     max_pixels: int = 200_000_000

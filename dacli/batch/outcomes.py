@@ -124,6 +124,7 @@ def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
         "device": settings.plan.device,
         "engine": settings.plan.engine,
         **({"provider": settings.plan.provider} if settings.plan.provider else {}),
+        **({"pre": str(settings.pre)} if settings.pre.steps else {}),
         **({"ensemble": list(settings.ensemble)} if settings.ensemble else {}),
         "precision": (done.precision if done else "") or settings.plan.precision,
         "seconds": round(done.seconds.network if done else 0.0, 4),

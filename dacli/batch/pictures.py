@@ -20,6 +20,7 @@ from dacli.batch.finishing import finish_prediction
 from dacli.batch.jobs import Job
 from dacli.batch.journal import Journal
 from dacli.batch.outcomes import Done, Failed, Outcome, Skipped, named_error
+from dacli.batch.preparing import prepare_picture
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, infer_group, run_stages, timed_read, timed_write
 from dacli.batch.views import calibrate_prediction, view_prediction
@@ -134,7 +135,7 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         shown = run.settings.post.steps or any(row.needs_image for row in job.formats.values())
         image = rgb if shown else None
         info = PictureInfo(job, index, source, wanted, note, exif_focal)
-        return Loaded(info, run.predictor.prepare(rgb), image, transparent)
+        return Loaded(info, prepare_picture(rgb, run.predictor, run.settings), image, transparent)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(job, index, named_error(job, error), source, str(wanted))
 

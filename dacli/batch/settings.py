@@ -6,6 +6,7 @@ from functools import cached_property
 
 from dacli import __version__
 from dacli.choices import EnsembleName, Quantity
+from dacli.filters.picture_table import UNFILTERED, PictureFilterChain
 from dacli.filters.table import NO_FILTERS, FilterChain
 from dacli.inference.device import ExecutionPlan
 from dacli.io.background import AlphaOptions
@@ -22,9 +23,10 @@ class RunSettings:
 
     `weights` identifies the file of weights, by name and SHA-256, or by size and time; `size` is the network's
     short side in pixels, in tiles if `tiled`; pictures of more than `max_pixels` are refused. With `overwrite`,
-    existing outputs are replaced. `alpha` says what is done with transparent pixels; `post` are the filters between
-    network and outputs, `ensemble` the further passes that are averaged. The network gives `quantity`, up to
-    `max_depth` metres if that is known; with a `calibration` outputs are in metres all the same.
+    existing outputs are replaced. `alpha` says what is done with transparent pixels; `pre` are the filters before
+    the network, `post` those between network and outputs, `ensemble` the further passes that are averaged. The network
+    gives `quantity`, up to `max_depth` metres if that is known; with a `calibration` outputs are in metres all the
+    same.
     """
 
     encoder: str
@@ -37,6 +39,7 @@ class RunSettings:
     max_pixels: int = 200_000_000
     overwrite: bool = False
     tiled: bool = False
+    pre: PictureFilterChain = UNFILTERED
     post: FilterChain = NO_FILTERS
     ensemble: tuple[EnsembleName, ...] = ()
     alpha: AlphaOptions = field(default_factory=AlphaOptions)
@@ -73,6 +76,7 @@ class RunSettings:
             "precision": self.plan.precision,
             "engine": self.plan.engine + self.plan.provider,
             "style": asdict(self.style),
+            "pre": str(self.pre),
             "post": str(self.post),
             "ensemble": self.ensemble,
             "alpha": asdict(self.alpha),

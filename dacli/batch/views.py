@@ -57,6 +57,7 @@ def view_prediction(
         version=__version__,
         source=source,
         settings=str(fingerprint),
+        pre=str(settings.pre),
         post=str(settings.post),
         ensemble=",".join(settings.ensemble),
         camera=camera,

@@ -1,4 +1,4 @@
-"""The options of what stands around the network: passes that are averaged, filters of depth."""
+"""The options of what stands around the network: filters of pictures and of depth, passes that are averaged."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
@@ -7,13 +7,23 @@ import typer
 
 from dacli.choices import EnsembleName
 from dacli.cli.completion import complete_names
+from dacli.filters.picture_table import PICTURE_FILTERS
 from dacli.filters.table import FILTERS
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilterOptions:
-    """Which passes are averaged, and which filters depth passes."""
+    """Which filters pictures and depth pass, and which passes are averaged."""
 
+    pre: Annotated[
+        str,
+        typer.Option(
+            metavar="FILTERS",
+            help=f"Filters of the picture before the network, in this order: any of {','.join(PICTURE_FILTERS)}.",
+            autocompletion=complete_names(PICTURE_FILTERS),
+            rich_help_panel="Input",
+        ),
+    ] = ""
     post: Annotated[
         str,
         typer.Option(
@@ -35,4 +45,4 @@ class FilterOptions:
 
     def run_fields(self) -> dict[str, Any]:
         """Return the fields of RunOptions."""
-        return {"post": self.post, "ensemble": self.ensemble}
+        return {"pre": self.pre, "post": self.post, "ensemble": self.ensemble}

@@ -1,1 +1,1 @@
-"""Filters of a depth map, between the network and the outputs."""
+"""Filters of pictures before the network, and of depth between the network and the outputs."""

@@ -1,12 +1,12 @@
 """The filters that `--post` takes, one row for each, and chains of them."""
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dacli.choices import Quantity
 from dacli.errors import UsageError
+from dacli.filters.steps import describe_steps, parse_steps
 
 if TYPE_CHECKING:
     from dacli.types import DepthArray, ImageArray
@@ -148,10 +148,10 @@ FILTERS: Mapping[str, DepthFilter] = {
 class FilterChain:
     """Filters in the order in which they are applied, each with its amount."""
 
-    steps: Sequence[tuple[DepthFilter, float]] = ()
+    steps: tuple[tuple[DepthFilter, float], ...] = ()
 
     def __str__(self) -> str:
-        return ",".join(f"{row.name}:{amount:g}" if amount else row.name for row, amount in self.steps)
+        return describe_steps(self.steps)
 
     def apply(self, depth: "DepthArray", image: "ImageArray") -> "DepthArray":
         """Return depth [H, W] after all filters; `image` is the RGB picture [H, W, 3] it was computed from."""
@@ -181,26 +181,4 @@ def parse_filters(text: str) -> FilterChain:
 
     Raises UsageError for a name that is no filter, or an amount beyond its limits.
     """
-    names = [part.strip().lower() for part in text.split(",")] if text.strip() else []
-    return FilterChain(tuple(_parse_step(part) for part in names))
-
-
-def _parse_step(part: str) -> tuple[DepthFilter, float]:
-    name, colon, amount = part.partition(":")
-    if name not in FILTERS:
-        similar = difflib.get_close_matches(name, FILTERS, n=1, cutoff=0.5)
-        guess = f"did you mean {similar[0]}? " if similar else ""
-        raise UsageError(f"there is no filter {name!r}", f"{guess}--post takes any of {','.join(FILTERS)}")
-    row = FILTERS[name]
-    if not colon:
-        return row, row.default
-    if not row.amount:
-        raise UsageError(f"--post {name} takes no number", f"write {name} alone")
-    low, high = row.limits
-    try:
-        value = float(amount)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high or (name == "median" and value not in row.limits):
-        raise UsageError(f"--post {part} is not possible", f"the number is the {row.amount}, from {low:g} to {high:g}")
-    return row, value
+    return FilterChain(parse_steps(text, FILTERS, "--post"))

@@ -24,8 +24,9 @@ class Record:
 
     `black` and `white` are the depths at 0 and at the largest value, `low` and `high` the range, in the unit of
     `quantity`. `unit` is "millimetres" if the values are lengths, TONES if they are bent tones, and else "steps".
-    Sizes are (height, width). `post` are the filters that the depth has passed, `ensemble` what was averaged;
-    `camera` is that of the source, and `calibration` how its metres were made of relative depth; None if they were not.
+    Sizes are (height, width). `pre` and `post` are the filters that picture and depth have passed, `ensemble` what was
+    averaged; `camera` is that of the source, and `calibration` how its metres were made of relative depth; None if they
+    were not.
     """
 
     black: float
@@ -42,6 +43,7 @@ class Record:
     version: str
     source: str
     settings: str
+    pre: str = ""
     post: str = ""
     ensemble: str = ""
     camera: PinholeCamera | None = None
@@ -98,7 +100,7 @@ def _checked_record(values: dict[str, Any]) -> Record:
     for key, known in (("near", ("white", "black")), ("quantity", get_args(Quantity))):
         if values[key] not in known:
             raise ValueError(f"{key} is {values[key]!r}")
-    for key in ("unit", "encoder", "model", "version", "source", "settings", "post", "ensemble"):
+    for key in ("unit", "encoder", "model", "version", "source", "settings", "pre", "post", "ensemble"):
         if not isinstance(values[key], str):
             raise TypeError(f"{key} is {values[key]!r}")
     values["camera"] = parse_camera(values.get("camera"))

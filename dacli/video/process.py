@@ -12,10 +12,10 @@ from typing import Any
 
 from dacli.batch.jobs import Job
 from dacli.batch.opening import OpenRun
+from dacli.batch.preparing import prepare_picture
 from dacli.batch.stages import Loaded, Stages, run_stages
 from dacli.callbacks import Log
 from dacli.errors import DacliError
-from dacli.inference.predictor import Predictor
 from dacli.io import files
 from dacli.io.records import Record
 from dacli.paths import display_path
@@ -91,7 +91,7 @@ def process_clip(
                 alpha=run.settings.alpha,
                 log=log,
             )
-            drawn = run_frames(source, run.predictor, temporal, renderer.draw)
+            drawn = run_frames(source, run, temporal, renderer.draw)
             written = FrameWriter(writer)
             written.write_all(drawn, progress)
             record = renderer.clip_record(written.rows, written.sizes)
@@ -109,7 +109,7 @@ def process_clip(
 
 def run_frames(
     decoded: Generator[decoding.DecodedFrame, None, None],
-    predictor: Predictor,
+    run: OpenRun,
     temporal: TemporalStage,
     draw: Callable[[Any], Any],
 ) -> Generator[Any, None, None]:
@@ -117,13 +117,13 @@ def run_frames(
 
     def read(numbered: tuple[int, decoding.DecodedFrame]) -> Loaded[FrameInfo]:
         number, (pts, rgb, transparent) = numbered
-        return Loaded(FrameInfo(pts, number), predictor.prepare(rgb), rgb, transparent)
+        return Loaded(FrameInfo(pts, number), prepare_picture(rgb, *run), rgb, transparent)
 
     def numbered_frames() -> Iterator[tuple[int, decoding.DecodedFrame]]:
         with contextlib.closing(decoded):  # enumerate() alone cannot be closed, and would leave ffmpeg running
             yield from enumerate(decoded)
 
-    return run_stages(numbered_frames(), Stages(read=read, write=draw, temporal=temporal), predictor)
+    return run_stages(numbered_frames(), Stages(read=read, write=draw, temporal=temporal), run.predictor)
 
 
 def choose_temporal_stage(renderer: ClipRenderer, run: OpenRun, writer: ClipWriter, log: Log) -> TemporalStage:
@@ -158,7 +158,7 @@ def run_first_pass(renderer: ClipRenderer, run: OpenRun, stabilizer: TwoPassStab
         time_base=clip.time_base,
         depth_of=renderer.network_depth,
     )
-    results: Generator[FirstPassFrame, None, None] = run_frames(source, run.predictor, collect, lambda frame: frame)
+    results: Generator[FirstPassFrame, None, None] = run_frames(source, run, collect, lambda frame: frame)
     for _ in results:
         pass
     return stabilizer

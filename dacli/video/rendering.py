@@ -189,6 +189,7 @@ class ClipRenderer:
             version=__version__,
             source=self.job.source_name,
             settings=str(self.fingerprint),
+            pre=str(self.settings.pre),
             post=str(self.settings.post),
             ensemble=",".join(self.settings.ensemble),
             camera=self.camera,
