@@ -60,7 +60,7 @@ class FolderRun:
             self._opened = open_run(options, len(self.jobs), log, download) if self.jobs else None
             if self._opened is not None:
                 check_formats(self._opened.settings, self.jobs[0].formats.values())
-                self._journal.begin(self._opened.settings.decisive)
+                self._journal.begin(self._opened.settings.decisive, self.jobs[0].root)
                 self._journal.delete_leftovers({job.folder for job in folder.jobs})
         except BaseException:
             self._journal.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 from dacli.batch.left_out import KNOWN_OTHERS, LeftOut
 from dacli.errors import DacliError, UsageError
 from dacli.io.camera_raw import RAW_SUFFIXES, reads_camera_raw
-from dacli.io.names import RECORD_KEYWORD
+from dacli.io.names import RECORD_KEYWORD, RECORD_START, THUMBNAIL_MARK, THUMBNAIL_SUFFIX
 from dacli.outputs.formats import FORMATS
 from dacli.paths import display_path
 
@@ -24,14 +24,16 @@ PICTURE_SUFFIXES = frozenset(
     | {".hif", ".ppm", ".pgm", ".pnm", ".pbm", ".mpo", ".exr", ".dpx", ".hdr", ".psd", ".tga", ".jxl", ".jp2", ".j2k"}
     | {".j2c", ".jpx", ".jpf"}
 )
-_RECORD_MARK = re.compile(rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb'\0|\{"black": ')
+_RECORD_MARK = re.compile(
+    rb"(?:tEXt|iTXt|zTXt)" + RECORD_KEYWORD.encode() + rb"\0|" + re.escape(RECORD_START) + rb"|" + THUMBNAIL_MARK
+)
 _PICTURE_STARTS = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM....\0\0\0\0|GIF8[79]a|P[1-6]\s[\d#]"
     rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cx]|m[is]f1)|\x76\x2f\x31\x01|SDPX\0|XPDS|8BPS\0\x01|#\?RADIANCE|\xff\x4f\xff\x51"
     rb"|\0\0\0\x0c(?:JXL |jP  )\r\n",
     re.DOTALL,
 )
-_OWN_SUFFIXES = tuple(row.suffix for row in FORMATS.values())
+_OWN_SUFFIXES = (*(row.suffix for row in FORMATS.values()), THUMBNAIL_SUFFIX)
 _OWN_ENDS = (*_OWN_SUFFIXES, f"{os.sep}failures.jsonl")  # of what runs write beside pictures
 PathFilter = Callable[[str], bool]
 

@@ -37,6 +37,12 @@ class Job:
         return journal_key(self.name, self.variant)
 
     @property
+    def root(self) -> Path:
+        """Return the folder, without links, that `name` is a path below."""
+        folder = Path(os.path.realpath(self.source.parent))
+        return folder.parents[self.name.count("/") - 1] if "/" in self.name else folder
+
+    @property
     def outputs(self) -> dict[str, Path]:
         """Return the files to write, by format."""
         return {kind: self.folder / (self.stem + suffix) for kind, suffix in self.suffixes.items()}

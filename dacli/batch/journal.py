@@ -34,7 +34,7 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.out = out
         folder = out / JOURNAL_FOLDER
-        _journal_paths(folder)
+        journal_paths(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.locked = list(_lock_unused_journals(folder)) or [_create_journal(folder)]
@@ -87,9 +87,9 @@ class Journal:
         self.append(row | ({"camera": asdict(entry.camera)} if entry.camera else {}))
         self.entries[entry.key] = entry
 
-    def begin(self, settings: Mapping[str, object]) -> None:
-        """Append a line with the settings of the inputs after it."""
-        self.append({"settings": settings, "at": time.time()})
+    def begin(self, settings: Mapping[str, object], root: Path) -> None:
+        """Append a line with the settings of the inputs after it, and the folder that their names are paths below."""
+        self.append({"settings": settings, "root": str(root), "at": time.time()})
 
     def append(self, row: Mapping[str, object]) -> None:
         try:
@@ -141,7 +141,7 @@ def read_journal_contents(out: Path) -> JournalContents:
     In one journal the order of the lines decides which result is the last, among several journals their times.
     """
     found = JournalContents({}, set())
-    for path in _journal_paths(out / JOURNAL_FOLDER):
+    for path in journal_paths(out / JOURNAL_FOLDER):
         one = read_journal_file(path)
         for key, entry in one.entries.items():
             if key not in found.entries or found.entries[key].at <= entry.at:
@@ -150,7 +150,7 @@ def read_journal_contents(out: Path) -> JournalContents:
     return found
 
 
-def _journal_paths(folder: Path) -> list[Path]:
+def journal_paths(folder: Path) -> list[Path]:
     """Return the journals of a folder; raise DacliError if it or one of them is a link, which may lead elsewhere."""
     paths = [] if folder.is_symlink() else sorted(folder.glob(f"{_JOURNAL_START}*.jsonl"))
     for path in (folder, *paths):
@@ -165,7 +165,7 @@ def _lock_unused_journals(folder: Path) -> Iterator[IO[bytes]]:
 
     One with a second name is only read: its other name may be in a copy of the folder made of hard links.
     """
-    for path in _journal_paths(folder):
+    for path in journal_paths(folder):
         if path.stat().st_nlink > 1:
             continue
         file = path.open("ab", buffering=0)

@@ -23,6 +23,7 @@ from dacli.cli.export import export_app
 from dacli.cli.folder import folder
 from dacli.cli.help import GroupedCommand
 from dacli.cli.image import image
+from dacli.cli.report import report
 from dacli.cli.train import train_app
 from dacli.cli.usage import CLICK_USAGE_ERROR, describe_usage_error, refuse_single_dash
 from dacli.cli.video import video
@@ -50,6 +51,7 @@ add_command(
 add_command(folder, "folder", "depth of every picture below a folder", "dacli folder ./in ./out --save color,png16")
 add_command(video, "video", "depth of clips, as clips", "dacli video clip.mp4 --save side,png16")
 add_command(decode, "decode", "floats back from a 16-bit PNG or clip", "dacli decode photo_depth16.png -o depth.npy")
+add_command(report, "report", "a page of outputs, for a browser", "dacli report depth -o depth/report.html")
 add_command(demo, "demo", "depth of a photo and of a rendered scene; no network", "dacli demo -o demo")
 add_command(config, "config", "defaults of options, and where each comes from", "dacli config")
 add_command(doctor, "doctor", "what this machine will use, and why")

@@ -64,11 +64,12 @@ def test_the_next_run_knows_what_the_last_one_did(tmp_path: Path) -> None:
 def test_lines_are_json_that_others_can_read(tmp_path: Path) -> None:
     _, entry = made(tmp_path, "a.jpg")
     with Journal(tmp_path / "out") as log:
-        log.begin({"encoder": "tiny", "size": 256})
+        log.begin({"encoder": "tiny", "size": 256}, tmp_path / "in")
         log.add(entry)
     (path,) = journals(tmp_path / "out")
     first, second = map(json.loads, path.read_text("ascii").splitlines())
     assert first["settings"] == {"encoder": "tiny", "size": 256}
+    assert first["root"] == str(tmp_path / "in")
     assert (second["name"], second["size"], second["mtime_ns"], second["settings"]) == ("a.jpg", 3, 4, entry.settings)
 
 
