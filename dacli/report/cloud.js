@@ -30,7 +30,7 @@ function cloudPoints({item, values, photo, width, height, step}, at, table) {
       }
     }
   }
-  const pivot = Float32Array.from(far).sort()[Math.floor(far.length / 2)] || 1;
+  const pivot = far.length ? far.length / far.reduce((sum, z) => sum + 1 / z, 0) : 1; // near points count most
   const half = [width * step / camera.fx / 2, height * step / camera.fy / 2]; // tangents of half the field of view
   return {places: new Float32Array(places), colors: new Uint8Array(colors), pivot, half, spacing: every * step / camera.fx};
 }

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dacli.batch.inputs import walk_files
 from dacli.errors import DacliError
-from dacli.io.names import RECORD_START
+from dacli.io.names import RECORD_KEYWORD, RECORD_START
+from dacli.io.ownership import read_output_text
 from dacli.io.records import Record, parse_record
 from dacli.outputs.formats import FORMATS, VIDEO_SUFFIXES, is_video_file
 from dacli.paths import display_path
@@ -56,10 +57,12 @@ def _suffix_of(path: str) -> str:
 
 
 def find_record(path: str) -> Record | None:
-    """Return the record in a file of any kind, from its first and last bytes; None if it has none.
+    """Return the record in an output; None for a file without one.
 
-    The rest of the file is neither read nor checked.
+    Only the first and last bytes are read, but a PLY and an NPZ, whose records are in pieces, as a whole.
     """
+    if path.endswith((".ply", ".npz")):
+        return _read_whole(Path(path))
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - half the time, for each file of a folder
             data = file.read(_END_BYTES)
@@ -73,4 +76,11 @@ def find_record(path: str) -> Record | None:
         values, _ = json.JSONDecoder().raw_decode(data[start:].decode("latin-1")) if start >= 0 else ({}, 0)
         return parse_record(json.dumps(values), display_path(Path(path)))
     except (DacliError, ValueError, RecursionError):
+        return None
+
+
+def _read_whole(path: Path) -> Record | None:
+    try:
+        return parse_record(read_output_text(path)[RECORD_KEYWORD], display_path(path))
+    except (DacliError, KeyError):
         return None

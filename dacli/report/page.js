@@ -75,6 +75,12 @@ function card(item) {
     image.alt = "";
     image.src = `${report.folder}/${item.thumbnail}`;
     figure.append(image);
+  } else if (item.clip) {
+    const clip = make("video");
+    clip.preload = "metadata"; // which shows the first frame
+    clip.muted = true;
+    clip.src = item.clip;
+    figure.append(clip);
   } else {
     figure.append(make("div", item.error ? "failed" : "no picture", "empty"));
   }
@@ -166,7 +172,7 @@ function facts(item) {
   for (const [kind, target, size] of item.outputs) add(kind, link(bytes(size), target));
   if (item.run !== undefined) {
     const settings = report.runs[item.run].settings;
-    add("settings", Object.entries(settings).filter(([, value]) => typeof value !== "object")
+    add("settings", Object.entries(settings).filter(([, value]) => typeof value !== "object" && value !== "")
       .map(([name, value]) => `${name} ${value}`).join(" · "));
   }
   return rows;

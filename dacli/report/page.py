@@ -35,8 +35,8 @@ def page_html(folder: str) -> bytes:
 _PARTS = ("page.html", "page.css", "cloud.js", "page.js")
 
 
-def page_data(items: Sequence[tuple[str, ReportItem]], page: Path, folder: Path) -> bytes:
-    """Return the script that gives the page its inputs, each with the name of its files."""
+def page_data(items: Sequence[tuple[str, ReportItem]], colormaps: Mapping[str, str], page: Path, folder: Path) -> bytes:
+    """Return the script that gives the page its colormaps and its inputs, each with the name of its files."""
     runs = runs_of_items(item for _, item in items)
     numbers = {identity: number for number, identity in enumerate(runs)}
     thumbnails = {entry.name for entry in os.scandir(folder)}
@@ -44,7 +44,7 @@ def page_data(items: Sequence[tuple[str, ReportItem]], page: Path, folder: Path)
         "version": __version__,
         "folder": quote(folder.name, errors="surrogateescape"),
         "runs": [{"settings": run.settings, "at": run.at, "root": printable_text(run.root)} for run in runs.values()],
-        "colormaps": _colormaps(item for _, item in items),
+        "colormaps": colormaps,
         "inputs": [
             _item_data(identity, item, page.parent, thumbnails)
             | ({} if item.run is None else {"run": numbers[id(item.run)]})
@@ -54,8 +54,11 @@ def page_data(items: Sequence[tuple[str, ReportItem]], page: Path, folder: Path)
     return DATA_MARK + f"globalThis.DACLI_REPORT = {script_json(report)};\n".encode()
 
 
-def _colormaps(items: Iterable[ReportItem]) -> dict[str, str]:
-    """Return the colors of each colormap of the page, 256 times RGB in base64."""
+def page_colormaps(items: Iterable[ReportItem]) -> dict[str, str]:
+    """Return the colors of each colormap of the page, 256 times RGB in base64.
+
+    This loads Matplotlib, for which the current folder is another one for a moment: call it before threads start.
+    """
     tables = {}
     for name in dict.fromkeys([*_COLORMAPS, *map(colormap_of, items)]):
         tables[name] = b64encode(drawing.colormap_table(name).T.tobytes()).decode()

@@ -14,7 +14,7 @@ from dacli.paths import display_path
 from dacli.prefetch import Prefetch
 from dacli.report.found import find_outputs
 from dacli.report.items import ReportItem, make_items
-from dacli.report.page import DATA_MARK, PAGE_MARK, page_data, page_html
+from dacli.report.page import DATA_MARK, PAGE_MARK, page_colormaps, page_data, page_html
 from dacli.report.pictures import item_id, make_item_files
 from dacli.report.runs import read_results
 
@@ -49,9 +49,10 @@ def write_report(
         raise DacliError(f"{display_path(out)} holds no outputs of dacli", "name the output folder of a run")
     folder = picture_folder(page)
     files.write_file(folder / DATA_FILE, DATA_MARK)  # an error of the disk or of permissions comes before the work
+    colormaps = page_colormaps(items)
     named = [(item_id(item), item) for item in items]
     made = _make_pictures(named, folder, advance)
-    files.write_file(folder / DATA_FILE, page_data(named, page, folder))
+    files.write_file(folder / DATA_FILE, page_data(named, colormaps, page, folder))
     files.write_file(page, page_html(folder.name))
     _delete_old_pictures(folder, {identity for identity, _ in named})
     failed = sum(bool(item.entry and item.entry.error) for item in items)
