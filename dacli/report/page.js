@@ -206,7 +206,7 @@ function fail(item, text) {
 async function decode(item, data) {
   if (data.fault) fail(item, data.fault);
   if (data.depth) await showDepth(item, data);
-  else if (data.picture && open && open.item === item && !item.clip) await showPicture(item, data);
+  else if ((data.drawn || data.picture) && open && open.item === item && !item.clip) await showPicture(item, data);
 }
 
 async function pixels(address) {
@@ -222,11 +222,12 @@ async function pixels(address) {
 }
 
 async function showPicture(item, data) {
-  const image = await pixels(data.picture);
+  const image = await pixels(data.drawn || data.picture);
   if (!open || open.item !== item) return;
-  show(image.width, image.height, "");
+  show(image.width, image.height, data.drawn ? data.picture || "" : "");
   $("depth").getContext("2d").putImageData(image, 0, 0);
-  $("tabs").hidden = $("controls").hidden = true;
+  $("tabs").hidden = true;
+  for (const element of $("controls").children) element.hidden ||= element.id !== "slide";
 }
 
 async function showDepth(item, data) {
@@ -251,6 +252,7 @@ async function showDepth(item, data) {
 function show(width, height, picture) {
   $("depth").width = width;
   $("depth").height = height;
+  for (const element of $("controls").children) element.hidden = false;
   $("photo").hidden = $("edge").hidden = $("slide").hidden = !picture;
   if (picture) $("photo").src = picture;
   $("shown").hidden = $("tabs").hidden = $("controls").hidden = false;
@@ -318,13 +320,14 @@ function split() {
 }
 
 function point(event) {
-  if (!open || !open.values) return;
+  if (!open) return;
   const box = $("depth").getBoundingClientRect();
   const across = (event.clientX - box.left) / box.width;
   if (event.buttons & 1) {
     $("split").value = Math.min(100, Math.max(0, 100 * across));
     split();
   }
+  if (!open.values) return;
   const x = Math.floor(across * open.width);
   const y = Math.floor((event.clientY - box.top) / box.height * open.height);
   if (x < 0 || y < 0 || x >= open.width || y >= open.height) return;

@@ -6,7 +6,7 @@ A page that is opened from disk may not read the pixels of a picture beside it, 
 import base64
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -84,12 +84,13 @@ def make_item_files(item: ReportItem, identity: str, folder: Path) -> bool:
         return False
     faults: list[str] = []
     depth = _attempt(lambda: read_page_depth(item), faults)
-    picture = None if item.entry and item.entry.error and not item.outputs else _read_picture(item, faults)
-    thumbnail = _draw_thumbnail(item, depth, picture, faults)
+    picture = _read_picture(item, faults)
+    drawn = _read_drawn(item, faults) if depth is None else None
+    thumbnail = drawn if depth is None else _color_small(depth, item)
+    thumbnail = picture if thumbnail is None else thumbnail
     if thumbnail is not None:
         files.write_file(folder / thumbnail_name(identity), encode_jpeg(shrink(thumbnail, THUMBNAIL_SIDE)))
-    shown = picture if picture is not None else (thumbnail if depth is None else None)
-    data = _script_data(depth, shown, faults)
+    data = _script_data(depth, {"picture": picture, "drawn": drawn}, faults)
     files.write_file(script, f"dacliInput({json.dumps(identity)}, {script_json(data)});\n".encode())
     return True
 
@@ -130,17 +131,23 @@ def _read_picture(item: ReportItem, faults: list[str]) -> Image8 | None:
     return None if picture is None else shrink(drawing.to_eight_bits(picture), PICTURE_SIDE)
 
 
-def _draw_thumbnail(
-    item: ReportItem, depth: PageDepth | None, picture: Image8 | None, faults: list[str]
-) -> Image8 | None:
-    """Return depth in color, as the run drew it; without 16-bit depth a picture of it, or else the input."""
-    if depth is not None and (record := item.record) is not None:
-        step = max(1, max(depth.values.shape) // (2 * THUMBNAIL_SIDE))
-        small = np.nan_to_num(depth.values[::step, ::step], nan=depth.low)
-        return drawing.draw_color(small, record.low, record.high, record.quantity, colormap_of(item))
-    drawn = item.output("color", "gray", "side", "normal")
-    found = None if drawn is None else _attempt(lambda: images.read_image(drawn.path), faults)
-    return picture if found is None else drawing.to_eight_bits(found)
+def _read_drawn(item: ReportItem, faults: list[str]) -> Image8 | None:
+    """Return the depth of an item as a run drew it; None if no output shows it."""
+    output = item.output("color", "gray", "side", "normal")
+    drawn = None if output is None else _attempt(lambda: images.read_image(output.path), faults)
+    if output is None or drawn is None:
+        return None
+    shown = drawn[:, drawn.shape[1] // 2 :] if output.kind == "side" else drawn
+    return shrink(drawing.to_eight_bits(shown), PICTURE_SIDE)
+
+
+def _color_small(depth: PageDepth, item: ReportItem) -> Image8 | None:
+    """Return a small picture of depth in color, with range and colormap as in the run."""
+    if (record := item.record) is None:
+        return None
+    step = max(1, max(depth.values.shape) // (2 * THUMBNAIL_SIDE))
+    small = np.nan_to_num(depth.values[::step, ::step], nan=depth.low)
+    return drawing.draw_color(small, record.low, record.high, record.quantity, colormap_of(item))
 
 
 def colormap_of(item: ReportItem) -> str:
@@ -180,13 +187,14 @@ def _attempt(read: Callable[[], _Value], faults: list[str]) -> _Value | None:
         return None
 
 
-def _script_data(depth: PageDepth | None, picture: Image8 | None, faults: list[str]) -> dict[str, object]:
+def _script_data(
+    depth: PageDepth | None, pictures: Mapping[str, Image8 | None], faults: list[str]
+) -> dict[str, object]:
     data: dict[str, object] = {"fault": "; ".join(faults)} if faults else {}
     if depth is not None:
         data |= {"depth": _address("png", depth.encode()), "step": depth.step, "low": depth.low, "high": depth.high}
-    if picture is not None:
-        data["picture"] = _address("jpeg", encode_jpeg(picture))
-    return data
+    shown = {name: _address("jpeg", encode_jpeg(rgb)) for name, rgb in pictures.items() if rgb is not None}
+    return data | shown
 
 
 def _address(kind: str, data: bytes) -> str:
