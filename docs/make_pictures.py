@@ -1,9 +1,12 @@
 """Make the pictures of the README and of these pages, with the model inside the package.
 
 python docs/make_pictures.py FOLDER, where FOLDER holds china.jpg of scikit-learn, and camera.png, coffee.png and
-astronaut.png of scikit-image (CREDITS.md). The pictures are written to docs/images.
+astronaut.png of scikit-image (CREDITS.md). The pictures are written to docs/images. Chromium and Playwright are needed
+(CONTRIBUTING.md).
 """
 
+import io
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +40,7 @@ def main(photos: Path) -> None:
         write_grid("outputs.jpg", [[fill(each, 300, 200) for each in shown]])
         write_grid("side.jpg", [[Image.open(work / "china_side.png").convert("RGB").resize((960, 320))]])
         write_grid("clip.jpg", clip_rows(photos / "china.jpg", work))
+        write_grid("report.jpg", [report_views(photos / "china.jpg", work / "report")])
         subprocess.run([sys.executable, "-m", "dacli", "demo", "-o", work / "demo"], check=True)
         side = Image.open(work / "demo" / "demo_side.png").convert("RGB")
         write_grid("demo.jpg", [[side.resize((1440, 320), Image.Resampling.LANCZOS)]])
@@ -75,6 +79,28 @@ def clip_rows(photo: Path, work: Path) -> list[list[Image.Image]]:
     sides = [Image.open(work / f"frame{number}.png") for number in range(1, 5)]
     halves = [[side.crop((left, 0, left + 480, 320)) for side in sides] for left in (0, 480)]
     return [[fill(each, 300, 200) for each in row] for row in halves]
+
+
+def report_views(photo: Path, work: Path) -> list[Image.Image]:
+    """Return the page of a report in Chromium: a photo and its depth, and its points, turned."""
+    from playwright.sync_api import sync_playwright
+
+    run_dacli("image", photo, "--save", "npy", "-o", work)
+    subprocess.run([sys.executable, "-m", "dacli", "report", work, "--input", photo.parent], check=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 560, "height": 560})
+        page.goto((work / "report.html").resolve().as_uri())
+        page.click("#cards a")
+        page.hover("#stage", position={"x": 380, "y": 200})
+        first = page.screenshot()
+        page.click("#points")
+        for key in ("ArrowLeft", "ArrowDown", "ArrowLeft", "ArrowLeft"):
+            page.press("#cloud", key)
+        page.wait_for_timeout(1000)
+        views = [first, page.screenshot()]
+        browser.close()
+    return [Image.open(io.BytesIO(view)).convert("RGB") for view in views]
 
 
 def run_dacli(command: str, *arguments: object) -> None:

@@ -28,6 +28,7 @@ ROWS = (
     "batch",
     "video",
     "evaluation",
+    "report",
     "training",
     "bench",
     "api",

@@ -50,5 +50,5 @@ def report(
         return
     console.result(str(written.page))
     console.note(
-        f"{written.inputs} inputs, {written.failed} failed; pictures of {written.made} made in {seconds:.1f} s"
+        f"inputs: {written.inputs}, failed: {written.failed}; pictures made: {written.made}, in {seconds:.1f} s"
     )

@@ -23,6 +23,7 @@ function bytes(count) {
   return `${(count / 1000 ** power).toFixed(1)} ${["B", "kB", "MB", "GB"][power]}`;
 }
 
+const counted = (count) => (count === 1 ? "1 input" : `${count} inputs`);
 const time = (seconds) => new Date(seconds * 1000).toLocaleString();
 const network = (item) => (item.encoder === item.model ? item.encoder : `${item.encoder} ${item.model}`).trim();
 const unit = (item) => (item.quantity === "metres" ? "m" : item.quantity);
@@ -40,7 +41,7 @@ function showSummary() {
   const written = inputs.reduce((sum, item) => sum + item.outputs.reduce((part, output) => part + output[2], 0), 0);
   const times = inputs.filter((item) => item.at).map((item) => item.at);
   const last = times.reduce((one, other) => Math.max(one, other), 0);
-  const parts = [`${inputs.length} inputs`, `${failed} failed`, `${bytes(written)} of outputs`];
+  const parts = [counted(inputs.length), `${failed} failed`, `${bytes(written)} of outputs`];
   if (last) parts.push(`last result ${time(last)}`);
   parts.push(`dacli ${report.version}`);
   $("summary").textContent = parts.join(" · ");
@@ -98,7 +99,7 @@ function showPage() {
   const pages = Math.max(1, Math.ceil(found.length / PER_PAGE));
   page = Math.min(Math.max(page, 0), pages - 1);
   $("cards").replaceChildren(...found.slice(page * PER_PAGE, (page + 1) * PER_PAGE).map(card));
-  $("found").textContent = found.length === inputs.length ? "" : `${found.length} of ${inputs.length} inputs`;
+  $("found").textContent = found.length === inputs.length ? "" : `${found.length} of ${counted(inputs.length)}`;
   $("page").textContent = `${page + 1} of ${pages}`;
   $("before").disabled = page === 0;
   $("after").disabled = page === pages - 1;
