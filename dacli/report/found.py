@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dacli.batch.fingerprint import stamp_file
 from dacli.batch.inputs import walk_files
 from dacli.errors import DacliError
 from dacli.io.names import RECORD_KEYWORD, RECORD_START
@@ -45,10 +46,8 @@ def find_outputs(out: Path) -> Iterator[OutputFile]:
     for path, is_folder in walk_files(str(out), None):
         suffix = "" if is_folder else _suffix_of(path)
         if suffix and (record := find_record(path)):
-            info = Path(path).stat()
-            yield OutputFile(
-                Path(path), _KINDS[suffix], path.removesuffix(suffix), info.st_size, info.st_mtime_ns, record
-            )
+            stamp = stamp_file(Path(path))
+            yield OutputFile(Path(path), _KINDS[suffix], path.removesuffix(suffix), *stamp, record)
 
 
 def _suffix_of(path: str) -> str:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dacli.batch.fingerprint import stamp_file
 from dacli.errors import DacliError, UsageError
 from dacli.io import depth_files, files, images, png, scales
 from dacli.io.names import THUMBNAIL_MARK, THUMBNAIL_SUFFIX
@@ -55,12 +56,7 @@ class PageDepth:
 def item_id(item: ReportItem) -> str:
     """Return what the files of an item are named by: it changes with the files that they are made from."""
     made_from = [[str(output.path), output.size, output.mtime_ns] for output in item.outputs]
-    parts = [
-        _LAYOUT,
-        item.stem,
-        made_from,
-        item.source and [item.source.stat().st_size, item.source.stat().st_mtime_ns],
-    ]
+    parts = [_LAYOUT, item.stem, made_from, item.source and stamp_file(item.source)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
