@@ -125,7 +125,7 @@ function route() {
 }
 
 function step(by) {
-  const at = open ? found.indexOf(open.item) : -1;
+  const at = found.findIndex((item) => item.id === location.hash.slice(1));
   const other = at < 0 ? undefined : found[at + by];
   if (other) location.replace(`#${other.id}`);
 }

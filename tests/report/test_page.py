@@ -81,6 +81,13 @@ def test_a_report_is_seen_moved_and_turned_without_a_server(browser: Any, dacli:
 
     page.keyboard.press("Escape")
     assert page.locator("#grid").is_visible()
+    page.fill("#search", "")
+    names = page.locator("#cards a").all_inner_texts()
+    page.locator("#cards a").nth(1).click()
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert names[2].startswith(page.locator("#name").inner_text())
     dark = sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor")))) < 200
     assert dark == (scheme == "dark")
     assert not faults
