@@ -108,6 +108,8 @@ def read_page_depth(item: ReportItem) -> PageDepth | None:
         depth = depth_files.read_values(output.path, depth_files.parse_npy)
     else:
         depth, _ = decode_depth(*depth_files.read_depth16(output.path), display_path(output.path))
+    if not depth.size:
+        raise DacliError(f"{display_path(output.path)} holds no pixels", "make it again with dacli")
     step = -(-max(depth.shape) // PICTURE_SIDE)
     values = np.ascontiguousarray(depth[::step, ::step])
     known = values[np.isfinite(values)]

@@ -45,6 +45,13 @@ def page_values(data: dict[str, Any]) -> NDArray[np.float64]:
     return np.where(unknown == 255, np.nan, values)
 
 
+def npy_with_record(path: Path, depth: NDArray[Any], record: dict[str, Any]) -> None:
+    file = io.BytesIO()
+    np.save(file, depth)
+    np.save(file, np.frombuffer(json.dumps(record).encode(), np.uint8))
+    path.write_bytes(file.getvalue())
+
+
 def rgba(path: Path) -> None:
     rows, columns = np.mgrid[:24, :36]
     pixels = np.dstack([7 * columns, 10 * rows, 40 + 0 * rows, 255 + 0 * rows]).astype(np.uint8)
@@ -179,8 +186,12 @@ def test_a_damaged_output_and_a_changed_source_are_said_or_left_out(dacli: Run) 
     whole = Path("out/a_depth16.png").read_bytes()
     Path("out/a_depth16.png").write_bytes(whole[:-30])
     photo(Path("in/b.png"), 9, (50, 60))
+    with Image.open("out/b_depth16.png") as image:
+        record = json.loads(image.info["dacli"]) | {"source": "c.png"}
+    npy_with_record(Path("out/c_depth.npy"), np.zeros((0, 5), np.float32), record)
     assert dacli("report", "out").code == 0
-    first, second = report_data(Path("out/report.html"))["inputs"]
+    first, second, third = report_data(Path("out/report.html"))["inputs"]
+    assert "c_depth.npy holds no pixels" in script_data(Path("out/report.html"), third)["fault"]
     assert "a_depth16.png is truncated" in script_data(Path("out/report.html"), first)["fault"]
     assert "source" in first
     assert "source" not in second
@@ -194,10 +205,7 @@ def test_a_record_cannot_lead_to_a_file_outside(dacli: Run) -> None:
     data = Path("out/secret_depth.npy").read_bytes()
     start = data.index(RECORD_START)
     record = json.loads(data[start:]) | {"source": "../secret.png"}
-    array = io.BytesIO()
-    np.save(array, np.load("out/secret_depth.npy"))
-    np.save(array, np.frombuffer(json.dumps(record).encode(), np.uint8))
-    Path("out/secret_depth.npy").write_bytes(array.getvalue())
+    npy_with_record(Path("out/secret_depth.npy"), np.load("out/secret_depth.npy"), record)
     assert dacli("report", "out").code == 0
     (row,) = report_data(Path("out/report.html"))["inputs"]
     assert "source" not in row
