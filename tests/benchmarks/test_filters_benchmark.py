@@ -1,7 +1,10 @@
 """The figures of filters, ensembles and stereo: what they measure gets better, and by more than chance."""
 
+import pytest
+
 from benchmarks.ensembles import measure_ensembles
 from benchmarks.filters import score_chains, time_chains
+from benchmarks.picture_filters import SPOILED, score_spoiled
 from benchmarks.stereo import measure
 from dacli.filters.table import parse_filters
 
@@ -22,7 +25,14 @@ def test_the_exact_right_view_is_nearest_to_that_of_exact_depth() -> None:
     assert 0 < holes < 0.2
 
 
+@pytest.mark.slow
 def test_an_ensemble_gets_worst_where_its_members_differ() -> None:
     found = measure_ensembles(2, (96, 128), ("flip",))["flip"]
     assert found.unsure > 1.2
     assert found.ordinal > 0.6
+
+
+def test_depth_of_spoiled_pictures_is_scored_with_and_without_their_filter() -> None:
+    found = score_spoiled(1, (96, 128))
+    assert {fault for fault, text in found if text == ""} == set(SPOILED)
+    assert found["none", ""] != found["noise", ""] != found["noise", "denoise"]
