@@ -57,9 +57,10 @@ class Fingerprint:
         return self.digest == wanted.digest != "" and same_depth
 
 
-def fingerprint_picture(source: FileStamp, settings: RunSettings) -> Fingerprint:
-    """Return the fingerprint of outputs of a picture."""
-    return hash_settings([*source, settings.decisive])
+def fingerprint_picture(source: FileStamp, settings: RunSettings, exposures: Sequence[FileStamp] = ()) -> Fingerprint:
+    """Return the fingerprint of outputs of a picture, or of several exposures that are merged."""
+    further = [number for stamp in exposures for number in stamp]
+    return hash_settings([*source, *further, settings.decisive])
 
 
 def hash_settings(values: Sequence[object]) -> Fingerprint:

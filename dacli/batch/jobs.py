@@ -5,7 +5,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dacli.batch.naming import FRAME_NUMBER, PLAIN_NAME, OutputName, stem_of_pattern
@@ -21,7 +21,8 @@ class Job:
     """One input and the files to write for it.
 
     `name` is the input's path below the root of the run, with slashes; `suffixes` are the ends of the outputs' names,
-    by format. `variant` tells the outputs from those of other networks or sizes in the same folder.
+    by format. `variant` tells the outputs from those of other networks or sizes in the same folder. `exposures` are
+    further exposures of the same view, which are merged with the source.
     """
 
     source: Path
@@ -30,6 +31,7 @@ class Job:
     stem: str
     suffixes: Mapping[str, str]
     variant: str = ""
+    exposures: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
@@ -110,6 +112,14 @@ def refuse_shared_outputs(runs: Iterable[Sequence[Job]]) -> None:
             hint = "separate the fields of --name, as in {stem}_{encoder}_{size}"
             raise UsageError(f"{name} would be made by two networks or sizes", hint)
         seen |= paths.keys()
+
+
+def add_exposures(jobs: Sequence[Job], exposures: Sequence[Path]) -> tuple[Job, ...]:
+    """Return jobs whose sources are merged with further exposures; raise UsageError if there are none."""
+    if not exposures:
+        fault = "--merge-exposures needs several pictures"
+        raise UsageError(fault, "name all exposures of one view, such as a.jpg b.jpg c.jpg")
+    return tuple(replace(job, exposures=tuple(exposures)) for job in jobs)
 
 
 def select_shard(jobs: Sequence[Job], index: int, count: int) -> tuple[Job, ...]:

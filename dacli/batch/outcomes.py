@@ -113,6 +113,7 @@ def outcome_json(outcome: Outcome, settings: RunSettings) -> dict[str, object]:
     return {
         "input": str(outcome.job.source),
         "ok": True,
+        **({"exposures": [str(path) for path in outcome.job.exposures]} if outcome.job.exposures else {}),
         "outputs": {kind: str(path) for kind, path in outcome.job.outputs.items()},
         "encoder": settings.encoder,
         "model": settings.model,

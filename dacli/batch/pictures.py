@@ -25,10 +25,14 @@ from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Loaded, Predicted, Stages, infer_group, run_stages, timed_read, timed_write
 from dacli.batch.views import calibrate_prediction, view_prediction
 from dacli.callbacks import TileProgress, ignore_progress
+from dacli.errors import DacliError
+from dacli.filters.exposures import merge_exposures
 from dacli.inference.predictor import Predictor
 from dacli.io import files, images
 from dacli.io.camera import find_camera, read_exif_focal
+from dacli.io.picture import Picture
 from dacli.outputs.style import put_far
+from dacli.paths import display_path
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
     source, wanted = FileStamp(-1, -1), Fingerprint("")
     try:
         source = stamp_file(job.source)
-        wanted = fingerprint_picture(source, run.settings)
+        wanted = fingerprint_picture(source, run.settings, [stamp_file(path) for path in job.exposures])
         existing = {} if run.settings.overwrite else read_output_records(job, run.claims(job))
         if skipped := find_on_disk(job, index, wanted, existing):
             return replace(skipped, source=source, fingerprint=str(wanted))
@@ -128,7 +132,7 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         # A run over a folder brings all to its settings: a note for each picture would hide the other notes.
         replaces = describe_replaced(existing) if run.journal is None else ""
         data = files.read_bytes(job.source)
-        rgb, transparent = images.decode_picture(data, job.source, run.settings.max_pixels, run.settings.alpha)
+        rgb, transparent = decode_source(data, job, run.settings)
         note = "; ".join(filter(None, (replaces, images.describe_left_out_pictures(data))))
         exif_focal = read_exif_focal(data)
         del data
@@ -138,6 +142,24 @@ def read_picture(indexed: tuple[int, Job], run: PictureRun) -> Loaded[PictureInf
         return Loaded(info, prepare_picture(rgb, run.predictor, run.settings), image, transparent)
     except Exception as error:  # noqa: BLE001 - it becomes the outcome of this picture
         return Failed(job, index, named_error(job, error), source, str(wanted))
+
+
+def decode_source(data: bytes, job: Job, settings: RunSettings) -> Picture:
+    """Return the picture of a job from the bytes of its file, merged with its further exposures.
+
+    All exposures together have the limit of pixels of one picture. Raises DacliError if they differ in size.
+    """
+    limit = settings.max_pixels // (1 + len(job.exposures))
+    picture = images.decode_picture(data, job.source, limit, settings.alpha)
+    if not job.exposures:
+        return picture
+    exposures = [picture.rgb]
+    for path in job.exposures:
+        exposures.append(images.read_image(path, limit))
+        if exposures[-1].shape != picture.rgb.shape:
+            fault = f"{display_path(path)} and {display_path(job.source)} differ in size"
+            raise DacliError(fault, "--merge-exposures takes pictures of one view")
+    return picture._replace(rgb=merge_exposures(exposures))
 
 
 def fail_picture(loaded: Loaded[PictureInfo], error: Exception) -> Outcome:

@@ -1,6 +1,6 @@
 """dacli image: the depth of single pictures."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -51,6 +51,14 @@ def image(
     report: ReportOptions,
     out: OutputFolder = None,
     overwrite: Overwrite = False,
+    merge_exposures: Annotated[
+        bool,
+        typer.Option(
+            "--merge-exposures",
+            help="The pictures are exposures of one view: merge them into one, with the name of the first.",
+            rich_help_panel="Input",
+        ),
+    ] = False,
 ) -> None:
     """Depth of one or more pictures; of several networks, sizes or precisions too, each under names of its own."""
     from dacli.outputs import formats
@@ -72,20 +80,29 @@ def image(
         **export.run_fields(),
     )
     with open_pipes(photos, out, len(kinds) * len(variants)) as piped:
-        code = write_pictures(piped, kinds, variants, without_results(console) if piped.to_stdout else console)
+        shown = without_results(console) if piped.to_stdout else console
+        code = write_pictures(piped, kinds, variants, shown, merge=merge_exposures)
         raise typer.Exit(piped.finish(code))
 
 
 def write_pictures(
-    piped: PipedPictures, kinds: "Sequence[OutputFormat]", variants: "Sequence[RunVariant]", console: Console
+    piped: PipedPictures,
+    kinds: "Sequence[OutputFormat]",
+    variants: "Sequence[RunVariant]",
+    console: Console,
+    *,
+    merge: bool,
 ) -> int:
-    """Write the outputs of all variants; return the exit code."""
+    """Write the outputs of all variants, of one picture if all are merged; return the exit code."""
     from dacli.batch import inputs, jobs
     from dacli.cli.runs import run_image_command
 
     named, left_out = inputs.exclude_own_outputs(piped.photos, inputs.is_own_picture)
     if left_out:
         console.note(left_out)
-    planned = [(jobs.plan_jobs(named, piped.out, kinds, name=each.name), each.options) for each in variants]
+    sources = named[:1] if merge else named
+    planned = [(jobs.plan_jobs(sources, piped.out, kinds, name=each.name), each.options) for each in variants]
+    if merge:
+        planned = [(jobs.add_exposures(each, named[1:]), options) for each, options in planned]
     jobs.refuse_shared_outputs(each for each, _ in planned)
     return run_image_command(planned, console)
