@@ -740,7 +740,7 @@ def test_decode_refuses_what_is_not_its_own(dacli: Run, home: Path) -> None:
         "cut.png": "cut.png is truncated",
         "plain.png": "plain.png does not say what its values mean",
         photo(home / "eight.png").name: "eight.png is a 8-bit color PNG",
-        ".": ". is a folder",
+        ".": ". has no frames.json",
     }
     before = files_below(home)
     for name, said in cases.items():
