@@ -9,7 +9,7 @@ from dacli.inference.predictor import Prediction
 from dacli.io.camera import PinholeCamera
 from dacli.io.metric_fit import MetricFit
 from dacli.io.records import Record
-from dacli.io.scales import choose_scale
+from dacli.io.scales import DepthScale, choose_scale
 from dacli.outputs.calibration import calibrate_depth
 from dacli.outputs.style import depth_limits, put_far
 from dacli.outputs.view import DepthView
@@ -42,24 +42,14 @@ def view_prediction(
     depth, style, quantity = prediction.depth, settings.style, settings.output_quantity
     low, high = depth_limits(depth, style.range, transparent)
     depth = put_far(depth, low if quantity == "inverse depth" else high, transparent)
-    record = Record(
-        black=low,
-        white=high,
-        near=style.near,
-        unit="steps",
-        quantity=quantity,
-        low=low,
-        high=high,
-        encoder=settings.encoder,
-        model=settings.model,
+    record = make_record(
+        settings,
+        DepthScale(low, high, style.near),
+        (low, high),
         network_size=prediction.network_size,
         source_size=(depth.shape[0], depth.shape[1]),
-        version=__version__,
         source=source,
-        settings=str(fingerprint),
-        pre=str(settings.pre),
-        post=str(settings.post),
-        ensemble=",".join(settings.ensemble),
+        fingerprint=fingerprint,
         camera=camera,
         calibration=calibration,
     )
@@ -74,4 +64,40 @@ def view_prediction(
         transparent=transparent,
         spread=prediction.spread,
         export=settings.export,
+    )
+
+
+def make_record(
+    settings: RunSettings,
+    scale: DepthScale,
+    span: tuple[float, float],
+    *,
+    network_size: tuple[int, int],
+    source_size: tuple[int, int],
+    source: str,
+    fingerprint: Fingerprint,
+    camera: PinholeCamera,
+    calibration: MetricFit | None = None,
+) -> Record:
+    """Return the record of depth from span[0] to span[1], whose 16-bit values mean what `scale` says."""
+    return Record(
+        black=scale.black,
+        white=scale.white,
+        near=scale.near,
+        unit=scale.unit,
+        quantity=settings.output_quantity,
+        low=span[0],
+        high=span[1],
+        encoder=settings.encoder,
+        model=settings.model,
+        network_size=network_size,
+        source_size=source_size,
+        version=__version__,
+        source=source,
+        settings=str(fingerprint),
+        pre=str(settings.pre),
+        post=str(settings.post),
+        ensemble=",".join(settings.ensemble),
+        camera=camera,
+        calibration=calibration,
     )

@@ -24,7 +24,7 @@ ROUNDING = 1e-5  # share of depth below which a range is no more than rounding
 def parse_ensemble(text: str) -> tuple[EnsembleName, ...]:
     """Return the members that a list such as `flip,sizes` adds, each once; none for "".
 
-    Raises UsageError for a name that is none.
+    Raises UsageError for a name that is not one of these.
     """
     known: tuple[EnsembleName, ...] = get_args(EnsembleName)
     names = [part.strip().lower() for part in text.split(",")] if text.strip() else []

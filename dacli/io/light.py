@@ -62,6 +62,11 @@ def encode_srgb(light: Light) -> ImageArray:
     return np.asarray(np.rint(curve * 65535), np.uint16)
 
 
+def decode_srgb(levels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the light of levels of sRGB (IEC 61966-2-1), both from 0 to 1."""
+    return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
 def encode_bt1886(light: Light) -> ImageArray:
     """Return light from 0 to 1 for a screen of BT.1886, 16 bits, as clips are encoded; other light is clipped."""
     return np.asarray(np.rint(np.clip(light, 0, 1) ** np.float32(1 / 2.4) * 65535), np.uint16)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dacli.filters.edges import default_radius, sharpen_edges
+from dacli.io import light
 from dacli.io.camera import PinholeCamera
 from dacli.outputs.drawing import to_eight_bits
 from dacli.outputs.view import DepthView
@@ -170,14 +171,11 @@ def _sphere_rays(camera: PinholeCamera) -> tuple[DepthArray, DepthArray]:
 
 @lru_cache(maxsize=1)
 def _linear_light() -> npt.NDArray[np.float32]:
-    """Return the light of each 8-bit level of sRGB, 0 … 1 (IEC 61966-2-1)."""
-    level = np.arange(256) / 255
-    return np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    """Return the light, 0 … 1, of each 8-bit level."""
+    return light.decode_srgb(np.linspace(0, 1, 256, dtype=np.float32))
 
 
 @lru_cache(maxsize=1)
 def _display_levels() -> Image8:
-    """Return the 8-bit level of sRGB of 4096 steps of light."""
-    light = np.arange(4096) / 4095
-    level = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(level * 255), np.uint8)
+    """Return the 8-bit level of 4096 steps of light."""
+    return to_eight_bits(light.encode_srgb(np.linspace(0, 1, 4096, dtype=np.float32)))

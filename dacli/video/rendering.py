@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dacli import __version__
 from dacli.batch.fingerprint import Fingerprint
 from dacli.batch.finishing import finish_prediction
 from dacli.batch.jobs import Job
 from dacli.batch.settings import RunSettings
 from dacli.batch.stages import Predicted
+from dacli.batch.views import make_record
 from dacli.inference.predictor import Predictor
 from dacli.io.camera import PinholeCamera, find_camera, read_exif_focal
 from dacli.io.metric_fit import MetricFit
@@ -173,25 +173,14 @@ class ClipRenderer:
 
     def frame_record(self, span: tuple[float, float], sizes: FrameSizes) -> Record:
         """Return the record of a frame with this range of depth."""
-        scale = self.scale(span)
-        return Record(
-            black=scale.black,
-            white=scale.white,
-            near=scale.near,
-            unit=scale.unit,
-            quantity=self.settings.output_quantity,
-            low=span[0],
-            high=span[1],
-            encoder=self.settings.encoder,
-            model=self.settings.model,
+        return make_record(
+            self.settings,
+            self.scale(span),
+            span,
             network_size=sizes.network,
             source_size=sizes.source,
-            version=__version__,
             source=self.job.source_name,
-            settings=str(self.fingerprint),
-            pre=str(self.settings.pre),
-            post=str(self.settings.post),
-            ensemble=",".join(self.settings.ensemble),
+            fingerprint=self.fingerprint,
             camera=self.camera,
         )
 

@@ -16,11 +16,11 @@ from tests.support.commands import Run, files_below
 def test_a_file_says_what_made_it(home: Path, weights: Path, dacli: Run) -> None:
     result = dacli("export", "onnx", "--encoder", "tiny", "--size", "64", "--ratio", "16:9", "--json")
     assert (result.code, files_below(home)) == (0, ["tiny-64x128.onnx"])
-    told = json.loads(result.out)
+    printed = json.loads(result.out)
     session = onnxruntime.InferenceSession(str(home / "tiny-64x128.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == [1, 3, 64, 128]
     found = session.get_modelmeta().custom_metadata_map
-    assert told == {"file": "tiny-64x128.onnx"} | found
+    assert printed == {"file": "tiny-64x128.onnx"} | found
     assert found["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert (found["licence"], found["encoder"], found["quantity"]) == ("Apache-2.0", "tiny", "inverse depth")
 

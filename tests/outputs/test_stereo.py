@@ -83,10 +83,8 @@ def test_a_hole_in_a_near_plane_is_filled_from_what_is_seen_through_it() -> None
     image, disparity = two_layers(9)
     swapped = 9 - disparity  # the wall is near, and has a hole
     found = stereo.second_view(image, swapped)
-    assert (found == np.roll(image, -9, axis=1))[10:30, 15:16].all()  # the wall moves
     seen = (found[20] == RED).all(axis=1)
-    assert 6 <= seen.sum() <= 15
-    assert seen[25:31].all()
+    np.testing.assert_array_equal(np.flatnonzero(seen), np.arange(16, 31))
 
 
 def test_gaps_continue_the_texture_without_a_stretched_edge() -> None:
@@ -107,10 +105,12 @@ def test_the_view_is_more_like_the_exact_one_than_the_picture_is() -> None:
 @pytest.mark.parametrize(("convergence", "square", "wall"), [(0.0, 6, 0), (1.0, 0, -6), (0.5, 3, -3)])
 def test_convergence_says_what_is_on_the_screen(convergence: float, square: int, wall: int) -> None:
     image, disparity = two_layers(1)
+    image[:, 50] = 255  # a line on the wall
     _, right = stereo.make_pair(view_of(disparity, image, parallax=10, convergence=convergence))
     columns = np.flatnonzero((right[20] == RED).all(axis=1))
     assert columns.min() == pytest.approx(25 - square, abs=1)
-    assert wall <= 0
+    (line,) = np.flatnonzero((right[5] == 255).all(axis=1))
+    assert line == 50 - wall
 
 
 def test_both_halves_are_half_as_wide() -> None:

@@ -111,7 +111,7 @@ class OpenVINOEngine:
 
 
 class OpenVINOBySize:
-    """A network of a fixed size, compiled anew for each shape of pictures; the last few compiled ones are kept."""
+    """A network of a fixed size: it is compiled for each shape of pictures, and the last few results are kept."""
 
     def __init__(self, network: DepthModel, plan: ExecutionPlan, streams: int = 1, log: Log = ignore_log) -> None:
         self.network, self.plan, self.streams, self.log = network, plan, streams, log
