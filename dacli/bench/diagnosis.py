@@ -103,7 +103,7 @@ def describe_openvino() -> str:
 def describe_onnxruntime() -> str:
     """Return the version of ONNX Runtime and its providers in the order to try them, or how to get it."""
     if not (device.is_installed("onnxruntime") and device.is_installed("onnx")):
-        return 'missing: pip install "dacli-depth[onnx]" for --engine onnxruntime and dacli export onnx'
+        return "missing: pip install onnx onnxruntime for --engine onnxruntime and dacli export onnx"
     try:
         import onnxruntime
 

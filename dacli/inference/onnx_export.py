@@ -15,7 +15,7 @@ from dacli.models.spec import DepthModel, ModelSpec
 INPUT_NAME, OUTPUT_NAME = "image", "depth"
 OPSET = 17  # the first with LayerNormalization; newer ones are read by fewer programs
 LARGEST_FILE = (1 << 31) - (1 << 20)  # bytes of weights: a protobuf file ends at 2 GiB
-HOW_TO_INSTALL = 'pip install "dacli-depth[onnx]"'
+HOW_TO_INSTALL = "pip install onnx onnxruntime"
 
 
 class ExportedNetwork(nn.Module):

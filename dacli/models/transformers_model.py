@@ -20,7 +20,7 @@ from dacli.paths import display_path, printable_text
 
 CONFIG_NAME = "config.json"
 PROCESSOR_NAME = "preprocessor_config.json"
-INSTALL = 'pip install "dacli-depth[transformers]"'
+INSTALL = 'pip install "transformers>=5,<6"'
 MAX_CONFIG_BYTES = 1 << 20
 ANY_SIZE = ("depth_anything", "prompt_depth_anything")  # architectures that work in tiles; DPT does with a backbone
 

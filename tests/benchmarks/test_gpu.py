@@ -12,7 +12,6 @@ from dacli.errors import DacliError
 KINDS = ["error", "error", "network", "engine", "network", "engine", "folder", "clip", "clip", "320", "320", "memory"]
 
 
-@pytest.mark.slow
 def test_every_figure_has_a_row_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     gpu.main(["--device", "cpu", "--smallest"])
     lines = capsys.readouterr().out.splitlines()

@@ -163,7 +163,7 @@ def test_a_file_that_may_not_be_read_is_named(dacli: Run, home: Path, monkeypatc
 
 # --- killed, interrupted, two at once: processes of their own ---
 
-MANY, MORE, KILLS = 20, 60, 2
+MANY, MORE, KILLS = 20, 60, 3
 
 
 @pytest.fixture

@@ -307,7 +307,6 @@ def test_a_world_that_cannot_share_a_batch_is_named(dacli: Run, monkeypatch: pyt
     assert "a batch of 2 has no equal parts for 3 processes" in err[0]
 
 
-@pytest.mark.slow
 def test_ctrl_c_saves_the_step_and_says_so() -> None:
     """The terminal sends it to all processes, also to those that make the batches."""
     options = ("--batch", "2", "--size", "32", "--workers", "1", "--steps", "100000", "-q")

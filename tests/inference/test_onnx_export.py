@@ -146,4 +146,4 @@ def test_without_the_package_the_error_names_the_command(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(DacliError, match="the package onnx is not installed") as caught:
         build_onnx(ConvolutionModel())
-    assert caught.value.hint == 'pip install "dacli-depth[onnx]"'
+    assert caught.value.hint == "pip install onnx onnxruntime"

@@ -331,4 +331,4 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     run = dacli("image", "a.png", "--model", "my-dpt")
     assert run.code == 1
     assert "needs the package transformers" in run.errors[0]
-    assert run.errors[0].endswith('pip install "dacli-depth[transformers]"')
+    assert run.errors[0].endswith('pip install "transformers>=5,<6"')

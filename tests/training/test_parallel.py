@@ -38,7 +38,6 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_two_processes_with_half_batches_equal_one_with_the_whole(two_processes: Path, tmp_path: Path) -> None:
     """In float64 and metres: in float32, noise of 1e-7 changes the first gradient of the relative loss by a quarter."""
     world_processes.train_two_steps(TrainingWorld(), tmp_path)
@@ -53,7 +52,6 @@ def test_two_processes_with_half_batches_equal_one_with_the_whole(two_processes:
         assert torch.equal(two[1]["state"][key], value), key
 
 
-@pytest.mark.slow
 def test_batch_normalisation_uses_the_statistics_of_all_processes(two_processes: Path) -> None:
     x, gradient, plain = world_processes.batch_norm_inputs()
     x.requires_grad_()
@@ -68,7 +66,6 @@ def test_batch_normalisation_uses_the_statistics_of_all_processes(two_processes:
             torch.testing.assert_close(found["state"][f"0.0.{key}"], value)
 
 
-@pytest.mark.slow
 def test_processes_whose_clocks_differ_go_by_that_of_the_main_process(two_processes: Path) -> None:
     assert [torch.load(two_processes / f"agreed{rank}", weights_only=True) for rank in range(2)] == [17, 17]
     assert parallel.agree_on_step(23, TrainingWorld()) == 23

@@ -125,11 +125,11 @@ def _start_openvino(model: "DepthModel", plan: "ExecutionPlan", streams: int, lo
 def _onnxruntime_fault(target: EngineTarget) -> DacliError | None:
     missing = [package for package in ("onnxruntime", "onnx") if not target.installed(package)]
     if missing:
-        hint = 'pip install "dacli-depth[onnx]", or use --engine torch'
-        return DacliError(f"{' and '.join(missing)}, which ONNX Runtime needs, not installed here", hint)
+        hint = "pip install onnx onnxruntime, or use --engine torch"
+        return DacliError(f"ONNX Runtime needs {' and '.join(missing)}, not installed here", hint)
     if target.precision not in ("fp32", "fp16"):
         hint = "use --precision fp32 or fp16, or another --engine"
-        return DacliError(f"ONNX Runtime has no {target.precision} in dacli", hint)
+        return DacliError(f"dacli has no {target.precision} for ONNX Runtime", hint)
     if not _onnxruntime_module().candidate_providers(target.device):
         hint = "pip install onnxruntime-gpu in its place, or use --device cpu or --engine torch"
         return DacliError(f"the ONNX Runtime installed here has no provider for {target.device}", hint)

@@ -146,10 +146,10 @@ def test_the_plan_and_the_json_name_the_provider(home: Path, dacli: Run) -> None
 @pytest.mark.parametrize(
     ("arguments", "package", "fault"),
     [
-        ((), "onnxruntime", "onnxruntime, which ONNX Runtime needs, not installed here: pip install"),
-        ((), "onnx", "onnx, which ONNX Runtime needs, not installed here: pip install"),
-        (("--precision", "bf16"), "", "ONNX Runtime has no bf16 in dacli: use --precision fp32 or fp16"),
-        (("--precision", "int8"), "", "ONNX Runtime has no int8 in dacli: use --precision fp32 or fp16"),
+        ((), "onnxruntime", "ONNX Runtime needs onnxruntime, not installed here: pip install"),
+        ((), "onnx", "ONNX Runtime needs onnx, not installed here: pip install"),
+        (("--precision", "bf16"), "", "dacli has no bf16 for ONNX Runtime: use --precision fp32 or fp16"),
+        (("--precision", "int8"), "", "dacli has no int8 for ONNX Runtime: use --precision fp32 or fp16"),
     ],
 )
 def test_what_it_cannot_do_is_one_line(
